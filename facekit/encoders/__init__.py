@@ -1,0 +1,1 @@
+"""Image or video to patch tokens: one interface over our own, open_clip, timm and Hugging Face vision models."""

@@ -1,0 +1,89 @@
+"""The interface that every vision encoder keeps, so that connectors and models need to know none of them.
+
+It stands apart from the encoders because third-party packages subclass it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from facekit.encoders.transform import ImageTransform
+
+
+class VisionEncoder(nn.Module, ABC):
+    """Turns frames into prefix tokens and a row-major grid of patch tokens.
+
+    Attributes:
+        hidden_size: Width C of the tokens.
+        grid: Rows and columns of patches per frame.
+        num_prefix_tokens: P, the number of class and register tokens before the patches.
+        image_size: Height and width in pixels of the frames it takes (they are square).
+        transform: How a picture becomes ``pixel_values``, as the encoder was trained.
+    """
+
+    hidden_size: int
+    grid: tuple[int, int]
+    num_prefix_tokens: int
+    image_size: int
+    transform: ImageTransform
+
+    @classmethod
+    @abstractmethod
+    def from_spec(cls, argument: str | None = None, **options: str) -> Self:
+        """Build the encoder that a spec string names, with its pretrained weights if it names any.
+
+        Args:
+            argument: What stands after the ``:`` of the spec: a model name, a hub id or a path.
+            **options: The spec's options, as text.
+
+        Raises:
+            InvalidSpecError: The argument or an option cannot be used.
+            CheckpointError: Weights that the spec names are missing or do not fit.
+        """
+
+    @abstractmethod
+    def to_config(self) -> dict[str, Any]:
+        """Return JSON-ready values from which ``from_config`` rebuilds the architecture, without weights."""
+
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Build the architecture with untrained weights, reading no file and no hub."""
+
+    @abstractmethod
+    def encode_frames(self, frames: Tensor) -> Tensor:
+        """Encode frames ``(F, 3, H, W)`` to tokens ``(F, P + N, C)``: prefix tokens, then patches row by row."""
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Encode images or clips.
+
+        Args:
+            pixel_values: ``(B, T, 3, H, W)``, normalised by ``transform``; T is 1 for an image.
+
+        Returns:
+            ``(B, T, P + N, C)``.
+
+        Raises:
+            ValueError: The shape is another one.
+        """
+        size = (3, self.image_size, self.image_size)
+        if pixel_values.ndim != 5 or tuple(pixel_values.shape[2:]) != size:
+            raise ValueError(
+                f"pixel_values must be (B, T, {size[0]}, {size[1]}, {size[2]}), not {tuple(pixel_values.shape)}"
+            )
+        batch, frames = pixel_values.shape[:2]
+        tokens = self.encode_frames(pixel_values.flatten(0, 1))
+        return tokens.unflatten(0, (batch, frames))
+
+    @property
+    def num_patches(self) -> int:
+        """N, the number of patches per frame."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """P + N."""
+        return self.num_prefix_tokens + self.num_patches

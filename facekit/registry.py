@@ -1,0 +1,227 @@
+"""The registry: every part that facekit can mix, found by kind and name, loaded only when it is used.
+
+A part is a class or function named by an import path, so that listing hundreds of parts imports none of them.
+Spec strings such as ``openclip:ViT-L-14?pretrained=openai`` name a part, its argument and its options everywhere:
+in Python, in recipes and on the command line. Other packages add parts through the entry-point group
+``facekit.parts``. This file knows no part; ``facekit/catalog.py`` lists the built-in ones.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.metadata
+import importlib.util
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+from facekit.errors import InvalidSpecError, MissingExtraError, UnknownPartError
+
+logger = logging.getLogger(__name__)
+
+ENTRY_POINT_GROUP = "facekit.parts"
+KINDS = ("encoder", "connector", "backbone", "landmarker", "preset", "dataset", "annotator", "task")
+
+
+def closest_match_hint(word: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"``, or a list of what is known where nothing is close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word.lower(), [name.lower() for name in names], n=1, cutoff=0.6)
+    if close:
+        match = next(name for name in names if name.lower() == close[0])
+        return f"; did you mean '{match}'?"
+    return f"; known: {', '.join(names)}" if names else "; none is registered"
+
+
+@dataclass(frozen=True)
+class PartSpec:
+    """A parsed spec string ``name[:argument][?option=value&…]``.
+
+    Args:
+        name: The part's registered name.
+        argument: What stands between the first ``:`` and ``?``: a model name, a hub id or a path.
+        options: The options as strings; each part converts its own.
+    """
+
+    name: str
+    argument: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> PartSpec:
+        """Parse a spec string.
+
+        Raises:
+            InvalidSpecError: The string is empty, has no name, or an option has no value.
+        """
+        if not isinstance(text, str) or not text.strip():
+            raise InvalidSpecError(f"a spec is text such as 'name:argument?option=value', not {text!r}")
+        head, has_options, query = text.strip().partition("?")
+        name, has_argument, argument = head.partition(":")
+        if not name or (has_argument and not argument):
+            raise InvalidSpecError(f"the spec {text!r} has no {'argument after' if name else 'name before'} ':'")
+        try:
+            pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if has_options else []
+        except ValueError as error:
+            raise InvalidSpecError(f"the options of the spec {text!r} are not 'name=value&name=value'") from error
+        options = dict(pairs)
+        if len(options) != len(pairs):
+            raise InvalidSpecError(f"the spec {text!r} gives an option twice")
+        return cls(name, argument or None, options)
+
+    def __str__(self) -> str:
+        text = self.name if self.argument is None else f"{self.name}:{self.argument}"
+        return f"{text}?{urlencode(self.options, quote_via=quote, safe='/:,')}" if self.options else text
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the registry knows of a part without importing it.
+
+    Args:
+        kind: One of ``KINDS``.
+        name: The name in spec strings.
+        target: The object itself, or its import path ``package.module:attribute``.
+        summary: One line on what it is.
+        licence: The licence of the code or weights behind it.
+        source: Where it comes from: a paper, a package, a hub.
+        extra: The optional-dependency group of the distribution that it needs, if any.
+        requires: Import names of the packages in that group, checked before loading.
+        distribution: The distribution that the extra belongs to.
+    """
+
+    kind: str
+    name: str
+    target: Any
+    summary: str = ""
+    licence: str = ""
+    source: str = ""
+    extra: str | None = None
+    requires: tuple[str, ...] = ()
+    distribution: str = "facekit-mllm"
+
+    @property
+    def install_command(self) -> str | None:
+        """The command that installs what the part needs beyond the core, or None."""
+        return f"pip install '{self.distribution}[{self.extra}]'" if self.extra else None
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the packages that the part requires can be found; nothing is imported."""
+        return all(importlib.util.find_spec(name) is not None for name in self.requires)
+
+    def load(self) -> Any:
+        """Import and return the part.
+
+        Raises:
+            MissingExtraError: A package that the part requires is not installed.
+        """
+        missing = [name for name in self.requires if importlib.util.find_spec(name) is None]
+        if missing:
+            how = self.install_command or f"pip install {' '.join(missing)}"
+            raise MissingExtraError(f"{self.kind} '{self.name}' needs {', '.join(missing)}; install it with: {how}")
+        if not isinstance(self.target, str):
+            return self.target
+        module_name, _, attribute = self.target.partition(":")
+        return getattr(importlib.import_module(module_name), attribute)
+
+
+class Registry:
+    """Parts by kind and name.
+
+    Args:
+        parts: The parts to begin with.
+        discover_plugins: Whether to look for parts of other installed packages (entry-point group
+            ``facekit.parts``) when something is first listed or looked up. Each entry point is a function that is
+            called with the registry.
+    """
+
+    def __init__(self, parts: Iterable[Part] = (), *, discover_plugins: bool = False) -> None:
+        self._parts: dict[str, dict[str, Part]] = {kind: {} for kind in KINDS}
+        self._plugins_pending = discover_plugins
+        for part in parts:
+            self.add(part)
+
+    def add(self, part: Part, *, replace: bool = False) -> None:
+        """Add a part.
+
+        Raises:
+            UnknownPartError: The kind does not exist.
+            InvalidSpecError: The name is taken and ``replace`` is false, or it cannot stand in a spec string.
+        """
+        parts = self._of_kind(part.kind)
+        if not part.name or set(part.name) & set(":? +,"):
+            raise InvalidSpecError(f"a part's name has none of ':', '?', '+', ',' and spaces, unlike {part.name!r}")
+        if part.name in parts and not replace:
+            raise InvalidSpecError(f"{part.kind} '{part.name}' is registered already; pass replace=True to override it")
+        parts[part.name] = part
+
+    def register(
+        self, kind: str, name: str, target: Any = None, *, replace: bool = False, **description: Any
+    ) -> Callable[[Any], Any]:
+        """Register a part, directly or as a decorator.
+
+        Args:
+            kind: One of ``KINDS``.
+            name: The name in spec strings.
+            target: The object or its import path; without it the call returns a decorator.
+            replace: Whether the name may be taken.
+            **description: ``summary``, ``licence``, ``source``, ``extra``, ``requires``, ``distribution``.
+
+        Returns:
+            A decorator that registers what it decorates (or the identity where ``target`` is given).
+        """
+
+        def decorate(decorated: Any) -> Any:
+            self.add(Part(kind, name, decorated, **description), replace=replace)
+            return decorated
+
+        if target is not None:
+            decorate(target)
+            return lambda decorated: decorated
+        return decorate
+
+    def names(self, kind: str) -> list[str]:
+        """Return the sorted names of a kind's parts."""
+        self._load_plugins()
+        return sorted(self._of_kind(kind))
+
+    def part(self, kind: str, name: str) -> Part:
+        """Return what is known of a part.
+
+        Raises:
+            UnknownPartError: No such kind or name; the message has the closest match.
+        """
+        parts = self._of_kind(kind)
+        if name not in parts:
+            self._load_plugins()
+        if name not in parts:
+            raise UnknownPartError(f"unknown {kind} '{name}'{closest_match_hint(name, parts)}")
+        return parts[name]
+
+    def load(self, kind: str, name: str) -> Any:
+        """Import and return a part; raises what ``part`` and ``Part.load`` raise."""
+        return self.part(kind, name).load()
+
+    def copy(self) -> Registry:
+        """Return an independent registry with the same parts: what is registered in one is unknown to the other."""
+        self._load_plugins()
+        return Registry(part for parts in self._parts.values() for part in parts.values())
+
+    def _of_kind(self, kind: str) -> dict[str, Part]:
+        if kind not in self._parts:
+            raise UnknownPartError(f"unknown kind of part '{kind}'{closest_match_hint(kind, self._parts)}")
+        return self._parts[kind]
+
+    def _load_plugins(self) -> None:
+        if not self._plugins_pending:
+            return
+        self._plugins_pending = False
+        for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+            try:
+                entry_point.load()(self)
+            except Exception as error:  # noqa: BLE001 - a foreign package must not take facekit down with it
+                logger.warning("the plugin '%s' was left out: %s: %s", entry_point.value, type(error).__name__, error)
