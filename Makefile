@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench docs clean
 
 help:                   ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -38,6 +38,10 @@ format: $(VENV)/.dev    ## format and fix what can be fixed
 bench: $(VENV)/.dev     ## measure region attention against its peers on this machine
 	$(BIN)/python -m benchmarks.kernel_report
 	$(BIN)/python -m benchmarks.region_attention
+
+docs: | $(BIN)/python   ## build the documentation into site/
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 clean:                  ## remove the environment, caches and runs
 	rm -rf $(VENV) runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -5,8 +5,8 @@ Targets are import paths, so nothing here imports a part; torch and the models s
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from facekit.registry import Part, Registry
 

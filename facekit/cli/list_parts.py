@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -11,13 +12,12 @@ from facekit.registry import KINDS
 
 
 def list_parts(
-    kind: Annotated[
-        str | None, typer.Argument(help=f"One kind only: {', '.join(KINDS)} (plural works too).")
-    ] = None,
+    kind: Annotated[str | None, typer.Argument(help=f"One kind only: {', '.join(KINDS)} (plural works too).")] = None,
 ) -> None:
     """List what can be mixed: encoders, connectors, backbones, landmarkers, presets, datasets, annotators, tasks."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     registry = current_registry()
@@ -29,12 +29,8 @@ def list_parts(
         for name in registry.names(each):
             part = registry.part(each, name)
             missing = "" if part.is_installed else part.install_command or ""
-            table.add_row(part.kind, f"[bold]{part.name}[/bold]", part.summary, part.licence, missing)
+            table.add_row(
+                part.kind, f"[bold]{part.name}[/bold]", escape(part.summary), escape(part.licence), escape(missing)
+            )
         table.add_section()
-    Console(width=None if _is_terminal() else 160).print(table)
-
-
-def _is_terminal() -> bool:
-    import sys
-
-    return sys.stdout.isatty()
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

@@ -1,0 +1,25 @@
+"""Language models: a causal LM and its tokenizer, loaded by name, without any knowledge of pixels."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from facekit.backbones.base import Backbone
+    from facekit.backbones.huggingface import load_huggingface_backbone
+    from facekit.backbones.tiny import load_tiny_backbone
+
+__all__ = ["Backbone", "load_huggingface_backbone", "load_tiny_backbone"]
+
+_LAZY = {
+    "Backbone": "facekit.backbones.base",
+    "load_huggingface_backbone": "facekit.backbones.huggingface",
+    "load_tiny_backbone": "facekit.backbones.tiny",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'facekit.backbones' has no attribute {name!r}")

@@ -1,0 +1,47 @@
+"""``facekit ask``: questions about the face in a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def ask(
+    image: Annotated[Path, typer.Argument(help="A picture with a face.")],
+    questions: Annotated[list[str], typer.Argument(help="One or more questions.")],
+    model: Annotated[Path, typer.Option(help="A folder with a saved model.")] = Path("runs/demo"),
+    landmarker: Annotated[
+        str | None,
+        typer.Option(help="What finds the face: dlib, mediapipe:FILE, fan, given:FILE.npy; by default the model's."),
+    ] = None,
+    overlay: Annotated[Path | None, typer.Option(help="Save the crop with its landmarks and regions drawn.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 64,
+) -> None:
+    """Ask a model about the face in a picture.
+
+    By default it is the model that `facekit demo` trained. An answer is a guess from pixels, not a fact about a person.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from facekit.faces import draw_overlay, open_image
+    from facekit.models.ask import ask as ask_model
+    from facekit.models.ask import check_questions
+    from facekit.models.load import load
+
+    check_questions(questions)
+    picture = open_image(image)
+    composed, processor = load(model)
+    if landmarker is not None:
+        processor.image_processor.landmarker = landmarker
+    face, landmarks = processor.image_processor.prepare(picture)
+    answers = ask_model(composed, processor, face, questions, landmarks=landmarks, max_new_tokens=max_new_tokens)
+    console = Console()
+    for question, answer in zip(questions, answers, strict=True):
+        console.print(f"[bold]{escape(question)}[/bold]")
+        console.print(escape(answer), highlight=False)
+    if overlay is not None:
+        draw_overlay(face, landmarks).save(overlay)
+        console.print(f"[dim]overlay: {escape(str(overlay))}[/dim]")

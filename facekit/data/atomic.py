@@ -1,0 +1,36 @@
+"""Writing a file so that an interruption leaves the old one as it was, never half a new one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+
+@contextmanager
+def open_atomically(path: str | Path) -> Iterator[TextIO]:
+    """Open a text file for writing that takes its name only when the ``with`` block ends without an error.
+
+    Args:
+        path: The file; its folder is made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            yield file
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def write_text_atomically(path: str | Path, text: str) -> Path:
+    """Write a text file with ``open_atomically`` and return its path."""
+    with open_atomically(path) as file:
+        file.write(text)
+    return Path(path)

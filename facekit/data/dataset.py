@@ -1,0 +1,271 @@
+"""Records as a torch data set: pictures opened safely, conversations as supervised tokens, chance by seed and epoch.
+
+What an item is depends only on the settings, the epoch and the index, so that a resumed run sees what an
+uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from facekit.data.records import FaceRecord, Turn, read_records
+from facekit.data.supervision import encode_conversation
+from facekit.errors import ConfigurationError, RecordError
+from facekit.models.image_processing import open_picture
+from facekit.models.processing import FaceKitProcessor
+
+NUM_LANDMARKS = 68
+
+
+@dataclass(frozen=True)
+class RecordSet:
+    """Records together with the folder that their paths are relative to.
+
+    Args:
+        records: The records.
+        folder: Folder of the records file.
+    """
+
+    records: tuple[FaceRecord, ...]
+    folder: Path
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a records file, checking every line; raises ``RecordError`` with file and line."""
+        return cls(tuple(read_records(path)), Path(path).parent)
+
+    @classmethod
+    def of(cls, records: RecordSet | str | Path) -> RecordSet:
+        """Return a record set as it is, or read the file that a path names."""
+        return records if isinstance(records, RecordSet) else cls.read(records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def select(self, indices: Sequence[int]) -> RecordSet:
+        """The records at these places."""
+        return RecordSet(tuple(self.records[index] for index in indices), self.folder)
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """How records become training examples.
+
+    Args:
+        shuffle_turns: Reorder the questions of a conversation, each with its answer, anew in every epoch.
+        turns_per_example: Keep only so many questions per epoch (after shuffling); None keeps all.
+        landmark_noise: Standard deviation of Gaussian noise on every landmark, as a fraction of the picture, drawn
+            anew in every epoch; detected landmarks are never exact.
+        landmark_dropout: Share of examples whose landmarks are withheld, so that the model learns to do without.
+        max_tokens: Longest sequence; later turns are dropped.
+        cache_pictures: Keep prepared pictures in memory; None decides by ``cache_limit``.
+        cache_limit: Most bytes that ``cache_pictures=None`` may keep.
+        seed: Seed of all chance.
+
+    Raises:
+        ConfigurationError: A value is out of its range.
+    """
+
+    shuffle_turns: bool = True
+    turns_per_example: int | None = None
+    landmark_noise: float = 0.0
+    landmark_dropout: float = 0.0
+    max_tokens: int | None = None
+    cache_pictures: bool | None = None
+    cache_limit: int = 2 << 30
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.turns_per_example is not None and self.turns_per_example < 1:
+            raise ConfigurationError(f"turns_per_example must be at least 1, not {self.turns_per_example}")
+        if not 0.0 <= self.landmark_noise < 1.0:
+            raise ConfigurationError(
+                f"landmark_noise is a fraction of the picture in [0, 1), not {self.landmark_noise}"
+            )
+        if not 0.0 <= self.landmark_dropout <= 1.0:
+            raise ConfigurationError(f"landmark_dropout is a share in [0, 1], not {self.landmark_dropout}")
+
+
+@dataclass(frozen=True)
+class FaceExample:
+    """One training example.
+
+    Args:
+        index: Place of its record in the data set.
+        pixel_values: ``(T, 3, H, W)``, or None where the caller has the encoder's tokens already.
+        landmarks: ``(T, 68, 2)`` in [0, 1]; rows of NaN where absent.
+        input_ids: ``(L,)``.
+        labels: ``(L,)``; -100 outside the assistant's words.
+    """
+
+    index: int
+    pixel_values: Tensor | None
+    landmarks: Tensor
+    input_ids: Tensor
+    labels: Tensor
+
+
+class FaceDataset(Dataset[FaceExample]):
+    """Training examples of a record set.
+
+    Args:
+        records: The records; each needs a conversation.
+        processor: The model's processor.
+        options: How records become examples.
+        with_pixels: Whether examples carry pixels.
+
+    Raises:
+        RecordError: There is no record, or one has no conversation.
+    """
+
+    def __init__(
+        self,
+        records: RecordSet,
+        processor: FaceKitProcessor,
+        options: DatasetOptions | None = None,
+        *,
+        with_pixels: bool = True,
+    ) -> None:
+        if not len(records):
+            raise RecordError(f"there are no records in {records.folder} to make a data set of")
+        silent = next((record.id for record in records.records if not record.conversations), None)
+        if silent is not None:
+            raise RecordError(f"record {silent!r} has no conversation; annotate the records first")
+        self.records = records
+        self.processor = processor
+        self.options = options or DatasetOptions()
+        self.with_pixels = with_pixels
+        self.epoch = 0
+        bytes_needed = len(records) * 12 * processor.image_processor.image_size**2
+        caching = self.options.cache_pictures
+        self._caching = bytes_needed <= self.options.cache_limit if caching is None else caching
+        self._pictures: dict[int, tuple[Tensor, Tensor]] = {}
+        self._points: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose chance the examples show; the trainer calls this before every epoch."""
+        self.epoch = int(epoch)
+
+    def __getitem__(self, index: int) -> FaceExample:
+        """Return one example; raises ``RecordError`` or ``ImageError`` naming the record or file at fault."""
+        rng = np.random.default_rng((self.options.seed, self.epoch, index))
+        pixels, points = self._media(index) if self.with_pixels else (None, self._landmarks_only(index))
+        turns = self._choose_turns(self.records.records[index].conversations, rng)
+        try:
+            tokens = encode_conversation(self.processor, turns, frames=len(points), max_tokens=self.options.max_tokens)
+        except RecordError as error:
+            raise RecordError(f"record {self.records.records[index].id!r}: {error}") from error
+        return FaceExample(
+            index, pixels, self._disturb(points, rng), torch.tensor(tokens.input_ids), torch.tensor(tokens.labels)
+        )
+
+    def pixel_values(self, index: int) -> Tensor:
+        """The pixels ``(T, 3, H, W)`` of one record."""
+        return self._media(index)[0]
+
+    def _media(self, index: int) -> tuple[Tensor, Tensor]:
+        if index not in self._pictures:
+            media = load_media(self.records.records[index], self.records.folder, self.processor)
+            if not self._caching:
+                return media
+            self._pictures[index] = media
+        return self._pictures[index]
+
+    def _landmarks_only(self, index: int) -> Tensor:
+        if index not in self._points:
+            record, folder = self.records.records[index], self.records.folder
+            sizes = [open_picture(path).size for path in _picture_paths(record, folder)]
+            self._points[index] = landmarks_on_square(record, folder, sizes)
+        return self._points[index]
+
+    def _choose_turns(self, turns: list[Turn], rng: np.random.Generator) -> list[Turn]:
+        opening, exchanges = split_exchanges(turns)
+        if self.options.shuffle_turns:
+            exchanges = [exchanges[place] for place in rng.permutation(len(exchanges))]
+        kept = exchanges[: self.options.turns_per_example]
+        return opening + [turn for exchange in kept for turn in exchange]
+
+    def _disturb(self, points: Tensor, rng: np.random.Generator) -> Tensor:
+        if self.options.landmark_dropout and rng.random() < self.options.landmark_dropout:
+            return torch.full_like(points, float("nan"))
+        if self.options.landmark_noise:
+            noise = rng.normal(0.0, self.options.landmark_noise, points.shape)
+            return points + torch.from_numpy(noise).to(points.dtype)
+        return points
+
+
+def split_exchanges(turns: Sequence[Turn]) -> tuple[list[Turn], list[list[Turn]]]:
+    """Split a conversation into what comes before the first question, and questions with their answers."""
+    opening: list[Turn] = []
+    exchanges: list[list[Turn]] = []
+    for turn in turns:
+        if turn.role == "user" and (not exchanges or exchanges[-1][-1].role == "assistant"):
+            exchanges.append([turn])
+        elif exchanges:
+            exchanges[-1].append(turn)
+        else:
+            opening.append(turn)
+    return opening, exchanges
+
+
+def load_media(record: FaceRecord, folder: Path, processor: FaceKitProcessor) -> tuple[Tensor, Tensor]:
+    """Open a record's picture or frames as they are (no detection: records hold face crops).
+
+    Args:
+        record: The record.
+        folder: Folder of its records file.
+        processor: Has the encoder's image transform.
+
+    Returns:
+        Pixels ``(T, 3, H, W)`` and landmarks ``(T, 68, 2)`` in [0, 1] of them; NaN rows where the record has none.
+        A picture that is not square is padded to one, and its landmarks move along.
+
+    Raises:
+        ImageError: A file cannot be opened as a picture.
+        RecordError: The record is a video file, or has landmarks for another number of frames.
+    """
+    pictures = [open_picture(path) for path in _picture_paths(record, folder)]
+    pixels = torch.stack([processor.image_processor.transform(picture) for picture in pictures])
+    return pixels, landmarks_on_square(record, folder, [picture.size for picture in pictures])
+
+
+def landmarks_on_square(record: FaceRecord, folder: Path, sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """A record's landmarks, relative to each frame's centred square.
+
+    Args:
+        record: The record.
+        folder: Folder of its records file.
+        sizes: Width and height of each frame in pixels.
+
+    Returns:
+        ``(T, 68, 2)``; rows of NaN where the record has no landmarks.
+
+    Raises:
+        RecordError: There are landmarks for another number of frames.
+    """
+    points = record.landmark_array(folder)
+    if points is None:
+        return torch.full((len(sizes), NUM_LANDMARKS, 2), float("nan"))
+    points = points[None] if points.ndim == 2 else points
+    if len(points) != len(sizes):
+        raise RecordError(f"record {record.id!r} has {len(sizes)} frames but landmarks for {len(points)}")
+    extents = np.asarray(sizes, dtype=np.float32)[:, None]
+    side = extents.max(axis=-1, keepdims=True)
+    return torch.from_numpy((points * extents + (side - extents) // 2) / side)
+
+
+def _picture_paths(record: FaceRecord, folder: Path) -> list[Path]:
+    if isinstance(record.video, str):
+        raise RecordError(f"record {record.id!r} is a video file; extract its frames and list them under 'video'")
+    return record.media_paths(folder)

@@ -1,0 +1,88 @@
+"""The words of the face labels: expressions, action units, attributes and tasks, and the models that hold them.
+
+Records, synthetic faces, question templates and answer parsing all read these tables, so that a name is spelled in
+one place. The action units are the twelve that DISFA annotates; attribute names are CelebA's.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Expression = Literal["neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger"]
+Task = Literal["expression", "action_units", "attributes", "age", "manipulation"]
+
+EXPRESSIONS: tuple[Expression, ...] = get_args(Expression)
+TASKS: tuple[Task, ...] = get_args(Task)
+
+ACTION_UNITS: dict[str, str] = {
+    "AU1": "inner brow raiser",
+    "AU2": "outer brow raiser",
+    "AU4": "brow lowerer",
+    "AU5": "upper lid raiser",
+    "AU6": "cheek raiser",
+    "AU9": "nose wrinkler",
+    "AU12": "lip corner puller",
+    "AU15": "lip corner depressor",
+    "AU17": "chin raiser",
+    "AU20": "lip stretcher",
+    "AU25": "lips part",
+    "AU26": "jaw drop",
+}
+"""Code to name, in the Facial Action Coding System (Ekman and Friesen), in ascending order."""
+
+ACTIVE_INTENSITY = 1.0
+"""An action unit counts as present from this intensity on (FACS level A is 1, level E is 5)."""
+
+SYNTHETIC_ATTRIBUTES: dict[str, str] = {
+    "Eyeglasses": "eyeglasses",
+    "Wearing_Hat": "a hat",
+    "Black_Hair": "black hair",
+    "Brown_Hair": "brown hair",
+    "Blond_Hair": "blond hair",
+    "Gray_Hair": "gray hair",
+    "Bangs": "bangs",
+    "No_Beard": "no beard",
+    "Mustache": "a mustache",
+    "Wearing_Lipstick": "lipstick",
+    "Heavy_Makeup": "heavy makeup",
+    "Wearing_Earrings": "earrings",
+}
+"""CelebA name to the words that answers use, for the attributes that the synthetic faces show."""
+
+
+class FaceLabels(BaseModel):
+    """What is known about one face; ``None`` means not annotated, which is not the same as absent.
+
+    Attributes:
+        expression: One of ``EXPRESSIONS``.
+        action_units: FACS code (``"AU12"``) to intensity on the 0 to 5 scale; a unit that is not listed is unknown.
+        attributes: CelebA name to whether the face has it; an attribute that is not listed is unknown.
+        age: Years.
+        manipulated: True for a forged picture, False for a genuine one.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    expression: Expression | None = None
+    action_units: (
+        dict[Annotated[str, Field(pattern=r"^AU[1-9]\d?$")], Annotated[float, Field(ge=0.0, le=5.0)]] | None
+    ) = None
+    attributes: dict[Annotated[str, Field(min_length=1)], bool] | None = None
+    age: Annotated[float, Field(ge=0.0, le=130.0)] | None = None
+    manipulated: bool | None = None
+
+    def active_units(self) -> list[str]:
+        """Codes of the action units at or above ``ACTIVE_INTENSITY``, in ascending numeric order.
+
+        Returns:
+            For example ``["AU6", "AU12"]``; empty where none is active or none is annotated.
+        """
+        units = self.action_units or {}
+        active = [code for code, intensity in units.items() if intensity >= ACTIVE_INTENSITY]
+        return sorted(active, key=lambda code: int(code[2:]))
+
+    def present_attributes(self) -> list[str]:
+        """Names of the attributes that the face has, in the order in which they are held."""
+        return [name for name, present in (self.attributes or {}).items() if present]

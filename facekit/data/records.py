@@ -1,0 +1,258 @@
+"""One face per line: the record that every data source, annotator, trainer and evaluator exchanges.
+
+A records file is JSON lines; paths inside it are relative to the folder of the file. Reading is strict, so that a
+wrong key or a missing picture is reported with its line before a run starts rather than in the middle of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from facekit.data.atomic import open_atomically
+from facekit.data.labels import FaceLabels
+from facekit.errors import RecordError
+
+__all__ = ["FaceLabels", "FaceRecord", "Turn", "iterate_records", "read_records", "write_records"]
+
+NUM_LANDMARKS = 68
+_LANDMARK_RANGE = 2.0
+
+Point = Annotated[list[float], Field(min_length=2, max_length=2)]
+Shape = Annotated[list[Point], Field(min_length=NUM_LANDMARKS, max_length=NUM_LANDMARKS)]
+NonEmpty = Annotated[str, Field(min_length=1)]
+
+
+class Turn(BaseModel):
+    """One message of a conversation about the face.
+
+    Attributes:
+        role: Who speaks.
+        content: What is said; never blank.
+        task: Which of ``TASKS`` (or a user's own task) the message belongs to, where that is known.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["user", "assistant", "system"]
+    content: str
+    task: str | None = None
+
+    @field_validator("content")
+    @classmethod
+    def _not_blank(cls, content: str) -> str:
+        if not content.strip():
+            raise ValueError("a turn needs words")
+        return content
+
+
+class FaceRecord(BaseModel):
+    """One face image or clip with what is known and said about it.
+
+    Exactly one of ``image`` and ``video`` is given.
+
+    Attributes:
+        id: Unique within its file.
+        image: Path of a picture, relative to the folder of the records file.
+        video: Path of a video file, or the paths of its frames in order.
+        landmarks: 68 iBUG points as ``[x, y]``, divided by the width and height of the picture; for a clip a list of
+            such lists, one per frame; or the path of an ``.npy`` array of that shape. ``None`` where not annotated.
+        labels: The annotations.
+        groups: Group names for fairness reports, such as ``{"age_group": "senior"}``.
+        conversations: Questions and answers in order.
+        source: Where the record came from: a name, or a small table such as dataset and seed.
+        split: Part of the data set it belongs to, such as ``"train"``.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: NonEmpty
+    image: NonEmpty | None = None
+    video: NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)] | None = None
+    landmarks: Shape | Annotated[list[Shape], Field(min_length=1)] | NonEmpty | None = None
+    labels: FaceLabels = Field(default_factory=FaceLabels)
+    groups: dict[str, str] = Field(default_factory=dict)
+    conversations: list[Turn] = Field(default_factory=list)
+    source: dict[str, str | int | float | bool | None] | str | None = None
+    split: str | None = None
+
+    @model_validator(mode="after")
+    def _one_medium(self) -> FaceRecord:
+        if (self.image is None) == (self.video is None):
+            raise ValueError("give exactly one of 'image' and 'video'")
+        return self
+
+    @field_validator("landmarks")
+    @classmethod
+    def _normalised(cls, landmarks: Any) -> Any:
+        if isinstance(landmarks, list):
+            _check_range(np.asarray(landmarks, dtype=np.float32))
+        return landmarks
+
+    def media_paths(self, folder: str | Path) -> list[Path]:
+        """Where the pixels are.
+
+        Args:
+            folder: Folder of the records file.
+
+        Returns:
+            One path for an image or a video file, several for a clip kept as frames. They need not exist.
+        """
+        names = self.image or self.video
+        return [Path(folder) / name for name in ([names] if isinstance(names, str) else names or [])]
+
+    def image_path(self, folder: str | Path) -> Path:
+        """Path of the picture.
+
+        Args:
+            folder: Folder of the records file.
+
+        Raises:
+            RecordError: If the record is a video.
+        """
+        if self.image is None:
+            raise RecordError(f"record {self.id!r} has a video and no image; use media_paths")
+        return Path(folder) / self.image
+
+    def landmark_array(self, folder: str | Path) -> np.ndarray | None:
+        """The landmarks as numbers.
+
+        Args:
+            folder: Folder of the records file.
+
+        Returns:
+            float32 of shape (68, 2), or (T, 68, 2) for a clip, normalised to the picture; ``None`` where the record
+            has none.
+
+        Raises:
+            RecordError: If the ``.npy`` file is missing, is not an array of that shape, or is not normalised.
+        """
+        if self.landmarks is None:
+            return None
+        if not isinstance(self.landmarks, str):
+            return np.asarray(self.landmarks, dtype=np.float32)
+        path = Path(folder) / self.landmarks
+        try:
+            points = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise RecordError(f"record {self.id!r}: landmarks {path} cannot be read as .npy ({error})") from error
+        if points.shape[-2:] != (NUM_LANDMARKS, 2) or points.ndim > 3:
+            raise RecordError(f"record {self.id!r}: landmarks {path} have shape {points.shape}; expected (68, 2)")
+        try:
+            _check_range(points)
+        except ValueError as error:
+            raise RecordError(f"record {self.id!r}: landmarks {path}: {error}") from error
+        return points.astype(np.float32)
+
+
+def iterate_records(path: str | Path, *, check_files: bool = True) -> Iterator[FaceRecord]:
+    """Read records one at a time.
+
+    Args:
+        path: A JSON-lines file; blank lines are skipped.
+        check_files: Also require that the media and landmark files exist.
+
+    Yields:
+        The records in the order of the file.
+
+    Raises:
+        RecordError: If the file is missing, or a line is malformed; the message has file, line number and field.
+    """
+    path = Path(path)
+    try:
+        lines = path.open(encoding="utf-8")
+    except OSError as error:
+        raise RecordError(f"records file {path} cannot be opened ({error.strerror}); check the path") from error
+    with lines:
+        try:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield _parse_line(line, path, number, check_files)
+        except UnicodeDecodeError as error:
+            raise RecordError(f"{path}: not UTF-8 text ({error.reason}); is it a records file?") from error
+
+
+def read_records(path: str | Path, *, check_files: bool = True) -> list[FaceRecord]:
+    """Read a whole records file.
+
+    Args:
+        path: A JSON-lines file; blank lines are skipped.
+        check_files: Also require that the media and landmark files exist.
+
+    Returns:
+        The records in the order of the file.
+
+    Raises:
+        RecordError: If the file is missing, a line is malformed, or two records have the same id; the message has
+            file, line number and field.
+    """
+    records = list(iterate_records(path, check_files=check_files))
+    seen: set[str] = set()
+    for record in records:
+        if record.id in seen:
+            raise RecordError(f"{path}: two records have the id {record.id!r}; ids must be unique in a file")
+        seen.add(record.id)
+    return records
+
+
+def write_records(path: str | Path, records: Iterable[FaceRecord]) -> Path:
+    """Write records as JSON lines; an interrupted write leaves the old file as it was.
+
+    Args:
+        path: The file to write; its folder is made.
+        records: The records, in order. Fields that are ``None`` or empty are left out.
+
+    Returns:
+        The path that was written.
+    """
+    path = Path(path)
+    with open_atomically(path) as lines:
+        lines.writelines(f"{format_record(record)}\n" for record in records)
+    return path
+
+
+def format_record(record: FaceRecord) -> str:
+    """One record as a JSON line without the newline; fields at their default are left out."""
+    values = record.model_dump(mode="json", exclude_defaults=True)
+    return json.dumps(values, ensure_ascii=False, allow_nan=False)
+
+
+def _parse_line(line: str, path: Path, number: int, check_files: bool) -> FaceRecord:
+    try:
+        record = FaceRecord.model_validate_json(line)
+    except ValidationError as error:
+        raise RecordError(f"{path}, line {number}: {_first_problem(error)}") from error
+    if check_files:
+        names = [*record.media_paths(path.parent)]
+        if isinstance(record.landmarks, str):
+            names.append(path.parent / record.landmarks)
+        for name in names:
+            if not name.is_file():
+                field = "landmarks" if name.suffix == ".npy" else "image" if record.image else "video"
+                raise RecordError(
+                    f"{path}, line {number}, field '{field}': no file {name}; paths are relative to the records file"
+                )
+    return record
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in problem["loc"])
+    shown = repr(problem.get("input"))
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    where = f"field '{field}': " if field else ""
+    return f"{where}{problem['msg']} (got {shown})"
+
+
+def _check_range(points: np.ndarray) -> None:
+    if not np.isfinite(points).all():
+        raise ValueError("landmarks must be finite; leave the field out where there are none")
+    if np.abs(points).max() > _LANDMARK_RANGE:
+        raise ValueError(
+            f"landmarks must be divided by the width and height of the picture, but {np.abs(points).max():g} occurs"
+        )

@@ -1,0 +1,190 @@
+"""Which tokens of a conversation the loss covers: the assistant's words, under any chat template.
+
+Chat templates are foreign code that nobody can list, so the words are found by what templates do, not by what they
+look like: a conversation is rendered once and its assistant turns are located in the text, either by the template's
+own ``{% generation %}`` marks or by rendering its beginnings. Apart from the data set so that it needs no pictures.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from facekit.data.records import Turn
+from facekit.errors import ConfigurationError, RecordError
+from facekit.models.chat import flatten_chat
+from facekit.models.processing import FaceKitProcessor
+
+IGNORED = -100
+"""The label that PyTorch's cross-entropy leaves out."""
+
+_GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
+
+
+@dataclass(frozen=True)
+class RenderedConversation:
+    """A conversation as the language model's chat template writes it.
+
+    Args:
+        text: The whole conversation.
+        spans: Start and end, in characters, of what the assistant says, one pair per turn. An end-of-turn token that
+            the template writes is part of the turn; white space after it is not.
+    """
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+    def expand(self, token: str, count: int) -> RenderedConversation:
+        """Repeat every occurrence of ``token`` ``count`` times, moving the spans along."""
+        places = [match.start() for match in re.finditer(re.escape(token), self.text)]
+        added = len(token) * (count - 1)
+
+        def moved(position: int) -> int:
+            return position + added * sum(place < position for place in places)
+
+        spans = tuple((moved(start), moved(end)) for start, end in self.spans)
+        return RenderedConversation(self.text.replace(token, token * count), spans)
+
+
+@dataclass(frozen=True)
+class SupervisedTokens:
+    """A conversation as numbers.
+
+    Args:
+        input_ids: Token ids, image tokens expanded.
+        labels: The same ids where the assistant speaks, ``IGNORED`` elsewhere.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+
+
+def render_conversation(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]], *, chat_template: str | None = None
+) -> RenderedConversation:
+    """Render a conversation and find the assistant's words in it.
+
+    Args:
+        tokenizer: The tokenizer that has the chat template.
+        messages: ``{"role", "content"}`` with plain text.
+        chat_template: Jinja source in place of the tokenizer's.
+
+    Returns:
+        The text and the assistant's spans.
+
+    Raises:
+        ConfigurationError: There is no template, or it writes the beginning of a conversation otherwise than the
+            whole and has no ``{% generation %}`` marks, so that no span is certain.
+    """
+    template = chat_template or tokenizer.chat_template
+    if template is None:
+        raise ConfigurationError("the tokenizer has no chat template; pass one, or set processor.chat_template")
+    messages = [dict(message) for message in messages]
+    if _GENERATION_MARK.search(template):
+        texts, spans = render_jinja_template(
+            [messages], chat_template=template, return_assistant_tokens_mask=True, **tokenizer.special_tokens_map
+        )
+        return RenderedConversation(texts[0], tuple((start, end) for start, end in spans[0]))
+
+    def render(count: int, **options: Any) -> str:
+        return tokenizer.apply_chat_template(messages[:count], chat_template=template, tokenize=False, **options)
+
+    text = render(len(messages))
+    spans = []
+    for index, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        before, through = render(index, add_generation_prompt=True), render(index + 1).rstrip()
+        if not (text.startswith(before) and text.startswith(through) and len(before) < len(through)):
+            raise ConfigurationError(
+                f"the chat template writes turn {index + 1} of a conversation otherwise when the conversation goes on "
+                "than when it ends there, so the assistant's words cannot be located; mark them in the template with "
+                "{% generation %} and {% endgeneration %}"
+            )
+        spans.append((len(before), len(through)))
+    return RenderedConversation(text, tuple(spans))
+
+
+def supervise(
+    tokenizer: PreTrainedTokenizerBase, rendered: RenderedConversation, *, add_special_tokens: bool = False
+) -> SupervisedTokens:
+    """Tokenise a rendered conversation with labels on the assistant's words only.
+
+    A token belongs to the assistant where its first character that is not white space does.
+
+    Args:
+        tokenizer: A fast tokenizer, because offsets are needed.
+        rendered: The conversation, image tokens expanded already.
+        add_special_tokens: Whether the tokenizer adds its own; they get no label.
+
+    Raises:
+        ConfigurationError: The tokenizer gives no offsets.
+    """
+    if not tokenizer.is_fast:
+        raise ConfigurationError(
+            f"{type(tokenizer).__name__} gives no character offsets, which supervision needs; use the fast tokenizer"
+        )
+    encoding = tokenizer(rendered.text, add_special_tokens=add_special_tokens, return_offsets_mapping=True)
+    ids: list[int] = list(encoding["input_ids"])
+    labels = [IGNORED] * len(ids)
+    spans = iter(rendered.spans)
+    span = next(spans, None)
+    for index, (start, end) in enumerate(encoding["offset_mapping"]):
+        token_text = rendered.text[start:end]
+        first = start + (len(token_text) - len(token_text.lstrip()) if token_text.strip() else 0)
+        while span is not None and first >= span[1]:
+            span = next(spans, None)
+        if span is None:
+            break
+        if end > start and first >= span[0]:
+            labels[index] = ids[index]
+    return SupervisedTokens(ids, labels)
+
+
+def encode_conversation(
+    processor: FaceKitProcessor, turns: Sequence[Turn], *, frames: int = 1, max_tokens: int | None = None
+) -> SupervisedTokens:
+    """Turn a record's conversation about one image or clip into tokens and labels.
+
+    The image stands before the words of the first user turn. Where the sequence is too long, turns are dropped from
+    its end, a question with its answer at a time, so that no answer is cut.
+
+    Args:
+        processor: The model's processor: tokenizer, chat template, number of visual tokens.
+        turns: The conversation.
+        frames: Frames of the clip; 1 for an image.
+        max_tokens: Longest sequence.
+
+    Raises:
+        RecordError: The conversation has no user turn or no answer, or not even its first answer fits.
+        ConfigurationError: See ``render_conversation`` and ``supervise``.
+    """
+    turns = list(turns)
+    while any(turn.role == "assistant" for turn in turns):
+        rendered = render_conversation(
+            processor.tokenizer, _with_image(turns, processor.image_token), chat_template=processor.chat_template
+        )
+        add_special_tokens = processor.adds_special_tokens(rendered.text)
+        expanded = rendered.expand(processor.image_token, processor.tokens_per_frame * frames)
+        tokens = supervise(processor.tokenizer, expanded, add_special_tokens=add_special_tokens)
+        if max_tokens is None or len(tokens.input_ids) <= max_tokens:
+            return tokens
+        answers = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
+        turns = turns[: answers[-2] + 1] if len(answers) > 1 else []
+    if max_tokens is None:
+        raise RecordError("a conversation has no assistant turn, so there is nothing to learn from it")
+    raise RecordError(f"a conversation has no answer that ends within {max_tokens} tokens; raise max_tokens")
+
+
+def _with_image(turns: Sequence[Turn], image_token: str) -> list[dict[str, Any]]:
+    messages: list[dict[str, Any]] = [{"role": turn.role, "content": turn.content} for turn in turns]
+    first = next((message for message in messages if message["role"] == "user"), None)
+    if first is None:
+        raise RecordError("a conversation has no user turn, so the image has no place in it")
+    first["content"] = [{"type": "image"}, {"type": "text", "text": first["content"]}]
+    return flatten_chat(messages, image_token).messages

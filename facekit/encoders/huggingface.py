@@ -1,0 +1,263 @@
+"""Vision models in the Hugging Face layout: CLIP, SigLIP and DINOv2, by hub id or folder.
+
+Only the four architectures in the table below are built, from transformers' own classes; code that comes with a
+checkpoint is never run.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    Dinov2Config,
+    Dinov2Model,
+    Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel,
+    PretrainedConfig,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
+from transformers.image_processing_utils import BaseImageProcessor
+from transformers.utils import logging as transformers_logging
+
+from facekit.encoders.base import VisionEncoder
+from facekit.encoders.checkpoints import first_line
+from facekit.encoders.options import boolean, integer, non_empty, positive_integer, read_options, resolve_layer
+from facekit.encoders.transform import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, ImageTransform
+from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError
+
+logger = logging.getLogger(__name__)
+
+_ARCHITECTURES: dict[str, tuple[type[PretrainedConfig], Any]] = {
+    "clip_vision_model": (CLIPVisionConfig, CLIPVisionModel),
+    "siglip_vision_model": (SiglipVisionConfig, SiglipVisionModel),
+    "dinov2": (Dinov2Config, Dinov2Model),
+    "dinov2_with_registers": (Dinov2WithRegistersConfig, Dinov2WithRegistersModel),
+}
+_BACKBONE_OUTPUTS = {"out_features", "out_indices", "stage_names"}
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_NORMALISATION = {
+    "clip_vision_model": (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD),
+    "siglip_vision_model": _HALF,
+    "dinov2": _IMAGENET,
+    "dinov2_with_registers": _IMAGENET,
+}
+_RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+
+
+class HuggingFaceEncoder(VisionEncoder):
+    """The last hidden state of a vision model that ends at the chosen layer, before any final norm.
+
+    CLIP gives one prefix token, DINOv2 one and its registers, SigLIP none.
+
+    Args:
+        model: One of transformers' vision models, with as many layers as are used.
+        transform: How pictures become pixels; its size may differ from the one the model was trained at, and position
+            embeddings are then interpolated.
+
+    Raises:
+        InvalidSpecError: The model is of another architecture.
+        ConfigurationError: The size is no multiple of the patch size.
+    """
+
+    def __init__(self, model: nn.Module, transform: ImageTransform) -> None:
+        super().__init__()
+        settings: Any = model.config
+        kind = architecture_name(settings)
+        if transform.image_size % settings.patch_size:
+            raise ConfigurationError(
+                f"encoder 'hf' takes an image_size that is a multiple of {settings.patch_size} for this model, "
+                f"not {transform.image_size}"
+            )
+        self.model = model
+        self.settings = settings
+        self.transform = transform
+        self.image_size = transform.image_size
+        self.hidden_size = settings.hidden_size
+        side = self.image_size // settings.patch_size
+        self.grid = (side, side)
+        self.num_prefix_tokens = 0 if kind == "siglip_vision_model" else 1
+        self.num_prefix_tokens += getattr(settings, "num_register_tokens", 0)
+        self.interpolates = not kind.startswith("dinov2") and self.image_size != settings.image_size
+
+    def encode_frames(self, frames: Tensor) -> Tensor:
+        """Encode frames ``(F, 3, H, W)`` to ``(F, P + N, C)``."""
+        options = {"interpolate_pos_encoding": True} if self.interpolates else {}
+        frames = frames.to(next(self.model.parameters()).dtype)
+        return self.model(frames, output_hidden_states=True, return_dict=True, **options).hidden_states[-1]
+
+    @classmethod
+    def from_spec(cls, argument: str | None = None, **options: str) -> Self:
+        """Build ``hf:PATH_OR_ID[?layer=-2&image_size=224&revision=main&pretrained=true]``.
+
+        A checkpoint of a whole CLIP or SigLIP model gives its vision half. The default layer, the one before the
+        last, is what LLaVA and Face-LLaVA read. The size and normalisation come from ``preprocessor_config.json``
+        where there is one; its margin crop is not done, because landmarks refer to the whole picture.
+        ``pretrained=false`` reads the configuration only and leaves the weights random.
+
+        Raises:
+            InvalidSpecError: The argument is missing, an option is unknown, the architecture or layer is not there.
+            CheckpointError: The checkpoint is missing, incomplete, does not fit, or holds pickled code.
+        """
+        known = {"layer": integer, "image_size": positive_integer, "revision": non_empty, "pretrained": boolean}
+        chosen = read_options("hf", options, known)
+        if argument is None:
+            raise InvalidSpecError("encoder 'hf' needs a hub id or a folder, such as 'hf:openai/clip-vit-base-patch16'")
+        revision = chosen.get("revision", "main")
+        settings = read_vision_config(argument, revision)
+        index = resolve_layer(f"hf:{argument}", chosen.get("layer", -2), settings.num_hidden_layers)
+        values = {**architecture_values(settings), "num_hidden_layers": index + 1}
+        if values["model_type"] == "siglip_vision_model":
+            values["vision_use_head"] = False
+        settings, model_class = vision_classes(values)
+        if chosen.get("pretrained", True):
+            model = load_vision_model(argument, revision, settings, model_class)
+        else:
+            model = model_class(settings)
+        return cls(model, read_transform(argument, revision, settings, chosen.get("image_size")))
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the vision model's configuration, cut to the layers in use, and the transform."""
+        return {"vision_config": architecture_values(self.settings), "transform": self.transform.to_config()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Build the architecture with untrained weights."""
+        settings, model_class = vision_classes(config["vision_config"])
+        return cls(model_class(settings), ImageTransform(**config["transform"]))
+
+
+def architecture_name(settings: PretrainedConfig) -> str:
+    """Return the ``model_type`` of a vision configuration.
+
+    Raises:
+        InvalidSpecError: It is not one of the architectures that this encoder builds.
+    """
+    kind = settings.model_type
+    if kind not in _ARCHITECTURES:
+        hint = "; SigLIP 2 checkpoints of a fixed resolution work, NaFlex ones do not" if "siglip2" in kind else ""
+        raise InvalidSpecError(f"encoder 'hf' reads {', '.join(_ARCHITECTURES)}, not '{kind}'{hint}")
+    return kind
+
+
+def architecture_values(settings: PretrainedConfig) -> dict[str, Any]:
+    """Return the entries of a vision configuration that describe the architecture, ``model_type`` among them."""
+    common = PretrainedConfig().to_dict().keys() - {"model_type"}
+    return {name: value for name, value in settings.to_dict().items() if name not in common | _BACKBONE_OUTPUTS}
+
+
+def vision_classes(values: dict[str, Any]) -> tuple[PretrainedConfig, Any]:
+    """Return the configuration that ``architecture_values`` describes, and the model class for it."""
+    values = dict(values)
+    config_class, model_class = _ARCHITECTURES[values.pop("model_type")]
+    return config_class(**values), model_class
+
+
+def read_vision_config(source: str, revision: str = "main") -> PretrainedConfig:
+    """Read a configuration, the vision half of it where the model has two.
+
+    Raises:
+        CheckpointError: There is none, or it is not a configuration that transformers knows without remote code.
+        InvalidSpecError: It is of an architecture that this encoder does not build.
+    """
+    try:
+        settings = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"encoder 'hf' cannot read the configuration of '{source}': {first_line(error)}"
+        ) from error
+    settings = getattr(settings, "vision_config", settings)
+    architecture_name(settings)
+    return settings
+
+
+def load_vision_model(source: str, revision: str, settings: PretrainedConfig, model_class: Any) -> nn.Module:
+    """Load the weights of the layers in use, as float32; those of later layers and of a text half are left out.
+
+    Args:
+        source: Hub id or folder.
+        revision: Revision on the hub.
+        settings: The configuration, cut to the layers in use.
+        model_class: The class of transformers that it belongs to.
+
+    Raises:
+        CheckpointError: Weights are missing or of another shape, or the file holds pickled code.
+    """
+    try:
+        with errors_only():
+            model, report = model_class.from_pretrained(
+                source, revision=revision, config=settings, dtype=torch.float32, output_loading_info=True
+            )
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"the weights of '{source}' hold pickled code, which is refused; use safetensors"
+        ) from error
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"encoder 'hf' cannot load weights from '{source}': {first_line(error)}") from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise CheckpointError(f"the weights of '{source}' lack {len(missing)} tensors, first '{missing[0]}'")
+    return model
+
+
+def read_transform(
+    source: str, revision: str, settings: PretrainedConfig, image_size: int | None = None
+) -> ImageTransform:
+    """Describe how pictures become pixels, from ``preprocessor_config.json`` or the architecture's own values.
+
+    Args:
+        source: Hub id or folder.
+        revision: Revision on the hub.
+        settings: The vision configuration.
+        image_size: Overrides the size.
+
+    Raises:
+        InvalidSpecError: The preprocessing is for pictures that are not square.
+    """
+    mean, std = _NORMALISATION[architecture_name(settings)]
+    try:
+        values, _ = BaseImageProcessor.get_image_processor_dict(source, revision=revision)
+    except OSError:
+        logger.info("'%s' has no preprocessor_config.json; the architecture's own values are used", source)
+        values = {}
+    values = values.get("image_processor", values)
+    size = image_size or side_of(values.get("crop_size") or values.get("size")) or settings.image_size
+    if not isinstance(size, int):
+        raise InvalidSpecError(f"encoder 'hf' takes square pictures; '{source}' is set to {size}")
+    return ImageTransform(
+        size,
+        tuple(values.get("image_mean") or mean),
+        tuple(values.get("image_std") or std),
+        _RESAMPLING.get(values.get("resample", 3), "bicubic"),  # type: ignore[arg-type]
+    )
+
+
+def side_of(size: int | dict[str, int] | None) -> Any:
+    """Return the side of a processor's ``size`` entry, which is a number, or a table of edges; None where absent."""
+    if not isinstance(size, dict):
+        return size
+    if "height" in size:
+        return size["height"] if size["height"] == size["width"] else (size["height"], size["width"])
+    return size.get("shortest_edge")
+
+
+@contextmanager
+def errors_only() -> Iterator[None]:
+    """Keep transformers from listing every weight that is left out on purpose; what is missing is checked here."""
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)

@@ -1,0 +1,71 @@
+"""Faces in pictures: opening, detection, landmarks, crops, regions, frames and overlays.
+
+Names are loaded when they are first used, so that importing the package costs neither torch nor a detector.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from facekit.faces.crop import CroppedFace, crop_face, pad_to_square
+    from facekit.faces.frames import choose_frames
+    from facekit.faces.images import open_image
+    from facekit.faces.landmarker import DetectedFace, Landmarker
+    from facekit.faces.layout import FACE_REGIONS, NUM_LANDMARKS, REGION_LABELS
+    from facekit.faces.overlay import draw_overlay
+    from facekit.faces.prepare import prepare_face, prepare_faces, select_faces
+    from facekit.faces.regions import patch_centers, region_centroids, region_patch_proximity
+
+_HOMES = {
+    "CroppedFace": "crop",
+    "crop_face": "crop",
+    "pad_to_square": "crop",
+    "choose_frames": "frames",
+    "open_image": "images",
+    "DetectedFace": "landmarker",
+    "Landmarker": "landmarker",
+    "FACE_REGIONS": "layout",
+    "NUM_LANDMARKS": "layout",
+    "REGION_LABELS": "layout",
+    "draw_overlay": "overlay",
+    "prepare_face": "prepare",
+    "prepare_faces": "prepare",
+    "select_faces": "prepare",
+    "patch_centers": "regions",
+    "region_centroids": "regions",
+    "region_patch_proximity": "regions",
+}
+
+__all__ = [
+    "FACE_REGIONS",
+    "NUM_LANDMARKS",
+    "REGION_LABELS",
+    "CroppedFace",
+    "DetectedFace",
+    "Landmarker",
+    "choose_frames",
+    "crop_face",
+    "draw_overlay",
+    "open_image",
+    "pad_to_square",
+    "patch_centers",
+    "prepare_face",
+    "prepare_faces",
+    "region_centroids",
+    "region_patch_proximity",
+    "select_faces",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

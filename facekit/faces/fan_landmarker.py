@@ -1,0 +1,116 @@
+"""The face alignment network (FAN) as a landmarker, through the package ``face-alignment``.
+
+That package fetches its weights when they are first used; facekit lets it do so only where the user says ``download``.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+from urllib.parse import urlparse
+
+import numpy as np
+from PIL import Image
+
+from facekit.errors import InvalidSpecError
+from facekit.faces.landmarker import DetectedFace, Landmarker, read_options, require_packages
+
+DETECTION_SIDE = 1024
+"""The longer side, in pixels, of the copy in which S3FD looks for faces; it finds faces of about 20 pixels in it."""
+
+
+class FanLandmarker(Landmarker):
+    """Faces from S3FD and landmarks from the 2D face alignment network.
+
+    Source: Bulat and Tzimiropoulos, "How far are we from solving the 2D & 3D face alignment problem?", ICCV 2017.
+
+    Args:
+        device: Where the networks run, such as ``cpu`` or ``cuda``.
+        threshold: The least detection confidence, from 0 to 1.
+        download: Whether weights that are not in torch's hub folder may be fetched from the authors' site.
+
+    Raises:
+        MissingExtraError: face-alignment is not installed.
+        InvalidSpecError: The threshold is out of its range.
+    """
+
+    def __init__(self, *, device: str = "cpu", threshold: float = 0.5, download: bool = False) -> None:
+        require_packages("fan", "fan", "face_alignment")
+        if not 0 <= threshold <= 1:
+            raise InvalidSpecError(f"landmarker 'fan' takes a threshold from 0 to 1, not {threshold}")
+        self.device = device
+        self.threshold = threshold
+        self.download = download
+
+    @classmethod
+    def from_spec(cls, argument: str | None, **options: str) -> Self:
+        """Build from ``fan[?device=cpu&threshold=0.5&download=false]``.
+
+        Raises:
+            MissingExtraError: face-alignment is not installed.
+            InvalidSpecError: There is an argument, or an option cannot be used.
+        """
+        if argument is not None:
+            raise InvalidSpecError(f"landmarker 'fan' takes no argument, unlike 'fan:{argument}'; options follow '?'")
+        return cls(**read_options("fan", options, {"device": str, "threshold": float, "download": _boolean}))
+
+    def find_faces(self, image: Image.Image) -> list[DetectedFace]:
+        """Return the faces of an RGB image, in the detector's order."""
+        scale = min(1.0, DETECTION_SIDE / max(image.size))
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        copy = image if scale == 1.0 else image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+        found = self._network.face_detector.detect_from_image(np.array(copy))
+        if len(found) == 0:
+            return []
+        ratio = np.array([image.width / copy.width, image.height / copy.height] * 2 + [1.0])
+        boxes = np.stack([np.asarray(box, dtype=np.float64)[:5] for box in found]) * ratio
+        landmarks = self._network.get_landmarks_from_image(np.array(image), detected_faces=list(boxes))
+        return [
+            DetectedFace(tuple(box[:4].tolist()), float(box[4]), points)
+            for box, points in zip(boxes, landmarks, strict=True)
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_network"}
+
+    @functools.cached_property
+    def _network(self) -> Any:
+        import face_alignment
+
+        if not self.download:
+            self._require_weights()
+        arguments: dict[str, Any] = {
+            "device": self.device,
+            "face_detector": "sfd",
+            "face_detector_kwargs": {"filter_threshold": self.threshold},
+        }
+        if "compile" in inspect.signature(face_alignment.FaceAlignment).parameters:
+            arguments["compile"] = False
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            return face_alignment.FaceAlignment(face_alignment.LandmarksType.TWO_D, **arguments)
+
+    @staticmethod
+    def _require_weights() -> None:
+        import torch
+        from face_alignment import api
+        from face_alignment.detection.sfd import sfd_detector
+
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        urls = (api.models_urls["2DFAN-4"], sfd_detector.models_urls["s3fd"])
+        missing = [url for url in urls if not (folder / PurePosixPath(urlparse(url).path).name).is_file()]
+        if missing:
+            raise InvalidSpecError(
+                f"landmarker 'fan' finds no weights in '{folder}'; put there {' and '.join(missing)}, "
+                "or let it fetch them: fan?download=true"
+            )
+
+
+def _boolean(text: str) -> bool:
+    words = {"true": True, "1": True, "false": False, "0": False}
+    if text.lower() not in words:
+        raise ValueError("it takes true or false")
+    return words[text.lower()]

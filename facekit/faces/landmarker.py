@@ -1,0 +1,141 @@
+"""What every landmarker is: a picture in, faces out, each with a box and 68 landmarks in pixels.
+
+The interface stands apart from its forms (dlib, MediaPipe, FAN, landmarks from a file) so that a crop, a processor or
+a user's own landmarker needs none of their packages.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image
+
+from facekit.errors import ConfigurationError, ImageError, InvalidSpecError, MissingExtraError
+from facekit.faces.layout import NUM_LANDMARKS
+from facekit.registry import closest_match_hint
+
+
+@dataclass(frozen=True, eq=False)
+class DetectedFace:
+    """One face in a picture.
+
+    Pixel coordinates are continuous: (0, 0) is the upper left corner of the picture and (width, height) its lower
+    right one, so the centre of the first pixel is (0.5, 0.5).
+
+    Args:
+        box: Left, top, right, bottom in pixels; it may reach out of the picture.
+        score: The detector's confidence on its own scale; 1.0 where it gives none.
+        landmarks: ``(68, 2)`` float32, iBUG-68, x then y in pixels, all finite.
+
+    Raises:
+        ConfigurationError: The landmarks have another shape or are not finite, or the box has no area.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    landmarks: np.ndarray
+
+    def __post_init__(self) -> None:
+        landmarks = np.asarray(self.landmarks, dtype=np.float32)
+        if landmarks.shape != (NUM_LANDMARKS, 2):
+            raise ConfigurationError(f"a face has landmarks of shape ({NUM_LANDMARKS}, 2), not {landmarks.shape}")
+        if not np.isfinite(landmarks).all():
+            raise ConfigurationError("a face has finite landmarks; leave a face without them out of the list")
+        left, top, right, bottom = (float(edge) for edge in self.box)
+        if not (right > left and bottom > top):
+            raise ConfigurationError(f"a face's box runs from left, top to right, bottom, unlike {self.box}")
+        object.__setattr__(self, "landmarks", landmarks)
+        object.__setattr__(self, "box", (left, top, right, bottom))
+
+    @property
+    def size(self) -> float:
+        """The longer side of the box in pixels."""
+        left, top, right, bottom = self.box
+        return max(right - left, bottom - top)
+
+
+class Landmarker(ABC):
+    """Finds faces and their 68 landmarks. A subclass implements ``find_faces`` and ``from_spec``."""
+
+    @classmethod
+    @abstractmethod
+    def from_spec(cls, argument: str | None, **options: str) -> Self:
+        """Build the landmarker from the parts of a spec string ``name:argument?option=value``.
+
+        Raises:
+            InvalidSpecError: The argument or an option cannot be used.
+            MissingExtraError: A package that it needs is not installed.
+        """
+
+    @abstractmethod
+    def find_faces(self, image: Image.Image) -> list[DetectedFace]:
+        """Return the faces of an RGB image, in any order; none is an empty list."""
+
+    def detect(self, image: Image.Image) -> list[DetectedFace]:
+        """Return the faces of a picture.
+
+        Args:
+            image: An RGB image, as ``facekit.faces.open_image`` returns it.
+
+        Returns:
+            The faces, largest first; of equal ones the one further left. No face gives an empty list.
+
+        Raises:
+            ImageError: The image is not an RGB one.
+        """
+        if not isinstance(image, Image.Image) or image.mode != "RGB":
+            found = f"mode '{image.mode}'" if isinstance(image, Image.Image) else type(image).__name__
+            raise ImageError(f"a landmarker takes an RGB PIL image, not {found}; open it with facekit.faces.open_image")
+        return sorted(self.find_faces(image), key=lambda face: (-face.size, face.box))
+
+
+def require_packages(landmarker: str, extra: str, *packages: str) -> None:
+    """Check that packages can be found, without importing them.
+
+    Raises:
+        MissingExtraError: One cannot; the message has the install command.
+    """
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise MissingExtraError(
+            f"landmarker '{landmarker}' needs {', '.join(missing)}; install with: pip install 'facekit-mllm[{extra}]'"
+        )
+
+
+def read_options(
+    landmarker: str, given: Mapping[str, str], known: Mapping[str, Callable[[str], Any]]
+) -> dict[str, Any]:
+    """Convert the options of a landmarker's spec.
+
+    Args:
+        landmarker: Its registered name, for messages.
+        given: The options as text.
+        known: For each option, the function that reads its text and raises ValueError where it cannot.
+
+    Returns:
+        The converted options, those that were given only.
+
+    Raises:
+        InvalidSpecError: An option is unknown, or its text cannot be read.
+    """
+    values = {}
+    for name, text in given.items():
+        if name not in known:
+            raise InvalidSpecError(f"landmarker '{landmarker}' has no option '{name}'{closest_match_hint(name, known)}")
+        try:
+            values[name] = known[name](text)
+        except ValueError as error:
+            raise InvalidSpecError(f"landmarker '{landmarker}' cannot use {name}={text}: {error}") from error
+    return values
+
+
+def landmark_bounds(landmarks: np.ndarray) -> tuple[float, float, float, float]:
+    """Return left, top, right, bottom of points ``(..., 2)``."""
+    points = np.asarray(landmarks, dtype=np.float64).reshape(-1, 2)
+    (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+    return float(left), float(top), float(right), float(bottom)

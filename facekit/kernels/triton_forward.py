@@ -1,0 +1,273 @@
+"""Forward Triton kernels of the streaming half of region attention, and their launch.
+
+``attention_weights_kernel`` takes a tile of a frame's patches past that frame's absorbed keys: products over all of D
+accumulate in float32 registers, proximity is computed there from the region positions and the patch's index, and the
+softmax of each head is a reduction of a reshaped register tile. Only the weights P, 2 % of X, go to memory; the
+backward pass needs them and they are all it saves. The output ``X + P C + b`` then takes one of two routes.
+
+*Two kernels.* ``apply_weights_kernel`` keeps a slice of D of a frame's absorbed values in shared memory and runs the
+frame's patches past it, so that values are read once and patches stream. *Fused.* The first kernel goes over its tile
+a second time, from the end of D backwards so that what was read last is met first, and writes the output; this saves
+the second read of X from memory wherever the tiles in flight stay in the L2 cache.
+
+Traffic of one frame, bf16, D = 4096, N = 257, M = 9, H = 8: X and the output are 2.1 MB each, each absorbed table
+0.59 MB. Nothing can move less than 5.4 MB. Two kernels move 7.6 MB (X twice, weights written and read, both tables
+once from memory and more often from L2), which is 71 % of the ideal when memory is saturated. The fused kernel would
+have 132 tiles of 64 rows = 69 MB in flight, more than the L2 holds; its second read then misses mostly and it moves
+7.6 to 8.2 MB by a least-recently-used model of the cache. At D = 1024 the same tiles are 17 MB and the fused kernel
+moves 1.4 MB against 1.9 MB. ``triton_tiling.choose_tiling`` decides by that footprint.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from facekit.kernels.triton_columns import offset_from_centers, patch_center, stream_products, table_columns
+from facekit.kernels.triton_tiling import ColumnLayout, Tiling
+
+
+@triton.jit
+def _biased_scores(
+    products,
+    score_bias,
+    region_positions,
+    frame,
+    is_present,
+    row,
+    key,
+    region,
+    valid,
+    grid_rows,
+    grid_columns,
+    num_prefix_tokens,
+    HEADS: tl.constexpr,
+    REGIONS: tl.constexpr,
+) -> tl.tensor:
+    """Scores of one block of columns: products plus bias plus proximity, minus infinity where there is no region."""
+    readable = valid & is_present
+    bias = tl.load(score_bias + frame * (HEADS * REGIONS) + key, mask=readable, other=0.0)
+    scores = products + bias.to(tl.float32)[None, :]
+    if region_positions is not None:
+        center_x, center_y, is_patch = patch_center(row, grid_rows, grid_columns, num_prefix_tokens)
+        _, _, distance = offset_from_centers(
+            region_positions, frame, region, readable, center_x, center_y, REGIONS
+        )
+        scores -= tl.where(is_patch[:, None], distance, 0.0)
+    return tl.where((region < REGIONS)[None, :], scores, float("-inf"))
+
+
+@triton.jit
+def _softmax_by_head(
+    main, tail, ROWS: tl.constexpr, GROUP_HEADS: tl.constexpr, MAIN: tl.constexpr, TAIL: tl.constexpr
+) -> tuple[tl.tensor, tl.tensor]:
+    """Softmax over the regions of each head, which lie in both blocks."""
+    main = tl.reshape(main, (ROWS, GROUP_HEADS, MAIN))
+    peak = tl.max(main, axis=2)
+    if TAIL > 0:
+        tail = tl.reshape(tail, (ROWS, GROUP_HEADS, TAIL))
+        peak = tl.maximum(peak, tl.max(tail, axis=2))
+    main = tl.exp(main - peak[:, :, None])
+    total = tl.sum(main, axis=2)
+    if TAIL > 0:
+        tail = tl.exp(tail - peak[:, :, None])
+        total += tl.sum(tail, axis=2)
+    share = (1.0 / total)[:, :, None]
+    main = tl.reshape(main * share, (ROWS, GROUP_HEADS * MAIN))
+    if TAIL > 0:
+        tail = tl.reshape(tail * share, (ROWS, GROUP_HEADS * TAIL))
+    else:
+        tail = main
+    return main, tail
+
+
+@triton.jit
+def attention_weights_kernel(
+    patch_tokens,
+    absorbed_keys,
+    score_bias,
+    absorbed_values,
+    output_bias,
+    region_positions,
+    present,
+    weights,
+    output,
+    num_patches,
+    grid_rows,
+    grid_columns,
+    num_prefix_tokens,
+    WIDTH: tl.constexpr,
+    HEADS: tl.constexpr,
+    REGIONS: tl.constexpr,
+    GROUP_HEADS: tl.constexpr,
+    GROUPS: tl.constexpr,
+    MAIN: tl.constexpr,
+    TAIL: tl.constexpr,
+    FUSED: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK_WIDTH: tl.constexpr,
+    OUTPUT_WIDTH: tl.constexpr,
+    STAGES: tl.constexpr,
+) -> None:
+    """Softmax weights of a (frame, tile of rows, group of heads); with FUSED also the output of that tile."""
+    tiles = tl.cdiv(num_patches, BLOCK_ROWS)
+    program = tl.program_id(0)
+    group = program % GROUPS
+    tile = (program // GROUPS) % tiles
+    frame = (program // (GROUPS * tiles)).to(tl.int64)
+    row = tile * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
+    row_exists = row < num_patches
+    is_present = True
+    end = WIDTH
+    if present is not None:
+        is_present = tl.load(present + frame) != 0
+        end = tl.where(is_present, WIDTH, 0)
+
+    main, tail = stream_products(
+        patch_tokens + frame * num_patches * WIDTH,
+        absorbed_keys + frame * (HEADS * REGIONS * WIDTH),
+        row, row_exists, group, end,
+        WIDTH, HEADS, REGIONS, GROUP_HEADS, MAIN, TAIL, BLOCK_ROWS, BLOCK_WIDTH, STAGES,
+    )  # fmt: skip
+    key, region, valid = table_columns(group, MAIN, 0, HEADS, REGIONS, GROUP_HEADS)
+    main = _biased_scores(
+        main, score_bias, region_positions, frame, is_present, row, key, region, valid,
+        grid_rows, grid_columns, num_prefix_tokens, HEADS, REGIONS,
+    )  # fmt: skip
+    if TAIL > 0:
+        tail_key, tail_region, tail_valid = table_columns(group, TAIL, MAIN, HEADS, REGIONS, GROUP_HEADS)
+        tail = _biased_scores(
+            tail, score_bias, region_positions, frame, is_present, row, tail_key, tail_region, tail_valid,
+            grid_rows, grid_columns, num_prefix_tokens, HEADS, REGIONS,
+        )  # fmt: skip
+    main, tail = _softmax_by_head(main, tail, BLOCK_ROWS, GROUP_HEADS, MAIN, TAIL)
+
+    dtype = weights.dtype.element_ty
+    main = tl.where(is_present, main, 0.0).to(dtype)
+    COLUMNS: tl.constexpr = GROUP_HEADS * (MAIN + TAIL)
+    place = weights + frame * num_patches * (GROUPS * COLUMNS) + row[:, None] * (GROUPS * COLUMNS) + group * COLUMNS
+    tl.store(place + tl.arange(0, GROUP_HEADS * MAIN)[None, :], main, mask=row_exists[:, None])
+    if TAIL > 0:
+        tail = tl.where(is_present, tail, 0.0).to(dtype)
+        tail_column = GROUP_HEADS * MAIN + tl.arange(0, GROUP_HEADS * TAIL)
+        tl.store(place + tail_column[None, :], tail, mask=row_exists[:, None])
+
+    if FUSED:
+        tokens = patch_tokens + frame * num_patches * WIDTH
+        values = absorbed_values + frame * (HEADS * REGIONS * WIDTH)
+        for step in tl.range(0, WIDTH, OUTPUT_WIDTH, num_stages=STAGES):
+            channel = (tl.cdiv(WIDTH, OUTPUT_WIDTH) - 1) * OUTPUT_WIDTH - step + tl.arange(0, OUTPUT_WIDTH)
+            inside = (channel < WIDTH)[None, :]
+            offset = row[:, None] * WIDTH + channel[None, :]
+            x = tl.load(tokens + offset, mask=row_exists[:, None] & inside, other=0.0)
+            table = tl.load(
+                values + key[:, None] * WIDTH + channel[None, :], mask=(valid & is_present)[:, None] & inside, other=0.0
+            )
+            enriched = tl.dot(main, table, input_precision="ieee")
+            if TAIL > 0:
+                table = tl.load(
+                    values + tail_key[:, None] * WIDTH + channel[None, :],
+                    mask=(tail_valid & is_present)[:, None] & inside,
+                    other=0.0,
+                )
+                enriched = tl.dot(tail, table, enriched, input_precision="ieee")
+            if output_bias is not None:
+                bias = tl.load(output_bias + channel, mask=(channel < WIDTH) & is_present, other=0.0)
+                enriched += bias.to(tl.float32)[None, :]
+            tl.store(
+                output + frame * num_patches * WIDTH + offset,
+                (x.to(tl.float32) + enriched).to(dtype),
+                mask=row_exists[:, None] & inside,
+                eviction_policy="evict_first",
+            )
+
+
+@triton.jit
+def apply_weights_kernel(
+    base,
+    weights,
+    table,
+    bias,
+    present,
+    output,
+    num_frames,
+    num_patches,
+    WIDTH: tl.constexpr,
+    HEADS: tl.constexpr,
+    REGIONS: tl.constexpr,
+    GROUP_HEADS: tl.constexpr,
+    GROUPS: tl.constexpr,
+    MAIN: tl.constexpr,
+    TAIL: tl.constexpr,
+    BLOCK_ROWS: tl.constexpr,
+    BLOCK_WIDTH: tl.constexpr,
+    STAGES: tl.constexpr,
+) -> None:
+    """``base + weights @ table + bias`` for a (frame, slice of channels), running over the frame's rows.
+
+    Frames are taken from the last to the first: the kernel before this one has left the last ones in the L2 cache.
+    """
+    COLUMNS: tl.constexpr = GROUP_HEADS * (MAIN + TAIL)
+    chunks: tl.constexpr = (WIDTH + BLOCK_WIDTH - 1) // BLOCK_WIDTH
+    program = tl.program_id(0)
+    frame = (num_frames - 1 - program // chunks).to(tl.int64)
+    channel = (program % chunks) * BLOCK_WIDTH + tl.arange(0, BLOCK_WIDTH)
+    inside = channel < WIDTH
+    readable = inside
+    if present is not None:
+        readable = inside & (tl.load(present + frame) != 0)
+    base += frame * num_patches * WIDTH
+    output += frame * num_patches * WIDTH
+    weights += frame * num_patches * (GROUPS * COLUMNS)
+    table += frame * (HEADS * REGIONS * WIDTH)
+    if bias is not None:
+        shift = tl.load(bias + channel, mask=readable, other=0.0).to(tl.float32)
+    if GROUPS == 1:
+        key, _, valid = table_columns(0, MAIN, 0, HEADS, REGIONS, GROUP_HEADS)
+        main_table = tl.load(
+            table + key[:, None] * WIDTH + channel[None, :], mask=valid[:, None] & readable[None, :], other=0.0
+        )
+        if TAIL > 0:
+            key, _, valid = table_columns(0, TAIL, MAIN, HEADS, REGIONS, GROUP_HEADS)
+            tail_table = tl.load(
+                table + key[:, None] * WIDTH + channel[None, :], mask=valid[:, None] & readable[None, :], other=0.0
+            )
+    for start in tl.range(0, num_patches, BLOCK_ROWS, num_stages=STAGES):
+        row = start + tl.arange(0, BLOCK_ROWS)
+        row_exists = (row < num_patches)[:, None]
+        offset = row[:, None] * WIDTH + channel[None, :]
+        place = weights + row[:, None] * (GROUPS * COLUMNS)
+        tile = tl.load(base + offset, mask=row_exists & inside[None, :], other=0.0)
+        total = tl.zeros((BLOCK_ROWS, BLOCK_WIDTH), tl.float32)
+        if bias is not None:
+            total += shift[None, :]
+        for group in tl.static_range(GROUPS):
+            column = group * COLUMNS + tl.arange(0, GROUP_HEADS * MAIN)
+            share = tl.load(place + column[None, :], mask=row_exists, other=0.0)
+            if GROUPS > 1:
+                key, _, valid = table_columns(group, MAIN, 0, HEADS, REGIONS, GROUP_HEADS)
+                main_table = tl.load(
+                    table + key[:, None] * WIDTH + channel[None, :], mask=valid[:, None] & readable[None, :], other=0.0
+                )
+            total = tl.dot(share, main_table, total, input_precision="ieee")
+            if TAIL > 0:
+                column = group * COLUMNS + GROUP_HEADS * MAIN + tl.arange(0, GROUP_HEADS * TAIL)
+                share = tl.load(place + column[None, :], mask=row_exists, other=0.0)
+                if GROUPS > 1:
+                    key, _, valid = table_columns(group, TAIL, MAIN, HEADS, REGIONS, GROUP_HEADS)
+                    tail_table = tl.load(
+                        table + key[:, None] * WIDTH + channel[None, :],
+                        mask=valid[:, None] & readable[None, :],
+                        other=0.0,
+                    )
+                total = tl.dot(share, tail_table, total, input_precision="ieee")
+        tl.store(
+            output + offset,
+            (tile.to(tl.float32) + total).to(output.dtype.element_ty),
+            mask=row_exists & inside[None, :],
+            eviction_policy="evict_first",
+        )

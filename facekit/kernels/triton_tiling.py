@@ -1,0 +1,249 @@
+"""Shapes of the Triton kernels of region attention: how columns are padded and which block sizes a launch takes.
+
+Apart from the kernels because it is plain arithmetic: importable without Triton, tested without a device, and read by
+the fake (shape-only) implementation of the operator and by the ahead-of-time report. Sizes come from a fixed table
+rather than from timing at run time, so that the first call does not stall and equal shapes always give equal bits.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields, replace
+
+from facekit.errors import ConfigurationError
+
+TILING_VARIABLE = "FACEKIT_TRITON_TILING"
+MAX_REGIONS = 64
+_DOT_MINIMUM = 16
+_GROUP_COLUMNS = 128
+
+
+def next_power_of_two(number: int) -> int:
+    """The smallest power of two that is at least ``number``."""
+    return 1 << max(number - 1, 0).bit_length()
+
+
+@dataclass(frozen=True)
+class ColumnLayout:
+    """How the H·M columns of a frame's scores are laid out in tiles whose sizes are powers of two.
+
+    Heads are taken in groups of ``group_heads``. In a group, the first ``main`` regions of each head form one block
+    of columns and the remaining regions, padded to ``tail``, a second one: nine regions cost 8 + 2 columns per head
+    instead of 16. Either block is head-major, so reshaping it to (rows, heads, regions) separates the heads, and the
+    softmax of a head is a reduction over the last axis of both blocks.
+
+    Attributes:
+        heads: H.
+        regions: M.
+        group_heads: heads in a group, a power of two.
+        main: columns per head in the first block, a power of two.
+        tail: columns per head in the second block, a power of two, or zero where one block holds all regions.
+    """
+
+    heads: int
+    regions: int
+    group_heads: int
+    main: int
+    tail: int
+
+    @property
+    def groups(self) -> int:
+        """Groups that hold all heads."""
+        return -(-self.heads // self.group_heads)
+
+    @property
+    def group_columns(self) -> int:
+        """Padded columns of a group."""
+        return self.group_heads * (self.main + self.tail)
+
+    @property
+    def padded_columns(self) -> int:
+        """Padded columns of a frame: the last axis of the saved weights."""
+        return self.groups * self.group_columns
+
+    def constants(self) -> dict[str, int]:
+        """Compile-time arguments that every kernel takes."""
+        return {
+            "HEADS": self.heads,
+            "REGIONS": self.regions,
+            "GROUP_HEADS": self.group_heads,
+            "GROUPS": self.groups,
+            "MAIN": self.main,
+            "TAIL": self.tail,
+        }
+
+
+def column_layout(heads: int, regions: int) -> ColumnLayout:
+    """The layout with the fewest padded columns.
+
+    Args:
+        heads: H, at least 1.
+        regions: M, 1 to 64.
+    """
+    candidates = []
+    for main in (next_power_of_two(regions), 1 << (regions.bit_length() - 1)):
+        group = min(next_power_of_two(heads), max(_GROUP_COLUMNS // main, 1))
+        minimum = -(-_DOT_MINIMUM // group)
+        tail = max(next_power_of_two(regions - main), minimum) if regions > main else 0
+        candidates.append(ColumnLayout(heads, regions, group, max(main, minimum), tail))
+    return min(candidates, key=lambda layout: layout.padded_columns)
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Sizes of one launch.
+
+    Attributes:
+        rows: patches per tile.
+        width: channels of D per step.
+        warps: warps per program.
+        stages: depth of the software pipeline.
+    """
+
+    rows: int
+    width: int
+    warps: int
+    stages: int
+
+
+@dataclass(frozen=True)
+class DeviceLimits:
+    """What the choice of sizes needs to know about a device; the defaults are those of an H200.
+
+    Attributes:
+        multiprocessors: programs that can run at once, at one per multiprocessor.
+        cache_bytes: size of the L2 cache.
+        shared_bytes: shared memory that one program may use.
+    """
+
+    multiprocessors: int = 132
+    cache_bytes: int = 60 << 20
+    shared_bytes: int = 227 << 10
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Sizes of every launch of one call.
+
+    Attributes:
+        scores: a row tile against all of D: softmax weights forward, their gradient backward.
+        apply: a slice of D against all rows: the output forward, and the patches' gradient where heads come in
+            several groups.
+        tables: a slice of D against all rows: gradients of both absorbed tables and of the patches.
+        fused: whether the forward pass is one kernel that goes over a tile's patches twice.
+    """
+
+    scores: Blocks
+    apply: Blocks
+    tables: Blocks
+    fused: bool = False
+
+
+# First the sizes for many frames, then smaller ones for when those would leave multiprocessors idle. Every row was
+# compiled ahead of time for sm_80, sm_90 and sm_100 without spills: `python -m benchmarks.kernel_report`.
+_HALF = {
+    "scores": (Blocks(128, 64, 8, 4), Blocks(64, 64, 4, 4), Blocks(32, 64, 4, 4), Blocks(16, 64, 4, 4)),
+    "apply": (Blocks(64, 128, 4, 3), Blocks(64, 64, 4, 3), Blocks(64, 32, 4, 3)),
+    "tables": (Blocks(64, 128, 8, 3), Blocks(64, 64, 8, 3)),
+    "tables, small device": (Blocks(32, 64, 8, 2),),
+    "fused": (Blocks(64, 128, 4, 4), Blocks(64, 64, 4, 4)),
+}
+_HALF_WIDE = {
+    "scores": (Blocks(64, 64, 8, 3), Blocks(32, 64, 8, 3), Blocks(16, 64, 4, 3)),
+    "apply": (Blocks(64, 64, 4, 2), Blocks(64, 32, 4, 2)),
+    "tables": (Blocks(64, 64, 8, 2), Blocks(64, 32, 8, 2)),
+    "tables, small device": (Blocks(32, 32, 8, 2),),
+}
+_SINGLE = {
+    "scores": (Blocks(64, 32, 4, 3), Blocks(32, 32, 4, 3), Blocks(16, 32, 4, 3)),
+    "apply": (Blocks(32, 64, 4, 3), Blocks(32, 32, 4, 3)),
+    "tables": (Blocks(32, 64, 8, 2), Blocks(32, 32, 8, 2)),
+    "fused": (Blocks(32, 32, 4, 3), Blocks(32, 32, 4, 3)),
+}
+_SINGLE_WIDE = {
+    "scores": (Blocks(32, 32, 8, 3), Blocks(16, 32, 8, 3)),
+    "apply": (Blocks(32, 32, 4, 2),),
+    "tables": (Blocks(16, 32, 8, 2),),
+}
+_NARROW_COLUMNS = 96
+_LARGE_SHARED_BYTES = 200 << 10
+
+
+def tiling_table(element_bytes: int, layout: ColumnLayout) -> dict[str, tuple[Blocks, ...]]:
+    """The rows of the table that a layout and a dtype select, by kind of launch."""
+    wide = layout.group_columns > _NARROW_COLUMNS
+    if element_bytes == 4:
+        return _SINGLE_WIDE if wide else _SINGLE
+    return _HALF_WIDE if wide else _HALF
+
+
+def _smallest_that_fills(choices: tuple[Blocks, ...], programs: dict[Blocks, int], multiprocessors: int) -> Blocks:
+    return next((blocks for blocks in choices if programs[blocks] >= multiprocessors), choices[-1])
+
+
+def choose_tiling(
+    num_frames: int,
+    num_patches: int,
+    width: int,
+    element_bytes: int,
+    layout: ColumnLayout,
+    limits: DeviceLimits,
+) -> Tiling:
+    """Sizes of all launches for one shape; the environment variable ``FACEKIT_TRITON_TILING`` overrules parts of it.
+
+    The variable is read at every call and reads like ``scores=128x64x8x4,apply=64x128x4x3,fused=0``: rows, width,
+    warps and stages of a launch, all powers of two but the stages, and whether to fuse. It is meant for tuning on a
+    device and for tests.
+
+    Args:
+        num_frames: F.
+        num_patches: N.
+        width: D.
+        element_bytes: of the patches' dtype, 2 or 4.
+        layout: of the columns.
+        limits: of the device.
+
+    Raises:
+        ConfigurationError: if the variable cannot be read.
+    """
+    table = tiling_table(element_bytes, layout)
+
+    def by_rows(choices: tuple[Blocks, ...]) -> Blocks:
+        programs = {blocks: num_frames * -(-num_patches // blocks.rows) * layout.groups for blocks in choices}
+        return _smallest_that_fills(choices, programs, limits.multiprocessors)
+
+    def by_width(choices: tuple[Blocks, ...]) -> Blocks:
+        programs = {blocks: num_frames * -(-width // blocks.width) for blocks in choices}
+        return _smallest_that_fills(choices, programs, limits.multiprocessors)
+
+    small_device = limits.shared_bytes < _LARGE_SHARED_BYTES and "tables, small device" in table
+    tiling = Tiling(
+        scores=by_rows(table["scores"]),
+        apply=by_width(table["apply"]),
+        tables=by_width(table["tables, small device" if small_device else "tables"]),
+    )
+    if "fused" in table and layout.groups == 1 and not small_device:
+        scores, apply = table["fused"]
+        in_flight = limits.multiprocessors * scores.rows * width * element_bytes
+        fills = num_frames * -(-num_patches // scores.rows) >= limits.multiprocessors
+        if fills and in_flight <= 0.6 * limits.cache_bytes:
+            tiling = replace(tiling, scores=scores, apply=apply, fused=True)
+    return _overruled(tiling, layout)
+
+
+def _overruled(tiling: Tiling, layout: ColumnLayout) -> Tiling:
+    text = os.environ.get(TILING_VARIABLE, "")
+    for part in filter(None, text.split(",")):
+        name, _, value = part.strip().partition("=")
+        if name == "fused" and value in ("0", "1"):
+            tiling = replace(tiling, fused=value == "1" and layout.groups == 1)
+            continue
+        sizes = value.split("x")
+        known = name in {field.name for field in fields(Tiling)} and name != "fused"
+        if not known or len(sizes) != len(fields(Blocks)) or not all(size.isdecimal() for size in sizes):
+            raise ConfigurationError(
+                f"environment variable {TILING_VARIABLE}: cannot read '{part}'; "
+                "write scores=, apply= or tables= ROWSxWIDTHxWARPSxSTAGES, or fused=0 or 1, separated by commas"
+            )
+        tiling = replace(tiling, **{name: Blocks(*map(int, sizes))})
+    return tiling

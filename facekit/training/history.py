@@ -1,0 +1,136 @@
+"""The loss of a run, step by step: kept as JSON and drawn as a picture."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from facekit.errors import CheckpointError, MissingExtraError
+
+
+@dataclass(frozen=True)
+class LossPoint:
+    """One entry of a history.
+
+    Args:
+        step: The optimiser step that it was logged after.
+        epoch: Passes over the records by then.
+        loss: Mean loss per supervised token, in nats, since the entry before.
+        learning_rate: Rate of the first parameter group at that step.
+    """
+
+    step: int
+    epoch: float
+    loss: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class LossHistory:
+    """The losses of a run in the order of its steps.
+
+    Args:
+        points: The entries.
+    """
+
+    points: tuple[LossPoint, ...]
+
+    @classmethod
+    def from_log(cls, entries: Iterable[Mapping[str, Any]]) -> Self:
+        """Read the log history of a Hugging Face trainer's state."""
+        return cls(
+            tuple(
+                LossPoint(int(entry["step"]), float(entry["epoch"]), float(entry["loss"]), float(entry["learning_rate"]))
+                for entry in entries
+                if "loss" in entry and "learning_rate" in entry
+            )
+        )
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read what ``write`` wrote; raises ``CheckpointError`` where it is not that."""
+        try:
+            entries = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls(tuple(LossPoint(**entry) for entry in entries))
+        except (OSError, ValueError, TypeError) as error:
+            raise CheckpointError(f"{path} is not a loss history ({error})") from error
+
+    def write(self, path: str | Path) -> Path:
+        """Write a JSON list of entries."""
+        path = Path(path)
+        path.write_text(json.dumps([asdict(point) for point in self.points], indent=1) + "\n", encoding="utf-8")
+        return path
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps of the entries."""
+        return [point.step for point in self.points]
+
+    @property
+    def losses(self) -> list[float]:
+        """The losses of the entries."""
+        return [point.loss for point in self.points]
+
+    def smoothed(self, window: float = 0.05) -> list[float]:
+        """Exponential moving average of the losses, corrected for its start.
+
+        Args:
+            window: Share of the entries over which a value fades to 1/e.
+        """
+        keep = math.exp(-1.0 / max(1.0, window * len(self.points)))
+        values, total, weight = [], 0.0, 0.0
+        for loss in self.losses:
+            total, weight = keep * total + (1 - keep) * loss, keep * weight + (1 - keep)
+            values.append(total / weight)
+        return values
+
+    @property
+    def final_loss(self) -> float | None:
+        """The smoothed loss at the end, or None for an empty history."""
+        return self.smoothed()[-1] if self.points else None
+
+
+def draw_loss(history: LossHistory, path: str | Path) -> Path:
+    """Draw a history as a PNG: every entry faint, the smoothed curve strong, the learning rate below.
+
+    Raises:
+        MissingExtraError: Matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("drawing the loss needs matplotlib; pip install 'facekit-mllm[train]'") from error
+    ink, faint, line = "#33373d", "#b9c4d6", "#2f6fed"
+    figure = Figure(figsize=(8, 4.6), dpi=160, layout="constrained")
+    FigureCanvasAgg(figure)
+    loss_axes, rate_axes = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    loss_axes.plot(history.steps, history.losses, color=faint, linewidth=1.0)
+    loss_axes.plot(history.steps, history.smoothed(), color=line, linewidth=2.0)
+    if history.points and min(history.losses) > 0 and max(history.losses) > 10 * min(history.losses):
+        loss_axes.set_yscale("log")
+    loss_axes.set_ylabel("loss per token (nats)", color=ink)
+    rate_axes.plot(history.steps, [point.learning_rate for point in history.points], color="#d98032", linewidth=1.5)
+    rate_axes.set_ylabel("rate", color=ink)
+    rate_axes.set_xlabel("step", color=ink)
+    rate_axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
+    for axes in (loss_axes, rate_axes):
+        axes.grid(color="#e8ebf0", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(colors=ink, length=0)
+        for name, spine in axes.spines.items():
+            spine.set_visible(name == "bottom")
+            spine.set_color("#c9ced6")
+    if history.points:
+        last = history.points[-1]
+        loss_axes.annotate(
+            f"{history.final_loss:.3f}", (last.step, history.smoothed()[-1]), xytext=(6, 0),
+            textcoords="offset points", color=line, va="center", fontweight="bold", annotation_clip=False,
+        )  # fmt: skip
+    path = Path(path)
+    figure.savefig(path)
+    return path

@@ -1,0 +1,60 @@
+"""Which parameters learn, and at which rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from facekit.errors import ConfigurationError
+from facekit.training.settings import PARTS, TrainingSettings
+
+
+@contextmanager
+def trainable_parts(model: nn.Module, parts: Sequence[str]) -> Iterator[None]:
+    """Freeze all of a model but the named parts, and restore afterwards what asked for gradients before.
+
+    Args:
+        model: Has a module per name in ``PARTS``.
+        parts: Names of what shall learn.
+
+    Raises:
+        ConfigurationError: A name is unknown, or a named part has no parameters.
+    """
+    before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    for part in parts:
+        if part not in PARTS:
+            raise ConfigurationError(f"there is no part '{part}' to train; the parts are {', '.join(PARTS)}")
+        if not any(True for _ in getattr(model, part).parameters()):
+            raise ConfigurationError(f"the model's {part} has no parameters, so it cannot be trained")
+    try:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.partition(".")[0] in parts)
+        yield
+    finally:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(before[name])
+
+
+def parameter_groups(model: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:
+    """Sort what learns into AdamW's groups: by rate, and matrices (decayed) apart from vectors (not decayed).
+
+    Returns:
+        Groups with ``params``, ``lr`` and ``weight_decay``; empty groups are left out.
+    """
+    encoder_rate = settings.encoder_learning_rate or settings.learning_rate
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            rate = encoder_rate if name.partition(".")[0] == "encoder" else settings.learning_rate
+            decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+
+
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """Number of parameters of each part, and of the whole under ``total``."""
+    counts = {part: sum(parameter.numel() for parameter in getattr(model, part).parameters()) for part in PARTS}
+    return {**counts, "total": sum(parameter.numel() for parameter in model.parameters())}

@@ -1,0 +1,89 @@
+"""How far a run is: the plain numbers, and a drawing of them for a terminal.
+
+Libraries report through a callable; only what the command line passes in draws anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn
+
+ProgressListener = Callable[["TrainingProgress"], None]
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """Where a training run stands.
+
+    Args:
+        step: Optimiser steps done.
+        steps: Optimiser steps in all.
+        loss: Mean loss of the last logged steps, or None before the first.
+        samples_per_second: Examples per second since the run (or its resumption) began.
+        seconds_left: Estimate, or None before the first step.
+    """
+
+    step: int
+    steps: int
+    loss: float | None
+    samples_per_second: float
+    seconds_left: float | None
+
+    @property
+    def detail(self) -> str:
+        """Loss and speed in a few words."""
+        loss = "" if self.loss is None else f"loss {self.loss:.3f}, "
+        return f"{loss}{self.samples_per_second:.0f} samples/s"
+
+
+class RichProgress:
+    """Draws one bar per stage of a run: amount done, detail, time gone and time left.
+
+    Use it as a context manager; call it with ``(stage, done, total, detail)``, or pass ``for_stage(name)`` to what
+    reports ``(done, total)``, or ``for_training(name)`` to ``train``.
+
+    Args:
+        console: Where to draw; standard error by default, so that output can be piped.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[detail]}", style="cyan"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console or Console(stderr=True),
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, stage: str, done: int, total: int, detail: str = "") -> None:
+        """Show that ``done`` of ``total`` of a stage is done."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=total, detail=detail)
+        self._progress.update(self._tasks[stage], completed=done, total=total, detail=detail)
+
+    def for_stage(self, stage: str) -> Callable[[int, int], None]:
+        """A callback of ``(done, total)``."""
+        return lambda done, total: self(stage, done, total)
+
+    def for_training(self, stage: str = "train") -> ProgressListener:
+        """A callback of ``TrainingProgress``."""
+        return lambda progress: self(stage, progress.step, progress.steps, progress.detail)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()

@@ -1,0 +1,17 @@
+"""Fixtures that every test may use."""
+
+import os
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from facekit.catalog import isolated_registry
+
+
+@pytest.fixture
+def registry():
+    """A copy of the registry: what a test registers leaves no trace."""
+    with isolated_registry() as copy:
+        yield copy

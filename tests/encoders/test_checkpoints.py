@@ -1,0 +1,85 @@
+"""Weights files: what is read, what is unwrapped, and what is refused."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from facekit.encoders.checkpoints import load_strictly, read_metadata, read_weights
+from facekit.errors import CheckpointError
+
+
+def test_safetensors_and_pytorch_files_give_the_same_tensors(tmp_path):
+    weights = nn.Linear(3, 2).state_dict()
+    save_file(weights, tmp_path / "w.safetensors")
+    torch.save(weights, tmp_path / "w.pt")
+    torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in weights.items()}}, tmp_path / "wrapped.pt")
+    torch.save({"model": weights}, tmp_path / "model.pth")
+    for name in ("w.safetensors", "w.pt", "wrapped.pt", "model.pth"):
+        read = read_weights(tmp_path / name)
+        assert read.keys() == weights.keys()
+        assert all(torch.equal(read[key], weights[key]) for key in weights)
+
+
+def test_pickled_code_is_refused_and_not_run(tmp_path):
+    witness = tmp_path / "ran"
+
+    class Harmful:
+        def __reduce__(self):
+            return (open, (str(witness), "w"))
+
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Harmful()))
+    torch.save({"weight": Harmful()}, tmp_path / "zip.pt")
+    for name in ("plain.pt", "zip.pt"):
+        with pytest.raises(CheckpointError, match="pickled code, which is refused"):
+            read_weights(tmp_path / name)
+    assert not witness.exists()
+
+
+def test_files_of_other_formats_are_named(tmp_path):
+    (tmp_path / "text.safetensors").write_text("hello")
+    (tmp_path / "empty.pt").write_bytes(b"")
+    torch.save([torch.zeros(2)], tmp_path / "list.pt")
+    torch.save({"epoch": 3}, tmp_path / "numbers.pt")
+    for name, message in (
+        ("text.safetensors", "not a readable safetensors file"),
+        ("empty.pt", "empty.pt"),
+        ("list.pt", "holds no dictionary of tensors"),
+        ("numbers.pt", "holds no dictionary of tensors"),
+        ("absent.pt", "there is no weights file"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            read_weights(tmp_path / name)
+
+
+def test_metadata_is_read_where_there_is_any(tmp_path):
+    weights = {"w": torch.zeros(1)}
+    save_file(weights, tmp_path / "with.safetensors", metadata={"config": '{"width": 64}'})
+    save_file(weights, tmp_path / "without.safetensors")
+    save_file(weights, tmp_path / "broken.safetensors", metadata={"config": "{"})
+    save_file(weights, tmp_path / "list.safetensors", metadata={"config": "[1]"})
+    torch.save(weights, tmp_path / "w.pt")
+    assert read_metadata(tmp_path / "with.safetensors") == {"width": 64}
+    assert read_metadata(tmp_path / "without.safetensors") == {}
+    assert read_metadata(tmp_path / "w.pt") == {}
+    for name in ("broken.safetensors", "list.safetensors", "absent.safetensors"):
+        with pytest.raises(CheckpointError, match=name):
+            read_metadata(tmp_path / name)
+
+
+def test_every_name_and_shape_is_accounted_for():
+    module = nn.Linear(3, 2)
+    bias = torch.arange(2.0)
+    with pytest.raises(CheckpointError) as caught:
+        load_strictly(module, {"weight": torch.zeros(3, 2), "scale": torch.zeros(1)}, "w.pt")
+    assert str(caught.value) == (
+        "the weights of w.pt do not fit Linear: 1 missing, first 'bias'; 1 left over, first 'scale'; "
+        "1 of another shape, first 'weight' ((3, 2) for (2, 3))"
+    )
+    load_strictly(module, {"weight": torch.ones(2, 3, dtype=torch.float16), "bias": bias}, "w.pt")
+    assert module.weight.dtype == torch.float32
+    assert torch.equal(module.bias, bias)

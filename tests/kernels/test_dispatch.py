@@ -1,0 +1,144 @@
+import subprocess
+import sys
+from dataclasses import replace
+from threading import Thread
+
+import pytest
+import torch
+
+from facekit.errors import ConfigurationError, UnknownPartError
+from facekit.kernels import choose_implementation, requested_implementation, use_implementation
+from facekit.kernels.dispatch import ENVIRONMENT_VARIABLE, absorption_pays
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    monkeypatch.delenv(ENVIRONMENT_VARIABLE, raising=False)
+
+
+def test_argument_goes_before_context_before_environment_before_auto(monkeypatch):
+    assert requested_implementation() == "auto"
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "reference")
+    assert requested_implementation() == "reference"
+    with use_implementation("absorbed"):
+        assert requested_implementation() == "absorbed"
+        with use_implementation("triton"):
+            assert requested_implementation() == "triton"
+        assert requested_implementation() == "absorbed"
+        assert requested_implementation("auto") == "auto"
+    assert requested_implementation() == "reference"
+
+
+def test_context_ends_with_an_exception():
+    def fail():
+        with use_implementation("reference"):
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert requested_implementation() == "auto"
+
+
+def test_context_stays_in_its_thread():
+    seen = []
+    with use_implementation("reference"):
+        thread = Thread(target=lambda: seen.append(requested_implementation()))
+        thread.start()
+        thread.join()
+    assert seen == ["auto"]
+
+
+def test_unknown_implementations_name_the_closest_one_and_where_they_came_from(monkeypatch, build_case):
+    with pytest.raises(UnknownPartError, match=r"'absorb' \(argument 'implementation'\); did you mean 'absorbed'"):
+        build_case().run("absorb")
+    with pytest.raises(UnknownPartError, match="did you mean 'triton'"), use_implementation("trition"):
+        pass
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "flash")
+    with pytest.raises(
+        UnknownPartError, match=f"'flash' .environment variable {ENVIRONMENT_VARIABLE}.; known: absorbed"
+    ):
+        build_case().run(None)
+
+
+def test_the_environment_variable_changes_the_path_and_not_the_answer(monkeypatch, build_case):
+    case = build_case()
+    answers = []
+    for name in ("reference", "absorbed", "auto"):
+        monkeypatch.setenv(ENVIRONMENT_VARIABLE, name)
+        answers.append(case.run(None))
+    torch.testing.assert_close(answers[0], answers[1], rtol=0, atol=1e-12)
+    torch.testing.assert_close(answers[0], answers[2], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("patches", "regions", "width", "heads", "pays"),
+    [
+        (257, 9, 4096, 8, True),
+        (196, 5, 1024, 8, True),
+        (1024, 64, 4096, 8, True),
+        (9, 9, 4096, 8, False),
+        (8, 9, 4096, 8, False),
+        (257, 9, 64, 8, False),  # heads narrower than the regions are many
+    ],
+)
+def test_absorption_is_chosen_only_where_it_multiplies_less(patches, regions, width, heads, pays):
+    assert absorption_pays(patches, regions, width, width, heads) is pays
+    chosen = choose_implementation(torch.empty(1, patches, width), torch.empty(1, regions, width), width, heads)
+    assert chosen == ("absorbed" if pays else "reference")
+
+
+def test_auto_on_a_gpu_takes_the_kernel_where_it_can():
+    patches = torch.empty(2, 257, 4096, device="meta", dtype=torch.bfloat16)
+
+    class OnGpu:
+        """A tensor's metadata as a GPU would have it: the rule reads nothing else."""
+
+        def __init__(self, dtype):
+            self.shape, self.dtype, self.is_cuda = patches.shape, dtype, True
+
+    def choose(dtype=torch.bfloat16, regions=9, **options):
+        return choose_implementation(OnGpu(dtype), torch.empty(2, regions, 4096, device="meta"), 4096, 8, **options)
+
+    pytest.importorskip("triton")
+    assert choose() == "triton"
+    assert choose(torch.float64) == "absorbed"
+    assert choose(regions=65) == "absorbed"
+    assert choose(positions_need_gradient=True) == "absorbed"
+
+
+def test_triton_on_a_cpu_is_refused_with_the_remedy(monkeypatch, build_case):
+    pytest.importorskip("triton")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(ConfigurationError, match=r"needs a GPU and patch_tokens are on cpu; use 'absorbed'"):
+        build_case(dtype=torch.float32).run("triton")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"regions": 65, "dtype": torch.float32}, "takes at most 64 regions, got 65"),
+        ({"dtype": torch.float64}, "takes float32, bfloat16 and float16, got torch.float64"),
+    ],
+)
+def test_what_the_kernel_does_not_take_is_refused(monkeypatch, build_case, options, message):
+    pytest.importorskip("triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    with pytest.raises(ConfigurationError, match=message):
+        build_case(**options).run("triton")
+
+
+def test_triton_refuses_a_gradient_of_the_positions(monkeypatch, build_case):
+    pytest.importorskip("triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    case = build_case(dtype=torch.float32)
+    case = replace(case, region_positions=case.region_positions.requires_grad_())
+    with pytest.raises(ConfigurationError, match="no gradient for region_positions"):
+        case.run("triton")
+
+
+def test_importing_the_package_imports_no_torch():
+    code = (
+        "import sys, facekit.kernels; assert 'torch' not in sys.modules; facekit.kernels.region_attention; print('ok')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "ok"
