@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from facekit.backbones.base import Backbone, ensure_pad_token
@@ -48,18 +50,19 @@ def load_huggingface_backbone(
     if argument is None:
         raise InvalidSpecError("backbone 'hf' needs a hub id or a folder: 'hf:Qwen/Qwen2.5-0.5B-Instruct'")
     source = resolve_source(argument)
+    common: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}
+    settings: dict[str, Any] = {"dtype": dtype if dtype == "auto" else read_dtype(dtype)}
+    if attention is not None:
+        settings["attn_implementation"] = attention
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision or "main", trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            source,
-            revision=revision or "main",
-            dtype=dtype if dtype == "auto" else read_dtype(dtype),
-            trust_remote_code=False,
-            **({} if attention is None else {"attn_implementation": attention}),
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        tokenizer = AutoTokenizer.from_pretrained(source, **common)
+        model, report = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **common, **settings)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"backbone 'hf:{argument}' cannot be loaded: {reason}") from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise CheckpointError(f"backbone 'hf:{argument}' lacks {len(missing)} weights, the first is {missing[0]}")
     ensure_pad_token(tokenizer)
     set_chat_template(tokenizer, chat_template)
     check_vocabulary(model, tokenizer, argument)

@@ -36,12 +36,12 @@ def ask(
     composed, processor = load(model)
     if landmarker is not None:
         processor.image_processor.landmarker = landmarker
-    face, landmarks = processor.image_processor.prepare(picture)
-    answers = ask_model(composed, processor, face, questions, landmarks=landmarks, max_new_tokens=max_new_tokens)
+    face = processor.image_processor.prepare(picture)
+    answers = ask_model(composed, processor, face, questions, max_new_tokens=max_new_tokens)
     console = Console()
     for question, answer in zip(questions, answers, strict=True):
         console.print(f"[bold]{escape(question)}[/bold]")
         console.print(escape(answer), highlight=False)
     if overlay is not None:
-        draw_overlay(face, landmarks).save(overlay)
+        draw_overlay(face.image, face.landmarks).save(overlay)
         console.print(f"[dim]overlay: {escape(str(overlay))}[/dim]")

@@ -19,6 +19,7 @@ _HOMES = {
     "canonical_question": "templates",
     "phrase_answer": "templates",
     "phrase_question": "templates",
+    "write_conversation": "templates",
 }
 
 __all__ = sorted(_HOMES)

@@ -7,7 +7,7 @@ uninterrupted one would have seen.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -19,10 +19,8 @@ from torch.utils.data import Dataset
 from facekit.data.records import FaceRecord, Turn, read_records
 from facekit.data.supervision import encode_conversation
 from facekit.errors import ConfigurationError, RecordError
-from facekit.models.image_processing import open_picture
+from facekit.faces import NUM_LANDMARKS, CroppedFace, open_image, pad_to_square
 from facekit.models.processing import FaceKitProcessor
-
-NUM_LANDMARKS = 68
 
 
 @dataclass(frozen=True)
@@ -174,9 +172,15 @@ class FaceDataset(Dataset[FaceExample]):
         """The pixels ``(T, 3, H, W)`` of one record."""
         return self._media(index)[0]
 
+    def drop_pixels(self) -> None:
+        """Leave pixels out of the examples from now on, and out of memory."""
+        self.with_pixels = False
+        self._pictures.clear()
+
     def _media(self, index: int) -> tuple[Tensor, Tensor]:
         if index not in self._pictures:
             media = load_media(self.records.records[index], self.records.folder, self.processor)
+            self._points[index] = media[1]
             if not self._caching:
                 return media
             self._pictures[index] = media
@@ -184,9 +188,8 @@ class FaceDataset(Dataset[FaceExample]):
 
     def _landmarks_only(self, index: int) -> Tensor:
         if index not in self._points:
-            record, folder = self.records.records[index], self.records.folder
-            sizes = [open_picture(path).size for path in _picture_paths(record, folder)]
-            self._points[index] = landmarks_on_square(record, folder, sizes)
+            frames = open_frames(self.records.records[index], self.records.folder)
+            self._points[index] = torch.from_numpy(np.stack([frame.landmarks_or_absent for frame in frames]))
         return self._points[index]
 
     def _choose_turns(self, turns: list[Turn], rng: np.random.Generator) -> list[Turn]:
@@ -220,7 +223,7 @@ def split_exchanges(turns: Sequence[Turn]) -> tuple[list[Turn], list[list[Turn]]
 
 
 def load_media(record: FaceRecord, folder: Path, processor: FaceKitProcessor) -> tuple[Tensor, Tensor]:
-    """Open a record's picture or frames as they are (no detection: records hold face crops).
+    """Open a record's picture or frames; nothing is detected, because records hold face crops.
 
     Args:
         record: The record.
@@ -235,37 +238,36 @@ def load_media(record: FaceRecord, folder: Path, processor: FaceKitProcessor) ->
         ImageError: A file cannot be opened as a picture.
         RecordError: The record is a video file, or has landmarks for another number of frames.
     """
-    pictures = [open_picture(path) for path in _picture_paths(record, folder)]
-    pixels = torch.stack([processor.image_processor.transform(picture) for picture in pictures])
-    return pixels, landmarks_on_square(record, folder, [picture.size for picture in pictures])
+    frames = open_frames(record, folder)
+    pixels = torch.stack([processor.image_processor.transform(frame.image) for frame in frames])
+    return pixels, torch.from_numpy(np.stack([frame.landmarks_or_absent for frame in frames]))
 
 
-def landmarks_on_square(record: FaceRecord, folder: Path, sizes: Sequence[tuple[int, int]]) -> Tensor:
-    """A record's landmarks, relative to each frame's centred square.
+def open_frames(record: FaceRecord, folder: Path) -> list[CroppedFace]:
+    """Open a record's picture, or the frames of its clip, as squares with their landmarks.
 
     Args:
         record: The record.
         folder: Folder of its records file.
-        sizes: Width and height of each frame in pixels.
 
     Returns:
-        ``(T, 68, 2)``; rows of NaN where the record has no landmarks.
+        One square per frame; landmarks None where the record has none.
 
     Raises:
-        RecordError: There are landmarks for another number of frames.
+        ImageError: A file cannot be opened as a picture.
+        RecordError: The record is a video file, or has landmarks for another number of frames.
     """
-    points = record.landmark_array(folder)
-    if points is None:
-        return torch.full((len(sizes), NUM_LANDMARKS, 2), float("nan"))
-    points = points[None] if points.ndim == 2 else points
-    if len(points) != len(sizes):
-        raise RecordError(f"record {record.id!r} has {len(sizes)} frames but landmarks for {len(points)}")
-    extents = np.asarray(sizes, dtype=np.float32)[:, None]
-    side = extents.max(axis=-1, keepdims=True)
-    return torch.from_numpy((points * extents + (side - extents) // 2) / side)
-
-
-def _picture_paths(record: FaceRecord, folder: Path) -> list[Path]:
     if isinstance(record.video, str):
         raise RecordError(f"record {record.id!r} is a video file; extract its frames and list them under 'video'")
-    return record.media_paths(folder)
+    pictures = [open_image(path) for path in record.media_paths(folder)]
+    points = record.landmark_array(folder)
+    if points is None:
+        return [pad_to_square(picture) for picture in pictures]
+    points = points[None] if points.ndim == 2 else points
+    if len(points) != len(pictures):
+        raise RecordError(f"record {record.id!r} has {len(pictures)} frames but landmarks for {len(points)}")
+    frames = []
+    for picture, shape in zip(pictures, points, strict=True):
+        square = pad_to_square(picture)
+        frames.append(replace(square, landmarks=square.from_picture(shape * picture.size).astype(np.float32)))
+    return frames

@@ -23,8 +23,7 @@ __all__ = ["FaceLabels", "FaceRecord", "Turn", "iterate_records", "read_records"
 NUM_LANDMARKS = 68
 _LANDMARK_RANGE = 2.0
 
-Point = Annotated[list[float], Field(min_length=2, max_length=2)]
-Shape = Annotated[list[Point], Field(min_length=NUM_LANDMARKS, max_length=NUM_LANDMARKS)]
+Points = list[list[float]]
 NonEmpty = Annotated[str, Field(min_length=1)]
 
 
@@ -74,7 +73,7 @@ class FaceRecord(BaseModel):
     id: NonEmpty
     image: NonEmpty | None = None
     video: NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)] | None = None
-    landmarks: Shape | Annotated[list[Shape], Field(min_length=1)] | NonEmpty | None = None
+    landmarks: Points | list[Points] | NonEmpty | None = None
     labels: FaceLabels = Field(default_factory=FaceLabels)
     groups: dict[str, str] = Field(default_factory=dict)
     conversations: list[Turn] = Field(default_factory=list)
@@ -87,11 +86,15 @@ class FaceRecord(BaseModel):
             raise ValueError("give exactly one of 'image' and 'video'")
         return self
 
-    @field_validator("landmarks")
+    @field_validator("landmarks", mode="before")
     @classmethod
     def _normalised(cls, landmarks: Any) -> Any:
         if isinstance(landmarks, list):
-            _check_range(np.asarray(landmarks, dtype=np.float32))
+            try:
+                points = np.asarray(landmarks, dtype=np.float32)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"landmarks must be numbers in {NUM_LANDMARKS} pairs [x, y]") from error
+            _check_points(points)
         return landmarks
 
     def media_paths(self, folder: str | Path) -> list[Path]:
@@ -141,12 +144,10 @@ class FaceRecord(BaseModel):
             points = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise RecordError(f"record {self.id!r}: landmarks {path} cannot be read as .npy ({error})") from error
-        if points.shape[-2:] != (NUM_LANDMARKS, 2) or points.ndim > 3:
-            raise RecordError(f"record {self.id!r}: landmarks {path} have shape {points.shape}; expected (68, 2)")
         try:
-            _check_range(points)
+            _check_points(points)
         except ValueError as error:
-            raise RecordError(f"record {self.id!r}: landmarks {path}: {error}") from error
+            raise RecordError(f"record {self.id!r}: {path}: {error}") from error
         return points.astype(np.float32)
 
 
@@ -249,10 +250,12 @@ def _first_problem(error: ValidationError) -> str:
     return f"{where}{problem['msg']} (got {shown})"
 
 
-def _check_range(points: np.ndarray) -> None:
-    if not np.isfinite(points).all():
-        raise ValueError("landmarks must be finite; leave the field out where there are none")
-    if np.abs(points).max() > _LANDMARK_RANGE:
-        raise ValueError(
-            f"landmarks must be divided by the width and height of the picture, but {np.abs(points).max():g} occurs"
-        )
+def _check_points(points: np.ndarray) -> None:
+    if points.ndim not in (2, 3) or points.shape[-2:] != (NUM_LANDMARKS, 2) or len(points) == 0:
+        shape = tuple(points.shape)
+        raise ValueError(f"landmarks must be {NUM_LANDMARKS} pairs [x, y], or a list of these; the shape is {shape}")
+    if not np.issubdtype(points.dtype, np.number) or not np.isfinite(points).all():
+        raise ValueError("landmarks must be finite numbers; leave the field out where there are none")
+    largest = float(np.abs(points).max())
+    if largest > _LANDMARK_RANGE:
+        raise ValueError(f"landmarks must be divided by the picture's width and height, but {largest:g} occurs")

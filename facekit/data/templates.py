@@ -12,9 +12,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from facekit.data.labels import SYNTHETIC_ATTRIBUTES, TASKS, FaceLabels
+from facekit.data.records import Turn
 from facekit.errors import ConfigurationError, RecordError
 
-__all__ = ["ANSWERS", "QUESTIONS", "TASKS", "canonical_question", "phrase_answer", "phrase_question"]
+__all__ = [
+    "ANSWERS",
+    "QUESTIONS",
+    "TASKS",
+    "canonical_question",
+    "phrase_answer",
+    "phrase_question",
+    "write_conversation",
+]
 
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "expression": (
@@ -98,12 +107,12 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
 ANSWERS: dict[str, tuple[str, ...]] = {
     "expression": (
         "The expression is {}.",
-        "This face shows {}.",
-        "I see {}.",
         "It is {}.",
-        "The face expresses {}.",
-        "This looks like {}.",
         "I would say {}.",
+        "Expression: {}.",
+        "The best word is {}.",
+        "I would call it {}.",
+        "The face reads as {}.",
     ),
     "action_units": (
         "The active units are {}.",
@@ -120,7 +129,7 @@ ANSWERS: dict[str, tuple[str, ...]] = {
         "Visible: {}.",
         "This face shows {}.",
         "The face has {}.",
-        "There is {}.",
+        "It shows {}.",
         "I would list {}.",
     ),
     "age": (
@@ -197,6 +206,26 @@ def phrase_answer(task: str, labels: FaceLabels, rng: np.random.Generator) -> st
     return _draw(_wordings(ANSWERS, task), rng).format(label_words(task, labels))
 
 
+def write_conversation(labels: FaceLabels, rng: np.random.Generator, *, questions: int | None = None) -> list[Turn]:
+    """Ask and answer about everything that is known, in random order and wording.
+
+    Args:
+        labels: The annotations; tasks without one are not asked about.
+        rng: Source of chance.
+        questions: Most questions to ask; ``None`` asks about every annotated task.
+
+    Returns:
+        Question and answer in turn, each with its task.
+    """
+    known = [task for task in TASKS if getattr(labels, _field(task)) is not None]
+    turns = []
+    for place in rng.permutation(len(known))[:questions]:
+        task = known[int(place)]
+        turns.append(Turn(role="user", content=phrase_question(task, rng), task=task))
+        turns.append(Turn(role="assistant", content=phrase_answer(task, labels, rng), task=task))
+    return turns
+
+
 def label_words(task: str, labels: FaceLabels) -> str:
     """The words that a task's answer has in common over all its wordings.
 
@@ -213,7 +242,7 @@ def label_words(task: str, labels: FaceLabels) -> str:
         RecordError: If the labels lack what the task asks for.
     """
     _wordings(ANSWERS, task)
-    field = "manipulated" if task == "manipulation" else task
+    field = _field(task)
     if getattr(labels, field) is None:
         raise RecordError(f"the labels have no '{field}', so the question about {task} has no answer; leave it out")
     if task == "expression":
@@ -235,6 +264,10 @@ def attribute_words(name: str) -> str:
         name: A CelebA name; names that the synthetic faces do not have are spelled out in lower case.
     """
     return SYNTHETIC_ATTRIBUTES.get(name, name.replace("_", " ").lower())
+
+
+def _field(task: str) -> str:
+    return "manipulated" if task == "manipulation" else task
 
 
 def _enumerate(words: Sequence[str]) -> str:

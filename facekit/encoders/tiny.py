@@ -128,7 +128,7 @@ class ConvolutionalStem(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        first, second, third = 32, 64, 128
+        first, second, third = 32, 48, 96
         self.layers = nn.Sequential(
             _convolution(3, first, stride=2),
             _convolution(first, second, stride=2),

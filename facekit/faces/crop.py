@@ -98,25 +98,19 @@ def pad_to_square(image: Image.Image, *, padding: tuple[int, int, int] = NEUTRAL
 
 def cut_square(image: Image.Image, box: tuple[int, int, int, int], padding: tuple[int, int, int]) -> Image.Image:
     """Return the square ``box`` of an image, padded where it reaches out, at most ``LARGEST_CROP_SIDE`` wide."""
-    side = box[2] - box[0]
-    scale = min(1.0, LARGEST_CROP_SIDE / side)
-    square = Image.new("RGB", (round(side * scale),) * 2, padding)
-    starts = [math.ceil((max(0, edge) - edge) * scale) for edge in box[:2]]
-    ends = [
-        math.floor((min(limit, end) - start) * scale)
-        for limit, start, end in zip(image.size, box[:2], box[2:], strict=True)
-    ]
-    size = (ends[0] - starts[0], ends[1] - starts[1])
-    if min(size) < 1:
+    left, top, right, bottom = box
+    side = right - left
+    width = min(side, LARGEST_CROP_SIDE)
+    scale = width / side
+    square = Image.new("RGB", (width, width), padding)
+    x0, x1 = math.ceil(max(0, -left) * scale), math.floor((min(image.width, right) - left) * scale)
+    y0, y1 = math.ceil(max(0, -top) * scale), math.floor((min(image.height, bottom) - top) * scale)
+    if x1 <= x0 or y1 <= y0:
         return square
-    corners = [edge + position / scale for edge, position in zip(box[:2] * 2, starts + ends, strict=True)]
-    if scale == 1.0:
-        inside = image.crop(tuple(round(corner) for corner in corners))
+    source = (left + x0 / scale, top + y0 / scale, left + x1 / scale, top + y1 / scale)
+    if width == side:
+        square.paste(image.crop(source), (x0, y0))
     else:
-        bounds = [0, 0, *image.size]
-        source = tuple(
-            float(min(max(corner, 0), limit)) for corner, limit in zip(corners, (bounds[2:] * 2), strict=True)
-        )
-        inside = image.resize(size, Image.Resampling.LANCZOS, box=source, reducing_gap=3.0)
-    square.paste(inside, tuple(starts))
+        within = (max(0.0, source[0]), max(0.0, source[1]), min(image.width, source[2]), min(image.height, source[3]))
+        square.paste(image.resize((x1 - x0, y1 - y0), Image.Resampling.LANCZOS, box=within, reducing_gap=3.0), (x0, y0))
     return square

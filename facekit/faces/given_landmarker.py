@@ -101,7 +101,10 @@ def read_landmarks(path: str | Path) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise RecordError(f"'{path}' is not a .npy array of numbers ({error}); write it with numpy.save") from error
-    shape = getattr(array, "shape", ())
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise RecordError(f"'{path}' is an archive of arrays; landmarks are one array, written with numpy.save")
+    shape: tuple[int, ...] = array.shape
     if shape[-2:] != (NUM_LANDMARKS, 2) or len(shape) not in (2, 3) or array.dtype.kind not in "fiu":
         raise RecordError(
             f"'{path}' has shape {shape}; landmarks are ({NUM_LANDMARKS}, 2) or (faces, {NUM_LANDMARKS}, 2) numbers"

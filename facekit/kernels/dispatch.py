@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from importlib.util import find_spec
 
@@ -149,6 +149,14 @@ def _autocast_is_on(tensor: Tensor) -> bool:
     return not tensor.is_meta and torch.is_autocast_enabled(tensor.device.type)
 
 
+def _streaming_half(implementation: str) -> Callable[..., Tensor]:
+    if implementation == "absorbed":
+        return stream_region_attention
+    from facekit.kernels.triton_region_attention import stream_region_attention_triton
+
+    return stream_region_attention_triton
+
+
 def _absorb_and_stream(
     patch_tokens: Tensor,
     region_tokens: Tensor,
@@ -158,14 +166,14 @@ def _absorb_and_stream(
     region_positions: Tensor | None,
     num_prefix_tokens: int,
     present: Tensor | None,
-    stream: Callable[..., Tensor] = stream_region_attention,
+    stream: Callable[..., Tensor],
 ) -> Tensor:
     """The dense half in the dtype of autocast, if it is on, then the streaming half in the dtype of the patches."""
     dtype = patch_tokens.dtype
     keys, score_bias, values = (tensor.to(dtype) for tensor in absorb_projections(region_tokens, weights, num_heads))
     bias = None if weights.output_bias is None else weights.output_bias.to(dtype)
-    full_precision = torch.autocast(patch_tokens.device.type, enabled=False)
-    with full_precision if _autocast_is_on(patch_tokens) else nullcontext():
+    autocast = _autocast_is_on(patch_tokens)
+    with torch.autocast(patch_tokens.device.type, enabled=False) if autocast else nullcontext():
         return stream(
             patch_tokens, keys, score_bias, values, bias, region_positions, present, num_heads, grid, num_prefix_tokens
         )
@@ -234,5 +242,7 @@ def region_attention(
         chosen = choose_implementation(patch_tokens, region_tokens, width, num_heads, needs_gradient)
     if chosen == "triton":
         _check_triton(patch_tokens, region_tokens.shape[1], needs_gradient)
-    run = textbook_region_attention if chosen == "reference" else _STREAMED[chosen]
-    return run(patch_tokens, region_tokens, weights, num_heads, grid, region_positions, num_prefix_tokens, present)
+    arguments = (patch_tokens, region_tokens, weights, num_heads, grid, region_positions, num_prefix_tokens, present)
+    if chosen == "reference":
+        return textbook_region_attention(*arguments)
+    return _absorb_and_stream(*arguments, _streaming_half(chosen))

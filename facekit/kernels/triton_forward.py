@@ -187,6 +187,54 @@ def attention_weights_kernel(
 
 
 @triton.jit
+def _load_tables(
+    table,
+    group,
+    channel,
+    readable,
+    WIDTH: tl.constexpr,
+    HEADS: tl.constexpr,
+    REGIONS: tl.constexpr,
+    GROUP_HEADS: tl.constexpr,
+    MAIN: tl.constexpr,
+    TAIL: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
+    """A slice of channels of the rows of an absorbed table that belong to a group, as (columns, channels) tiles."""
+    key, _, valid = table_columns(group, MAIN, 0, HEADS, REGIONS, GROUP_HEADS)
+    main = tl.load(
+        table + key[:, None] * WIDTH + channel[None, :], mask=valid[:, None] & readable[None, :], other=0.0
+    )
+    tail = main
+    if TAIL > 0:
+        key, _, valid = table_columns(group, TAIL, MAIN, HEADS, REGIONS, GROUP_HEADS)
+        tail = tl.load(
+            table + key[:, None] * WIDTH + channel[None, :], mask=valid[:, None] & readable[None, :], other=0.0
+        )
+    return main, tail
+
+
+@triton.jit
+def _add_group(
+    total,
+    place,
+    row_exists,
+    main_table,
+    tail_table,
+    GROUP_HEADS: tl.constexpr,
+    MAIN: tl.constexpr,
+    TAIL: tl.constexpr,
+) -> tl.tensor:
+    """Add the product of a group's weights, read from memory, and its tables."""
+    share = tl.load(place + tl.arange(0, GROUP_HEADS * MAIN)[None, :], mask=row_exists, other=0.0)
+    total = tl.dot(share, main_table, total, input_precision="ieee")
+    if TAIL > 0:
+        column = GROUP_HEADS * MAIN + tl.arange(0, GROUP_HEADS * TAIL)
+        share = tl.load(place + column[None, :], mask=row_exists, other=0.0)
+        total = tl.dot(share, tail_table, total, input_precision="ieee")
+    return total
+
+
+@triton.jit
 def apply_weights_kernel(
     base,
     weights,
@@ -227,15 +275,9 @@ def apply_weights_kernel(
     if bias is not None:
         shift = tl.load(bias + channel, mask=readable, other=0.0).to(tl.float32)
     if GROUPS == 1:
-        key, _, valid = table_columns(0, MAIN, 0, HEADS, REGIONS, GROUP_HEADS)
-        main_table = tl.load(
-            table + key[:, None] * WIDTH + channel[None, :], mask=valid[:, None] & readable[None, :], other=0.0
+        main_table, tail_table = _load_tables(
+            table, 0, channel, readable, WIDTH, HEADS, REGIONS, GROUP_HEADS, MAIN, TAIL
         )
-        if TAIL > 0:
-            key, _, valid = table_columns(0, TAIL, MAIN, HEADS, REGIONS, GROUP_HEADS)
-            tail_table = tl.load(
-                table + key[:, None] * WIDTH + channel[None, :], mask=valid[:, None] & readable[None, :], other=0.0
-            )
     for start in tl.range(0, num_patches, BLOCK_ROWS, num_stages=STAGES):
         row = start + tl.arange(0, BLOCK_ROWS)
         row_exists = (row < num_patches)[:, None]
@@ -245,26 +287,16 @@ def apply_weights_kernel(
         total = tl.zeros((BLOCK_ROWS, BLOCK_WIDTH), tl.float32)
         if bias is not None:
             total += shift[None, :]
-        for group in tl.static_range(GROUPS):
-            column = group * COLUMNS + tl.arange(0, GROUP_HEADS * MAIN)
-            share = tl.load(place + column[None, :], mask=row_exists, other=0.0)
-            if GROUPS > 1:
-                key, _, valid = table_columns(group, MAIN, 0, HEADS, REGIONS, GROUP_HEADS)
-                main_table = tl.load(
-                    table + key[:, None] * WIDTH + channel[None, :], mask=valid[:, None] & readable[None, :], other=0.0
+        if GROUPS == 1:
+            total = _add_group(total, place, row_exists, main_table, tail_table, GROUP_HEADS, MAIN, TAIL)
+        else:
+            for group in tl.range(0, GROUPS):
+                main_table, tail_table = _load_tables(
+                    table, group, channel, readable, WIDTH, HEADS, REGIONS, GROUP_HEADS, MAIN, TAIL
                 )
-            total = tl.dot(share, main_table, total, input_precision="ieee")
-            if TAIL > 0:
-                column = group * COLUMNS + GROUP_HEADS * MAIN + tl.arange(0, GROUP_HEADS * TAIL)
-                share = tl.load(place + column[None, :], mask=row_exists, other=0.0)
-                if GROUPS > 1:
-                    key, _, valid = table_columns(group, TAIL, MAIN, HEADS, REGIONS, GROUP_HEADS)
-                    tail_table = tl.load(
-                        table + key[:, None] * WIDTH + channel[None, :],
-                        mask=valid[:, None] & readable[None, :],
-                        other=0.0,
-                    )
-                total = tl.dot(share, tail_table, total, input_precision="ieee")
+                total = _add_group(
+                    total, place + group * COLUMNS, row_exists, main_table, tail_table, GROUP_HEADS, MAIN, TAIL
+                )
         tl.store(
             output + offset,
             (tile.to(tl.float32) + total).to(output.dtype.element_ty),

@@ -151,14 +151,13 @@ _HALF = {
 _HALF_WIDE = {
     "scores": (Blocks(64, 64, 8, 3), Blocks(32, 64, 8, 3), Blocks(16, 64, 4, 3)),
     "apply": (Blocks(64, 64, 4, 2), Blocks(64, 32, 4, 2)),
-    "tables": (Blocks(64, 64, 8, 2), Blocks(64, 32, 8, 2)),
+    "tables": (Blocks(64, 64, 8, 2),),
     "tables, small device": (Blocks(32, 32, 8, 2),),
 }
 _SINGLE = {
-    "scores": (Blocks(64, 32, 4, 3), Blocks(32, 32, 4, 3), Blocks(16, 32, 4, 3)),
+    "scores": (Blocks(64, 32, 4, 3), Blocks(16, 32, 4, 3)),
     "apply": (Blocks(32, 64, 4, 3), Blocks(32, 32, 4, 3)),
-    "tables": (Blocks(32, 64, 8, 2), Blocks(32, 32, 8, 2)),
-    "fused": (Blocks(32, 32, 4, 3), Blocks(32, 32, 4, 3)),
+    "tables": (Blocks(16, 64, 8, 3), Blocks(16, 32, 4, 3)),
 }
 _SINGLE_WIDE = {
     "scores": (Blocks(32, 32, 8, 3), Blocks(16, 32, 8, 3)),

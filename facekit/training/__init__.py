@@ -9,9 +9,9 @@ _HOMES = {
     "LossHistory": "history",
     "RichProgress": "progress",
     "TrainingProgress": "progress",
-    "TrainingResult": "train",
+    "TrainingResult": "trainer",
     "TrainingSettings": "settings",
-    "train": "train",
+    "train": "trainer",
 }
 
 __all__ = sorted(_HOMES)

@@ -7,7 +7,12 @@ import logging
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from transformers import PreTrainedTokenizerFast
 
+from facekit.backbones.base import ensure_pad_token
 from facekit.backbones.huggingface import load_huggingface_backbone
 from facekit.backbones.tiny import load_tiny_backbone
 from facekit.errors import CheckpointError, InvalidSpecError
@@ -37,8 +42,9 @@ def drop_template(tokenizer):
     tokenizer.chat_template = None
 
 
-def drop_pad(tokenizer):
-    tokenizer.pad_token = None
+def byte_tokenizer(special):
+    vocabulary = {token: index for index, token in enumerate(["<|end|>", *special, "a", "b"])}
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(BPE(vocab=vocabulary, merges=[])), eos_token="<|end|>")
 
 
 def test_a_checkpoint_is_loaded_with_its_template(checkpoint):
@@ -82,17 +88,21 @@ def test_a_template_may_come_from_a_file(checkpoint, tmp_path):
     assert backbone.tokenizer.apply_chat_template(CHAT, tokenize=False) == "[Who?][Me.][Sure?]"
 
 
-@pytest.mark.parametrize(("extra", "pad"), [("<|endoftext|>", "<|endoftext|>"), (None, "<|end|>")])
-def test_a_missing_pad_token_is_chosen_from_the_vocabulary(checkpoint, extra, pad):
-    def change(tokenizer):
-        drop_pad(tokenizer)
-        special = json.loads(tokenizer.backend_tokenizer.to_str())
-        assert special["model"]["vocab"]["<|pad|>"] == 0
-        if extra is not None:
-            tokenizer.add_special_tokens({"additional_special_tokens": [extra]})
+@pytest.mark.parametrize(("usual", "chosen"), [(None, "<|end|>"), ("[PAD]", "[PAD]")])
+def test_a_missing_pad_token_is_chosen_from_the_vocabulary(usual, chosen):
+    tokenizer = byte_tokenizer([] if usual is None else [usual])
+    assert tokenizer.pad_token is None
+    ensure_pad_token(tokenizer)
+    assert tokenizer.pad_token == chosen
+    ensure_pad_token(tokenizer)
+    assert tokenizer.pad_token == chosen
 
-    backbone = load_huggingface_backbone(checkpoint(change))
-    assert backbone.tokenizer.pad_token in (pad, "<|pad|>")
+
+def test_a_tokenizer_with_neither_pad_nor_end_is_refused():
+    tokenizer = byte_tokenizer([])
+    tokenizer.eos_token = None
+    with pytest.raises(CheckpointError, match="neither a pad nor an end-of-text token"):
+        ensure_pad_token(tokenizer)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +142,15 @@ def test_truncated_weights_are_told(checkpoint, tmp_path):
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-64])
     with pytest.raises(CheckpointError, match="cannot be loaded"):
+        load_huggingface_backbone(folder)
+
+
+def test_missing_weights_are_counted(checkpoint, tmp_path):
+    folder = checkpoint()
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["model.norm.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lacks 1 weights, the first is model\.norm\.weight"):
         load_huggingface_backbone(folder)
 
 

@@ -28,7 +28,7 @@ def test_sizes_are_as_asked_for():
 
 def test_the_model_reads_what_the_tokenizer_writes():
     backbone = load_tiny_backbone(width=32, depth=1, heads=2)
-    inputs = backbone.tokenizer(["How old?", "Who?"], padding=True, return_tensors="pt")
+    inputs = backbone.tokenizer(["How old?", "Guess?"], padding=True, return_tensors="pt")
     logits = backbone.model(**inputs).logits
     assert logits.shape == (*inputs["input_ids"].shape, backbone.model.config.vocab_size)
     assert logits.isfinite().all()
@@ -39,7 +39,7 @@ def test_sentences_of_the_tasks_are_short(tokenizer):
     assert tokenizer.tokenize("The active units are AU6, AU12 and AU25.") == [
         "The", "Ġactive", "Ġunits", "Ġare", "ĠAU6", ",", "ĠAU12", "Ġand", "ĠAU25", "."
     ]  # fmt: skip
-    assert tokenizer.tokenize("about 34 years") == ["about", "Ġ3", "4", "Ġyears"]
+    assert tokenizer.tokenize(" about 34 years") == ["Ġabout", "Ġ3", "4", "Ġyears"]
 
 
 @given(st.text())
@@ -48,11 +48,11 @@ def test_any_text_comes_back(tokenizer, text):
 
 
 def test_the_chat_template_marks_roles(tokenizer):
-    chat = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}]
-    written = "<|user|>Who?<|end|><|assistant|>Me.<|end|>"
+    chat = [{"role": "user", "content": "Guess?"}, {"role": "assistant", "content": "It."}]
+    written = "<|user|>Guess?<|end|><|assistant|>It.<|end|>"
     assert tokenizer.apply_chat_template(chat, tokenize=False) == written
     assert tokenizer.apply_chat_template(chat[:1], tokenize=False, add_generation_prompt=True) == (
-        "<|user|>Who?<|end|><|assistant|>"
+        "<|user|>Guess?<|end|><|assistant|>"
     )
     assert len(tokenizer(written)["input_ids"]) == 8
 

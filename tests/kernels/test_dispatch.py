@@ -142,3 +142,10 @@ def test_importing_the_package_imports_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "ok"
+
+
+def test_shapes_can_be_traced_on_the_meta_device(build_case):
+    case = build_case()
+    case = replace(case.to("meta"), region_positions=case.region_positions.to("meta"))
+    for name in ("reference", "absorbed", "auto"):
+        assert case.run(name).shape == case.patch_tokens.shape

@@ -11,13 +11,14 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from facekit.data.atomic import write_text_atomically
 from facekit.data.labels import TASKS
-from facekit.data.records import FaceRecord, Turn, write_records
+from facekit.data.records import FaceRecord, write_records
 from facekit.data.synthetic.canvas import load_opencv
 from facekit.data.synthetic.faces import draw_face, groups_of, labels_of
 from facekit.data.synthetic.geometry import landmarks_of
 from facekit.data.synthetic.sampling import sample_face, stream
-from facekit.data.templates import phrase_answer, phrase_question
+from facekit.data.templates import write_conversation
 from facekit.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
@@ -145,18 +146,13 @@ def synthetic_record(settings: SyntheticSettings, index: int) -> FaceRecord:
     number = face_seed(settings.split, settings.seed, index)
     face = sample_face(number)
     labels = labels_of(face)
-    rng = stream(number, "questions")
-    turns = []
-    for task in rng.permutation(TASKS)[: settings.questions_per_image]:
-        turns.append(Turn(role="user", content=phrase_question(str(task), rng), task=str(task)))
-        turns.append(Turn(role="assistant", content=phrase_answer(str(task), labels, rng), task=str(task)))
     return FaceRecord(
         id=f"synthetic-{settings.split}-{settings.seed}-{index:06d}",
         image=_picture_path(Path(), index).as_posix(),
         landmarks=[[round(float(value), 5) for value in point] for point in landmarks_of(face)],
         labels=labels,
         groups=groups_of(face),
-        conversations=turns,
+        conversations=write_conversation(labels, stream(number, "questions"), questions=settings.questions_per_image),
         source={"dataset": "synthetic", "seed": number, "image_size": settings.image_size},
         split=settings.split,
     )
@@ -183,7 +179,7 @@ def _claim(folder: Path, settings: SyntheticSettings) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigurationError(f"{folder} is not empty and is no synthetic data set; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+    write_text_atomically(path, json.dumps(wanted, indent=2) + "\n")
 
 
 def _differences(found: object, wanted: dict[str, object]) -> str:

@@ -1,0 +1,32 @@
+"""The composed model: configuration, model and processor, and how they are made, saved, loaded and asked.
+
+Importing this package registers them with the auto classes of transformers.
+"""
+
+from __future__ import annotations
+
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor
+
+from facekit.models.configuration import FaceKitConfig
+from facekit.models.image_processing import FaceKitImageProcessor
+from facekit.models.modeling import FaceKitCausalLMOutput, FaceKitForConditionalGeneration
+from facekit.models.presets import Preset
+from facekit.models.processing import FaceKitProcessor
+
+__all__ = [
+    "FaceKitCausalLMOutput",
+    "FaceKitConfig",
+    "FaceKitForConditionalGeneration",
+    "FaceKitImageProcessor",
+    "FaceKitProcessor",
+    "Preset",
+]
+
+AutoConfig.register(FaceKitConfig.model_type, FaceKitConfig, exist_ok=True)
+AutoModelForImageTextToText.register(FaceKitConfig, FaceKitForConditionalGeneration, exist_ok=True)
+AutoImageProcessor.register(
+    FaceKitConfig,
+    image_processor_classes={"pil": FaceKitImageProcessor, "torchvision": FaceKitImageProcessor},
+    exist_ok=True,
+)
+AutoProcessor.register(FaceKitConfig, FaceKitProcessor, exist_ok=True)

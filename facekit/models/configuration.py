@@ -1,0 +1,46 @@
+"""The configuration of the composed model: which encoder, which connector, which language model.
+
+It is apart from the model so that a checkpoint can be recognised without building anything.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from facekit.errors import ConfigurationError
+
+
+class FaceKitConfig(PreTrainedConfig):
+    """Names the parts of a model and holds what each needs to be rebuilt without its weights.
+
+    Args:
+        encoder: ``{"name": registered name, **encoder.to_config()}``.
+        connector: ``{"name": registered name, **connector.to_config()}``.
+        text_config: The language model's own configuration, or its values with ``model_type``.
+        image_token_id: The token that stands in ``input_ids`` for every visual token.
+    """
+
+    model_type = "facekit"
+    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 - the base class has it as a plain class attribute
+
+    encoder: dict[str, Any] | None = None
+    connector: dict[str, Any] | None = None
+    text_config: dict[str, Any] | PreTrainedConfig | None = None
+    image_token_id: int | None = None
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Turn the language model's values into its configuration class."""
+        if not isinstance(self.text_config, PreTrainedConfig):
+            values = dict(self.text_config or {})
+            model_type = values.pop("model_type", "llama")
+            if model_type not in CONFIG_MAPPING:
+                raise ConfigurationError(
+                    f"text_config has the model_type '{model_type}', which this version of transformers does not know"
+                )
+            self.text_config = CONFIG_MAPPING[model_type](**values)
+        self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
+        super().__post_init__(**kwargs)

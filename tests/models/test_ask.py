@@ -1,0 +1,94 @@
+"""One picture, many questions."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import facekit
+from facekit.errors import ConfigurationError, ImageError
+from facekit.models.image_processing import take_as_cropped
+
+QUESTIONS = ["How old is this person?", "Smile?", "Which of the seven expressions does the face show?"]
+
+
+@pytest.mark.parametrize("backbone", ["tiny", "hf-gemma3"])
+def test_many_questions_get_the_answers_of_each_alone(compose, picture, points, backbone):
+    model, processor = compose(backbone=backbone)
+    options = {"landmarks": points, "max_new_tokens": 8, "min_new_tokens": 8}
+    together = facekit.ask(model, processor, picture, QUESTIONS, **options)
+    alone = [facekit.ask(model, processor, picture, question, **options) for question in QUESTIONS]
+    assert [[answer] for answer in together] == alone
+    assert len({*together}) > 1
+
+
+def test_the_picture_is_encoded_once(small, picture, points, monkeypatch):
+    model, processor = small
+    seen = []
+    model.encoder.register_forward_hook(lambda module, given, result: seen.append(given[0].shape[0]))
+    facekit.ask(model, processor, picture, QUESTIONS, landmarks=points, max_new_tokens=2)
+    assert seen == [1]
+
+
+def test_an_answer_is_what_generate_gives(small, picture, points, chat):
+    model, processor = small
+    inputs = processor(images=picture, text=chat("How old?"), landmarks=[points])
+    tokens = model.generate(**inputs, do_sample=False, max_new_tokens=5)[0, inputs["input_ids"].shape[1] :]
+    expected = processor.decode(tokens, skip_special_tokens=True).strip()
+    assert facekit.ask(model, processor, picture, "How old?", landmarks=points, max_new_tokens=5) == [expected]
+
+
+def test_a_system_message_is_put_before_the_question(small, picture, points, monkeypatch):
+    model, processor = small
+    seen = []
+    tokenize = processor.tokenize
+    monkeypatch.setattr(processor, "tokenize", lambda prompts, **kwargs: seen.extend(prompts) or tokenize(prompts, **kwargs))
+    facekit.ask(model, processor, picture, "Old?", landmarks=points, system="Be brief.", max_new_tokens=1)
+    assert seen == ["<|system|>Be brief.<|end|><|user|><image>\nOld?<|end|><|assistant|>"]
+
+
+def test_training_mode_is_restored(small, picture, points):
+    model, processor = small
+    model.train()
+    facekit.ask(model, processor, picture, "Old?", landmarks=points, max_new_tokens=1)
+    assert model.training
+
+
+def test_an_adapted_model_answers_too(small, picture, points):
+    from peft import LoraConfig, get_peft_model
+
+    model, processor = small
+    expected = facekit.ask(model, processor, picture, QUESTIONS, landmarks=points, max_new_tokens=4)
+    adapted = get_peft_model(model, LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    assert facekit.ask(adapted, processor, picture, QUESTIONS, landmarks=points, max_new_tokens=4) == expected
+
+
+@pytest.mark.parametrize(
+    ("questions", "message"),
+    [([], "no question"), ("", "needs words"), (["Old?", "  "], "needs words"), ("What is <image>?", "holds the image token")],
+)
+def test_what_is_no_question_is_refused_before_the_picture_is_opened(small, questions, message, tmp_path):
+    model, processor = small
+    with pytest.raises(ConfigurationError, match=message):
+        facekit.ask(model, processor, tmp_path / "missing.png", questions)
+
+
+def test_a_picture_that_cannot_be_opened_is_told(small, points, tmp_path):
+    model, processor = small
+    with pytest.raises(ImageError):
+        facekit.ask(model, processor, tmp_path / "missing.png", "Old?", landmarks=points)
+
+
+def test_sampling_can_be_asked_for(small, picture, points):
+    model, processor = small
+    options = {"landmarks": points, "do_sample": True, "temperature": 5.0, "max_new_tokens": 12, "min_new_tokens": 12}
+    torch.manual_seed(0)
+    first = facekit.ask(model, processor, picture, "Old?", **options)
+    assert first != facekit.ask(model, processor, picture, "Old?", **options)
+
+
+def test_a_prepared_face_is_asked_as_it_is(small, picture, points):
+    model, processor = small
+    expected = facekit.ask(model, processor, picture, QUESTIONS, landmarks=points, max_new_tokens=4)
+    face = take_as_cropped(picture, points)
+    assert facekit.ask(model, processor, face, QUESTIONS, max_new_tokens=4) == expected

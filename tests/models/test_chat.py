@@ -1,0 +1,71 @@
+"""Chats with pictures as plain text, and what is refused in them."""
+
+from __future__ import annotations
+
+import pytest
+
+from facekit.errors import ConfigurationError
+from facekit.models.chat import flatten_chat, is_chat
+
+TOKEN = "<image>"
+
+
+def user(*entries):
+    return [{"role": "user", "content": list(entries)}]
+
+
+def text(words):
+    return {"type": "text", "text": words}
+
+
+def test_entries_are_joined_by_line_breaks_in_their_order():
+    chat = user({"type": "image"}, text("Who is older?"), {"type": "image"})
+    assert flatten_chat(chat, TOKEN).messages == [{"role": "user", "content": "<image>\nWho is older?\n<image>"}]
+
+
+def test_text_content_and_other_keys_are_kept():
+    chat = [{"role": "system", "content": "Be brief.", "name": "x"}, {"role": "user", "content": "Hello?"}]
+    assert flatten_chat(chat, TOKEN).messages == chat
+
+
+def test_pictures_are_collected_whatever_their_key():
+    chat = user(
+        {"type": "image", "path": "a.png"},
+        {"type": "image", "url": "b.png"},
+        {"type": "image"},
+        {"type": "image_url", "image_url": {"url": "c.png"}},
+        text("?"),
+    )
+    assert flatten_chat(chat, TOKEN).images == ["a.png", "b.png", "c.png"]
+
+
+def test_the_chat_given_is_not_changed():
+    chat = user({"type": "image"}, text("Hm?"))
+    flatten_chat(chat, TOKEN)
+    assert chat == user({"type": "image"}, text("Hm?"))
+
+
+@pytest.mark.parametrize(
+    ("chat", "message"),
+    [
+        (user({"type": "image"}), "has no words"),
+        (user({"type": "image"}, text("  \n")), "has no words"),
+        ([{"role": "user", "content": ""}], "has no words"),
+        (user(text("What is <image> here?")), "holds the image token '<image>'"),
+        ([{"role": "assistant", "content": "an <image>"}], "holds the image token"),
+        ([{"content": "Hello"}], "no 'role'"),
+        ([{"role": "user", "content": None}], "neither text nor a list"),
+        (user({"type": "audio"}, text("?")), "'text' or 'image', not 'audio'"),
+        (user({"type": "text"}), "not 'text'"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(chat, message):
+    with pytest.raises(ConfigurationError, match=message):
+        flatten_chat(chat, TOKEN)
+
+
+def test_a_chat_is_told_from_a_prompt_and_from_a_list_of_chats():
+    assert is_chat(user(text("a")))
+    assert not is_chat("a")
+    assert not is_chat([user(text("a"))])
+    assert not is_chat([])

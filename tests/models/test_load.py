@@ -1,0 +1,153 @@
+"""Loading: a saved model comes back, and each way in which a folder can be wrong is told in one sentence."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import facekit
+from facekit.errors import CheckpointError, InvalidSpecError, UnknownPartError
+
+
+@pytest.fixture
+def saved(small, tmp_path):
+    model, processor = small
+    folder = tmp_path / "model"
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def edit_weights(folder, edit):
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    edit(weights)
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+def refused(folder):
+    with pytest.raises(CheckpointError) as caught:
+        facekit.load(folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_a_saved_model_comes_back(saved, small, chat, make_batch):
+    model, processor = small
+    reloaded, again = facekit.load(saved)
+    assert not reloaded.training
+    inputs = make_batch(again, [chat()])
+    with torch.no_grad():
+        torch.testing.assert_close(reloaded(**inputs).logits, model(**inputs).logits, rtol=1e-5, atol=1e-5)
+    assert reloaded.generation_config.suppress_tokens == [model.config.image_token_id]
+
+
+def test_a_floating_type_can_be_chosen(saved):
+    model, _ = facekit.load(str(saved), dtype="bfloat16")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert facekit.load(saved)[0].dtype == torch.float32
+    with pytest.raises(InvalidSpecError, match="float31"):
+        facekit.load(saved, dtype="float31")
+
+
+def test_a_missing_folder_is_told(tmp_path):
+    assert "nowhere' does not exist" in refused(tmp_path / "nowhere")
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    assert "is a file, not a folder" in refused(tmp_path / "model.gguf")
+
+
+def test_a_folder_without_configuration_is_told(tmp_path):
+    assert "has no config.json" in refused(tmp_path)
+
+
+def test_an_adapter_without_its_model_is_told(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    assert "PEFT adapter" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"model_type": "internvl_chat", "architectures": ["InternVLChatModel"]}, "the format 'internvl_chat' (InternVLChatModel)"),
+        ({"model_type": "llava"}, "the format 'llava'"),
+        ({"hidden_size": 3}, "an unknown format"),
+        ([1, 2], "an unknown format"),
+    ],
+)
+def test_another_format_is_named(config, named, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert f"holds a checkpoint of {named}" in refused(tmp_path)
+
+
+def test_a_configuration_that_is_no_json_is_told(saved):
+    (saved / "config.json").write_text("{")
+    assert "not valid JSON" in refused(saved)
+
+
+def test_truncated_weights_are_told(saved):
+    path = saved / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "damaged or cut off" in refused(saved)
+
+
+def test_weights_that_are_garbage_are_told(saved):
+    (saved / "model.safetensors").write_bytes(b"\x00" * 64)
+    assert "damaged or cut off" in refused(saved)
+
+
+def test_missing_weights_are_told(saved):
+    (saved / "model.safetensors").unlink()
+    assert "cannot be loaded" in refused(saved)
+
+
+def test_a_missing_key_is_named_rather_than_drawn_at_random(saved):
+    edit_weights(saved, lambda weights: weights.pop("encoder.class_token"))
+    assert "lack encoder.class_token" in refused(saved)
+
+
+def test_many_missing_keys_are_counted(saved):
+    def drop(weights):
+        for name in [name for name in weights if name.startswith("language_model.model.layers.0")]:
+            del weights[name]
+
+    edit_weights(saved, drop)
+    assert "and 6 more" in refused(saved)
+
+
+def test_an_unexpected_key_is_named(saved):
+    edit_weights(saved, lambda weights: weights.update(extra=torch.zeros(2)))
+    assert "beyond what config.json describes, extra" in refused(saved)
+
+
+def test_a_key_of_another_shape_is_named(saved):
+    edit_weights(saved, lambda weights: weights.update({"encoder.class_token": torch.zeros(3)}))
+    assert "have in another shape encoder.class_token" in refused(saved)
+
+
+def test_a_missing_tokenizer_is_told(saved):
+    (saved / "tokenizer.json").unlink()
+    (saved / "tokenizer_config.json").unlink()
+    assert "cannot be loaded" in refused(saved)
+
+
+def test_a_missing_processor_is_told(saved):
+    (saved / "processor_config.json").unlink()
+    assert "cannot be loaded" in refused(saved)
+
+
+def test_a_part_that_is_not_registered_here_is_named(saved):
+    edit_config(saved, encoder={"name": "theirs"})
+    with pytest.raises(UnknownPartError, match="unknown encoder 'theirs'"):
+        facekit.load(saved)

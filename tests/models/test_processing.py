@@ -1,0 +1,182 @@
+"""Pictures and chats to tensors: templates, image tokens, padding, round trips."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoImageProcessor, AutoProcessor
+
+from facekit.errors import ConfigurationError
+from facekit.models import FaceKitImageProcessor, FaceKitProcessor
+
+
+@pytest.fixture(scope="module")
+def processor(compose):
+    return compose()[1]
+
+
+def test_a_chat_and_a_picture_become_the_tensors(processor, chat, picture, points):
+    inputs = processor(images=picture, text=chat("How old?"), landmarks=[points])
+    assert set(inputs) == {"input_ids", "attention_mask", "pixel_values", "landmarks"}
+    assert inputs["pixel_values"].shape == (1, 1, 3, 48, 48)
+    assert inputs["pixel_values"].dtype == torch.float32
+    np.testing.assert_array_equal(inputs["landmarks"][0, 0], points)
+    assert int((inputs["input_ids"] == processor.image_token_id).sum()) == processor.tokens_per_frame == 9
+    text = processor.decode(inputs["input_ids"][0])
+    assert text == "<|user|>" + 9 * "<image>" + "\nHow old?<|end|><|assistant|>"
+
+
+def test_pixels_are_the_transform_of_the_picture(processor, chat, picture, points):
+    pixels = processor(images=picture, text=chat(), landmarks=[points])["pixel_values"][0, 0]
+    torch.testing.assert_close(pixels, processor.image_processor.transform(picture))
+
+
+def test_a_path_and_a_picture_give_the_same(processor, chat, picture, points, tmp_path):
+    path = tmp_path / "face.png"
+    picture.save(path)
+    for source in (path, str(path)):
+        again = processor(images=source, text=chat(), landmarks=[points])
+        expected = processor(images=picture, text=chat(), landmarks=[points])
+        torch.testing.assert_close(again["pixel_values"], expected["pixel_values"])
+
+
+def test_pictures_inside_chats_are_used_in_order(processor, picture, points):
+    dark = picture.point(lambda value: value // 4)
+    content = [{"type": "image", "image": dark}, {"type": "image", "image": picture}, {"type": "text", "text": "?!a"}]
+    inputs = processor(text=[{"role": "user", "content": content}], landmarks=[points, points])
+    expected = processor.image_processor([dark, picture], landmarks=[points, points])
+    torch.testing.assert_close(inputs["pixel_values"], expected["pixel_values"])
+
+
+def test_absent_landmarks_are_nan(processor, picture, points):
+    landmarks = processor(images=[picture, picture], landmarks=[None, points])["landmarks"]
+    assert landmarks[0].isnan().all()
+    assert landmarks[1].isfinite().all()
+
+
+def test_landmarks_may_come_as_one_array(processor, picture, points):
+    expected = processor(images=[picture, picture], landmarks=[points, points])["landmarks"]
+    for given_points in (np.stack([points, points]), torch.tensor(np.stack([points, points]))[:, None]):
+        landmarks = processor(images=[picture, picture], landmarks=given_points)["landmarks"]
+        torch.testing.assert_close(landmarks, expected)
+    single = processor(images=picture, landmarks=points)["landmarks"]
+    torch.testing.assert_close(single, expected[:1])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_goes_to_the_side_asked_for(processor, chat, side):
+    chats = [chat("Age?", images=0), chat("Which expression does this face show?", images=0)]
+    mask = processor(text=chats, padding_side=side)["attention_mask"]
+    short = mask[0]
+    assert short.min() == 0
+    assert short[-1 if side == "left" else 0] == 1
+    assert short[0 if side == "left" else -1] == 0
+    assert torch.equal(short.sort(descending=side == "right").values, short)
+
+
+def test_a_begin_token_is_written_once_whoever_writes_it(compose, chat):
+    for backbone, begin in (("hf-llama", "<s>"), ("hf-gemma3", "<bos>"), ("hf-qwen2", None)):
+        _, processor = compose(backbone=backbone)
+        ids = processor(text=chat(images=0))["input_ids"][0]
+        if begin is not None:
+            assert int((ids == processor.tokenizer.bos_token_id).sum()) == 1
+            assert ids[0] == processor.tokenizer.bos_token_id
+        through_template = processor.apply_chat_template(
+            chat(images=0), tokenize=True, return_dict=True, add_generation_prompt=True
+        )
+        assert torch.equal(through_template["input_ids"][0], ids)
+
+
+def test_the_plain_template_serves_a_model_without_its_own(compose, chat):
+    _, processor = compose(backbone="hf-llama")
+    turns = [*chat("How old?"), {"role": "assistant", "content": "About 30."}, {"role": "user", "content": "Sure?"}]
+    written = processor.apply_chat_template(turns, add_generation_prompt=True)
+    assert written == "User: <image>\nHow old?\nAssistant: About 30.</s>\nUser: Sure?\nAssistant:"
+
+
+def test_tokenize_gives_offsets_in_the_expanded_text(processor, chat):
+    prompt = processor.apply_chat_template([*chat("How old?"), {"role": "assistant", "content": "About 30."}])
+    encoding = processor.tokenize([prompt], return_offsets_mapping=True)
+    expanded = processor.expand_image_tokens(prompt)
+    start = expanded.index("About")
+    pieces = [expanded[a:b] for a, b in encoding["offset_mapping"][0] if a >= start]
+    assert "".join(pieces) == "About 30.<|end|>"
+
+
+def test_image_tokens_are_expanded_per_frame(processor):
+    assert processor.expand_image_tokens("a<image>b") == "a" + "<image>" * 9 + "b"
+    assert processor.expand_image_tokens("<image><image>", frames=2) == "<image>" * 36
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.text(min_size=1).filter(lambda text: text.strip() and "<" not in text))
+def test_any_words_can_be_written_and_read_back(processor, words):
+    chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": words}]}]
+    prompt = processor.apply_chat_template(chat)
+    ids = processor.tokenize([prompt])["input_ids"][0]
+    assert processor.decode(ids) == processor.expand_image_tokens(prompt)
+    assert words in prompt
+
+
+def test_counts_of_pictures_and_image_tokens_must_agree(processor, chat, picture, points):
+    with pytest.raises(ConfigurationError, match="has 1 image tokens '<image>' but 2 images"):
+        processor(images=[picture, picture], text=chat(), landmarks=[points, points])
+    with pytest.raises(ConfigurationError, match="has 1 image tokens '<image>' but 0 images"):
+        processor(text=chat())
+    with pytest.raises(ConfigurationError, match="neither images nor text"):
+        processor()
+
+
+def test_landmarks_that_do_not_fit_are_refused(processor, picture, points):
+    with pytest.raises(ConfigurationError, match="2 images but landmarks for 1"):
+        processor(images=[picture, picture], landmarks=[points])
+    with pytest.raises(ConfigurationError, match=r"landmarks 0 have shape \(5, 2\)"):
+        processor(images=picture, landmarks=[points[:5]])
+
+
+def test_truncation_that_cuts_image_tokens_is_refused(processor, chat, picture, points):
+    with pytest.raises(ConfigurationError, match="truncation left 3 of 9 image tokens"):
+        processor(images=picture, text=chat(), landmarks=[points], truncation=True, max_length=4)
+
+
+def test_something_that_is_no_picture_is_refused(processor):
+    with pytest.raises(ConfigurationError, match="a PIL image, a path or an array, not int"):
+        processor(images=[3])
+
+
+@pytest.mark.parametrize("loader", [FaceKitProcessor, AutoProcessor])
+def test_a_processor_survives_saving(compose, loader, tmp_path):
+    _, processor = compose(backbone="hf-qwen2")
+    processor.image_processor.on_no_face = "whole-image"
+    processor.image_processor.crop_margin = 0.4
+    processor.save_pretrained(tmp_path)
+    again = loader.from_pretrained(tmp_path)
+    assert isinstance(again, FaceKitProcessor)
+    assert again.image_processor.to_dict() == processor.image_processor.to_dict()
+    assert again.image_processor.transform == processor.image_processor.transform
+    assert again.tokens_per_frame == processor.tokens_per_frame
+    assert (again.image_token, again.image_token_id) == (processor.image_token, processor.image_token_id)
+    assert again.chat_template == processor.chat_template
+    assert again.tokenizer.padding_side == "left"
+
+
+def test_the_image_processor_alone_can_be_loaded(processor, tmp_path):
+    processor.save_pretrained(tmp_path)
+    again = AutoImageProcessor.from_pretrained(tmp_path)
+    assert isinstance(again, FaceKitImageProcessor)
+    assert again.to_dict() == processor.image_processor.to_dict()
+
+
+def test_image_processor_settings_are_checked():
+    with pytest.raises(ConfigurationError, match="on_no_face is one of raise, whole-image, not 'ignore'"):
+        FaceKitImageProcessor(on_no_face="ignore")
+    with pytest.raises(ConfigurationError, match="unknown interpolation"):
+        FaceKitImageProcessor(interpolation="cubist")
+
+
+def test_a_tokenizer_without_the_image_token_is_refused(processor):
+    with pytest.raises(ConfigurationError, match="does not know the image token '<picture>'"):
+        FaceKitProcessor(processor.image_processor, processor.tokenizer, 9, "<picture>")
