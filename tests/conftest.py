@@ -1,11 +1,14 @@
 """Fixtures that every test may use."""
 
 import os
+from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if not Path("/dev/nvidiactl").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is first imported, which any test may do
 
 from facekit.catalog import isolated_registry
 

@@ -29,6 +29,7 @@ _DENIED_AFTER = re.compile(
     r"(?:does|do)\s+not\b|doesn't|don't|cannot\b|:\s*(?:no|none|absent|false|inactive|off|not)\b|"
     r"=\s*(?:no|false|absent)\b|\(\s*(?:absent|inactive|no)\s*\)|absent\b|inactive\b)"
 )
+_ASKED = re.compile(r"[^.;:!?\n]*\?")
 _AND_CLAUSE = re.compile(r"\band (?:is|has|shows?|looks|wears?|with|the|an?)\b")
 _BARE_DENIAL = re.compile("no|without|lacks?|lacking")
 _AND_AFTER_NOUN = re.compile(r"^(?!.*\b(?:signs?|traces?|evidence|indications?|hints?) of\b).*\band\b")
@@ -62,7 +63,7 @@ def normalise_answer(text: str) -> str:
 @cache
 def compile_words(words: tuple[str, ...]) -> re.Pattern[str]:
     """One pattern for any of the words, whole; a space in a word matches spaces or hyphens."""
-    alternatives = "|".join(re.sub(r"(?<!\\) (?![?*])", "[ -]+", word) for word in words)
+    alternatives = "|".join(re.sub(r" (\??)", lambda gap: f"[ -]{gap[1] or '+'}", word) for word in words)
     return re.compile(rf"(?<![\w])(?:{alternatives})(?![\w])")
 
 
@@ -91,8 +92,9 @@ def affirmed_labels(mentions: Iterable[Mention]) -> set[str]:
 
 
 def is_denied(text: str, start: int, end: int) -> bool:
-    """Whether the words from ``start`` to ``end`` of a normalised answer stand under a denial."""
-    return bool(_DENIED_AFTER.match(text, end)) or _denied_before(text[:start], text[end:])
+    """Whether the words from ``start`` to ``end`` of a normalised answer stand under a denial, or are only asked."""
+    after = text[end:]
+    return bool(_DENIED_AFTER.match(after) or _ASKED.match(after)) or _denied_before(text[:start], after)
 
 
 def _denied_before(before: str, after: str) -> bool:

@@ -89,7 +89,7 @@ ATTRIBUTE_WORDS: dict[str, tuple[str, ...]] = {
     "Gray_Hair": ("gr[ae]y haired", "(?:gr[ae]y|graying|greying|white|silver) hair",
                   "hair (?:is|looks|colou?r is|appears) (?:gr[ae]y|white|silver)"),
     "Bangs": ("bangs", "fringe"),
-    "Mustache": ("mou?staches?", "mou?stached"),
+    "Mustache": ("mo?ustaches?", "mo?ustached"),
     "Wearing_Lipstick": ("lipstick", "painted lips"),
     "Heavy_Makeup": ("(?:heavy |much |strong |thick |noticeable )?make ?up", "heavily made up"),
     "Wearing_Earrings": ("ear ?rings?", "ear studs"),

@@ -5,7 +5,6 @@ The package ships no model and facekit downloads none: the path of a ``.task`` b
 
 from __future__ import annotations
 
-import functools
 import zipfile
 from pathlib import Path
 from typing import Any, Self
@@ -69,28 +68,25 @@ class MediaPipeLandmarker(Landmarker):
         return cls(argument, **values)
 
     def find_faces(self, image: Image.Image) -> list[DetectedFace]:
-        """Return the faces of an RGB image, in the detector's order."""
+        """Return the faces of an RGB image, in the detector's order.
+
+        The task is built anew each time: one that outlives the call cannot be closed cleanly when Python exits.
+
+        Raises:
+            InvalidSpecError: MediaPipe cannot load the model.
+        """
         import mediapipe
 
         pixels = np.ascontiguousarray(np.asarray(image))
-        result = self._task.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels))
+        with self._load_task() as task:
+            result = task.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=pixels))
         faces = []
         for points in result.face_landmarks:
             mesh = np.array([(point.x * image.width, point.y * image.height) for point in points], dtype=np.float32)
             faces.append(DetectedFace(landmark_bounds(mesh), 1.0, landmarks_from_mesh(mesh)))
         return faces
 
-    def close(self) -> None:
-        """Free the model; it is loaded again when it is next used."""
-        task = self.__dict__.pop("_task", None)
-        if task is not None:
-            task.close()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_task"}
-
-    @functools.cached_property
-    def _task(self) -> Any:
+    def _load_task(self) -> Any:
         from mediapipe.tasks.python import BaseOptions, vision
 
         options = vision.FaceLandmarkerOptions(
@@ -101,6 +97,6 @@ class MediaPipeLandmarker(Landmarker):
         )
         try:
             return vision.FaceLandmarker.create_from_options(options)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, OSError) as error:
             first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InvalidSpecError(f"MediaPipe cannot load '{self.model_path}': {first_line}") from error

@@ -43,6 +43,8 @@ HALO = (12, 14, 20, 150)
 LEGEND_BACKGROUND = (20, 23, 31)
 LEGEND_TEXT = (226, 230, 238)
 LEGEND_COLUMNS = 3
+LEGEND_COLUMN_WIDTH = 200
+"""In pixels of a legend for a picture 768 pixels wide; narrow pictures have fewer columns."""
 
 
 def draw_overlay(
@@ -188,17 +190,18 @@ def _smooth(points: np.ndarray, *, closed: bool, steps: int = 12) -> list[Point]
 
 
 def _add_legend(picture: Image.Image) -> Image.Image:
-    unit = max(picture.width / 768, 0.35) * SUPERSAMPLING
+    unit = max(picture.width / 768, 0.45) * SUPERSAMPLING
+    columns = max(1, min(LEGEND_COLUMNS, int(picture.width * SUPERSAMPLING / (LEGEND_COLUMN_WIDTH * unit))))
     font = ImageFont.load_default(19 * unit)
     row, pad = 32 * unit, 20 * unit
-    rows = -(-len(FACE_REGIONS) // LEGEND_COLUMNS)
+    rows = -(-len(FACE_REGIONS) // columns)
     width, height = picture.width * SUPERSAMPLING, round(2 * pad + rows * row)
     strip = Image.new("RGB", (width, height), LEGEND_BACKGROUND)
     draw = ImageDraw.Draw(strip)
-    column = (width - 2 * pad) / LEGEND_COLUMNS
+    column = (width - 2 * pad) / columns
     for place, name in enumerate(FACE_REGIONS):
-        x = pad + (place % LEGEND_COLUMNS) * column + column * 0.14
-        y = pad + (place // LEGEND_COLUMNS + 0.5) * row
+        x = pad + (place % columns) * column + column * 0.14
+        y = pad + (place // columns + 0.5) * row
         _stroke(draw, [(x, y), (x + 20 * unit, y)], 6 * unit, REGION_COLOURS[name])
         draw.text((x + 36 * unit, y), REGION_LABELS[name], fill=LEGEND_TEXT, font=font, anchor="lm")
     legend = strip.resize((picture.width, max(1, round(height / SUPERSAMPLING))), Image.Resampling.BOX)

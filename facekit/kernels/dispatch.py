@@ -15,17 +15,18 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from facekit.errors import ConfigurationError, MissingExtraError, UnknownPartError
+from facekit.errors import ConfigurationError, UnknownPartError
 from facekit.kernels.absorption import RegionAttentionWeights, absorb_projections
 from facekit.kernels.checks import check_dtypes, check_geometry, check_weights
 from facekit.kernels.reference import textbook_region_attention
 from facekit.kernels.streaming import stream_region_attention
+from facekit.kernels.triton_region_attention import SUPPORTED_DTYPES, stream_region_attention_triton
+from facekit.kernels.triton_tiling import MAX_REGIONS
 from facekit.registry import closest_match_hint
 
 IMPLEMENTATIONS = ("reference", "absorbed", "triton")
 ENVIRONMENT_VARIABLE = "FACEKIT_REGION_ATTENTION"
-TRITON_MAX_REGIONS = 64
-TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+TRITON_IS_INSTALLED = find_spec("triton") is not None
 
 _implementation_in_context: ContextVar[str | None] = ContextVar("region_attention_implementation", default=None)
 
@@ -91,18 +92,7 @@ def absorption_pays(patches: int, regions: int, patch_width: int, attention_widt
     return absorbed < plain
 
 
-def triton_is_available() -> bool:
-    """Whether the package ``triton`` is installed."""
-    return find_spec("triton") is not None
-
-
-def choose_implementation(
-    patch_tokens: Tensor,
-    region_tokens: Tensor,
-    attention_width: int,
-    num_heads: int,
-    positions_need_gradient: bool = False,
-) -> str:
+def choose_implementation(patch_tokens: Tensor, region_tokens: Tensor, attention_width: int, num_heads: int) -> str:
     """The rule behind ``auto``; ``docs/region-attention.md`` has the measurements it rests on.
 
     ``reference`` where absorption does not pay; else ``triton`` on a CUDA device, for the dtypes and numbers of regions
@@ -113,48 +103,17 @@ def choose_implementation(
         region_tokens: ``(F, M, E)``.
         attention_width: A.
         num_heads: H.
-        positions_need_gradient: the kernel has no gradient for the positions of regions.
     """
     patches, patch_width = patch_tokens.shape[1:]
     regions = region_tokens.shape[1]
     if not absorption_pays(patches, regions, patch_width, attention_width, num_heads):
         return "reference"
-    kernel_fits = regions <= TRITON_MAX_REGIONS and patch_tokens.dtype in TRITON_DTYPES and not positions_need_gradient
-    return "triton" if patch_tokens.is_cuda and kernel_fits and triton_is_available() else "absorbed"
-
-
-def _check_triton(patch_tokens: Tensor, regions: int, positions_need_gradient: bool) -> None:
-    if not triton_is_available():
-        raise MissingExtraError("region attention 'triton' needs the package triton; pip install triton (Linux)")
-    if not patch_tokens.is_cuda and os.environ.get("TRITON_INTERPRET") != "1":
-        raise ConfigurationError(
-            f"region attention 'triton' needs a GPU and patch_tokens are on {patch_tokens.device}; "
-            "use 'absorbed' or 'auto', or set TRITON_INTERPRET=1 before the first import to interpret the kernel"
-        )
-    if regions > TRITON_MAX_REGIONS:
-        raise ConfigurationError(
-            f"region attention 'triton' takes at most {TRITON_MAX_REGIONS} regions, got {regions}; use 'absorbed'"
-        )
-    if patch_tokens.dtype not in TRITON_DTYPES:
-        raise ConfigurationError(
-            f"region attention 'triton' takes float32, bfloat16 and float16, got {patch_tokens.dtype}; use 'absorbed'"
-        )
-    if positions_need_gradient:
-        raise ConfigurationError(
-            "region attention 'triton' has no gradient for region_positions; detach them, or use 'absorbed'"
-        )
+    kernel_fits = regions <= MAX_REGIONS and patch_tokens.dtype in SUPPORTED_DTYPES
+    return "triton" if patch_tokens.is_cuda and kernel_fits and TRITON_IS_INSTALLED else "absorbed"
 
 
 def _autocast_is_on(tensor: Tensor) -> bool:
     return not tensor.is_meta and torch.is_autocast_enabled(tensor.device.type)
-
-
-def _streaming_half(implementation: str) -> Callable[..., Tensor]:
-    if implementation == "absorbed":
-        return stream_region_attention
-    from facekit.kernels.triton_region_attention import stream_region_attention_triton
-
-    return stream_region_attention_triton
 
 
 def _absorb_and_stream(
@@ -235,14 +194,16 @@ def region_attention(
         if region_positions is not None:
             region_positions = torch.where(present[:, None, None], region_positions, 0.0)
 
-    needs_gradient = region_positions is not None and region_positions.requires_grad and torch.is_grad_enabled()
     chosen = requested_implementation(implementation)
     if chosen == "auto":
         width = weights.query.shape[0]
-        chosen = choose_implementation(patch_tokens, region_tokens, width, num_heads, needs_gradient)
-    if chosen == "triton":
-        _check_triton(patch_tokens, region_tokens.shape[1], needs_gradient)
+        chosen = choose_implementation(patch_tokens, region_tokens, width, num_heads)
+    if chosen == "triton" and region_tokens.shape[1] > MAX_REGIONS:
+        limit = f"takes at most {MAX_REGIONS} regions, got {region_tokens.shape[1]}"
+        raise ConfigurationError(f"region attention 'triton' {limit}; use 'absorbed'")
     arguments = (patch_tokens, region_tokens, weights, num_heads, grid, region_positions, num_prefix_tokens, present)
     if chosen == "reference":
         return textbook_region_attention(*arguments)
-    return _absorb_and_stream(*arguments, _streaming_half(chosen))
+    return _absorb_and_stream(
+        *arguments, stream_region_attention_triton if chosen == "triton" else stream_region_attention
+    )

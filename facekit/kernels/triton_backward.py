@@ -18,7 +18,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from facekit.kernels.triton_columns import offset_from_centers, patch_center, stream_products, table_columns
+from facekit.kernels.triton_columns import (
+    offset_from_centers,
+    patch_center,
+    product,
+    stream_products,
+    table_columns,
+)
 
 
 @triton.jit
@@ -39,6 +45,7 @@ def score_gradient_kernel(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_WIDTH: tl.constexpr,
     STAGES: tl.constexpr,
+    WIDEN: tl.constexpr,
 ) -> None:
     """Gradient of the scores of a (frame, tile of rows, group of heads), and the tile's column sums."""
     COLUMNS: tl.constexpr = GROUP_HEADS * (MAIN + TAIL)
@@ -59,7 +66,7 @@ def score_gradient_kernel(
         output_gradient + frame * num_patches * WIDTH,
         absorbed_values + frame * (HEADS * REGIONS * WIDTH),
         row, row_exists, group, end,
-        WIDTH, HEADS, REGIONS, GROUP_HEADS, MAIN, TAIL, BLOCK_ROWS, BLOCK_WIDTH, STAGES,
+        WIDTH, HEADS, REGIONS, GROUP_HEADS, MAIN, TAIL, BLOCK_ROWS, BLOCK_WIDTH, STAGES, WIDEN,
     )  # fmt: skip
 
     saved = frame * num_patches * (GROUPS * COLUMNS) + group * COLUMNS
@@ -181,6 +188,7 @@ def table_gradient_kernel(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_WIDTH: tl.constexpr,
     STAGES: tl.constexpr,
+    WIDEN: tl.constexpr,
 ) -> None:
     """Gradients of both absorbed tables for a (frame, slice of channels, group of heads), and of the patches.
 
@@ -221,13 +229,14 @@ def table_gradient_kernel(
         key_tail = tl.zeros((BLOCK_WIDTH, GROUP_HEADS * TAIL), tl.float32)
         value_tail = tl.zeros((BLOCK_WIDTH, GROUP_HEADS * TAIL), tl.float32)
         if patch_gradient is not None:
-            # Negated and subtracted: the compiler chains a sum of products through one accumulator, in which case it
-            # lays the first product out for twice the rows and converts it through shared memory.
-            tail_table = -tl.load(
+            tail_table = tl.load(
                 absorbed_keys + table_start + tail_key[:, None] * WIDTH + channel[None, :],
                 mask=tail_valid[:, None] & readable,
                 other=0.0,
             )
+            # Negated here and subtracted below: the compiler chains a sum of products through one accumulator, in
+            # which case it lays the first product out for twice the rows and converts it through shared memory.
+            tail_table = (-tail_table.to(tl.float32)).to(tail_table.dtype)
 
     for start in tl.range(0, num_patches, BLOCK_ROWS, num_stages=STAGES):
         row = start + tl.arange(0, BLOCK_ROWS)
@@ -238,18 +247,18 @@ def table_gradient_kernel(
         place = row[:, None] * (GROUPS * COLUMNS) + column[None, :]
         p = tl.load(weights + place, mask=row_exists, other=0.0)
         ds = tl.load(score_gradient + place, mask=row_exists, other=0.0)
-        value_main = tl.dot(tl.trans(dy), p, value_main, input_precision="ieee")
-        key_main = tl.dot(tl.trans(x), ds, key_main, input_precision="ieee")
+        value_main = product(tl.trans(dy), p, value_main, WIDEN)
+        key_main = product(tl.trans(x), ds, key_main, WIDEN)
         if patch_gradient is not None:
-            dx = tl.dot(ds, main_table, input_precision="ieee")
+            dx = product(ds, main_table, None, WIDEN)
         if TAIL > 0:
             place = row[:, None] * (GROUPS * COLUMNS) + tail_column[None, :]
             p = tl.load(weights + place, mask=row_exists, other=0.0)
             ds = tl.load(score_gradient + place, mask=row_exists, other=0.0)
-            value_tail = tl.dot(tl.trans(dy), p, value_tail, input_precision="ieee")
-            key_tail = tl.dot(tl.trans(x), ds, key_tail, input_precision="ieee")
+            value_tail = product(tl.trans(dy), p, value_tail, WIDEN)
+            key_tail = product(tl.trans(x), ds, key_tail, WIDEN)
             if patch_gradient is not None:
-                dx -= tl.dot(ds, tail_table, input_precision="ieee")
+                dx -= product(ds, tail_table, None, WIDEN)
         if patch_gradient is not None:
             tl.store(
                 patch_gradient + offset,

@@ -30,6 +30,18 @@ def table_columns(
 
 
 @triton.jit
+def product(left, right, total, WIDEN: tl.constexpr) -> tl.tensor:
+    """``total + left @ right`` in float32, without tf32; None for a total that starts at zero.
+
+    WIDEN multiplies in float32 what is not: for the interpreter, which multiplies bfloat16 as if it were integers.
+    """
+    if WIDEN:
+        left = left.to(tl.float32)
+        right = right.to(tl.float32)
+    return tl.dot(left, right, total, input_precision="ieee")
+
+
+@triton.jit
 def stream_products(
     rows_pointer,
     table_pointer,
@@ -46,6 +58,7 @@ def stream_products(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_WIDTH: tl.constexpr,
     STAGES: tl.constexpr,
+    WIDEN: tl.constexpr,
 ) -> tuple[tl.tensor, tl.tensor]:
     """Products of a tile of rows with every column of a group, in float32, streaming over the first ``end`` channels.
 
@@ -65,14 +78,14 @@ def stream_products(
         keys = tl.load(
             table_pointer + main_key[:, None] * WIDTH + channel[None, :], mask=main_valid[:, None] & inside, other=0.0
         )
-        main = tl.dot(tile, tl.trans(keys), main, input_precision="ieee")
+        main = product(tile, tl.trans(keys), main, WIDEN)
         if TAIL > 0:
             keys = tl.load(
                 table_pointer + tail_key[:, None] * WIDTH + channel[None, :],
                 mask=tail_valid[:, None] & inside,
                 other=0.0,
             )
-            tail = tl.dot(tile, tl.trans(keys), tail, input_precision="ieee")
+            tail = product(tile, tl.trans(keys), tail, WIDEN)
     if TAIL == 0:
         tail = main
     return main, tail

@@ -27,7 +27,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from facekit.kernels.triton_columns import offset_from_centers, patch_center, stream_products, table_columns
+from facekit.kernels.triton_columns import (
+    offset_from_centers,
+    patch_center,
+    product,
+    stream_products,
+    table_columns,
+)
 from facekit.kernels.triton_tiling import ColumnLayout, Tiling
 
 
@@ -112,6 +118,7 @@ def attention_weights_kernel(
     BLOCK_WIDTH: tl.constexpr,
     OUTPUT_WIDTH: tl.constexpr,
     STAGES: tl.constexpr,
+    WIDEN: tl.constexpr,
 ) -> None:
     """Softmax weights of a (frame, tile of rows, group of heads); with FUSED also the output of that tile."""
     tiles = tl.cdiv(num_patches, BLOCK_ROWS)
@@ -131,7 +138,7 @@ def attention_weights_kernel(
         patch_tokens + frame * num_patches * WIDTH,
         absorbed_keys + frame * (HEADS * REGIONS * WIDTH),
         row, row_exists, group, end,
-        WIDTH, HEADS, REGIONS, GROUP_HEADS, MAIN, TAIL, BLOCK_ROWS, BLOCK_WIDTH, STAGES,
+        WIDTH, HEADS, REGIONS, GROUP_HEADS, MAIN, TAIL, BLOCK_ROWS, BLOCK_WIDTH, STAGES, WIDEN,
     )  # fmt: skip
     key, region, valid = table_columns(group, MAIN, 0, HEADS, REGIONS, GROUP_HEADS)
     main = _biased_scores(
@@ -167,14 +174,14 @@ def attention_weights_kernel(
             table = tl.load(
                 values + key[:, None] * WIDTH + channel[None, :], mask=(valid & is_present)[:, None] & inside, other=0.0
             )
-            enriched = tl.dot(main, table, input_precision="ieee")
+            enriched = product(main, table, None, WIDEN)
             if TAIL > 0:
                 table = tl.load(
                     values + tail_key[:, None] * WIDTH + channel[None, :],
                     mask=(tail_valid & is_present)[:, None] & inside,
                     other=0.0,
                 )
-                enriched = tl.dot(tail, table, enriched, input_precision="ieee")
+                enriched = product(tail, table, enriched, WIDEN)
             if output_bias is not None:
                 bias = tl.load(output_bias + channel, mask=(channel < WIDTH) & is_present, other=0.0)
                 enriched += bias.to(tl.float32)[None, :]
@@ -223,14 +230,15 @@ def _add_group(
     GROUP_HEADS: tl.constexpr,
     MAIN: tl.constexpr,
     TAIL: tl.constexpr,
+    WIDEN: tl.constexpr,
 ) -> tl.tensor:
     """Add the product of a group's weights, read from memory, and its tables."""
     share = tl.load(place + tl.arange(0, GROUP_HEADS * MAIN)[None, :], mask=row_exists, other=0.0)
-    total = tl.dot(share, main_table, total, input_precision="ieee")
+    total = product(share, main_table, total, WIDEN)
     if TAIL > 0:
         column = GROUP_HEADS * MAIN + tl.arange(0, GROUP_HEADS * TAIL)
         share = tl.load(place + column[None, :], mask=row_exists, other=0.0)
-        total = tl.dot(share, tail_table, total, input_precision="ieee")
+        total = product(share, tail_table, total, WIDEN)
     return total
 
 
@@ -254,6 +262,7 @@ def apply_weights_kernel(
     BLOCK_ROWS: tl.constexpr,
     BLOCK_WIDTH: tl.constexpr,
     STAGES: tl.constexpr,
+    WIDEN: tl.constexpr,
 ) -> None:
     """``base + weights @ table + bias`` for a (frame, slice of channels), running over the frame's rows.
 
@@ -288,14 +297,14 @@ def apply_weights_kernel(
         if bias is not None:
             total += shift[None, :]
         if GROUPS == 1:
-            total = _add_group(total, place, row_exists, main_table, tail_table, GROUP_HEADS, MAIN, TAIL)
+            total = _add_group(total, place, row_exists, main_table, tail_table, GROUP_HEADS, MAIN, TAIL, WIDEN)
         else:
             for group in tl.range(0, GROUPS):
                 main_table, tail_table = _load_tables(
                     table, group, channel, readable, WIDTH, HEADS, REGIONS, GROUP_HEADS, MAIN, TAIL
                 )
                 total = _add_group(
-                    total, place + group * COLUMNS, row_exists, main_table, tail_table, GROUP_HEADS, MAIN, TAIL
+                    total, place + group * COLUMNS, row_exists, main_table, tail_table, GROUP_HEADS, MAIN, TAIL, WIDEN
                 )
         tl.store(
             output + offset,

@@ -152,7 +152,7 @@ _HALF_WIDE = {
     "scores": (Blocks(64, 64, 8, 3), Blocks(32, 64, 8, 3), Blocks(16, 64, 4, 3)),
     "apply": (Blocks(64, 64, 4, 2), Blocks(64, 32, 4, 2)),
     "tables": (Blocks(64, 64, 8, 2),),
-    "tables, small device": (Blocks(32, 32, 8, 2),),
+    "tables, small device": (Blocks(16, 64, 8, 2),),
 }
 _SINGLE = {
     "scores": (Blocks(64, 32, 4, 3), Blocks(16, 32, 4, 3)),
@@ -161,7 +161,7 @@ _SINGLE = {
 }
 _SINGLE_WIDE = {
     "scores": (Blocks(32, 32, 8, 3), Blocks(16, 32, 8, 3)),
-    "apply": (Blocks(32, 32, 4, 2),),
+    "apply": (Blocks(32, 32, 8, 2),),
     "tables": (Blocks(16, 32, 8, 2),),
 }
 _NARROW_COLUMNS = 96

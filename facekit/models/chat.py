@@ -54,7 +54,9 @@ def flatten_chat(messages: Sequence[Message], image_token: str) -> FlatChat:
         content = message.get("content")
         entries = [{"type": "text", "text": content}] if isinstance(content, str) else content
         if not isinstance(entries, Sequence):
-            raise ConfigurationError(f"the content of a {message['role']} message is neither text nor a list of entries")
+            raise ConfigurationError(
+                f"the content of a {message['role']} message is neither text nor a list of entries"
+            )
         texts = [_read_entry(entry, image_token, flat.images) for entry in entries]
         words = [text for text in texts if text != image_token]
         if message["role"] == "user" and not any(text.strip() for text in words):

@@ -81,6 +81,22 @@ def create(
     return model.eval(), processor
 
 
+def find_end_tokens(backbone: Backbone) -> list[int]:
+    """Return the tokens that end an answer: the model's and the tokenizer's own, and what the chat template writes.
+
+    A language model that was never trained on chats does not list the end of a turn, yet it is what it learns to
+    write once it is trained on the template.
+    """
+    tokenizer, known = backbone.tokenizer, backbone.model.generation_config.eos_token_id
+    ends = set(known if isinstance(known, list) else [known]) | {tokenizer.eos_token_id}
+    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
+    written = tokenizer.apply_chat_template(turns, tokenize=False)
+    after = tokenizer(written.rpartition("answer")[2], add_special_tokens=False)["input_ids"]
+    if after and after[0] in tokenizer.all_special_ids:
+        ends.add(after[0])
+    return sorted(end for end in ends if end is not None)
+
+
 def set_dtype(model: FaceKitForConditionalGeneration, dtype: torch.dtype) -> None:
     """Change a model's floating type in place, as loading it in that type would.
 
@@ -89,7 +105,8 @@ def set_dtype(model: FaceKitForConditionalGeneration, dtype: torch.dtype) -> Non
     model.encoder.to(dtype)
     model.connector.to(dtype)
     for parameter in model.language_model.parameters():
-        parameter.data = parameter.data.to(dtype)
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
     model.config.dtype = model.config.text_config.dtype = dtype
 
 
@@ -170,10 +187,9 @@ def _compose(
         text_config=copy.deepcopy(backbone.model.config),
         image_token_id=backbone.tokenizer.convert_tokens_to_ids(image_token),
     )
-    model = FaceKitForConditionalGeneration(
-        config, encoder=encoder, connector=connector, language_model=backbone.model
-    )
+    model = FaceKitForConditionalGeneration(config, encoder=encoder, connector=connector, language_model=backbone.model)
     model.generation_config = copy.deepcopy(backbone.model.generation_config)
+    model.generation_config.eos_token_id = find_end_tokens(backbone)
     model.generation_config.pad_token_id = backbone.tokenizer.pad_token_id
     model.generation_config._from_model_config = False
     model.generation_config.suppress_tokens = [config.image_token_id]

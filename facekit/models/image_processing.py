@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from PIL import Image
-from torch import Tensor
 from transformers import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.image_utils import load_image
@@ -27,7 +26,6 @@ from facekit.faces.crop import DEFAULT_MARGIN
 from facekit.faces.images import ImageSource
 from facekit.faces.prepare import ON_NO_FACE
 from facekit.registry import PartSpec
-
 
 
 class FaceKitImageProcessor(BaseImageProcessor):
@@ -107,9 +105,12 @@ class FaceKitImageProcessor(BaseImageProcessor):
         Raises:
             ImageError: A picture cannot be opened.
             FaceNotFoundError: A picture shows no face and ``on_no_face`` is ``raise``.
-            ConfigurationError: The landmarks are not as many as the pictures, or have another shape.
+            ConfigurationError: There is no picture, or the landmarks are not as many, have another shape, or belong
+                to a picture that is not square.
         """
         pictures = flatten_images(images)
+        if not pictures:
+            raise ConfigurationError("there is no picture to prepare")
         if landmarks is None:
             faces = [self.prepare(picture) for picture in pictures]
         else:

@@ -83,9 +83,13 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
         language_model: PreTrainedModel | None = None,
     ) -> None:
         super().__init__(config)
+        if config.image_token_id is None:
+            raise ConfigurationError("the configuration has no image_token_id, so no image could be placed in a text")
         self.encoder: VisionEncoder = encoder if encoder is not None else _build_part("encoder", config.encoder)
         self.connector: Connector = connector if connector is not None else _build_part("connector", config.connector)
-        self.language_model = language_model or AutoModelForCausalLM.from_config(config.text_config)
+        if language_model is None:
+            language_model = AutoModelForCausalLM.from_config(config.text_config)
+        self.language_model = language_model
         config.text_config = self.language_model.config
         self._check_widths()
         self._no_split_modules = [type(self.encoder).__name__, type(self.connector).__name__]
@@ -107,7 +111,8 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
             ``(B_media, T * tokens_per_frame, D)``.
         """
         parameter = next(self.encoder.parameters())
-        tokens = self.encoder(pixel_values.to(parameter.device, parameter.dtype))
+        tokens = self.encoder(pixel_values.to(parameter.device, parameter.dtype))  # (B_media, T, P + N, C)
+        landmarks = None if landmarks is None else landmarks.to(tokens.device)
         return self.connector(tokens, self.encoder.grid, landmarks)
 
     @can_return_tuple
@@ -146,11 +151,13 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Raises:
             ConfigurationError: The visual tokens in ``input_ids`` are not as many as those of the images.
         """
+        self._check_counts(input_ids, pixel_values, image_features)
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)
         if pixel_values is not None and image_features is None:
             image_features = self.get_image_features(pixel_values, landmarks)
-        inputs_embeds = self.merge_image_features(input_ids, inputs_embeds, image_features)
+        if image_features is not None and input_ids is not None:
+            inputs_embeds = self.merge_image_features(input_ids, inputs_embeds, image_features)
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -169,34 +176,21 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
             image_hidden_states=image_features,
         )
 
-    def merge_image_features(
-        self, input_ids: Tensor | None, inputs_embeds: Tensor, image_features: Tensor | None
-    ) -> Tensor:
-        """Put visual tokens, in order, where ``input_ids`` have the image token.
+    def merge_image_features(self, input_ids: Tensor, inputs_embeds: Tensor, image_features: Tensor) -> Tensor:
+        """Put visual tokens, in order, where ``input_ids`` have the image token; ``forward`` has compared the counts.
 
         Args:
-            input_ids: ``(B, L)``; None where ``inputs_embeds`` are complete.
+            input_ids: ``(B, L)``.
             inputs_embeds: ``(B, L, D)``.
-            image_features: ``(B_media, n, D)``, or None for a batch of text.
+            image_features: ``(B_media, n, D)``.
 
         Returns:
             ``(B, L, D)``.
-
-        Raises:
-            ConfigurationError: The counts differ.
         """
-        if input_ids is None or (image_features is None and input_ids.shape[1] == 1):
-            if image_features is not None:
-                raise ConfigurationError("images were given without input_ids, so nothing says where they go")
-            return inputs_embeds
-        is_visual = input_ids == self.config.image_token_id
-        given = 0 if image_features is None else image_features.shape[0] * image_features.shape[1]
-        self._check_count(is_visual, given)
-        if image_features is None:
-            return inputs_embeds
-        # A gather: unlike masked_scatter, its backward does not wait for the device to count the mask.
-        source = (is_visual.flatten().cumsum(0) - 1).clamp(0, given - 1).view_as(is_visual)
         features = image_features.flatten(0, 1).to(inputs_embeds.device, inputs_embeds.dtype)
+        is_visual = input_ids == self.config.image_token_id
+        # A gather: unlike masked_scatter, its backward does not wait for the device to count the mask.
+        source = (is_visual.flatten().cumsum(0) - 1).clamp(0, len(features) - 1).view_as(is_visual)
         return torch.where(is_visual.unsqueeze(-1), F.embedding(source, features), inputs_embeds)
 
     def prepare_inputs_for_generation(
@@ -230,10 +224,23 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
             raise ConfigurationError(f"{len(rows)} image tokens cannot be shared by {media} images")
         return rows[:: len(rows) // media]
 
-    def _check_count(self, is_visual: Tensor, given: int) -> None:
-        if torch.compiler.is_compiling():
+    def _check_counts(
+        self, input_ids: Tensor | None, pixel_values: Tensor | None, image_features: Tensor | None
+    ) -> None:
+        # Before anything is queued on the device, so that reading the count waits for nothing of this step.
+        given = 0
+        if image_features is not None:
+            given = image_features.shape[0] * image_features.shape[1]
+        elif pixel_values is not None:
+            given = pixel_values.shape[0] * pixel_values.shape[1] * self.tokens_per_frame
+        if input_ids is None:
+            if given:
+                raise ConfigurationError("images were given without input_ids, so nothing says where they go")
             return
-        expected = int(is_visual.sum())
+        is_decoding = given == 0 and input_ids.shape[1] == 1
+        if is_decoding or torch.compiler.is_compiling():
+            return
+        expected = int((input_ids == self.config.image_token_id).sum())
         if expected != given:
             raise ConfigurationError(
                 f"input_ids have {expected} image tokens but the images give {given} visual tokens "

@@ -33,8 +33,8 @@ class FaceKitProcessor(ProcessorMixin):
 
     def __init__(
         self,
-        image_processor: FaceKitImageProcessor | None = None,
-        tokenizer: PreTrainedTokenizerBase | None = None,
+        image_processor: FaceKitImageProcessor,
+        tokenizer: PreTrainedTokenizerBase,
         tokens_per_frame: int = 1,
         image_token: str = "<image>",
         chat_template: str | None = None,
@@ -87,15 +87,16 @@ class FaceKitProcessor(ProcessorMixin):
         if images is None and text is None:
             raise ConfigurationError("the processor was given neither images nor text")
         data: dict[str, Any] = {}
+        pictures = [] if images is None else flatten_images(images)
         if text is not None:
             prompts, chat_images = self._read_prompts(text)
-            images = images if images is not None else (chat_images or None)
-            self._check_image_count(prompts, images)
+            pictures = chat_images if images is None else pictures
+            self._check_image_count(prompts, len(pictures))
             padding = len(prompts) > 1 if padding is None else padding
             options = {**kwargs.pop("text_kwargs", {}), **kwargs, "padding": padding, "padding_side": padding_side}
             data.update(self.tokenize(prompts, add_special_tokens=add_special_tokens, **options))
-        if images is not None:
-            data.update(self.image_processor(images, landmarks=landmarks))
+        if pictures:
+            data.update(self.image_processor(pictures, landmarks=landmarks))
         return BatchFeature(data, tensor_type=return_tensors)
 
     def apply_chat_template(
@@ -185,11 +186,9 @@ class FaceKitProcessor(ProcessorMixin):
             prompts.append(self.apply_chat_template(entry, add_generation_prompt=True))
         return prompts, images
 
-    def _check_image_count(self, prompts: list[str], images: Any) -> None:
+    def _check_image_count(self, prompts: list[str], pictures: int) -> None:
         tokens = sum(prompt.count(self.image_token) for prompt in prompts)
-        given = 0 if images is None else len(flatten_images(images))
-        if tokens != given:
+        if tokens != pictures:
             raise ConfigurationError(
-                f"the text has {tokens} image tokens '{self.image_token}' but {given} images were given"
+                f"the text has {tokens} image tokens '{self.image_token}' but {pictures} images were given"
             )
-

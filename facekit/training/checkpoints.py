@@ -35,6 +35,12 @@ def find_checkpoint(folder: str | Path) -> Path | None:
     return None
 
 
+def is_finished(checkpoint: Path) -> bool:
+    """Whether a whole checkpoint is the last one of its run."""
+    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    return bool(state["global_step"] >= state["max_steps"])
+
+
 def prepare_run(folder: str | Path, settings: TrainingSettings, *, resume: bool) -> Path | None:
     """Make a run's folder ready and say where to go on from.
 

@@ -42,16 +42,18 @@ def parameter_groups(model: nn.Module, settings: TrainingSettings) -> list[dict[
     """Sort what learns into AdamW's groups: by rate, and matrices (decayed) apart from vectors (not decayed).
 
     Returns:
-        Groups with ``params``, ``lr`` and ``weight_decay``; empty groups are left out.
+        Groups with ``params``, ``lr`` and ``weight_decay``; empty groups are left out, the encoder's come last.
     """
     encoder_rate = settings.encoder_learning_rate or settings.learning_rate
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            rate = encoder_rate if name.partition(".")[0] == "encoder" else settings.learning_rate
             decay = settings.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((rate, decay), []).append(parameter)
-    return [{"params": params, "lr": rate, "weight_decay": decay} for (rate, decay), params in groups.items()]
+            groups.setdefault((name.partition(".")[0] == "encoder", decay), []).append(parameter)
+    return [
+        {"params": params, "lr": encoder_rate if of_encoder else settings.learning_rate, "weight_decay": decay}
+        for (of_encoder, decay), params in sorted(groups.items(), key=lambda item: item[0])
+    ]
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_model
 from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.utils import logging as transformers_logging
@@ -25,7 +26,7 @@ from facekit.data.dataset import DatasetOptions, FaceDataset, RecordSet
 from facekit.errors import ConfigurationError, MissingExtraError
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
-from facekit.training.checkpoints import prepare_run
+from facekit.training.checkpoints import is_finished, prepare_run
 from facekit.training.features import encode_dataset
 from facekit.training.history import LossHistory, draw_loss
 from facekit.training.parts import parameter_groups, trainable_parts
@@ -49,9 +50,8 @@ class TrainingResult:
         plot_path: The same as a picture.
         steps: Optimiser steps of the whole run.
         resumed_from: The step that this call went on from; 0 for a fresh start.
-        seconds: Time that this call spent in training steps.
-        encoding_seconds: Time that it spent on encoding pictures beforehand.
-        samples_per_second: Examples per second of this call, without the encoding beforehand.
+        seconds: Time that this call spent in training steps; encoding pictures beforehand is not among it.
+        samples_per_second: Examples per second of those steps.
     """
 
     model_folder: Path
@@ -61,7 +61,6 @@ class TrainingResult:
     steps: int
     resumed_from: int
     seconds: float
-    encoding_seconds: float
     samples_per_second: float
 
 
@@ -106,40 +105,29 @@ def train(
     dataset = FaceDataset(record_set, processor, _dataset_options(settings))
     checkpoint = prepare_run(run_folder, settings, resume=resume)
     _use_threads(settings.threads)
-    if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
+    watcher = _Watcher(dataset, run_folder / "losses.json", on_progress)
     with trainable_parts(model, settings.parts), _without_progress_bars():
-        started = time.perf_counter()
-        tokens = _keep_tokens(model, dataset, arguments) if settings.cache_features else None
-        encoding_seconds = time.perf_counter() - started
-        watcher = _Watcher(dataset, run_folder / "losses.json", on_progress)
-        trainer = FaceTrainer(
-            model=model,
-            args=arguments,
-            train_dataset=dataset,
-            data_collator=FaceCollator(processor.tokenizer.pad_token_id or 0, with_indices=tokens is not None),
-            processing_class=processor,
-            callbacks=[watcher, *callbacks],
-            settings=settings,
-            encoder_tokens=tokens,
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        if trainer.is_world_process_zero():
+        if checkpoint is not None and is_finished(checkpoint):
+            logger.info("%s is the end of its run; nothing is left to train", checkpoint)
+            load_model(model, checkpoint / "model.safetensors")
+            state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+            watcher.first_step = state.global_step
+        else:
+            state = _run_trainer(model, processor, dataset, arguments, settings, checkpoint, [watcher, *callbacks])
+        if state.is_world_process_zero:
             model.save_pretrained(output_dir)
             processor.save_pretrained(output_dir)
     model.eval()
-    history = LossHistory.from_log(trainer.state.log_history)
+    history = LossHistory.from_log(state.log_history)
     return TrainingResult(
         model_folder=Path(output_dir),
         history=history,
         history_path=history.write(run_folder / "losses.json"),
         plot_path=draw_loss(history, run_folder / "loss.png"),
-        steps=trainer.state.global_step,
+        steps=state.global_step,
         resumed_from=watcher.first_step,
         seconds=watcher.seconds,
-        encoding_seconds=encoding_seconds,
-        samples_per_second=watcher.samples_per_second(trainer.state),
+        samples_per_second=watcher.samples_per_second(state),
     )
 
 
@@ -227,6 +215,33 @@ class _Watcher(TrainerCallback):
     def samples_per_second(self, state: TrainerState) -> float:
         done = (state.global_step - self.first_step) * self._examples_per_step
         return done / self.seconds if self.seconds else 0.0
+
+
+def _run_trainer(
+    model: FaceKitForConditionalGeneration,
+    processor: FaceKitProcessor,
+    dataset: FaceDataset,
+    arguments: TrainingArguments,
+    settings: TrainingSettings,
+    checkpoint: Path | None,
+    callbacks: list[TrainerCallback],
+) -> TrainerState:
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    tokens = _keep_tokens(model, dataset, arguments) if settings.cache_features else None
+    trainer = FaceTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=dataset,
+        data_collator=FaceCollator(processor.tokenizer.pad_token_id or 0, with_indices=tokens is not None),
+        processing_class=processor,
+        callbacks=callbacks,
+        settings=settings,
+        encoder_tokens=tokens,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return trainer.state
 
 
 def _trainer_arguments(folder: Path, settings: TrainingSettings, examples: int) -> TrainingArguments:

@@ -252,6 +252,14 @@ def test_meta_device_then_reset_gives_a_working_module():
     assert output.isfinite().all()
 
 
+def test_compiles_as_one_graph_without_looking_at_landmarks():
+    connector = build_connector(keep_prefix_tokens=True)
+    tokens, grid, landmarks = draw_inputs()
+    landmarks[0, 1] = float("nan")
+    compiled = torch.compile(connector, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(tokens, grid, landmarks), connector(tokens, grid, landmarks))
+
+
 def test_configuration_rebuilds_the_module():
     connector = build_connector(depth=3, proximity=False, keep_prefix_tokens=True)
     config = connector.to_config()

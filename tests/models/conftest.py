@@ -73,9 +73,7 @@ def save_language_model(folder: Path, family: str) -> None:
             special, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>", chat_template=GEMMA
         )
         model = Gemma3ForCausalLM(
-            Gemma3TextConfig(
-                vocab_size=len(tokenizer), num_key_value_heads=1, head_dim=8, sliding_window=16, **sizes
-            )
+            Gemma3TextConfig(vocab_size=len(tokenizer), num_key_value_heads=1, head_dim=8, sliding_window=16, **sizes)
         )
         model.generation_config.eos_token_id = [1, 4]
     model.save_pretrained(folder)

@@ -42,7 +42,9 @@ def test_a_system_message_is_put_before_the_question(small, picture, points, mon
     model, processor = small
     seen = []
     tokenize = processor.tokenize
-    monkeypatch.setattr(processor, "tokenize", lambda prompts, **kwargs: seen.extend(prompts) or tokenize(prompts, **kwargs))
+    monkeypatch.setattr(
+        processor, "tokenize", lambda prompts, **kwargs: seen.extend(prompts) or tokenize(prompts, **kwargs)
+    )
     facekit.ask(model, processor, picture, "Old?", landmarks=points, system="Be brief.", max_new_tokens=1)
     assert seen == ["<|system|>Be brief.<|end|><|user|><image>\nOld?<|end|><|assistant|>"]
 
@@ -54,6 +56,7 @@ def test_training_mode_is_restored(small, picture, points):
     assert model.training
 
 
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
 def test_an_adapted_model_answers_too(small, picture, points):
     from peft import LoraConfig, get_peft_model
 
@@ -65,7 +68,12 @@ def test_an_adapted_model_answers_too(small, picture, points):
 
 @pytest.mark.parametrize(
     ("questions", "message"),
-    [([], "no question"), ("", "needs words"), (["Old?", "  "], "needs words"), ("What is <image>?", "holds the image token")],
+    [
+        ([], "no question"),
+        ("", "needs words"),
+        (["Old?", "  "], "needs words"),
+        ("What is <image>?", "holds the image token"),
+    ],
 )
 def test_what_is_no_question_is_refused_before_the_picture_is_opened(small, questions, message, tmp_path):
     model, processor = small

@@ -42,7 +42,7 @@ def refused(folder):
 
 
 def test_a_saved_model_comes_back(saved, small, chat, make_batch):
-    model, processor = small
+    model, _ = small
     reloaded, again = facekit.load(saved)
     assert not reloaded.training
     inputs = make_batch(again, [chat()])
@@ -80,7 +80,10 @@ def test_an_adapter_without_its_model_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        ({"model_type": "internvl_chat", "architectures": ["InternVLChatModel"]}, "the format 'internvl_chat' (InternVLChatModel)"),
+        (
+            {"model_type": "internvl_chat", "architectures": ["InternVLChatModel"]},
+            "the format 'internvl_chat' (InternVLChatModel)",
+        ),
         ({"model_type": "llava"}, "the format 'llava'"),
         ({"hidden_size": 3}, "an unknown format"),
         ([1, 2], "an unknown format"),

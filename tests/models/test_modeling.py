@@ -12,6 +12,8 @@ import facekit
 from facekit.errors import ConfigurationError
 from facekit.models import FaceKitConfig, FaceKitForConditionalGeneration
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
+
 
 @pytest.fixture
 def labelled(small, chat, make_batch):
@@ -46,8 +48,9 @@ def test_visual_tokens_stand_exactly_where_the_image_token_is(small, chat, make_
     inputs = make_batch(processor, [chat(), chat(images=2)], padding_side="left")
     features = model.get_image_features(inputs["pixel_values"], inputs["landmarks"])
     embeds = model.get_input_embeddings()(inputs["input_ids"])
-    merged = model.merge_image_features(inputs["input_ids"], embeds, features)
     is_visual = inputs["input_ids"] == model.config.image_token_id
+    assert is_visual.sum() == features.shape[0] * features.shape[1]
+    merged = model.merge_image_features(inputs["input_ids"], embeds, features)
     torch.testing.assert_close(merged[is_visual], features.flatten(0, 1))
     torch.testing.assert_close(merged[~is_visual], embeds[~is_visual])
 
@@ -115,6 +118,16 @@ def test_a_mismatch_of_counts_names_both_numbers(small, chat, make_batch, wrong)
     given = len(pixels) * model.tokens_per_frame
     with pytest.raises(ConfigurationError, match=f"have {expected} image tokens but the images give {given}"):
         model(**inputs)
+
+
+def test_the_mismatch_is_found_before_anything_is_encoded(small, chat, make_batch):
+    model, processor = small
+    inputs = make_batch(processor, [chat()])
+    encoded = []
+    model.encoder.register_forward_hook(lambda *given: encoded.append(1))
+    with pytest.raises(ConfigurationError, match="image tokens"):
+        model(**{**inputs, "pixel_values": inputs["pixel_values"].repeat(2, 1, 1, 1, 1), "landmarks": None})
+    assert encoded == []
 
 
 def test_images_without_input_ids_are_refused(small):
@@ -274,8 +287,10 @@ def test_the_attention_implementation_reaches_the_language_model(small, chat, ma
 
 
 def test_a_configuration_without_parts_is_refused():
-    with pytest.raises(ConfigurationError, match="names no encoder"):
+    with pytest.raises(ConfigurationError, match="no image_token_id"):
         FaceKitForConditionalGeneration(FaceKitConfig())
+    with pytest.raises(ConfigurationError, match="names no encoder"):
+        FaceKitForConditionalGeneration(FaceKitConfig(image_token_id=5))
     with pytest.raises(ConfigurationError, match="model_type 'nonesuch'"):
         FaceKitConfig(text_config={"model_type": "nonesuch"})
 
@@ -286,6 +301,7 @@ def test_parts_whose_widths_differ_are_refused(small):
         encoder=model.config.encoder,
         connector={**model.config.connector, "input_width": 64},
         text_config=model.config.text_config.to_dict(),
+        image_token_id=5,
     )
     with pytest.raises(ConfigurationError, match="encoder has width 32 but the connector's input has width 64"):
         FaceKitForConditionalGeneration(config)

@@ -12,9 +12,7 @@ BACKBONES = ("tiny", "hf-llama", "hf-qwen2", "hf-gemma3")
 @pytest.mark.parametrize("backbone", BACKBONES)
 @pytest.mark.parametrize("connector", ["mlp", "region"])
 @pytest.mark.parametrize("encoder", ["tiny", "openclip", "timm", "hf"])
-def test_a_pairing_answers_and_survives_saving(
-    encoder, connector, backbone, compose, chat, picture, points, tmp_path
-):
+def test_a_pairing_answers_and_survives_saving(encoder, connector, backbone, compose, chat, picture, points, tmp_path):
     model, processor = compose(encoder, connector, backbone)
     inputs = processor(images=picture, text=chat(), landmarks=[points])
     with torch.no_grad():

@@ -142,6 +142,12 @@ def test_truncation_that_cuts_image_tokens_is_refused(processor, chat, picture, 
         processor(images=picture, text=chat(), landmarks=[points], truncation=True, max_length=4)
 
 
+def test_an_empty_list_of_pictures_is_text_only(processor, chat):
+    assert set(processor(images=[], text=chat(images=0))) == {"input_ids", "attention_mask"}
+    with pytest.raises(ConfigurationError, match="no picture to prepare"):
+        processor.image_processor([])
+
+
 def test_something_that_is_no_picture_is_refused(processor):
     with pytest.raises(ConfigurationError, match="a PIL image, a path or an array, not int"):
         processor(images=[3])

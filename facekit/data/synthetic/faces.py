@@ -216,8 +216,13 @@ def _named(value: float, limits: Sequence[tuple[float, str]], last: str) -> str:
     return next((name for limit, name in limits if value < limit), last)
 
 
+def check_image_size(image_size: int) -> None:
+    """Raise ``ConfigurationError`` if faces cannot be drawn at a size in pixels."""
+    if not SMALLEST <= image_size <= LARGEST:
+        raise ConfigurationError(f"image_size={image_size} is out of range; use {SMALLEST} to {LARGEST} pixels")
+
+
 def _check(seed: int, image_size: int) -> None:
     if not 0 <= seed < 1 << 64:
         raise ConfigurationError(f"seed={seed} is out of range; use 0 to 2 ** 64 - 1")
-    if not SMALLEST <= image_size <= LARGEST:
-        raise ConfigurationError(f"image_size={image_size} is out of range; use {SMALLEST} to {LARGEST} pixels")
+    check_image_size(image_size)

@@ -149,9 +149,16 @@ def crown_outline(shape: HeadShape, grow: float = 0.0, samples: int = 17) -> np.
     Returns:
         Frontal places in head units, shape (samples, 2).
     """
+    across, up = _crown_profile(samples)
+    x, y = across * (shape.width + grow), _EAR_HEIGHT - up * (shape.crown + _EAR_HEIGHT + grow)
+    return np.stack((x, y), axis=-1)
+
+
+@cache
+def _crown_profile(samples: int) -> tuple[np.ndarray, np.ndarray]:
     angle = np.linspace(np.pi, 0.0, samples)
-    x = np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** _CROWN_ACROSS * (shape.width + grow)
-    return np.stack((x, _EAR_HEIGHT - np.sin(angle) ** _CROWN_UP * (shape.crown + _EAR_HEIGHT + grow)), axis=-1)
+    across = np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** _CROWN_ACROSS
+    return across, np.sin(angle).clip(0.0) ** _CROWN_UP
 
 
 def half_width(shape: HeadShape, y: np.ndarray) -> np.ndarray:

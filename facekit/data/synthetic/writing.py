@@ -15,7 +15,7 @@ from facekit.data.atomic import write_text_atomically
 from facekit.data.labels import TASKS
 from facekit.data.records import FaceRecord, write_records
 from facekit.data.synthetic.canvas import load_opencv
-from facekit.data.synthetic.faces import draw_face, groups_of, labels_of
+from facekit.data.synthetic.faces import check_image_size, draw_face, groups_of, labels_of
 from facekit.data.synthetic.geometry import landmarks_of
 from facekit.data.synthetic.sampling import sample_face, stream
 from facekit.data.templates import write_conversation
@@ -57,6 +57,7 @@ class SyntheticSettings:
             raise ConfigurationError(
                 f"questions_per_image={self.questions_per_image} is out of range; there are {len(TASKS)} tasks"
             )
+        check_image_size(self.image_size)
         face_seed(self.split, self.seed, 0)
 
 

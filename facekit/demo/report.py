@@ -1,0 +1,213 @@
+"""The report: what the demo did, as one self-contained page.
+
+Here the numbers and pictures are put into the words of the page; how it looks is in ``report.html`` beside this file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facekit import __version__
+from facekit.data.dataset import RecordSet
+from facekit.data.labels import FaceLabels
+from facekit.demo.photograph import Photograph
+from facekit.demo.pictures import data_uri, loss_curve, record_picture
+from facekit.demo.settings import DemoSettings
+from facekit.evaluation import ALL_TASKS, EvaluationResult, Task, TaskResult
+from facekit.evaluation.evaluator import PREDICTIONS_NAME, describe_label
+from facekit.evaluation.tables import format_metric
+from facekit.faces import draw_overlay
+from facekit.faces.overlay import REGION_COLOURS
+from facekit.faces.layout import REGION_LABELS
+from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.training import LossHistory
+from facekit.training.parts import count_parameters
+
+REPORT_NAME = "report.html"
+TEMPLATE_NAME = "report.html"
+GALLERY_FACES = 12
+QUESTIONED_FACES = 6
+CLOSE_AGE = 5.0
+"""Years within which an answered age is marked as right."""
+
+
+@dataclass(frozen=True)
+class AnswerRow:
+    """A question with the model's answer and the truth.
+
+    Args:
+        question: What was asked.
+        answer: What the model said.
+        truth: The label in words.
+        verdict: How right it is, in words.
+        right: Whether it counts as right.
+    """
+
+    question: str
+    answer: str
+    truth: str
+    verdict: str
+    right: bool
+
+
+def write_report(
+    folder: Path,
+    settings: DemoSettings,
+    model: FaceKitForConditionalGeneration,
+    training_faces: RecordSet,
+    test_faces: RecordSet,
+    history: LossHistory,
+    evaluation: EvaluationResult,
+    photograph: Photograph,
+    seconds: Mapping[str, float],
+) -> Path:
+    """Write ``report.html`` into a demo's folder.
+
+    Args:
+        folder: The demo's folder; ``evaluation/predictions.jsonl`` in it has the answers.
+        settings: The demo's settings.
+        model: The trained model, for its sizes.
+        training_faces: Shown in the gallery.
+        test_faces: The first of them are shown with questions and answers.
+        history: The loss curve.
+        evaluation: The metrics.
+        photograph: The photograph with its answers.
+        seconds: How long each stage before this one took.
+
+    Returns:
+        The report's path.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("facekit.demo", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    answers = read_answers(folder / "evaluation" / PREDICTIONS_NAME)
+    page = environment.get_template(TEMPLATE_NAME).render(
+        version=__version__,
+        settings=settings,
+        has_pretrained_encoder="pretrained=" in settings.encoder,
+        uses_landmarks=settings.connector.startswith("region"),
+        parameters=count_parameters(model),
+        steps=history.steps[-1] if history.steps else 0,
+        final_loss=history.final_loss,
+        loss_curve=Markup(loss_curve(history)),  # noqa: S704 - drawn from numbers alone
+        gallery=[record_picture(record, training_faces) for record in training_faces.records[:GALLERY_FACES]],
+        regions=[(REGION_LABELS[name], "#{:02x}{:02x}{:02x}".format(*colour)) for name, colour in REGION_COLOURS.items()],
+        evaluation=evaluation,
+        scores=[_score(task) for task in evaluation.tasks],
+        groups=_group_rows(evaluation),
+        questioned=[
+            {
+                "picture": record_picture(record, test_faces, overlay=False),
+                "overlay": record_picture(record, test_faces),
+                "rows": answer_rows(record.labels, answers.get(record.id, {})),
+            }
+            for record in test_faces.records[:QUESTIONED_FACES]
+        ],
+        photograph=photograph,
+        photograph_picture=data_uri(draw_overlay(photograph.picture, None, _crop_box(photograph), size=720)),
+        photograph_crop=data_uri(draw_overlay(photograph.face.image, photograph.face.landmarks, size=480, legend=False)),
+        seconds=dict(seconds),
+        cores=len(os.sched_getaffinity(0)),
+    )
+    path = folder / REPORT_NAME
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def read_answers(path: Path) -> dict[str, dict[str, str]]:
+    """Answers of an evaluation's predictions file: record id, then task, to answer."""
+    answers: dict[str, dict[str, str]] = {}
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            entry = json.loads(line)
+            answers.setdefault(entry["id"], {})[entry["task"]] = entry["answer"]
+    return answers
+
+
+def answer_rows(labels: FaceLabels, answers: Mapping[str, str], tasks: Sequence[Task] = ALL_TASKS) -> list[AnswerRow]:
+    """Set answers beside the truth; tasks without a label or an answer are left out."""
+    rows = []
+    for task in tasks:
+        truth = task.truth(labels)
+        if truth is not None and task.name in answers:
+            verdict, right = judge(truth, task.parse(answers[task.name]))
+            rows.append(AnswerRow(task.question, answers[task.name], describe_label(truth), verdict, right))
+    return rows
+
+
+def judge(truth: Any, prediction: Any) -> tuple[str, bool]:
+    """How right a parsed answer is, in words, and whether it counts as right.
+
+    Args:
+        truth: A label; for several at once a dictionary of name to presence.
+        prediction: What was read from the answer; None where nothing could be.
+    """
+    if prediction is None:
+        return "unreadable", False
+    if isinstance(truth, Mapping):
+        hits = sum((name in prediction) == present for name, present in truth.items())
+        return ("right" if hits == len(truth) else f"{hits} of {len(truth)} right"), hits == len(truth)
+    if isinstance(truth, float):
+        years = abs(truth - prediction)
+        return (f"{years:.0f} year{'' if round(years) == 1 else 's'} off" if round(years) else "right"), years <= CLOSE_AGE
+    return ("right", True) if truth == prediction else ("wrong", False)
+
+
+def _score(task: TaskResult) -> dict[str, Any]:
+    baseline = task.baseline_score
+    top = 1.0 if task.higher_is_better else max(task.score, baseline or 0.0, 1e-9)
+    uar = task.metrics.get("uar")
+    return {
+        "title": task.title,
+        "metric": task.headline_title,
+        "value": format_metric(task, task.score),
+        "share": min(1.0, task.score / top),
+        "baseline": None if baseline is None else format_metric(task, baseline),
+        "baseline_share": None if baseline is None else min(1.0, baseline / top),
+        "baseline_answer": task.baseline_answer,
+        "lower_is_better": not task.higher_is_better,
+        "unreadable": task.unreadable,
+        "count": task.count,
+        "uar": None if uar is None else f"{uar:.3f}",
+        "question": task.question,
+    }
+
+
+def _group_rows(evaluation: EvaluationResult) -> list[dict[str, Any]]:
+    """Per group attribute: its groups as columns and the tasks as rows."""
+    attributes = sorted({comparison.attribute for task in evaluation.tasks for comparison in task.groups})
+    tables = []
+    for attribute in attributes:
+        rows, names = [], []
+        for task in evaluation.tasks:
+            comparison = next((each for each in task.groups if each.attribute == attribute), None)
+            if comparison is None:
+                continue
+            names = [(score.group, score.count) for score in comparison.scores]
+            rows.append(
+                {
+                    "title": task.title,
+                    "metric": task.headline_title,
+                    "cells": [
+                        (format_metric(task, score.value), score.group == comparison.worst)
+                        for score in comparison.scores
+                    ],
+                    "gap": "–" if comparison.gap is None else format_metric(task, comparison.gap),
+                }
+            )
+        tables.append({"attribute": attribute.replace("_", " "), "groups": names, "rows": rows})
+    return tables
+
+
+def _crop_box(photograph: Photograph) -> list[float]:
+    width, height = photograph.picture.size
+    left, top, right, bottom = photograph.face.box
+    return [max(0.0, left / width), max(0.0, top / height), min(1.0, right / width), min(1.0, bottom / height)]

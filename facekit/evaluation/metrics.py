@@ -1,0 +1,132 @@
+"""The numbers of the five tasks, computed by scikit-learn, and the constant answers that serve as baselines.
+
+Every metric takes the truth and the predictions in the same order. A prediction of None is an answer that could not
+be read; it counts as wrong: a label that is nobody's, the opposite in every binary decision, or the age farthest from
+the truth.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+from facekit.errors import MissingExtraError
+
+UNREADABLE = "(unreadable)"
+"""The label that stands in for an answer without one."""
+
+YOUNGEST, OLDEST = 0.0, 100.0
+"""An unreadable age counts as whichever of these is farther from the truth, in years."""
+
+Presence = Mapping[str, bool]
+
+
+def expression_metrics(truths: Sequence[str], predictions: Sequence[str | None]) -> dict[str, float]:
+    """Accuracy, and unweighted average recall (UAR) over the expressions that occur in the truth."""
+    metrics = _scikit_learn()
+    predicted = [UNREADABLE if prediction is None else prediction for prediction in predictions]
+    classes = sorted(set(truths))
+    return {
+        "accuracy": float(metrics.accuracy_score(truths, predicted)),
+        "uar": float(metrics.recall_score(truths, predicted, labels=classes, average="macro", zero_division=0.0)),
+    }
+
+
+def action_unit_metrics(truths: Sequence[Presence], predictions: Sequence[Set[str] | None]) -> dict[str, float]:
+    """F1 per action unit and their mean, over the units that occur at least once in the truth.
+
+    Args:
+        truths: Per face, whether each annotated unit is active.
+        predictions: Per face, the units that were named.
+
+    Returns:
+        ``mean_f1``, and ``f1_AU12`` and so on in ascending order.
+    """
+    metrics = _scikit_learn()
+    scores = {}
+    for code, (actual, predicted) in _by_label(truths, predictions).items():
+        if any(actual):
+            scores[code] = float(metrics.f1_score(actual, predicted, zero_division=0.0))
+    ordered = sorted(scores, key=lambda code: (len(code), code))
+    return {"mean_f1": _mean(scores.values()), **{f"f1_{code}": scores[code] for code in ordered}}
+
+
+def attribute_metrics(truths: Sequence[Presence], predictions: Sequence[Set[str] | None]) -> dict[str, float]:
+    """Accuracy per attribute and their mean, as CelebA is scored.
+
+    Args:
+        truths: Per face, whether it has each annotated attribute.
+        predictions: Per face, the attributes that were named.
+
+    Returns:
+        ``mean_accuracy``, and ``accuracy_Eyeglasses`` and so on.
+    """
+    metrics = _scikit_learn()
+    scores = {
+        name: float(metrics.accuracy_score(actual, predicted))
+        for name, (actual, predicted) in _by_label(truths, predictions).items()
+    }
+    return {"mean_accuracy": _mean(scores.values()), **{f"accuracy_{name}": scores[name] for name in scores}}
+
+
+def age_metrics(truths: Sequence[float], predictions: Sequence[float | None]) -> dict[str, float]:
+    """Mean absolute error (MAE) in years."""
+    metrics = _scikit_learn()
+    predicted = [
+        (YOUNGEST if truth > (YOUNGEST + OLDEST) / 2 else OLDEST) if prediction is None else prediction
+        for truth, prediction in zip(truths, predictions, strict=True)
+    ]
+    return {"mean_absolute_error": float(metrics.mean_absolute_error(truths, predicted))}
+
+
+def manipulation_metrics(truths: Sequence[bool], predictions: Sequence[bool | None]) -> dict[str, float]:
+    """Accuracy of telling manipulated pictures from genuine ones."""
+    metrics = _scikit_learn()
+    predicted = [
+        not truth if prediction is None else prediction for truth, prediction in zip(truths, predictions, strict=True)
+    ]
+    return {"accuracy": float(metrics.accuracy_score(truths, predicted))}
+
+
+def majority_label(truths: Sequence[Any]) -> Any:
+    """The commonest label; of several, the one that occurs first."""
+    return Counter(truths).most_common(1)[0][0]
+
+
+def majority_presence(truths: Sequence[Presence]) -> frozenset[str]:
+    """The labels that more than half of the faces annotated for them have."""
+    labels = {label for truth in truths for label in truth}
+    votes = {label: [truth[label] for truth in truths if label in truth] for label in labels}
+    return frozenset(label for label, held in votes.items() if sum(held) * 2 > len(held))
+
+
+def median_age(truths: Sequence[float]) -> float:
+    """The median, which no constant beats in mean absolute error."""
+    return float(statistics.median(truths))
+
+
+def _by_label(
+    truths: Sequence[Presence], predictions: Sequence[Set[str] | None]
+) -> dict[str, tuple[list[bool], list[bool]]]:
+    columns: dict[str, tuple[list[bool], list[bool]]] = {}
+    for truth, prediction in zip(truths, predictions, strict=True):
+        for label, present in truth.items():
+            actual, predicted = columns.setdefault(label, ([], []))
+            actual.append(present)
+            predicted.append(not present if prediction is None else label in prediction)
+    return columns
+
+
+def _mean(values: Any) -> float:
+    collected = list(values)
+    return statistics.fmean(collected) if collected else 0.0
+
+
+def _scikit_learn() -> Any:
+    try:
+        from sklearn import metrics
+    except ImportError as error:
+        raise MissingExtraError("evaluation needs scikit-learn; pip install 'facekit-mllm[eval]'") from error
+    return metrics

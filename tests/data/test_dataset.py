@@ -1,0 +1,166 @@
+"""Examples depend on settings, epoch and index alone; pictures, landmarks and turns arrive as they should."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import facekit
+from facekit.data.dataset import DatasetOptions, FaceDataset, RecordSet, load_media, split_exchanges
+from facekit.data.records import FaceRecord, Turn, write_records
+from facekit.data.synthetic import write_synthetic_dataset
+from facekit.errors import ConfigurationError, ImageError, RecordError
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return facekit.create(encoder="tiny?image_size=64&width=32&depth=1", connector="mlp", backbone="tiny")[1]
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    return RecordSet.read(write_synthetic_dataset(tmp_path_factory.mktemp("faces"), 6, seed=1, image_size=64))
+
+
+def one_record(folder, size=(64, 64), **fields):
+    Image.new("RGB", size, (200, 10, 10)).save(folder / "a.png")
+    turns = [Turn(role="user", content="q?"), Turn(role="assistant", content="a.")]
+    return RecordSet((FaceRecord(id="one", image="a.png", conversations=turns, **fields),), folder)
+
+
+def test_an_example_has_the_pixels_and_landmarks_of_its_record(processor, records):
+    example = FaceDataset(records, processor)[2]
+    expected = processor.image_processor.transform(Image.open(records.records[2].image_path(records.folder)))
+    torch.testing.assert_close(example.pixel_values, expected[None])
+    np.testing.assert_allclose(example.landmarks[0], records.records[2].landmarks, rtol=1e-5)
+    assert len(example.input_ids) == len(example.labels)
+
+
+def test_absent_landmarks_are_rows_of_nan(processor, tmp_path):
+    example = FaceDataset(one_record(tmp_path), processor)[0]
+    assert example.landmarks.shape == (1, 68, 2)
+    assert example.landmarks.isnan().all()
+
+
+def test_landmarks_move_along_when_a_picture_is_padded_to_a_square(processor, tmp_path):
+    points = [[0.5, 0.5]] * 67 + [[1.0, 0.0]]
+    pixels, landmarks = load_media(one_record(tmp_path, (80, 40), landmarks=points).records[0], tmp_path, processor)
+    assert pixels.shape == (1, 3, 64, 64)
+    assert landmarks[0, 0].tolist() == [0.5, 0.5]
+    assert landmarks[0, 67].tolist() == [1.0, 0.25]
+
+
+def test_frames_of_a_clip_become_one_example(processor, tmp_path):
+    for name in ("0.png", "1.png"):
+        Image.new("RGB", (64, 64)).save(tmp_path / name)
+    shape = [[0.1, 0.2]] * 68
+    turns = [Turn(role="user", content="q?"), Turn(role="assistant", content="a.")]
+    clip = FaceRecord(id="c", video=["0.png", "1.png"], landmarks=[shape, shape], conversations=turns)
+    example = FaceDataset(RecordSet((clip,), tmp_path), processor)[0]
+    assert example.pixel_values.shape == (2, 3, 64, 64)
+    assert example.landmarks.shape == (2, 68, 2)
+    assert (example.input_ids == processor.image_token_id).sum() == 2 * processor.tokens_per_frame
+
+
+def test_turns_are_reshuffled_by_epoch_and_reproducibly(processor, records):
+    dataset, again = FaceDataset(records, processor), FaceDataset(records, processor)
+    orders = []
+    for epoch in range(4):
+        dataset.set_epoch(epoch)
+        again.set_epoch(epoch)
+        assert torch.equal(dataset[0].input_ids, again[0].input_ids)
+        orders.append(tuple(dataset[0].input_ids.tolist()))
+    assert len(set(orders)) == 4
+    assert len({tuple(sorted(order)) for order in orders}) == 1
+
+
+def test_unshuffled_turns_stay_in_order(processor, records):
+    dataset = FaceDataset(records, processor, DatasetOptions(shuffle_turns=False))
+    text = processor.tokenizer.decode(dataset[0].input_ids)
+    places = [text.index(turn.content) for turn in records.records[0].conversations]
+    assert places == sorted(places)
+
+
+def test_fewer_turns_than_there_are_can_be_asked_for(processor, records):
+    dataset = FaceDataset(records, processor, DatasetOptions(turns_per_example=2))
+    answers = (dataset[0].labels == processor.tokenizer.eos_token_id).sum()
+    assert answers == 2
+
+
+def test_landmark_noise_and_dropout_are_drawn_per_epoch(processor, records):
+    exact = FaceDataset(records, processor)
+    noisy = FaceDataset(records, processor, DatasetOptions(landmark_noise=0.01))
+    first = noisy[0].landmarks
+    noisy.set_epoch(1)
+    assert not torch.equal(first, noisy[0].landmarks)
+    deviation = torch.cat([noisy[i].landmarks - exact[i].landmarks for i in range(6)]).std().item()
+    assert deviation == pytest.approx(0.01, rel=0.2)
+    assert FaceDataset(records, processor, DatasetOptions(landmark_dropout=1.0))[0].landmarks.isnan().all()
+
+
+def test_pixels_can_be_left_out_and_are_forgotten(processor, records):
+    dataset = FaceDataset(records, processor)
+    whole = dataset[1]
+    dataset.drop_pixels()
+    assert dataset[1].pixel_values is None
+    assert torch.equal(dataset[1].landmarks, whole.landmarks)
+    fresh = FaceDataset(records, processor, with_pixels=False)
+    assert torch.equal(fresh[1].landmarks, whole.landmarks)
+
+
+def test_cached_pictures_are_not_read_again(processor, tmp_path):
+    records = one_record(tmp_path)
+    kept, unkept = (FaceDataset(records, processor, DatasetOptions(cache_pictures=keep)) for keep in (True, False))
+    before = kept[0].pixel_values
+    assert unkept[0].pixel_values.shape == (1, 3, 64, 64)
+    (tmp_path / "a.png").unlink()
+    assert torch.equal(kept[0].pixel_values, before)
+    with pytest.raises(ImageError, match=r"a\.png"):
+        unkept[0]
+
+
+def test_a_small_cache_limit_keeps_nothing(processor, tmp_path):
+    dataset = FaceDataset(one_record(tmp_path), processor, DatasetOptions(cache_limit=1000))
+    assert dataset[0].pixel_values is not None
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(ImageError):
+        dataset[0]
+
+
+def test_exchanges_keep_an_opening_apart():
+    turns = [Turn(role=role, content=role) for role in ("system", "user", "assistant", "user", "user", "assistant")]
+    opening, exchanges = split_exchanges(turns)
+    assert opening == turns[:1]
+    assert exchanges == [turns[1:3], turns[3:6]]
+
+
+def test_faulty_records_are_named(processor, tmp_path):
+    with pytest.raises(RecordError, match="no records"):
+        FaceDataset(RecordSet((), tmp_path), processor)
+    with pytest.raises(RecordError, match="'mute' has no conversation"):
+        FaceDataset(RecordSet((FaceRecord(id="mute", image="a.png"),), tmp_path), processor)
+    with pytest.raises(RecordError, match="'film' is a video file"):
+        load_media(FaceRecord(id="film", video="a.mp4"), tmp_path, processor)
+    shape = [[0.1, 0.2]] * 68
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(RecordError, match="1 frames but landmarks for 2"):
+        load_media(FaceRecord(id="odd", image="a.png", landmarks=[shape, shape]), tmp_path, processor)
+    asked = FaceRecord(id="asked", image="a.png", conversations=[Turn(role="user", content="q?")])
+    with pytest.raises(RecordError, match="'asked'.*no assistant turn"):
+        FaceDataset(RecordSet((asked,), tmp_path), processor)[0]
+
+
+@pytest.mark.parametrize(
+    "options", [{"turns_per_example": 0}, {"landmark_noise": -0.1}, {"landmark_noise": 1.0}, {"landmark_dropout": 1.1}]
+)
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(ConfigurationError, match=next(iter(options))):
+        DatasetOptions(**options)
+
+
+def test_records_are_read_by_path_or_taken_as_they_are(records, tmp_path):
+    assert RecordSet.of(records) is records
+    path = write_records(tmp_path / "records.jsonl", [])
+    assert len(RecordSet.of(path)) == 0

@@ -1,0 +1,162 @@
+"""Answers become scores, baselines, group comparisons and files; the model is a small real one."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+import facekit
+from facekit.data.dataset import RecordSet
+from facekit.data.labels import FaceLabels
+from facekit.data.records import FaceRecord
+from facekit.data.synthetic import write_synthetic_dataset
+from facekit.errors import CheckpointError, RecordError, UnknownPartError
+from facekit.evaluation import (
+    ACTION_UNITS,
+    AGE,
+    ALL_TASKS,
+    EXPRESSION,
+    EvaluationResult,
+    GroupComparison,
+    evaluate,
+    group_table,
+    load_tasks,
+    metric_table,
+)
+from facekit.evaluation.answering import answer_questions
+from facekit.evaluation.evaluator import describe_label, score_task
+from facekit.evaluation.results import GroupScore
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    return RecordSet.read(write_synthetic_dataset(tmp_path_factory.mktemp("faces"), 12, seed=5, image_size=64))
+
+
+@pytest.fixture(scope="module")
+def model_and_processor():
+    return facekit.create(
+        encoder="tiny?image_size=64&width=32&depth=1",
+        connector="region",
+        backbone="tiny?width=48&depth=1&heads=2",
+        seed=0,
+    )
+
+
+def record(number, expression=None, age=None, **groups):
+    return FaceRecord(
+        id=str(number), image="a.png", labels=FaceLabels(expression=expression, age=age), groups=groups
+    )
+
+
+def test_the_catalog_names_exactly_these_tasks():
+    assert load_tasks(task.name for task in ALL_TASKS) == ALL_TASKS
+    assert sorted(task.name for task in ALL_TASKS) == facekit.list_parts("task")
+    with pytest.raises(UnknownPartError, match="expression"):
+        load_tasks(["expresion"])
+
+
+def test_scores_count_unreadable_answers_as_wrong_and_leave_unlabelled_faces_out():
+    faces = [record(0, "fear"), record(1, "fear"), record(2, "anger"), record(3)]
+    result = score_task(EXPRESSION, faces, ["fear", "hm", "anger", "joy"], training=[record(9, "fear")])
+    assert (result.count, result.unreadable) == (3, 1)
+    assert result.metrics["accuracy"] == pytest.approx(2 / 3)
+    assert result.baseline["accuracy"] == pytest.approx(2 / 3)
+    assert result.baseline_answer == "fear"
+
+
+def test_the_baseline_comes_from_the_training_labels_alone():
+    faces = [record(0, age=80.0), record(1, age=84.0)]
+    training = [record(n, age=age) for n, age in enumerate((10.0, 20.0, 90.0))]
+    result = score_task(AGE, faces, ["80", "80"], training)
+    assert result.baseline_answer == "20"
+    assert result.baseline["mean_absolute_error"] == 62.0
+    assert result.score == 2.0
+    assert score_task(AGE, faces, ["80", "80"]).baseline == {}
+
+
+def test_groups_are_compared_by_the_headline_metric():
+    faces = [record(n, "fear", sex="a" if n < 10 else "b", rare="x" if n else "y") for n in range(20)]
+    answers = ["fear"] * 15 + ["anger"] * 5
+    by_attribute = {comparison.attribute: comparison for comparison in score_task(EXPRESSION, faces, answers).groups}
+    sex = by_attribute["sex"]
+    assert [(score.group, score.count, score.value) for score in sex.scores] == [("a", 10, 1.0), ("b", 10, 0.5)]
+    assert (sex.worst, sex.best, sex.gap) == ("b", "a", 0.5)
+    assert by_attribute["rare"].gap is None
+
+
+def test_the_worst_group_is_the_one_with_the_larger_error():
+    scores = [GroupScore("a", 50, 3.0), GroupScore("b", 50, 8.0), GroupScore("tiny", 2, 60.0)]
+    comparison = GroupComparison.of("age_group", scores, higher_is_better=False)
+    assert (comparison.worst, comparison.best, comparison.gap) == ("b", "a", 5.0)
+
+
+def test_evaluation_writes_predictions_and_metrics_that_read_back(records, model_and_processor, tmp_path):
+    seen = []
+    result = evaluate(
+        *model_and_processor,
+        records,
+        [EXPRESSION, ACTION_UNITS],
+        training_records=records,
+        output_dir=tmp_path,
+        batch_size=5,
+        on_progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen == [(5, 12), (10, 12), (12, 12)]
+    assert EvaluationResult.read(tmp_path / "metrics.json") == result
+    lines = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    assert len(lines) == 24
+    assert [line["task"] for line in lines[:2]] == ["expression", "action_units"]
+    assert lines[0]["truth"] == records.records[0].labels.expression
+    unreadable = sum(line["prediction"] is None for line in lines if line["task"] == "expression")
+    assert unreadable == result["expression"].unreadable
+
+
+def test_answers_in_batches_are_those_of_single_questions(records, model_and_processor):
+    model, processor = model_and_processor
+    questions = [("How old is this person?", 6), ("Which expression does this face show?", 9)]
+    together = answer_questions(model, processor, records.select(range(3)), questions, batch_size=3)
+    for index, answers in enumerate(together):
+        face = records.records[index]
+        for (question, limit), answer in zip(questions, answers, strict=True):
+            alone = facekit.ask(
+                model, processor, face.image_path(records.folder), question,
+                landmarks=face.landmark_array(records.folder), max_new_tokens=limit,
+            )  # fmt: skip
+            assert alone == [answer]
+
+
+def test_records_without_any_label_are_refused(model_and_processor, records):
+    bare = RecordSet((records.records[0].model_copy(update={"labels": FaceLabels()}),), records.folder)
+    with pytest.raises(RecordError, match="has a label of the tasks expression, age"):
+        evaluate(*model_and_processor, bare, [EXPRESSION, AGE])
+
+
+def test_a_damaged_result_file_is_refused(tmp_path):
+    (tmp_path / "metrics.json").write_text('{"faces": 3}')
+    with pytest.raises(CheckpointError, match="not an evaluation result"):
+        EvaluationResult.read(tmp_path / "metrics.json")
+
+
+@pytest.mark.parametrize(
+    ("label", "words"),
+    [(True, "manipulated"), (33.6, "34"), ({"AU12": True, "AU4": True, "AU6": False}, "AU4, AU12"), (frozenset(), "none"),
+     ("fear", "fear")],
+)  # fmt: skip
+def test_labels_are_described_in_words(label, words):
+    assert describe_label(label) == words
+
+
+def test_tables_show_scores_beside_baselines_and_gaps():
+    faces = [record(n, "fear", sex="a" if n < 10 else "b") for n in range(20)]
+    task = score_task(EXPRESSION, faces, ["fear"] * 15 + ["hm"] * 5, training=[record(9, "anger")])
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(metric_table(EvaluationResult(20, (task,), 1.0)), group_table(EvaluationResult(20, (task,), 1.0)))
+    text = console.export_text()
+    assert "0.750" in text
+    assert "0.000" in text
+    assert "5 of 20" in text
+    assert "b 0.500" in text

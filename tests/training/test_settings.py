@@ -1,0 +1,42 @@
+"""Settings are checked when they are made, with the name and the value at fault."""
+
+from __future__ import annotations
+
+import pytest
+
+from facekit.errors import ConfigurationError
+from facekit.training.settings import TrainingSettings
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "either steps or epochs"),
+        ({"steps": 1, "epochs": 1}, "either steps or epochs"),
+        ({"steps": 0}, "'steps'.*got 0"),
+        ({"steps": 1, "learning_rate": -1}, "'learning_rate'.*got -1"),
+        ({"steps": 1, "parts": ()}, "at least one of encoder, connector, language_model"),
+        ({"steps": 1, "parts": ("head",)}, "'parts.0'.*got 'head'"),
+        ({"steps": 1, "parts": ("encoder", "encoder")}, "each once"),
+        ({"steps": 1, "encoder_learning_rate": 1e-4}, "'encoder' is not among the trained parts"),
+        ({"steps": 1, "parts": ("encoder",), "cache_features": True}, "needs a frozen encoder"),
+        ({"steps": 1, "precision": "float8"}, "'precision'.*got 'float8'"),
+        ({"steps": 1, "batchsize": 3}, "'batchsize'"),
+    ],
+)
+def test_bad_settings_are_named(values, message):
+    with pytest.raises(ConfigurationError, match=message):
+        TrainingSettings(**values)
+
+
+def test_differences_are_only_of_what_changes_the_learning():
+    settings = TrainingSettings(steps=5)
+    assert settings.differences(settings.model_dump(mode="json")) == []
+    other = TrainingSettings(steps=6, log_every=9, threads=1, keep_checkpoints=7)
+    assert other.differences(settings.model_dump(mode="json")) == ["steps was 5 and is 6"]
+
+
+def test_settings_cannot_change_under_a_run():
+    settings = TrainingSettings(steps=5)
+    with pytest.raises(ValueError, match="frozen"):
+        settings.steps = 6
