@@ -32,10 +32,13 @@ DEVICES = {
     100: DeviceLimits(148, 126 << 20, 227 << 10),
 }
 MATRIX_INSTRUCTIONS = ("wgmma.mma_async", "tcgen05.mma", "mma.sync")
-TOKEN_POINTERS = (
-    "patch_tokens absorbed_keys score_bias absorbed_values output_bias weights output base table bias output_gradient "
-    "score_gradient key_gradient value_gradient patch_gradient"
-).split()
+TOKEN_POINTERS = frozenset(
+    (
+        *("patch_tokens", "absorbed_keys", "score_bias", "absorbed_values", "output_bias", "weights", "output"),
+        *("base", "table", "bias", "output_gradient", "score_gradient"),
+        *("key_gradient", "value_gradient", "patch_gradient"),
+    )
+)
 FLOAT_POINTERS = ("region_positions", "sums")
 
 
@@ -113,17 +116,16 @@ def _launches(architecture: int, dtype: str, width: int, regions: int, frames: i
     def case(kernel: str, role: str, blocks: Blocks, **constants: int | bool | None) -> Case:
         return Case(kernel, role, architecture, dtype, width, regions, blocks, tuple(constants.items()))
 
-    missing = {} if tiling.fused else {"absorbed_values": None, "output_bias": None, "output": None}
-    role = "forward, fused" if tiling.fused else "forward, weights"
-    weights = case(
-        "attention_weights_kernel", role, tiling.scores,
-        FUSED=tiling.fused, OUTPUT_WIDTH=tiling.apply.width, **missing,
-    )  # fmt: skip
-    launches = [weights]
-    if not tiling.fused:
-        launches.append(case("apply_weights_kernel", "forward, output", tiling.apply))
+    if tiling.fused is not None:
+        forward = [case("attention_weights_kernel", "forward, fused", tiling.fused, FUSED=True)]
+    else:
+        missing = {"absorbed_values": None, "output_bias": None, "output": None}
+        forward = [
+            case("attention_weights_kernel", "forward, weights", tiling.scores, FUSED=False, **missing),
+            case("apply_weights_kernel", "forward, output", tiling.apply),
+        ]
     return [
-        *launches,
+        *forward,
         case("score_gradient_kernel", "backward, scores", tiling.scores),
         case("column_sums_kernel", "backward, bias and positions", Blocks(16, 0, 4, 0)),
         case("table_gradient_kernel", "backward, tables and patches", tiling.tables),
@@ -237,7 +239,10 @@ def write_json(path: Path, chosen: list[Case], usages: list[Usage]) -> None:
     """Write cases, usages and Triton's version."""
     import triton
 
-    rows = [{**asdict(case), "constants": dict(case.constants), **asdict(usage)} for case, usage in zip(chosen, usages, strict=True)]
+    rows = [
+        {**asdict(case), "constants": dict(case.constants), **asdict(usage)}
+        for case, usage in zip(chosen, usages, strict=True)
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"triton": triton.__version__, "kernels": rows}, indent=1) + "\n", encoding="utf-8")
 

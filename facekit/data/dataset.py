@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from facekit.data.records import FaceRecord, Turn, read_records
 from facekit.data.supervision import encode_conversation
 from facekit.errors import ConfigurationError, RecordError
-from facekit.faces import NUM_LANDMARKS, CroppedFace, open_image, pad_to_square
+from facekit.faces import CroppedFace, open_image, pad_to_square
 from facekit.models.processing import FaceKitProcessor
 
 

@@ -22,8 +22,8 @@ from facekit.evaluation import ALL_TASKS, EvaluationResult, Task, TaskResult
 from facekit.evaluation.evaluator import PREDICTIONS_NAME, describe_label
 from facekit.evaluation.tables import format_metric
 from facekit.faces import draw_overlay
-from facekit.faces.overlay import REGION_COLOURS
 from facekit.faces.layout import REGION_LABELS
+from facekit.faces.overlay import REGION_COLOURS
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.training import LossHistory
 from facekit.training.parts import count_parameters
@@ -97,9 +97,11 @@ def write_report(
         parameters=count_parameters(model),
         steps=history.steps[-1] if history.steps else 0,
         final_loss=history.final_loss,
-        loss_curve=Markup(loss_curve(history)),  # noqa: S704 - drawn from numbers alone
+        loss_curve=Markup(loss_curve(history)),
         gallery=[record_picture(record, training_faces) for record in training_faces.records[:GALLERY_FACES]],
-        regions=[(REGION_LABELS[name], "#{:02x}{:02x}{:02x}".format(*colour)) for name, colour in REGION_COLOURS.items()],
+        regions=[
+            (REGION_LABELS[name], "#{:02x}{:02x}{:02x}".format(*colour)) for name, colour in REGION_COLOURS.items()
+        ],
         evaluation=evaluation,
         scores=[_score(task) for task in evaluation.tasks],
         groups=_group_rows(evaluation),
@@ -113,7 +115,9 @@ def write_report(
         ],
         photograph=photograph,
         photograph_picture=data_uri(draw_overlay(photograph.picture, None, _crop_box(photograph), size=720)),
-        photograph_crop=data_uri(draw_overlay(photograph.face.image, photograph.face.landmarks, size=480, legend=False)),
+        photograph_crop=data_uri(
+            draw_overlay(photograph.face.image, photograph.face.landmarks, size=480, legend=False)
+        ),
         seconds=dict(seconds),
         cores=len(os.sched_getaffinity(0)),
     )
@@ -157,7 +161,9 @@ def judge(truth: Any, prediction: Any) -> tuple[str, bool]:
         return ("right" if hits == len(truth) else f"{hits} of {len(truth)} right"), hits == len(truth)
     if isinstance(truth, float):
         years = abs(truth - prediction)
-        return (f"{years:.0f} year{'' if round(years) == 1 else 's'} off" if round(years) else "right"), years <= CLOSE_AGE
+        return (
+            f"{years:.0f} year{'' if round(years) == 1 else 's'} off" if round(years) else "right"
+        ), years <= CLOSE_AGE
     return ("right", True) if truth == prediction else ("wrong", False)
 
 

@@ -62,9 +62,7 @@ def evaluate(
         )
     started = time.perf_counter()
     questions = [(task.question, task.max_new_tokens) for task in labelled]
-    answers = answer_questions(
-        model, processor, record_set, questions, batch_size=batch_size, on_progress=on_progress
-    )
+    answers = answer_questions(model, processor, record_set, questions, batch_size=batch_size, on_progress=on_progress)
     seconds = time.perf_counter() - started
     columns = list(zip(*answers, strict=True))
     results = tuple(

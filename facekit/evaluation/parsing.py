@@ -45,7 +45,9 @@ _NO_UNITS = re.compile(
     r"(?! *\d)|nothing (?:is )?(?:active|activated)|no facial (?:muscle )?(?:movements?|actions?)|"
     r"(?:face|muscles) (?:is|are) (?:relaxed|at rest|neutral)|neutral face)"
 )
-_NO_ATTRIBUTES = re.compile(r"\b(?:none|no (?:listed |visible |such |particular )?(?:attributes?|accessories)|nothing)\b")
+_NO_ATTRIBUTES = re.compile(
+    r"\b(?:none|no (?:listed |visible |such |particular )?(?:attributes?|accessories)|nothing)\b"
+)
 
 
 def parse_expression(text: str) -> str | None:
@@ -161,7 +163,7 @@ def parse_age(text: str) -> float | None:
 
 
 def _fold_own_denials(mentions: list[Mention], label: str, text: str) -> list[Mention]:
-    """"no expression" contains its own denial and denies nothing after it."""
+    """Let "no expression", which contains its own denial, deny nothing after it."""
     folded = []
     for mention in mentions:
         denied = mention.denied
@@ -201,7 +203,7 @@ def _last_verdict(text: str) -> bool | None:
 
 
 def _spread_shared_nouns(text: str) -> str:
-    """"black and gray hair" to "black hair and gray hair", so that each colour is found."""
+    """Turn "black and gray hair" into "black hair and gray hair", so that each colour is found."""
     colours = r"(?:black|brown|blonde?|gr[ae]y)"
     return re.sub(rf"\b({colours}) (and|or) ({colours}) hair\b", r"\1 hair \2 \3 hair", text)
 

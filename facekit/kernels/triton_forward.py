@@ -22,10 +22,8 @@ moves 1.4 MB against 1.9 MB. ``triton_tiling.choose_tiling`` decides by that foo
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from facekit.kernels.triton_columns import (
     offset_from_centers,
@@ -34,7 +32,6 @@ from facekit.kernels.triton_columns import (
     stream_products,
     table_columns,
 )
-from facekit.kernels.triton_tiling import ColumnLayout, Tiling
 
 
 @triton.jit
@@ -60,9 +57,7 @@ def _biased_scores(
     scores = products + bias.to(tl.float32)[None, :]
     if region_positions is not None:
         center_x, center_y, is_patch = patch_center(row, grid_rows, grid_columns, num_prefix_tokens)
-        _, _, distance = offset_from_centers(
-            region_positions, frame, region, readable, center_x, center_y, REGIONS
-        )
+        _, _, distance = offset_from_centers(region_positions, frame, region, readable, center_x, center_y, REGIONS)
         scores -= tl.where(is_patch[:, None], distance, 0.0)
     return tl.where((region < REGIONS)[None, :], scores, float("-inf"))
 
@@ -84,10 +79,7 @@ def _softmax_by_head(
         total += tl.sum(tail, axis=2)
     share = (1.0 / total)[:, :, None]
     main = tl.reshape(main * share, (ROWS, GROUP_HEADS * MAIN))
-    if TAIL > 0:
-        tail = tl.reshape(tail * share, (ROWS, GROUP_HEADS * TAIL))
-    else:
-        tail = main
+    tail = tl.reshape(tail * share, (ROWS, GROUP_HEADS * TAIL)) if TAIL > 0 else main
     return main, tail
 
 
@@ -116,7 +108,6 @@ def attention_weights_kernel(
     FUSED: tl.constexpr,
     BLOCK_ROWS: tl.constexpr,
     BLOCK_WIDTH: tl.constexpr,
-    OUTPUT_WIDTH: tl.constexpr,
     STAGES: tl.constexpr,
     WIDEN: tl.constexpr,
 ) -> None:
@@ -164,6 +155,7 @@ def attention_weights_kernel(
         tl.store(place + tail_column[None, :], tail, mask=row_exists[:, None])
 
     if FUSED:
+        OUTPUT_WIDTH: tl.constexpr = BLOCK_WIDTH // 2
         tokens = patch_tokens + frame * num_patches * WIDTH
         values = absorbed_values + frame * (HEADS * REGIONS * WIDTH)
         for step in tl.range(0, WIDTH, OUTPUT_WIDTH, num_stages=STAGES):
@@ -208,9 +200,7 @@ def _load_tables(
 ) -> tuple[tl.tensor, tl.tensor]:
     """A slice of channels of the rows of an absorbed table that belong to a group, as (columns, channels) tiles."""
     key, _, valid = table_columns(group, MAIN, 0, HEADS, REGIONS, GROUP_HEADS)
-    main = tl.load(
-        table + key[:, None] * WIDTH + channel[None, :], mask=valid[:, None] & readable[None, :], other=0.0
-    )
+    main = tl.load(table + key[:, None] * WIDTH + channel[None, :], mask=valid[:, None] & readable[None, :], other=0.0)
     tail = main
     if TAIL > 0:
         key, _, valid = table_columns(group, TAIL, MAIN, HEADS, REGIONS, GROUP_HEADS)

@@ -117,9 +117,10 @@ def launch_forward(
     absorbed_values = absorbed_values.contiguous()
     output_bias = None if output_bias is None else output_bias.contiguous()
     flags = _flags(present)
-    fused = tiling.fused
+    fused = tiling.fused is not None
+    blocks = tiling.fused or tiling.scores
     output = torch.empty_like(patch_tokens) if fused else None
-    programs = frames * -(-patches // tiling.scores.rows) * layout.groups
+    programs = frames * -(-patches // blocks.rows) * layout.groups
     with _on(patch_tokens.device):
         attention_weights_kernel[(programs,)](
             patch_tokens,
@@ -137,8 +138,7 @@ def launch_forward(
             WIDTH=width,
             **layout.constants(),
             FUSED=fused,
-            OUTPUT_WIDTH=tiling.apply.width,
-            **_sizes(tiling.scores, patch_tokens),
+            **_sizes(blocks, patch_tokens),
         )
         if output is None:
             output = _apply_weights(patch_tokens, weights, absorbed_values, output_bias, flags, layout, tiling.apply)

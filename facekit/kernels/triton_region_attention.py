@@ -63,9 +63,7 @@ def _forward_operator(
 
 
 @_forward_operator.register_fake
-def _forward_shapes(
-    patch_tokens: Tensor, absorbed_keys: Tensor, *others: Tensor | int | None
-) -> tuple[Tensor, Tensor]:
+def _forward_shapes(patch_tokens: Tensor, absorbed_keys: Tensor, *others: Tensor | int | None) -> tuple[Tensor, Tensor]:
     num_heads = others[5]
     assert isinstance(num_heads, int)
     layout = column_layout(num_heads, int(absorbed_keys.shape[1]) // num_heads)

@@ -130,13 +130,14 @@ class Tiling:
         apply: a slice of D against all rows: the output forward, and the patches' gradient where heads come in
             several groups.
         tables: a slice of D against all rows: gradients of both absorbed tables and of the patches.
-        fused: whether the forward pass is one kernel that goes over a tile's patches twice.
+        fused: a row tile against all of D, twice: the whole forward pass in one kernel, in the place of ``scores``
+            and ``apply``; None where it takes two.
     """
 
     scores: Blocks
     apply: Blocks
     tables: Blocks
-    fused: bool = False
+    fused: Blocks | None = None
 
 
 # First the sizes for many frames, then smaller ones for when those would leave multiprocessors idle. Every row was
@@ -146,7 +147,7 @@ _HALF = {
     "apply": (Blocks(64, 128, 4, 3), Blocks(64, 64, 4, 3), Blocks(64, 32, 4, 3)),
     "tables": (Blocks(64, 128, 8, 3), Blocks(64, 64, 8, 3)),
     "tables, small device": (Blocks(32, 64, 8, 2),),
-    "fused": (Blocks(64, 128, 4, 4), Blocks(64, 64, 4, 4)),
+    "fused": (Blocks(64, 128, 4, 4),),
 }
 _HALF_WIDE = {
     "scores": (Blocks(64, 64, 8, 3), Blocks(32, 64, 8, 3), Blocks(16, 64, 4, 3)),
@@ -166,6 +167,8 @@ _SINGLE_WIDE = {
 }
 _NARROW_COLUMNS = 96
 _LARGE_SHARED_BYTES = 200 << 10
+# Tiles in flight beyond this share of the cache are mostly gone before they are read again.
+_CACHE_SHARE = 0.6
 
 
 def tiling_table(element_bytes: int, layout: ColumnLayout) -> dict[str, tuple[Blocks, ...]]:
@@ -191,8 +194,8 @@ def choose_tiling(
     """Sizes of all launches for one shape; the environment variable ``FACEKIT_TRITON_TILING`` overrules parts of it.
 
     The variable is read at every call and reads like ``scores=128x64x8x4,apply=64x128x4x3,fused=0``: rows, width,
-    warps and stages of a launch, all powers of two but the stages, and whether to fuse. It is meant for tuning on a
-    device and for tests.
+    warps and stages of a launch, all powers of two but the stages; ``fused=0`` asks for two kernels. It is meant for
+    tuning on a device and for tests.
 
     Args:
         num_frames: F.
@@ -222,11 +225,13 @@ def choose_tiling(
         tables=by_width(table["tables, small device" if small_device else "tables"]),
     )
     if "fused" in table and layout.groups == 1 and not small_device:
-        scores, apply = table["fused"]
-        in_flight = limits.multiprocessors * scores.rows * width * element_bytes
-        fills = num_frames * -(-num_patches // scores.rows) >= limits.multiprocessors
-        if fills and in_flight <= 0.6 * limits.cache_bytes:
-            tiling = replace(tiling, scores=scores, apply=apply, fused=True)
+        fused = table["fused"][0]
+        row_bytes = width * element_bytes
+        stage_bytes = fused.stages * (fused.rows + layout.group_columns) * fused.width * element_bytes
+        programs = limits.multiprocessors * max(limits.shared_bytes // stage_bytes, 1)
+        fills = num_frames * -(-num_patches // fused.rows) >= programs
+        if fills and programs * fused.rows * row_bytes <= _CACHE_SHARE * limits.cache_bytes:
+            tiling = replace(tiling, fused=fused)
     return _overruled(tiling, layout)
 
 
@@ -234,15 +239,13 @@ def _overruled(tiling: Tiling, layout: ColumnLayout) -> Tiling:
     text = os.environ.get(TILING_VARIABLE, "")
     for part in filter(None, text.split(",")):
         name, _, value = part.strip().partition("=")
-        if name == "fused" and value in ("0", "1"):
-            tiling = replace(tiling, fused=value == "1" and layout.groups == 1)
-            continue
         sizes = value.split("x")
-        known = name in {field.name for field in fields(Tiling)} and name != "fused"
-        if not known or len(sizes) != len(fields(Blocks)) or not all(size.isdecimal() for size in sizes):
+        if name not in {field.name for field in fields(Tiling)} or not (
+            (len(sizes) == len(fields(Blocks)) and all(size.isdecimal() for size in sizes)) or part.strip() == "fused=0"
+        ):
             raise ConfigurationError(
                 f"environment variable {TILING_VARIABLE}: cannot read '{part}'; "
-                "write scores=, apply= or tables= ROWSxWIDTHxWARPSxSTAGES, or fused=0 or 1, separated by commas"
+                "write scores=, apply=, tables= or fused= ROWSxWIDTHxWARPSxSTAGES, or fused=0, separated by commas"
             )
-        tiling = replace(tiling, **{name: Blocks(*map(int, sizes))})
-    return tiling
+        tiling = replace(tiling, **{name: None if value == "0" else Blocks(*map(int, sizes))})
+    return tiling if layout.groups == 1 else replace(tiling, fused=None)

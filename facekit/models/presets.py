@@ -28,8 +28,8 @@ class Preset:
 
 
 FACEKIT_TINY = Preset(
-    encoder="tiny",
+    encoder="tiny?pretrained=synthetic-faces",
     connector="region",
-    backbone="tiny",
+    backbone="tiny?width=192&depth=3",
     summary="the demo's model: learns drawn faces on two CPU cores in minutes",
 )

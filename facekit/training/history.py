@@ -44,7 +44,9 @@ class LossHistory:
         """Read the log history of a Hugging Face trainer's state."""
         return cls(
             tuple(
-                LossPoint(int(entry["step"]), float(entry["epoch"]), float(entry["loss"]), float(entry["learning_rate"]))
+                LossPoint(
+                    int(entry["step"]), float(entry["epoch"]), float(entry["loss"]), float(entry["learning_rate"])
+                )
                 for entry in entries
                 if "loss" in entry and "learning_rate" in entry
             )
@@ -106,9 +108,10 @@ def draw_loss(history: LossHistory, path: str | Path) -> Path:
     except ImportError as error:
         raise MissingExtraError("drawing the loss needs matplotlib; pip install 'facekit-mllm[train]'") from error
     ink, faint, line = "#33373d", "#b9c4d6", "#2f6fed"
-    figure = Figure(figsize=(8, 4.6), dpi=160, layout="constrained")
+    figure = Figure(figsize=(8, 4.6), dpi=160)
     FigureCanvasAgg(figure)
     loss_axes, rate_axes = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    figure.subplots_adjust(left=0.1, right=0.92, top=0.96, bottom=0.12, hspace=0.12)
     loss_axes.plot(history.steps, history.losses, color=faint, linewidth=1.0)
     loss_axes.plot(history.steps, history.smoothed(), color=line, linewidth=2.0)
     if history.points and min(history.losses) > 0 and max(history.losses) > 10 * min(history.losses):

@@ -44,7 +44,7 @@ class TrainingSettings(BaseModel):
             process.
         save_every: Steps between checkpoints; None for a tenth of the run.
         keep_checkpoints: How many checkpoints stay on disk.
-        log_every: Steps between entries of the loss history.
+        log_every: Steps between entries of the loss history; None for about two hundred entries.
         threads: CPU threads; None for ``OMP_NUM_THREADS`` where it is set, else all cores.
         seed: Seed of all chance.
     """
@@ -73,7 +73,7 @@ class TrainingSettings(BaseModel):
     cache_features: bool = False
     save_every: int | None = Field(default=None, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
-    log_every: int = Field(default=5, ge=1)
+    log_every: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0, lt=1 << 32)
 
@@ -83,7 +83,9 @@ class TrainingSettings(BaseModel):
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             name = ".".join(str(place) for place in problem["loc"]) or "settings"
-            raise ConfigurationError(f"training setting '{name}': {problem['msg']} (got {problem['input']!r})") from error
+            raise ConfigurationError(
+                f"training setting '{name}': {problem['msg']} (got {problem['input']!r})"
+            ) from error
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 RUN_FOLDER = "training"
 _CHECKPOINTS_PER_RUN = 10
+_LOG_ENTRIES_PER_RUN = 200
 
 
 @dataclass(frozen=True)
@@ -194,9 +195,7 @@ class _Watcher(TrainerCallback):
     ) -> None:
         self.dataset.set_epoch(int(state.epoch or 0))
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.seconds = time.perf_counter() - self._started
         if self.listener is None or not state.is_world_process_zero:
             return
@@ -204,9 +203,7 @@ class _Watcher(TrainerCallback):
         losses = [entry["loss"] for entry in state.log_history[-1:] if "loss" in entry]
         left = self.seconds / done * (state.max_steps - state.global_step) if done else None
         loss = losses[-1] if losses else None
-        self.listener(
-            TrainingProgress(state.global_step, state.max_steps, loss, self.samples_per_second(state), left)
-        )
+        self.listener(TrainingProgress(state.global_step, state.max_steps, loss, self.samples_per_second(state), left))
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if state.is_world_process_zero:
@@ -258,7 +255,7 @@ def _trainer_arguments(folder: Path, settings: TrainingSettings, examples: int) 
         warmup_steps=round(settings.warmup * steps),
         max_grad_norm=settings.gradient_clipping,
         bf16=settings.precision == "bfloat16",
-        logging_steps=settings.log_every,
+        logging_steps=settings.log_every or max(1, steps // _LOG_ENTRIES_PER_RUN),
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=settings.save_every or max(1, steps // _CHECKPOINTS_PER_RUN),
@@ -284,9 +281,7 @@ def _dataset_options(settings: TrainingSettings) -> DatasetOptions:
     )
 
 
-def _keep_tokens(
-    model: FaceKitForConditionalGeneration, dataset: FaceDataset, arguments: TrainingArguments
-) -> Tensor:
+def _keep_tokens(model: FaceKitForConditionalGeneration, dataset: FaceDataset, arguments: TrainingArguments) -> Tensor:
     model.to(arguments.device)
     tokens = encode_dataset(model.encoder, dataset)
     dataset.drop_pixels()

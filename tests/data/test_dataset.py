@@ -148,7 +148,7 @@ def test_faulty_records_are_named(processor, tmp_path):
     with pytest.raises(RecordError, match="1 frames but landmarks for 2"):
         load_media(FaceRecord(id="odd", image="a.png", landmarks=[shape, shape]), tmp_path, processor)
     asked = FaceRecord(id="asked", image="a.png", conversations=[Turn(role="user", content="q?")])
-    with pytest.raises(RecordError, match="'asked'.*no assistant turn"):
+    with pytest.raises(RecordError, match=r"'asked'.*no assistant turn"):
         FaceDataset(RecordSet((asked,), tmp_path), processor)[0]
 
 

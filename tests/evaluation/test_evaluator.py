@@ -47,9 +47,7 @@ def model_and_processor():
 
 
 def record(number, expression=None, age=None, **groups):
-    return FaceRecord(
-        id=str(number), image="a.png", labels=FaceLabels(expression=expression, age=age), groups=groups
-    )
+    return FaceRecord(id=str(number), image="a.png", labels=FaceLabels(expression=expression, age=age), groups=groups)
 
 
 def test_the_catalog_names_exactly_these_tasks():
@@ -143,9 +141,14 @@ def test_a_damaged_result_file_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("label", "words"),
-    [(True, "manipulated"), (33.6, "34"), ({"AU12": True, "AU4": True, "AU6": False}, "AU4, AU12"), (frozenset(), "none"),
-     ("fear", "fear")],
-)  # fmt: skip
+    [
+        (True, "manipulated"),
+        (33.6, "34"),
+        ({"AU12": True, "AU4": True, "AU6": False}, "AU4, AU12"),
+        (frozenset(), "none"),
+        ("fear", "fear"),
+    ],
+)
 def test_labels_are_described_in_words(label, words):
     assert describe_label(label) == words
 

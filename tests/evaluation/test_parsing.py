@@ -54,14 +54,16 @@ EXPRESSION_ANSWERS = {
 }  # fmt: skip
 
 UNIT_ANSWERS = (
-    ("AU6 and AU12", "6 12"), ("AU6, AU12 and AU25.", "6 12 25"), ("The active units are AU1, AU2, AU5 and AU26.", "1 2 5 26"),
+    ("AU6 and AU12", "6 12"), ("AU6, AU12 and AU25.", "6 12 25"), ("The active units are AU1, AU2, AU5 and AU26.",
+    "1 2 5 26"),
     ("AU 1, 2, 5 and 26 are active.", "1 2 5 26"), ("AU06+12+25", "6 12 25"), ("AUs 4, 5", "4 5"), ("au9", "9"),
     ("action units 9 and 17", "9 17"), ("Action Unit 20", "20"), ("6, 12, 25", "6 12 25"), ("12", "12"),
     ("AU-12", "12"), ("AU1 + AU4 + AU15", "1 4 15"), ("AU12 (lip corner puller)", "12"),
     ("AU6 (cheek raiser), AU12 (lip corner puller)", "6 12"), ("AU12 (intensity 3)", "12"), ("AU12: 3.5", "12"),
     ("AU1: 0, AU2: 1, AU4: 3.5", "2 4"), ("AU6: no, AU12: yes", "12"), ("AU4 is absent; AU12 is present", "12"),
     ("AU4 is not active, AU9 is.", "9"), ("No AU12 (lip corner puller), but AU4 (brow lowerer)", "4"),
-    ("neither AU4 nor AU9, but AU17", "17"), ("without AU5; AU25 only", "25"), ("cheek raiser and lip corner puller", "6 12"),
+    ("neither AU4 nor AU9, but AU17", "17"), ("without AU5; AU25 only", "25"), ("cheek raiser and lip corner puller",
+    "6 12"),
     ("The inner brows raised, jaw dropped and lips parted", "1 25 26"), ("wrinkled nose", "9"), ("raised chin", "17"),
     ("Brow lowerer, upper lid raiser", "4 5"), ("lip stretcher but no jaw drop", "20"), ("furrowed brows", "4"),
     ("lip corner depressor", "15"), ("none", ""), ("No action units are active.", ""), ("no action units", ""),
@@ -76,16 +78,20 @@ ATTRIBUTE_ANSWERS = (
     ("The hair is gray; he has a beard and a moustache.", "Gray_Hair Mustache"), ("grey hair", "Gray_Hair"),
     ("without glasses, hat or earrings; blond hair", "Blond_Hair"), ("clean-shaven with bangs", "No_Beard Bangs"),
     ("black and gray hair", "Black_Hair Gray_Hair"), ("white hair", "Gray_Hair"), ("a cap", "Wearing_Hat"),
-    ("Wearing_Lipstick, Heavy_Makeup, No_Beard", "Wearing_Lipstick Heavy_Makeup No_Beard"), ("lipstick", "Wearing_Lipstick"),
+    ("Wearing_Lipstick, Heavy_Makeup, No_Beard", "Wearing_Lipstick Heavy_Makeup No_Beard"), ("lipstick",
+    "Wearing_Lipstick"),
     ("She has brown hair, no beard, lipstick and earrings", "Brown_Hair No_Beard Wearing_Lipstick Wearing_Earrings"),
-    ("Black hair, bangs, no beard and heavy makeup.", "Black_Hair Bangs No_Beard Heavy_Makeup"), ("a mustache", "Mustache"),
-    ("heavy make-up", "Heavy_Makeup"), ("a fringe", "Bangs"), ("earring", "Wearing_Earrings"), ("beardless", "No_Beard"),
+    ("Black hair, bangs, no beard and heavy makeup.", "Black_Hair Bangs No_Beard Heavy_Makeup"), ("a mustache",
+    "Mustache"),
+    ("heavy make-up", "Heavy_Makeup"), ("a fringe", "Bangs"), ("earring", "Wearing_Earrings"), ("beardless",
+    "No_Beard"),
     ("He has a beard and wears a hat", "Wearing_Hat"), ("does not wear earrings, wears lipstick", "Wearing_Lipstick"),
     ("He isn't wearing glasses. Bangs are visible.", "Bangs"), ("Eyeglasses: no. Bangs: yes.", "Bangs"),
     ("hair is black", "Black_Hair"), ("not bearded, gray hair", "No_Beard Gray_Hair"), ("golden hair", "Blond_Hair"),
     ("The person has eyeglasses, a hat, gray hair and a mustache.", "Eyeglasses Wearing_Hat Gray_Hair Mustache"),
     ("There is a hat but no glasses.", "Wearing_Hat"), ("none of the attributes", ""), ("None of them.", ""),
-    ("not wearing glasses", ""), ("no attributes", ""), ("a full beard", ""), ("a jet-black fringe and black hair", "Bangs Black_Hair"),
+    ("not wearing glasses", ""), ("no attributes", ""), ("a full beard", ""), ("a jet-black fringe and black hair",
+    "Bangs Black_Hair"),
 )  # fmt: skip
 
 AGE_ANSWERS = (
@@ -111,7 +117,8 @@ MANIPULATED_ANSWERS = (
 GENUINE_ANSWERS = (
     "genuine", "The picture is genuine.", "real", "authentic", "It is an original picture.", "not manipulated",
     "no signs of tampering or editing", "This picture is genuine, nothing was edited", "unaltered", "not a deepfake",
-    "I see no sign of manipulation.", "no manipulation", "The face has not been swapped.", "untouched", "It isn't fake.",
+    "I see no sign of manipulation.", "no manipulation", "The face has not been swapped.", "untouched",
+    "It isn't fake.",
     "unmodified and unedited", "It looks real to me.", "free of manipulation", "The image was never altered.",
     "Nothing was tampered with.", "real, not fake", "no forgery here", "The face seems genuine.",
 )  # fmt: skip
@@ -176,7 +183,9 @@ def test_answers_without_a_verdict_are_unreadable(answer):
     assert parse_manipulation(answer) is None
 
 
-@pytest.mark.parametrize(("answer", "yes_means", "verdict"), [("Yes.", True, True), ("No", True, False), ("Yes", False, False)])
+@pytest.mark.parametrize(
+    ("answer", "yes_means", "verdict"), [("Yes.", True, True), ("No", True, False), ("Yes", False, False)]
+)
 def test_a_bare_yes_is_read_where_the_question_gives_it_a_meaning(answer, yes_means, verdict):
     assert parse_manipulation(answer, yes_means=yes_means) is verdict
 

@@ -47,7 +47,8 @@ def test_nine_regions_of_eight_heads_take_80_columns_and_not_128():
 
 @pytest.mark.parametrize(("width", "fused"), [(896, True), (1024, True), (3584, False), (4096, False)])
 def test_the_forward_pass_is_fused_only_where_the_tiles_in_flight_stay_in_the_cache(width, fused):
-    assert choose_tiling(1024, 257, width, 2, column_layout(8, 9), DeviceLimits()).fused is fused
+    tiling = choose_tiling(1024, 257, width, 2, column_layout(8, 9), DeviceLimits())
+    assert (tiling.fused is not None) is fused
 
 
 def test_few_frames_get_smaller_blocks_until_every_multiprocessor_has_work():
@@ -58,7 +59,7 @@ def test_few_frames_get_smaller_blocks_until_every_multiprocessor_has_work():
     assert one.scores.rows == 16
     assert many.scores.rows == 128
     assert one.tables.width < many.tables.width
-    assert not choose_tiling(1, 257, 1024, 2, layout, DeviceLimits()).fused
+    assert choose_tiling(1, 257, 1024, 2, layout, DeviceLimits()).fused is None
 
 
 def test_a_device_with_little_shared_memory_gets_its_own_sizes():
@@ -66,26 +67,33 @@ def test_a_device_with_little_shared_memory_gets_its_own_sizes():
     small = choose_tiling(1024, 257, 1024, 2, layout, DeviceLimits(shared_bytes=99 << 10))
 
     assert small.tables == tiling_table(2, layout)["tables, small device"][0]
-    assert not small.fused
+    assert small.fused is None
 
 
 def test_the_environment_variable_overrules_what_it_names_and_nothing_else(monkeypatch):
     layout = column_layout(8, 9)
     chosen = choose_tiling(1024, 257, 4096, 2, layout, DeviceLimits())
-    monkeypatch.setenv(TILING_VARIABLE, "scores=32x64x4x2, fused=1")
+    monkeypatch.setenv(TILING_VARIABLE, "scores=32x64x4x2, fused=16x64x4x3")
     overruled = choose_tiling(1024, 257, 4096, 2, layout, DeviceLimits())
 
     assert overruled.scores == Blocks(rows=32, width=64, warps=4, stages=2)
-    assert overruled.fused
+    assert overruled.fused == Blocks(rows=16, width=64, warps=4, stages=3)
     assert overruled.tables == chosen.tables
 
 
+def test_fusing_can_be_switched_off(monkeypatch):
+    monkeypatch.setenv(TILING_VARIABLE, "fused=0")
+    assert choose_tiling(1024, 257, 1024, 2, column_layout(8, 9), DeviceLimits()).fused is None
+
+
 def test_fusing_cannot_be_asked_for_where_heads_come_in_several_groups(monkeypatch):
-    monkeypatch.setenv(TILING_VARIABLE, "fused=1")
-    assert not choose_tiling(8, 257, 512, 2, column_layout(32, 9), DeviceLimits()).fused
+    monkeypatch.setenv(TILING_VARIABLE, "fused=16x64x4x3")
+    assert choose_tiling(8, 257, 512, 2, column_layout(32, 9), DeviceLimits()).fused is None
 
 
-@pytest.mark.parametrize("text", ["scores=64", "scores=64x64x4", "rows=64x64x4x3", "fused=yes", "apply=axbxcxd"])
+@pytest.mark.parametrize(
+    "text", ["scores=64", "scores=64x64x4", "rows=64x64x4x3", "fused=1", "apply=0", "apply=axbxcxd"]
+)
 def test_an_unreadable_environment_variable_is_refused_with_its_form(monkeypatch, text):
     monkeypatch.setenv(TILING_VARIABLE, text)
     with pytest.raises(ConfigurationError, match="ROWSxWIDTHxWARPSxSTAGES"):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from einops import rearrange
 from peft import LoraConfig, get_peft_model
 from safetensors import safe_open
+from torch import nn
 from transformers import AutoModelForImageTextToText
 
 import facekit
+from facekit.encoders.base import VisionEncoder
+from facekit.encoders.transform import ImageTransform
 from facekit.errors import ConfigurationError
 from facekit.models import FaceKitConfig, FaceKitForConditionalGeneration
 
@@ -230,6 +234,47 @@ def test_bfloat16_runs_and_stays_near_float32(compose, chat, make_batch):
     assert found.dtype == torch.bfloat16
     assert (found - expected).norm() / expected.norm() < 0.05
     coarse(**inputs, labels=inputs["input_ids"]).loss.backward()
+
+
+class TableEncoder(VisionEncoder):
+    """An encoder of somebody else, with a table that it computes and no checkpoint holds."""
+
+    hidden_size, grid, num_prefix_tokens, image_size = 32, (2, 2), 0, 16
+
+    def __init__(self):
+        super().__init__()
+        self.transform = ImageTransform(16)
+        self.embed = nn.Conv2d(3, 32, 8, stride=8)
+        self.register_buffer("table", (torch.arange(1000, 1128).view(4, 32) / 7.0).sin(), persistent=False)
+
+    @classmethod
+    def from_spec(cls, argument=None, **options):
+        return cls()
+
+    @classmethod
+    def from_config(cls, config):
+        return cls()
+
+    def to_config(self):
+        return {}
+
+    def encode_frames(self, frames):
+        return rearrange(self.embed(frames), "f c rows cols -> f (rows cols) c") + self.table
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_encoder_of_somebody_else_is_saved_and_loaded_by_its_name(registry, dtype, tmp_path):
+    registry.register("encoder", "table", TableEncoder)
+    model, processor = facekit.create(
+        encoder="table", connector="mlp", backbone="tiny?depth=1&width=48&heads=4", dtype=dtype
+    )
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    reloaded, _ = facekit.load(tmp_path)
+    assert isinstance(reloaded.encoder, TableEncoder)
+    assert torch.equal(reloaded.encoder.table, model.encoder.table)
+    pixels = torch.randn(1, 1, 3, 16, 16)
+    torch.testing.assert_close(reloaded.get_image_features(pixels), model.get_image_features(pixels))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

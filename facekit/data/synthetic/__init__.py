@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 _HOMES = {
+    "RENDERER_VERSION": "writing",
     "FaceParameters": "parameters",
     "SyntheticClip": "faces",
     "SyntheticFace": "faces",

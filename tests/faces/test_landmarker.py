@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from facekit.errors import ConfigurationError, ImageError, InvalidSpecError, MissingExtraError
+from facekit.faces import DetectedFace, Landmarker
+from facekit.faces.landmarker import landmark_bounds, read_options, require_packages
+
+POINTS = np.random.default_rng(0).uniform(10, 20, (68, 2))
+
+
+class BoxesLandmarker(Landmarker):
+    def __init__(self, boxes):
+        self.boxes = boxes
+
+    @classmethod
+    def from_spec(cls, argument, **options):
+        return cls([])
+
+    def find_faces(self, image):
+        return [DetectedFace(box, 1.0, POINTS) for box in self.boxes]
+
+
+def test_faces_come_largest_first_and_then_from_the_left():
+    boxes = [(50, 0, 60, 10), (0, 0, 10, 10), (0, 0, 5, 40)]
+    faces = BoxesLandmarker(boxes).detect(Image.new("RGB", (64, 64)))
+    assert [face.box for face in faces] == [boxes[2], boxes[1], boxes[0]]
+    assert [face.size for face in faces] == [40, 10, 10]
+
+
+@pytest.mark.parametrize("image", [Image.new("L", (8, 8)), np.zeros((8, 8, 3), np.uint8), "photo.png"])
+def test_only_rgb_images_are_searched(image):
+    with pytest.raises(ImageError, match="open it with facekit"):
+        BoxesLandmarker([]).detect(image)
+
+
+def test_a_face_keeps_float32_landmarks():
+    face = DetectedFace((0, 0, 10, 10), 0.5, POINTS)
+    assert face.landmarks.dtype == np.float32
+    np.testing.assert_allclose(face.landmarks, POINTS, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("box", "landmarks", "reason"),
+    [
+        ((0, 0, 10, 10), POINTS[:5], r"\(68, 2\), not \(5, 2\)"),
+        ((0, 0, 10, 10), np.full((68, 2), np.nan), "finite"),
+        ((10, 0, 10, 10), POINTS, "left, top to right, bottom"),
+        ((0, 0, float("nan"), 10), POINTS, "left, top to right, bottom"),
+    ],
+)
+def test_an_impossible_face_is_refused(box, landmarks, reason):
+    with pytest.raises(ConfigurationError, match=reason):
+        DetectedFace(box, 1.0, landmarks)
+
+
+def test_options_are_converted_or_refused_with_the_closest_name():
+    assert read_options("dlib", {"threshold": "0.5"}, {"threshold": float}) == {"threshold": 0.5}
+    with pytest.raises(InvalidSpecError, match="no option 'treshold'; did you mean 'threshold'"):
+        read_options("dlib", {"treshold": "0.5"}, {"threshold": float})
+    with pytest.raises(InvalidSpecError, match="cannot use threshold=much"):
+        read_options("dlib", {"threshold": "much"}, {"threshold": float})
+
+
+def test_missing_packages_are_named_with_the_install_command():
+    require_packages("dlib", "dlib", "numpy")
+    with pytest.raises(MissingExtraError, match=r"no_such_package; install with: pip install 'facekit-mllm\[dlib\]'"):
+        require_packages("dlib", "dlib", "numpy", "no_such_package")
+
+
+def test_bounds_are_the_extremes_of_the_points():
+    assert landmark_bounds(np.array([[3, 9], [5, 1], [4, 4]])) == (3, 1, 5, 9)
