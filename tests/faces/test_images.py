@@ -34,7 +34,7 @@ def picture(astronaut):
     ("mode", "suffix", "tolerance"),
     [
         ("RGB", "png", 0.0),
-        ("RGB", "jpg", 4.0),
+        ("RGB", "jpg", 5.0),
         ("RGB", "webp", 5.0),
         ("RGB", "bmp", 0.0),
         ("RGB", "ppm", 0.0),
