@@ -129,7 +129,7 @@ def _launches(architecture: int, dtype: str, width: int, regions: int, frames: i
         case("score_gradient_kernel", "backward, scores", tiling.scores),
         case("column_sums_kernel", "backward, bias and positions", Blocks(16, 0, 4, 0)),
         case("table_gradient_kernel", "backward, tables and patches", tiling.tables),
-        case("table_gradient_kernel", "backward, tables alone", tiling.tables, patch_gradient=None),
+        case("table_gradient_kernel", "backward, tables alone", tiling.tables_alone, patch_gradient=None),
     ]
 
 

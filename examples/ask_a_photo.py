@@ -1,6 +1,6 @@
 """Ask a trained model about a photograph; run ``make demo`` first, which trains one.
 
-    python examples/ask_a_photo.py [PHOTO] [MODEL]
+python examples/ask_a_photo.py [PHOTO] [MODEL]
 """
 
 import sys

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from facekit.registry import Part, Registry
 
-_OURS = {"licence": "Apache-2.0", "source": "facekit"}
+_OURS: dict[str, Any] = {"licence": "Apache-2.0", "source": "facekit"}
 
 ENCODERS = (
     Part("encoder", "tiny", "facekit.encoders.tiny:TinyEncoder",

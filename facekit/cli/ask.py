@@ -32,11 +32,11 @@ def ask(
     from facekit.models.load import load
 
     check_questions(questions)
-    picture = open_image(image)
+    open_image(image)  # a picture that cannot be used is found before the model is loaded
     composed, processor = load(model)
     if landmarker is not None:
         processor.image_processor.landmarker = landmarker
-    face = processor.image_processor.prepare(picture)
+    face = processor.image_processor.prepare(image)
     answers = ask_model(composed, processor, face, questions, max_new_tokens=max_new_tokens)
     console = Console()
     for question, answer in zip(questions, answers, strict=True):

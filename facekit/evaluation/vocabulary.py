@@ -112,10 +112,11 @@ BEARDLESS_WORDS: tuple[str, ...] = ("beardless", "(?:clean|smooth(?:ly)?) shaven
 
 MANIPULATION_WORDS: dict[str, tuple[str, ...]] = {
     "manipulated": (
-        "manipulated", "manipulations?", "fake[ds]?", "forged", "forgery", "deep ?fakes?", "edited", "edits?",
-        "editing", "altered", "alterations?", "tampered", "tampering", "tamper", "swapped", "face swap", "swaps?", "doctored",
-        "spliced", "splicing", "photoshopped", "retouched", "inauthentic", "unauthentic", "unreal", "artificial",
-        "modified", "modifications?", "blended", "artefacts?", "artifacts?", "synthesi[sz]ed", "falsified", "forging",
+        "manipulated", "manipulations?", "fake[ds]?", "forged", "forgery", "forging", "falsified", "deep ?fakes?",
+        "edited", "edits?", "editing", "altered", "alterations?", "tampered", "tampering", "tamper", "swapped",
+        "face swap", "swaps?", "doctored", "spliced", "splicing", "photoshopped", "retouched", "inauthentic",
+        "unauthentic", "unreal", "artificial", "modified", "modifications?", "blended", "artefacts?", "artifacts?",
+        "synthesi[sz]ed",
     ),
     "genuine": (
         "genuine", "genuinely", "real", "authentic", "original", "unaltered", "unmodified", "unedited", "untouched",

@@ -25,8 +25,8 @@ class CroppedFace:
 
     Args:
         image: Square, RGB.
-        landmarks: ``(68, 2)`` float32, iBUG-68, x then y in [0, 1] of ``image``; None without a face. A landmark
-            outside the picture stays where it is, beyond 0 or 1 only if it lies outside the crop too.
+        landmarks: ``(68, 2)`` float32, iBUG-68, x then y in [0, 1] of ``image``, also where they lie in its padding;
+            None without a face.
         box: Left, top, right, bottom of the crop in whole pixels of the picture it was cut from; what reaches out of
             that picture was padded.
         index: The place of the face among those detected, largest first; None without a face.

@@ -19,8 +19,10 @@ import triton
 import triton.language as tl
 
 from facekit.kernels.triton_columns import (
+    load_tables,
     offset_from_centers,
     patch_center,
+    present_limits,
     product,
     stream_products,
     table_columns,
@@ -56,16 +58,12 @@ def score_gradient_kernel(
     frame = (program // (GROUPS * tiles)).to(tl.int64)
     row = tile * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     row_exists = row < num_patches
-    is_present = True
-    end = WIDTH
-    if present is not None:
-        is_present = tl.load(present + frame) != 0
-        end = tl.where(is_present, WIDTH, 0)
+    present_channels, _ = present_limits(present, frame, WIDTH, REGIONS)
 
     main, tail = stream_products(
         output_gradient + frame * num_patches * WIDTH,
         absorbed_values + frame * (HEADS * REGIONS * WIDTH),
-        row, row_exists, group, end,
+        row, row_exists, group, present_channels,
         WIDTH, HEADS, REGIONS, GROUP_HEADS, MAIN, TAIL, BLOCK_ROWS, BLOCK_WIDTH, STAGES, WIDEN,
     )  # fmt: skip
 
@@ -126,15 +124,14 @@ def column_sums_kernel(
     head = group * GROUP_HEADS + tl.where(in_tail, tail_column // max(TAIL, 1), column // MAIN)
     region = tl.where(in_tail, MAIN + tail_column % max(TAIL, 1), column % MAIN)
     valid = (column < COLUMNS) & (head < HEADS) & (region < REGIONS)
-    readable = valid
-    if present is not None:
-        readable = valid & (tl.load(present + frame) != 0)
+    _, present_regions = present_limits(present, frame, 1, REGIONS)
+    readable = valid & (region < present_regions)
 
     total = tl.zeros(column.shape, tl.float32)
     total_x = tl.zeros(column.shape, tl.float32)
     total_y = tl.zeros(column.shape, tl.float32)
     score_gradient += frame * num_patches * (GROUPS * COLUMNS) + group * COLUMNS
-    for start in tl.range(0, num_patches, BLOCK_ROWS):
+    for start in tl.range(0, num_patches, BLOCK_ROWS, num_stages=3):
         row = start + tl.arange(0, BLOCK_ROWS)
         gradient = tl.load(
             score_gradient + row[:, None] * (GROUPS * COLUMNS) + column[None, :],
@@ -158,10 +155,10 @@ def column_sums_kernel(
 
 
 @triton.jit
-def _store_table(gradient, pointer, key, valid, channel, is_present, WIDTH: tl.constexpr) -> None:
+def _store_table(gradient, pointer, key, valid, channel, present_channels, WIDTH: tl.constexpr) -> None:
     """Write a (channels, columns) accumulator as rows of a table's gradient; zeros for an absent frame."""
     place = pointer + key[None, :] * WIDTH + channel[:, None]
-    value = tl.where(is_present, gradient, 0.0).to(pointer.dtype.element_ty)
+    value = tl.where(present_channels > 0, gradient, 0.0).to(pointer.dtype.element_ty)
     tl.store(place, value, mask=valid[None, :] & (channel < WIDTH)[:, None])
 
 
@@ -202,41 +199,32 @@ def table_gradient_kernel(
     frame = (num_frames - 1 - program // (GROUPS * CHUNKS)).to(tl.int64)
     channel = ((program // GROUPS) % CHUNKS) * BLOCK_WIDTH + tl.arange(0, BLOCK_WIDTH)
     inside = channel < WIDTH
-    is_present = True
-    if present is not None:
-        is_present = tl.load(present + frame) != 0
+    present_channels, _ = present_limits(present, frame, WIDTH, REGIONS)
     patch_tokens += frame * num_patches * WIDTH
     output_gradient += frame * num_patches * WIDTH
     weights += frame * num_patches * (GROUPS * COLUMNS) + group * COLUMNS
     score_gradient += frame * num_patches * (GROUPS * COLUMNS) + group * COLUMNS
 
     table_start = frame * (HEADS * REGIONS * WIDTH)
-    readable = (inside & is_present)[None, :]
     key, _, valid = table_columns(group, MAIN, 0, HEADS, REGIONS, GROUP_HEADS)
     column = tl.arange(0, GROUP_HEADS * MAIN)
     key_main = tl.zeros((BLOCK_WIDTH, GROUP_HEADS * MAIN), tl.float32)
     value_main = tl.zeros((BLOCK_WIDTH, GROUP_HEADS * MAIN), tl.float32)
-    if patch_gradient is not None:
-        patch_gradient += frame * num_patches * WIDTH
-        main_table = tl.load(
-            absorbed_keys + table_start + key[:, None] * WIDTH + channel[None, :],
-            mask=valid[:, None] & readable,
-            other=0.0,
-        )
     if TAIL > 0:
         tail_key, _, tail_valid = table_columns(group, TAIL, MAIN, HEADS, REGIONS, GROUP_HEADS)
         tail_column = GROUP_HEADS * MAIN + tl.arange(0, GROUP_HEADS * TAIL)
         key_tail = tl.zeros((BLOCK_WIDTH, GROUP_HEADS * TAIL), tl.float32)
         value_tail = tl.zeros((BLOCK_WIDTH, GROUP_HEADS * TAIL), tl.float32)
-        if patch_gradient is not None:
-            tail_table = tl.load(
-                absorbed_keys + table_start + tail_key[:, None] * WIDTH + channel[None, :],
-                mask=tail_valid[:, None] & readable,
-                other=0.0,
-            )
-            # Negated here and subtracted below: the compiler chains a sum of products through one accumulator, in
-            # which case it lays the first product out for twice the rows and converts it through shared memory.
-            tail_table = (-tail_table.to(tl.float32)).to(tail_table.dtype)
+    if patch_gradient is not None:
+        patch_gradient += frame * num_patches * WIDTH
+        readable = channel < present_channels
+        main_table, tail_table = load_tables(
+            absorbed_keys + table_start, group, channel, readable,
+            WIDTH, HEADS, REGIONS, GROUP_HEADS, MAIN, TAIL,
+        )  # fmt: skip
+        # Negated here and subtracted below: the compiler chains a sum of products through one accumulator, in which
+        # case it lays the first product out for twice the rows and converts it through shared memory.
+        tail_table = (-tail_table.to(tl.float32)).to(tail_table.dtype)
 
     for start in tl.range(0, num_patches, BLOCK_ROWS, num_stages=STAGES):
         row = start + tl.arange(0, BLOCK_ROWS)
@@ -267,8 +255,8 @@ def table_gradient_kernel(
                 eviction_policy="evict_first",
             )
 
-    _store_table(key_main, key_gradient + table_start, key, valid, channel, is_present, WIDTH)
-    _store_table(value_main, value_gradient + table_start, key, valid, channel, is_present, WIDTH)
+    _store_table(key_main, key_gradient + table_start, key, valid, channel, present_channels, WIDTH)
+    _store_table(value_main, value_gradient + table_start, key, valid, channel, present_channels, WIDTH)
     if TAIL > 0:
-        _store_table(key_tail, key_gradient + table_start, tail_key, tail_valid, channel, is_present, WIDTH)
-        _store_table(value_tail, value_gradient + table_start, tail_key, tail_valid, channel, is_present, WIDTH)
+        _store_table(key_tail, key_gradient + table_start, tail_key, tail_valid, channel, present_channels, WIDTH)
+        _store_table(value_tail, value_gradient + table_start, tail_key, tail_valid, channel, present_channels, WIDTH)

@@ -30,6 +30,18 @@ def table_columns(
 
 
 @triton.jit
+def present_limits(present, frame, WIDTH: tl.constexpr, REGIONS: tl.constexpr) -> tuple[tl.tensor, tl.tensor]:
+    """How many channels and regions of a frame to look at: all of them, or none where the frame is absent."""
+    channels = WIDTH
+    regions = REGIONS
+    if present is not None:
+        is_present = tl.load(present + frame) != 0
+        channels = tl.where(is_present, WIDTH, 0)
+        regions = tl.where(is_present, REGIONS, 0)
+    return channels, regions
+
+
+@triton.jit
 def product(left, right, total, WIDEN: tl.constexpr) -> tl.tensor:
     """``total + left @ right`` in float32, without tf32; None for a total that starts at zero.
 
@@ -88,6 +100,31 @@ def stream_products(
             tail = product(tile, tl.trans(keys), tail, WIDEN)
     if TAIL == 0:
         tail = main
+    return main, tail
+
+
+@triton.jit
+def load_tables(
+    table,
+    group,
+    channel,
+    readable,
+    WIDTH: tl.constexpr,
+    HEADS: tl.constexpr,
+    REGIONS: tl.constexpr,
+    GROUP_HEADS: tl.constexpr,
+    MAIN: tl.constexpr,
+    TAIL: tl.constexpr,
+) -> tuple[tl.tensor, tl.tensor]:
+    """A slice of channels of the rows of an absorbed table that belong to a group, as (columns, channels) tiles."""
+    key, _, valid = table_columns(group, MAIN, 0, HEADS, REGIONS, GROUP_HEADS)
+    main = tl.load(table + key[:, None] * WIDTH + channel[None, :], mask=valid[:, None] & readable[None, :], other=0.0)
+    tail = main
+    if TAIL > 0:
+        key, _, valid = table_columns(group, TAIL, MAIN, HEADS, REGIONS, GROUP_HEADS)
+        tail = tl.load(
+            table + key[:, None] * WIDTH + channel[None, :], mask=valid[:, None] & readable[None, :], other=0.0
+        )
     return main, tail
 
 

@@ -26,8 +26,10 @@ import triton
 import triton.language as tl
 
 from facekit.kernels.triton_columns import (
+    load_tables,
     offset_from_centers,
     patch_center,
+    present_limits,
     product,
     stream_products,
     table_columns,
@@ -40,7 +42,7 @@ def _biased_scores(
     score_bias,
     region_positions,
     frame,
-    is_present,
+    present_regions,
     row,
     key,
     region,
@@ -52,7 +54,7 @@ def _biased_scores(
     REGIONS: tl.constexpr,
 ) -> tl.tensor:
     """Scores of one block of columns: products plus bias plus proximity, minus infinity where there is no region."""
-    readable = valid & is_present
+    readable = valid & (region < present_regions)
     bias = tl.load(score_bias + frame * (HEADS * REGIONS) + key, mask=readable, other=0.0)
     scores = products + bias.to(tl.float32)[None, :]
     if region_positions is not None:
@@ -119,38 +121,34 @@ def attention_weights_kernel(
     frame = (program // (GROUPS * tiles)).to(tl.int64)
     row = tile * BLOCK_ROWS + tl.arange(0, BLOCK_ROWS)
     row_exists = row < num_patches
-    is_present = True
-    end = WIDTH
-    if present is not None:
-        is_present = tl.load(present + frame) != 0
-        end = tl.where(is_present, WIDTH, 0)
+    present_channels, present_regions = present_limits(present, frame, WIDTH, REGIONS)
 
     main, tail = stream_products(
         patch_tokens + frame * num_patches * WIDTH,
         absorbed_keys + frame * (HEADS * REGIONS * WIDTH),
-        row, row_exists, group, end,
+        row, row_exists, group, present_channels,
         WIDTH, HEADS, REGIONS, GROUP_HEADS, MAIN, TAIL, BLOCK_ROWS, BLOCK_WIDTH, STAGES, WIDEN,
     )  # fmt: skip
     key, region, valid = table_columns(group, MAIN, 0, HEADS, REGIONS, GROUP_HEADS)
     main = _biased_scores(
-        main, score_bias, region_positions, frame, is_present, row, key, region, valid,
+        main, score_bias, region_positions, frame, present_regions, row, key, region, valid,
         grid_rows, grid_columns, num_prefix_tokens, HEADS, REGIONS,
     )  # fmt: skip
     if TAIL > 0:
         tail_key, tail_region, tail_valid = table_columns(group, TAIL, MAIN, HEADS, REGIONS, GROUP_HEADS)
         tail = _biased_scores(
-            tail, score_bias, region_positions, frame, is_present, row, tail_key, tail_region, tail_valid,
+            tail, score_bias, region_positions, frame, present_regions, row, tail_key, tail_region, tail_valid,
             grid_rows, grid_columns, num_prefix_tokens, HEADS, REGIONS,
         )  # fmt: skip
     main, tail = _softmax_by_head(main, tail, BLOCK_ROWS, GROUP_HEADS, MAIN, TAIL)
 
     dtype = weights.dtype.element_ty
-    main = tl.where(is_present, main, 0.0).to(dtype)
+    main = tl.where(present_regions > 0, main, 0.0).to(dtype)
     COLUMNS: tl.constexpr = GROUP_HEADS * (MAIN + TAIL)
     place = weights + frame * num_patches * (GROUPS * COLUMNS) + row[:, None] * (GROUPS * COLUMNS) + group * COLUMNS
     tl.store(place + tl.arange(0, GROUP_HEADS * MAIN)[None, :], main, mask=row_exists[:, None])
     if TAIL > 0:
-        tail = tl.where(is_present, tail, 0.0).to(dtype)
+        tail = tl.where(present_regions > 0, tail, 0.0).to(dtype)
         tail_column = GROUP_HEADS * MAIN + tl.arange(0, GROUP_HEADS * TAIL)
         tl.store(place + tail_column[None, :], tail, mask=row_exists[:, None])
 
@@ -160,54 +158,24 @@ def attention_weights_kernel(
         values = absorbed_values + frame * (HEADS * REGIONS * WIDTH)
         for step in tl.range(0, WIDTH, OUTPUT_WIDTH, num_stages=STAGES):
             channel = (tl.cdiv(WIDTH, OUTPUT_WIDTH) - 1) * OUTPUT_WIDTH - step + tl.arange(0, OUTPUT_WIDTH)
-            inside = (channel < WIDTH)[None, :]
+            writable = row_exists[:, None] & (channel < WIDTH)[None, :]
             offset = row[:, None] * WIDTH + channel[None, :]
-            x = tl.load(tokens + offset, mask=row_exists[:, None] & inside, other=0.0)
-            table = tl.load(
-                values + key[:, None] * WIDTH + channel[None, :], mask=(valid & is_present)[:, None] & inside, other=0.0
+            readable = channel < present_channels
+            x = tl.load(tokens + offset, mask=writable, other=0.0)
+            main_table, tail_table = load_tables(
+                values, 0, channel, readable, WIDTH, HEADS, REGIONS, GROUP_HEADS, MAIN, TAIL
             )
-            enriched = product(main, table, None, WIDEN)
+            enriched = product(main, main_table, None, WIDEN)
             if TAIL > 0:
-                table = tl.load(
-                    values + tail_key[:, None] * WIDTH + channel[None, :],
-                    mask=(tail_valid & is_present)[:, None] & inside,
-                    other=0.0,
-                )
-                enriched = product(tail, table, enriched, WIDEN)
+                enriched = product(tail, tail_table, enriched, WIDEN)
             if output_bias is not None:
-                bias = tl.load(output_bias + channel, mask=(channel < WIDTH) & is_present, other=0.0)
-                enriched += bias.to(tl.float32)[None, :]
+                enriched += tl.load(output_bias + channel, mask=readable, other=0.0).to(tl.float32)[None, :]
             tl.store(
                 output + frame * num_patches * WIDTH + offset,
                 (x.to(tl.float32) + enriched).to(dtype),
-                mask=row_exists[:, None] & inside,
+                mask=writable,
                 eviction_policy="evict_first",
             )
-
-
-@triton.jit
-def _load_tables(
-    table,
-    group,
-    channel,
-    readable,
-    WIDTH: tl.constexpr,
-    HEADS: tl.constexpr,
-    REGIONS: tl.constexpr,
-    GROUP_HEADS: tl.constexpr,
-    MAIN: tl.constexpr,
-    TAIL: tl.constexpr,
-) -> tuple[tl.tensor, tl.tensor]:
-    """A slice of channels of the rows of an absorbed table that belong to a group, as (columns, channels) tiles."""
-    key, _, valid = table_columns(group, MAIN, 0, HEADS, REGIONS, GROUP_HEADS)
-    main = tl.load(table + key[:, None] * WIDTH + channel[None, :], mask=valid[:, None] & readable[None, :], other=0.0)
-    tail = main
-    if TAIL > 0:
-        key, _, valid = table_columns(group, TAIL, MAIN, HEADS, REGIONS, GROUP_HEADS)
-        tail = tl.load(
-            table + key[:, None] * WIDTH + channel[None, :], mask=valid[:, None] & readable[None, :], other=0.0
-        )
-    return main, tail
 
 
 @triton.jit
@@ -264,9 +232,8 @@ def apply_weights_kernel(
     frame = (num_frames - 1 - program // chunks).to(tl.int64)
     channel = (program % chunks) * BLOCK_WIDTH + tl.arange(0, BLOCK_WIDTH)
     inside = channel < WIDTH
-    readable = inside
-    if present is not None:
-        readable = inside & (tl.load(present + frame) != 0)
+    present_channels, _ = present_limits(present, frame, WIDTH, REGIONS)
+    readable = channel < present_channels
     base += frame * num_patches * WIDTH
     output += frame * num_patches * WIDTH
     weights += frame * num_patches * (GROUPS * COLUMNS)
@@ -274,7 +241,7 @@ def apply_weights_kernel(
     if bias is not None:
         shift = tl.load(bias + channel, mask=readable, other=0.0).to(tl.float32)
     if GROUPS == 1:
-        main_table, tail_table = _load_tables(
+        main_table, tail_table = load_tables(
             table, 0, channel, readable, WIDTH, HEADS, REGIONS, GROUP_HEADS, MAIN, TAIL
         )
     for start in tl.range(0, num_patches, BLOCK_ROWS, num_stages=STAGES):
@@ -290,7 +257,7 @@ def apply_weights_kernel(
             total = _add_group(total, place, row_exists, main_table, tail_table, GROUP_HEADS, MAIN, TAIL, WIDEN)
         else:
             for group in tl.range(0, GROUPS):
-                main_table, tail_table = _load_tables(
+                main_table, tail_table = load_tables(
                     table, group, channel, readable, WIDTH, HEADS, REGIONS, GROUP_HEADS, MAIN, TAIL
                 )
                 total = _add_group(

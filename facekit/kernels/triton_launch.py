@@ -172,8 +172,8 @@ def launch_backward(
     positions = None if region_positions is None else region_positions.contiguous()
     score_gradient = torch.empty_like(weights)
     sums = torch.zeros(frames, 3, absorbed_keys.shape[1], dtype=torch.float32, device=patch_tokens.device)
-    patch_gradient = torch.empty_like(patch_tokens) if needs_patch_gradient else patch_tokens.new_empty(0)
     one_pass = needs_table_gradients and layout.groups == 1
+    patch_gradient = torch.empty_like(patch_tokens) if needs_patch_gradient else patch_tokens.new_empty(0)
     make = torch.zeros_like if patch_tokens.numel() == 0 else torch.empty_like
     key_gradient = make(absorbed_keys) if needs_table_gradients else absorbed_keys.new_empty(0)
     value_gradient = make(absorbed_keys) if needs_table_gradients else absorbed_keys.new_empty(0)
@@ -191,11 +191,13 @@ def launch_backward(
                 **constants, BLOCK_ROWS=_COLUMN_SUM_ROWS,
             )  # fmt: skip
             if needs_table_gradients:
-                programs = frames * -(-width // tiling.tables.width) * layout.groups
+                with_patches = one_pass and needs_patch_gradient
+                blocks = tiling.tables if with_patches else tiling.tables_alone
+                programs = frames * -(-width // blocks.width) * layout.groups
                 table_gradient_kernel[(programs,)](
                     patch_tokens, output_gradient, absorbed_keys, weights, score_gradient, flags,
-                    key_gradient, value_gradient, patch_gradient if one_pass and needs_patch_gradient else None,
-                    frames, patches, WIDTH=width, **constants, **_sizes(tiling.tables, patch_tokens),
+                    key_gradient, value_gradient, patch_gradient if with_patches else None,
+                    frames, patches, WIDTH=width, **constants, **_sizes(blocks, patch_tokens),
                 )  # fmt: skip
             if needs_patch_gradient and not one_pass:
                 patch_gradient = _apply_weights(

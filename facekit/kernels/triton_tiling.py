@@ -130,6 +130,7 @@ class Tiling:
         apply: a slice of D against all rows: the output forward, and the patches' gradient where heads come in
             several groups.
         tables: a slice of D against all rows: gradients of both absorbed tables and of the patches.
+        tables_alone: the same where the patches need no gradient, as when all before the attention is frozen.
         fused: a row tile against all of D, twice: the whole forward pass in one kernel, in the place of ``scores``
             and ``apply``; None where it takes two.
     """
@@ -137,6 +138,7 @@ class Tiling:
     scores: Blocks
     apply: Blocks
     tables: Blocks
+    tables_alone: Blocks
     fused: Blocks | None = None
 
 
@@ -146,6 +148,7 @@ _HALF = {
     "scores": (Blocks(128, 64, 8, 4), Blocks(64, 64, 4, 4), Blocks(32, 64, 4, 4), Blocks(16, 64, 4, 4)),
     "apply": (Blocks(64, 128, 4, 3), Blocks(64, 64, 4, 3), Blocks(64, 32, 4, 3)),
     "tables": (Blocks(64, 128, 8, 3), Blocks(64, 64, 8, 3)),
+    "tables_alone": (Blocks(64, 128, 8, 2), Blocks(64, 64, 8, 2)),
     "tables, small device": (Blocks(32, 64, 8, 2),),
     "fused": (Blocks(64, 128, 4, 4),),
 }
@@ -219,10 +222,12 @@ def choose_tiling(
         return _smallest_that_fills(choices, programs, limits.multiprocessors)
 
     small_device = limits.shared_bytes < _LARGE_SHARED_BYTES and "tables, small device" in table
+    tables = table["tables, small device" if small_device else "tables"]
     tiling = Tiling(
         scores=by_rows(table["scores"]),
         apply=by_width(table["apply"]),
-        tables=by_width(table["tables, small device" if small_device else "tables"]),
+        tables=by_width(tables),
+        tables_alone=by_width(tables if small_device else table.get("tables_alone", tables)),
     )
     if "fused" in table and layout.groups == 1 and not small_device:
         fused = table["fused"][0]
@@ -245,7 +250,8 @@ def _overruled(tiling: Tiling, layout: ColumnLayout) -> Tiling:
         ):
             raise ConfigurationError(
                 f"environment variable {TILING_VARIABLE}: cannot read '{part}'; "
-                "write scores=, apply=, tables= or fused= ROWSxWIDTHxWARPSxSTAGES, or fused=0, separated by commas"
+                "write scores=, apply=, tables=, tables_alone= or fused= ROWSxWIDTHxWARPSxSTAGES, or fused=0, "
+                "separated by commas"
             )
         tiling = replace(tiling, **{name: None if value == "0" else Blocks(*map(int, sizes))})
     return tiling if layout.groups == 1 else replace(tiling, fused=None)

@@ -146,6 +146,8 @@ class FaceTrainer(Trainer):
         self.settings = settings
         self.encoder_tokens = encoder_tokens
 
+    optimizer: torch.optim.Optimizer | None
+
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Make AdamW with one group per rate and decay."""
         if self.optimizer is None:

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -62,6 +62,7 @@ def test_a_crop_beside_the_picture_is_all_padding():
     assert crop.image.getcolors() == [(crop.image.width * crop.image.height, NEUTRAL_COLOUR)]
 
 
+@settings(deadline=None)
 @given(st.floats(-50, 250), st.floats(-50, 250), st.floats(3, 400), st.floats(0, 2))
 def test_points_go_to_the_picture_and_back(left, top, side, margin):
     face = face_at(left, top, side)

@@ -1,7 +1,7 @@
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facekit.errors import ConfigurationError
@@ -16,6 +16,7 @@ def test_a_short_clip_repeats_frames():
     assert choose_frames(3, 8) == [0, 0, 0, 0, 1, 1, 1, 2]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 100_000), st.integers(2, 64))
 def test_frames_ascend_from_the_first_to_the_last(num_frames, count):
     frames = choose_frames(num_frames, count)

@@ -3,7 +3,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
@@ -185,6 +185,7 @@ def test_arrays_of_uncertain_meaning_are_refused(array, reason):
         open_image(array)
 
 
+@settings(deadline=None)
 @given(
     arrays.arrays(
         st.sampled_from([np.uint8, np.uint16, np.float32, np.int32, np.bool_]),
@@ -194,20 +195,20 @@ def test_arrays_of_uncertain_meaning_are_refused(array, reason):
 def test_any_array_is_an_rgb_image_of_its_size_or_refused(array):
     try:
         opened = open_image(array)
+        outcome = (opened.mode, opened.size)
     except ImageError as error:
-        message = str(error)
-    else:
-        message = f"the given array is {opened.mode} of {opened.size}"
-        assert message == f"the given array is RGB of {array.shape[1::-1]}"
-    assert message.startswith("the given array")
+        outcome = str(error)[:15]
+    assert outcome in (("RGB", array.shape[1::-1]), "the given array")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@settings(deadline=None)
 @given(
     st.binary(max_size=200),
     st.sampled_from([b"", b"\xff\xd8\xff\xe0", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"II*\x00", b"BM"]),
 )
 def test_no_bytes_escape_as_another_error(tmp_path_factory, data, magic):
-    path = tmp_path_factory.mktemp("bytes") / "file.bin"
+    path = tmp_path_factory.getbasetemp() / "file.bin"
     path.write_bytes(magic + data)
     try:
         outcome = open_image(path).mode

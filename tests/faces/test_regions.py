@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facekit.errors import ConfigurationError
@@ -55,6 +55,7 @@ def test_proximity_is_minus_the_distance_of_each_patch_from_each_centroid():
         assert proximity[2, patch, 5].item() == pytest.approx(expected, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 6), st.integers(1, 6), st.floats(-1, 1), st.floats(-1, 1))
 def test_proximity_is_at_most_zero_and_moves_by_no_more_than_the_face(rows, cols, shift_x, shift_y):
     landmarks = torch.rand(68, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2))

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facekit.errors import ConfigurationError
@@ -25,6 +25,7 @@ def pairs_of_columns(layout):
                     yield head, region
 
 
+@settings(deadline=None)
 @given(heads=st.integers(1, 40), regions=st.integers(1, 64))
 def test_every_head_and_region_has_exactly_one_column_in_tiles_that_triton_accepts(heads, regions):
     layout = column_layout(heads, regions)

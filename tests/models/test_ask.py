@@ -49,11 +49,15 @@ def test_a_system_message_is_put_before_the_question(small, picture, points, mon
     assert seen == ["<|system|>Be brief.<|end|><|user|><image>\nOld?<|end|><|assistant|>"]
 
 
-def test_training_mode_is_restored(small, picture, points):
+def test_a_model_in_training_answers_without_dropout_and_goes_on_training(small, picture, points):
     model, processor = small
     model.train()
+    modes = []
+    model.encoder.register_forward_hook(lambda module, *_: modes.append(module.training))
     facekit.ask(model, processor, picture, "Old?", landmarks=points, max_new_tokens=1)
+    assert modes == [False]
     assert model.training
+    assert model.encoder.training
 
 
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
