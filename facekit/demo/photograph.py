@@ -7,12 +7,15 @@ from pathlib import Path
 
 from PIL import Image
 
+from facekit.catalog import current_registry
 from facekit.errors import MissingExtraError
 from facekit.evaluation.tasks import ALL_TASKS
-from facekit.faces import CroppedFace, open_image
+from facekit.faces import CroppedFace, open_image, prepare_face
 from facekit.models.ask import ask
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.presets import FACEKIT_TINY
 from facekit.models.processing import FaceKitProcessor
+from facekit.registry import PartSpec
 
 DEFAULT_NAME = "NASA's portrait of Eileen Collins"
 
@@ -34,6 +37,22 @@ class Photograph:
     answers: tuple[tuple[str, str], ...]
 
 
+def check_photograph(photo: str | Path | None = None) -> None:
+    """Make sure that a photograph can be described, before minutes are spent on training.
+
+    Args:
+        photo: A path; by default the portrait that scikit-image ships.
+
+    Raises:
+        ImageError: The picture cannot be opened.
+        FaceNotFoundError: It shows no face.
+        MissingExtraError: The landmarker, or for the default picture scikit-image, is not installed.
+    """
+    spec = PartSpec.parse(FACEKIT_TINY.landmarker)
+    landmarker = current_registry().load("landmarker", spec.name).from_spec(spec.argument, **spec.options)
+    prepare_face(_default_picture() if photo is None else photo, landmarker)
+
+
 def describe_photograph(
     model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, photo: str | Path | None = None
 ) -> Photograph:
@@ -50,7 +69,7 @@ def describe_photograph(
         MissingExtraError: The landmarker, or for the default picture scikit-image, is not installed.
     """
     picture = _default_picture() if photo is None else open_image(photo)
-    face = processor.image_processor.prepare(picture)
+    face = processor.image_processor.prepare(picture if photo is None else photo)
     questions = [task.question for task in ALL_TASKS]
     answers = ask(model, processor, face.image, questions, landmarks=face.landmarks, max_new_tokens=96)
     name = DEFAULT_NAME if photo is None else Path(photo).name

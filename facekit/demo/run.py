@@ -17,7 +17,7 @@ from pathlib import Path
 import facekit
 from facekit.data.dataset import RecordSet
 from facekit.data.synthetic import write_synthetic_dataset
-from facekit.demo.photograph import Photograph, describe_photograph
+from facekit.demo.photograph import Photograph, check_photograph, describe_photograph
 from facekit.demo.report import write_report
 from facekit.demo.settings import DemoMark, DemoSettings
 from facekit.errors import MissingExtraError
@@ -82,6 +82,7 @@ def run_demo(
         MissingExtraError: A package of the extra ``demo`` is not installed.
     """
     _require_extra()
+    check_photograph(photo)
     folder, settings = Path(output), settings or DemoSettings()
     mark = DemoMark.claim(folder, settings)
     listener = on_progress or (lambda stage, done, total, detail: None)

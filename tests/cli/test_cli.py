@@ -48,6 +48,7 @@ def run(monkeypatch, capsys):
 
 
 def one_line(error):
+    error = error.lstrip("\n")  # a progress display that was never filled leaves an empty line
     assert error.startswith("facekit: error: "), error
     assert error.count("\n") == 1, error
     assert "Traceback" not in error
@@ -210,3 +211,10 @@ def test_help_and_list_import_neither_torch_nor_transformers():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_the_demo_refuses_a_photograph_without_a_face_before_it_draws_anything(run, tmp_path):
+    status, _, error = run("demo", "--output", tmp_path / "run", "--photo", bad_picture("no-face", tmp_path))
+    assert status == 2
+    assert "no-face.png" in one_line(error)
+    assert not (tmp_path / "run").exists()

@@ -36,6 +36,7 @@ def test_a_small_one_keeps_the_interface(checks):
 
 
 def test_the_stem_keeps_places_in_row_major_order():
+    torch.manual_seed(0)
     stem = small_encoder().stem.eval()
     picture = torch.randn(1, 3, 64, 64)
     changed = picture.clone()
@@ -47,7 +48,8 @@ def test_the_stem_keeps_places_in_row_major_order():
 
 
 def test_patches_are_in_row_major_order(checks):
-    checks.row_major(TinyEncoder.from_spec(pretrained="synthetic-faces"), smooth=True)
+    torch.manual_seed(0)
+    checks.row_major(TinyEncoder.from_spec(), smooth=True)
 
 
 def test_position_embeddings_say_column_then_row():
