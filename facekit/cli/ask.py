@@ -15,7 +15,7 @@ def ask(
     landmarker: Annotated[
         str | None,
         typer.Option(
-            help="What finds the face: dlib, mediapipe:FILE, fan, given:FILE.npy?coordinates=pixels; default: the model's."
+            help="What finds the face: dlib, mediapipe:FILE, fan, given:FILE.npy?coordinates=pixels; default: the model's"
         ),
     ] = None,
     overlay: Annotated[Path | None, typer.Option(help="Save the crop with its landmarks and regions drawn.")] = None,
