@@ -1,6 +1,6 @@
 """Compose the README's picture: drawn faces of a demo run and the photograph, with landmarks and regions.
 
-python scripts/compose_readme_picture.py runs/demo docs/pictures/demo.png
+python scripts/compose_readme_picture.py runs/demo docs/pictures/demo.jpg
 """
 
 import sys
@@ -21,7 +21,7 @@ tiles = []
 for record in faces.records[: 2 * COLUMNS]:
     face = open_image(record.image_path(faces.folder))
     tiles.append(draw_overlay(face, record.landmark_array(faces.folder), size=SIDE, legend=False))
-photograph = prepare_face(astronaut(), DlibLandmarker.from_spec())
+photograph = prepare_face(astronaut(), DlibLandmarker.from_spec(None))
 height = 2 * SIDE + GAP
 large = draw_overlay(photograph.image, photograph.landmarks, size=height, legend=False)
 canvas = Image.new("RGB", (COLUMNS * (SIDE + GAP) + height, height), "white")
@@ -29,4 +29,4 @@ for place, tile in enumerate(tiles):
     canvas.paste(tile, (place % COLUMNS * (SIDE + GAP), place // COLUMNS * (SIDE + GAP)))
 canvas.paste(large, (COLUMNS * (SIDE + GAP), 0))
 output.parent.mkdir(parents=True, exist_ok=True)
-canvas.quantize(192, method=Image.Quantize.MEDIANCUT).save(output, optimize=True)
+canvas.save(output, quality=90, optimize=True)

@@ -14,9 +14,7 @@ def ask(
     model: Annotated[Path, typer.Option(help="A folder with a saved model.")] = Path("runs/demo"),
     landmarker: Annotated[
         str | None,
-        typer.Option(
-            help="What finds the face: dlib, mediapipe:FILE, fan, given:FILE.npy?coordinates=pixels; default: the model's"
-        ),
+        typer.Option(help="What finds the face: dlib, mediapipe:FILE, fan, given:FILE.npy?coordinates=pixels"),
     ] = None,
     overlay: Annotated[Path | None, typer.Option(help="Save the crop with its landmarks and regions drawn.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 64,
