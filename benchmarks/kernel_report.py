@@ -21,7 +21,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from facekit.kernels.triton_tiling import Blocks, DeviceLimits, choose_tiling, column_layout
+from facekit.kernels.triton_tiling import TABLE_REGISTERS, Blocks, DeviceLimits, choose_tiling, column_layout
 
 RESULTS = Path(__file__).parent / "results" / "kernel_report.json"
 PATCHES, HEADS = 257, 8
@@ -172,10 +172,13 @@ def compile_case(case: Case) -> Usage:
         for index, name in enumerate(kernel.arg_names)
         if signature[name].startswith("*")
     }
+    options = {"num_warps": case.blocks.warps}
+    if case.role == "backward, tables and patches":
+        options["maxnreg"] = TABLE_REGISTERS
     compiled = triton.compile(
         ASTSource(kernel, signature, constexprs=constants, attrs=aligned),
         target=GPUTarget("cuda", case.architecture, 32),
-        options={"num_warps": case.blocks.warps},
+        options=options,
     )
     return _usage(compiled, case, Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump")
 

@@ -17,7 +17,15 @@ from triton.runtime.jit import JITFunction
 from facekit.errors import ConfigurationError
 from facekit.kernels.triton_backward import column_sums_kernel, score_gradient_kernel, table_gradient_kernel
 from facekit.kernels.triton_forward import apply_weights_kernel, attention_weights_kernel
-from facekit.kernels.triton_tiling import Blocks, ColumnLayout, DeviceLimits, Tiling, choose_tiling, column_layout
+from facekit.kernels.triton_tiling import (
+    TABLE_REGISTERS,
+    Blocks,
+    ColumnLayout,
+    DeviceLimits,
+    Tiling,
+    choose_tiling,
+    column_layout,
+)
 
 _COLUMN_SUM_ROWS = 16
 
@@ -194,10 +202,11 @@ def launch_backward(
                 with_patches = one_pass and needs_patch_gradient
                 blocks = tiling.tables if with_patches else tiling.tables_alone
                 programs = frames * -(-width // blocks.width) * layout.groups
+                bound = {"maxnreg": TABLE_REGISTERS} if with_patches and torch.version.hip is None else {}
                 table_gradient_kernel[(programs,)](
                     patch_tokens, output_gradient, absorbed_keys, weights, score_gradient, flags,
                     key_gradient, value_gradient, patch_gradient if with_patches else None,
-                    frames, patches, WIDTH=width, **constants, **_sizes(blocks, patch_tokens),
+                    frames, patches, WIDTH=width, **constants, **_sizes(blocks, patch_tokens), **bound,
                 )  # fmt: skip
             if needs_patch_gradient and not one_pass:
                 patch_gradient = _apply_weights(

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from facekit.errors import ConfigurationError
 
 TILING_VARIABLE = "FACEKIT_TRITON_TILING"
 MAX_REGIONS = 64
+# Registers per thread that the table kernel may use on NVIDIA devices. Left to itself, the assembler of some versions
+# aims for two programs per multiprocessor, which shared memory does not allow anyway, and spills.
+TABLE_REGISTERS = 255
 _DOT_MINIMUM = 16
 _GROUP_COLUMNS = 128
 
@@ -144,7 +148,7 @@ class Tiling:
 
 # First the sizes for many frames, then smaller ones for when those would leave multiprocessors idle. Every row was
 # compiled ahead of time for sm_80, sm_90 and sm_100 without spills: `python -m benchmarks.kernel_report`.
-_HALF = {
+_HALF: dict[str, tuple[Blocks, ...]] = {
     "scores": (Blocks(128, 64, 8, 4), Blocks(64, 64, 4, 4), Blocks(32, 64, 4, 4), Blocks(16, 64, 4, 4)),
     "apply": (Blocks(64, 128, 4, 3), Blocks(64, 64, 4, 3), Blocks(64, 32, 4, 3)),
     "tables": (Blocks(64, 128, 8, 3), Blocks(64, 64, 8, 3)),
@@ -152,18 +156,18 @@ _HALF = {
     "tables, small device": (Blocks(32, 64, 8, 2),),
     "fused": (Blocks(64, 128, 4, 4),),
 }
-_HALF_WIDE = {
+_HALF_WIDE: dict[str, tuple[Blocks, ...]] = {
     "scores": (Blocks(64, 64, 8, 3), Blocks(32, 64, 8, 3), Blocks(16, 64, 4, 3)),
     "apply": (Blocks(64, 64, 4, 2), Blocks(64, 32, 4, 2)),
     "tables": (Blocks(64, 64, 8, 2),),
     "tables, small device": (Blocks(16, 64, 8, 2),),
 }
-_SINGLE = {
+_SINGLE: dict[str, tuple[Blocks, ...]] = {
     "scores": (Blocks(64, 32, 4, 3), Blocks(16, 32, 4, 3)),
     "apply": (Blocks(32, 64, 4, 3), Blocks(32, 32, 4, 3)),
     "tables": (Blocks(16, 64, 8, 3), Blocks(16, 32, 4, 3)),
 }
-_SINGLE_WIDE = {
+_SINGLE_WIDE: dict[str, tuple[Blocks, ...]] = {
     "scores": (Blocks(32, 32, 8, 3), Blocks(16, 32, 8, 3)),
     "apply": (Blocks(32, 32, 8, 2),),
     "tables": (Blocks(16, 32, 8, 2),),
@@ -253,5 +257,6 @@ def _overruled(tiling: Tiling, layout: ColumnLayout) -> Tiling:
                 "write scores=, apply=, tables=, tables_alone= or fused= ROWSxWIDTHxWARPSxSTAGES, or fused=0, "
                 "separated by commas"
             )
-        tiling = replace(tiling, **{name: None if value == "0" else Blocks(*map(int, sizes))})
+        overrule: dict[str, Any] = {name: None if value == "0" else Blocks(*map(int, sizes))}
+        tiling = replace(tiling, **overrule)
     return tiling if layout.groups == 1 else replace(tiling, fused=None)
