@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -22,21 +22,36 @@ RESULTS_FOLDER = Path(__file__).parent / "results"
 MEBIBYTE = 2**20
 
 
+class Sample(NamedTuple):
+    """One call, in seconds of the clock, and of the processor where it is the one that computes."""
+
+    clock: float
+    processor: float | None
+
+
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one callable: the median, the fastest, the quartiles around the median, and how often it ran."""
+    """Seconds of one callable: the median, the fastest, the quartiles around the median, and how often it ran.
+
+    ``processor_median`` is the median of the processor time of all threads, which a busy machine stretches less than
+    the clock; None on a GPU.
+    """
 
     median: float
     fastest: float
     lower_quartile: float
     upper_quartile: float
     repeats: int
+    processor_median: float | None
 
     @classmethod
-    def from_samples(cls, samples: list[float]) -> Timing:
-        """Summarise at least one sample, in seconds."""
-        lower, _, upper = statistics.quantiles(samples, n=4, method="inclusive") if len(samples) > 1 else samples * 3
-        return cls(statistics.median(samples), min(samples), lower, upper, len(samples))
+    def from_samples(cls, samples: list[Sample]) -> Timing:
+        """Summarise at least one sample."""
+        clock = [sample.clock for sample in samples]
+        processor = [sample.processor for sample in samples if sample.processor is not None]
+        lower, _, upper = statistics.quantiles(clock, n=4, method="inclusive") if len(clock) > 1 else clock * 3
+        middle = statistics.median(processor) if processor else None
+        return cls(statistics.median(clock), min(clock), lower, upper, len(clock), middle)
 
 
 @dataclass(frozen=True)
@@ -76,25 +91,25 @@ class Stopwatch:
         self.device = device
         self._flush = torch.empty(256 * MEBIBYTE, dtype=torch.int8, device=device) if device.type == "cuda" else None
 
-    def time_once(self, call: Callable[[], object]) -> float:
-        """Seconds of one call, its result freed afterwards."""
+    def time_once(self, call: Callable[[], object]) -> Sample:
+        """Time one call, its result freed within."""
         if self._flush is None:
-            start = time.perf_counter()
+            start, processor_start = time.perf_counter(), time.process_time()
             call()
-            return time.perf_counter() - start
+            return Sample(time.perf_counter() - start, time.process_time() - processor_start)
         self._flush.zero_()
         before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         before.record()
         call()
         after.record()
         after.synchronize()
-        return before.elapsed_time(after) / 1000
+        return Sample(before.elapsed_time(after) / 1000, None)
 
     def time_in_turns(
         self, calls: Mapping[str, Callable[[], object]], seconds: float, least: int = 3, most: int = 50
     ) -> dict[str, Timing]:
         """Time every call once per round, for about ``seconds`` in all, with ``least`` to ``most`` rounds."""
-        samples: dict[str, list[float]] = {name: [] for name in calls}
+        samples: dict[str, list[Sample]] = {name: [] for name in calls}
         start = time.perf_counter()
         for round_index in range(most):
             if round_index >= least and time.perf_counter() - start > seconds:

@@ -204,6 +204,7 @@ def build_table(point: Point, name: str, rows: list[dict[str, Any]], ceilings: C
         "peer",
         "median ms",
         "quartiles ms",
+        "processor ms",
         f"x {BASELINE}",
         "beyond results MiB",
         "of copy",
@@ -214,11 +215,12 @@ def build_table(point: Point, name: str, rows: list[dict[str, Any]], ceilings: C
     done = sorted((row for row in rows if "failure" not in row), key=lambda row: row["median_seconds"])
     baseline = next((row["median_seconds"] for row in done if row["peer"] == BASELINE), None)
     for row in done:
-        beyond = row["peak_bytes_beyond_results"]
+        beyond, processor = row["peak_bytes_beyond_results"], row["processor_median_seconds"]
         table.add_row(
             row["peer"],
             f"{1e3 * row['median_seconds']:.3f}",
             f"{1e3 * row['lower_quartile_seconds']:.3f}–{1e3 * row['upper_quartile_seconds']:.3f}",
+            "" if processor is None else f"{1e3 * processor:.3f}",
             f"{baseline / row['median_seconds']:.2f}" if baseline and not row["peer"].endswith("stream") else "",
             "" if beyond is None else f"{beyond / 2**20:.0f}",
             f"{100 * row['bytes_per_second'] / ceilings.bytes_per_second:.0f} %",

@@ -57,7 +57,7 @@ LANDMARKERS = (
          "face alignment network, 68 points", "code BSD-3; weights: see model card",
          "Bulat and Tzimiropoulos 2017", "fan", ("face_alignment",)),
     Part("landmarker", "given", "facekit.faces.given_landmarker:GivenLandmarker",
-         "landmarks from a .npy file; argument: its path", **_OURS),
+         "landmarks from a .npy file; argument: its path; option: coordinates", **_OURS),
 )  # fmt: skip
 
 PRESETS = (

@@ -195,9 +195,8 @@ class Registry:
         Raises:
             UnknownPartError: No such kind or name; the message has the closest match.
         """
+        self._load_plugins()
         parts = self._of_kind(kind)
-        if name not in parts:
-            self._load_plugins()
         if name not in parts:
             raise UnknownPartError(f"unknown {kind} '{name}'{closest_match_hint(name, parts)}")
         return parts[name]

@@ -26,12 +26,15 @@ def ask(
     from rich.console import Console
     from rich.markup import escape
 
+    from facekit.errors import ConfigurationError
     from facekit.faces import draw_overlay, open_image
     from facekit.models.ask import ask as ask_model
     from facekit.models.ask import check_questions
     from facekit.models.load import load
 
     check_questions(questions)
+    if overlay is not None and (overlay.suffix.lower() not in (".png", ".jpg", ".jpeg") or not overlay.parent.is_dir()):
+        raise ConfigurationError(f"the overlay '{overlay}' must be a .png or .jpg file in a folder that exists")
     open_image(image)  # a picture that cannot be used is found before the model is loaded
     composed, processor = load(model)
     if landmarker is not None:

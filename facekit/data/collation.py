@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from facekit.data.dataset import FaceExample
+from facekit.data.packing import segment_mask
 from facekit.data.supervision import IGNORED
 from facekit.errors import ConfigurationError
 
@@ -39,7 +40,9 @@ class FaceCollator:
 
         Returns:
             ``input_ids``, ``attention_mask`` and ``labels`` ``(B, L)``, ``landmarks`` ``(B, T, 68, 2)``, and, where
-            the examples have them, ``pixel_values`` ``(B, T, 3, H, W)``.
+            the examples have them, ``pixel_values`` ``(B, T, 3, H, W)``. Where questions are packed, also
+            ``position_ids`` ``(B, L)``, and ``attention_mask`` is a bool ``(B, 1, L, L)``, true where a token (row)
+            sees another.
 
         Raises:
             ConfigurationError: There is no example, or the numbers of frames differ.
@@ -59,6 +62,9 @@ class FaceCollator:
         }
         width = batch["input_ids"].shape[1]
         batch["attention_mask"] = (torch.arange(width) < lengths[:, None]).long()
+        if all(example.segments is not None for example in examples):
+            batch["attention_mask"] = segment_mask(self._pad([example.segments for example in examples], -1))
+            batch["position_ids"] = self._pad([example.position_ids for example in examples], 0)
         pixels = [example.pixel_values for example in examples if example.pixel_values is not None]
         if len(pixels) == len(examples):
             batch["pixel_values"] = torch.stack(pixels)
@@ -66,7 +72,7 @@ class FaceCollator:
             batch["example_indices"] = torch.tensor([example.index for example in examples])
         return batch
 
-    def _pad(self, rows: list[Tensor], value: int) -> Tensor:
-        padded = pad_sequence(rows, batch_first=True, padding_value=value)
+    def _pad(self, rows: Sequence[Tensor | None], value: int) -> Tensor:
+        padded = pad_sequence([row for row in rows if row is not None], batch_first=True, padding_value=value)
         missing = -padded.shape[1] % self.multiple
         return torch.nn.functional.pad(padded, (0, missing), value=value)

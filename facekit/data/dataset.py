@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from facekit.data.packing import PackedTokens, pack_exchanges
 from facekit.data.records import FaceRecord, Turn, read_records
-from facekit.data.supervision import encode_conversation
+from facekit.data.supervision import SupervisedTokens, encode_conversation
 from facekit.errors import ConfigurationError, RecordError
 from facekit.faces import CroppedFace, open_image, pad_to_square
 from facekit.models.processing import FaceKitProcessor
@@ -59,6 +60,7 @@ class DatasetOptions:
 
     Args:
         shuffle_turns: Reorder the questions of a conversation, each with its answer, anew in every epoch.
+        independent_turns: Let no question see another's answer; see ``facekit.data.packing``.
         turns_per_example: Keep only so many questions per epoch (after shuffling); None keeps all.
         landmark_noise: Standard deviation of Gaussian noise on every landmark, as a fraction of the picture, drawn
             anew in every epoch; detected landmarks are never exact.
@@ -73,6 +75,7 @@ class DatasetOptions:
     """
 
     shuffle_turns: bool = True
+    independent_turns: bool = False
     turns_per_example: int | None = None
     landmark_noise: float = 0.0
     landmark_dropout: float = 0.0
@@ -102,6 +105,8 @@ class FaceExample:
         landmarks: ``(T, 68, 2)`` in [0, 1]; rows of NaN where absent.
         input_ids: ``(L,)``.
         labels: ``(L,)``; -100 outside the assistant's words.
+        position_ids: ``(L,)``, where turns are independent.
+        segments: ``(L,)``, where turns are independent: which question a token belongs to.
     """
 
     index: int
@@ -109,6 +114,8 @@ class FaceExample:
     landmarks: Tensor
     input_ids: Tensor
     labels: Tensor
+    position_ids: Tensor | None = None
+    segments: Tensor | None = None
 
 
 class FaceDataset(Dataset[FaceExample]):
@@ -159,14 +166,12 @@ class FaceDataset(Dataset[FaceExample]):
         """Return one example; raises ``RecordError`` or ``ImageError`` naming the record or file at fault."""
         rng = np.random.default_rng((self.options.seed, self.epoch, index))
         pixels, points = self._media(index) if self.with_pixels else (None, self._landmarks_only(index))
-        turns = self._choose_turns(self.records.records[index].conversations, rng)
         try:
-            tokens = encode_conversation(self.processor, turns, frames=len(points), max_tokens=self.options.max_tokens)
+            tokens = self._tokens(index, len(points), rng)
         except RecordError as error:
             raise RecordError(f"record {self.records.records[index].id!r}: {error}") from error
-        return FaceExample(
-            index, pixels, self._disturb(points, rng), torch.tensor(tokens.input_ids), torch.tensor(tokens.labels)
-        )
+        columns = {name: torch.tensor(column) for name, column in vars(tokens).items()}
+        return FaceExample(index, pixels, self._disturb(points, rng), **columns)
 
     def pixel_values(self, index: int) -> Tensor:
         """The pixels ``(T, 3, H, W)`` of one record."""
@@ -192,12 +197,15 @@ class FaceDataset(Dataset[FaceExample]):
             self._points[index] = torch.from_numpy(np.stack([frame.landmarks_or_absent for frame in frames]))
         return self._points[index]
 
-    def _choose_turns(self, turns: list[Turn], rng: np.random.Generator) -> list[Turn]:
-        opening, exchanges = split_exchanges(turns)
+    def _tokens(self, index: int, frames: int, rng: np.random.Generator) -> SupervisedTokens | PackedTokens:
+        opening, exchanges = split_exchanges(self.records.records[index].conversations)
         if self.options.shuffle_turns:
             exchanges = [exchanges[place] for place in rng.permutation(len(exchanges))]
         kept = exchanges[: self.options.turns_per_example]
-        return opening + [turn for exchange in kept for turn in exchange]
+        limits = {"frames": frames, "max_tokens": self.options.max_tokens}
+        if self.options.independent_turns:
+            return pack_exchanges(self.processor, opening, kept, **limits)
+        return encode_conversation(self.processor, opening + [turn for turns in kept for turn in turns], **limits)
 
     def _disturb(self, points: Tensor, rng: np.random.Generator) -> Tensor:
         if self.options.landmark_dropout and rng.random() < self.options.landmark_dropout:

@@ -172,6 +172,11 @@ def _evaluate(
 
 
 def _require_extra() -> None:
-    for module, package in (("jinja2", "Jinja2"), ("sklearn", "scikit-learn"), ("cv2", "OpenCV")):
+    for module, package in (
+        ("accelerate", "accelerate"),
+        ("matplotlib", "Matplotlib"),
+        ("sklearn", "scikit-learn"),
+        ("cv2", "OpenCV"),
+    ):
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError(f"the demo needs {package}; pip install 'facekit-mllm[demo]'")

@@ -45,13 +45,18 @@ def answer_questions(
         for start in range(0, len(records), batch_size):
             chunk = records.records[start : start + batch_size]
             media = [load_media(record, records.folder, processor) for record in chunk]
-            pixels, points = (torch.stack(tensors) for tensors in zip(*media, strict=True))
-            features = model.get_image_features(pixels, points.to(model.device))
-            columns = [
-                _generate(model, processor, prompt, features, limit)
-                for prompt, (_, limit) in zip(prompts, questions, strict=True)
-            ]
-            answers.extend(list(row) for row in zip(*columns, strict=True))
+            rows: dict[int, list[str]] = {}
+            for frames in sorted({len(pixels) for pixels, _ in media}):
+                places = [place for place, (pixels, _) in enumerate(media) if len(pixels) == frames]
+                pixels = torch.stack([media[place][0] for place in places])
+                points = torch.stack([media[place][1] for place in places])
+                features = model.get_image_features(pixels, points.to(model.device))
+                columns = [
+                    _generate(model, processor, prompt, frames, features, limit)
+                    for prompt, (_, limit) in zip(prompts, questions, strict=True)
+                ]
+                rows.update(zip(places, map(list, zip(*columns, strict=True)), strict=True))
+            answers.extend(rows[place] for place in range(len(media)))
             if on_progress is not None:
                 on_progress(len(answers), len(records))
     return answers
@@ -74,9 +79,14 @@ def _write_prompt(processor: FaceKitProcessor, question: str) -> str:
 
 
 def _generate(
-    model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, prompt: str, features: Tensor, limit: int
+    model: FaceKitForConditionalGeneration,
+    processor: FaceKitProcessor,
+    prompt: str,
+    frames: int,
+    features: Tensor,
+    limit: int,
 ) -> list[str]:
-    prompt_ids = processor.tokenize([prompt], return_tensors="pt")["input_ids"].to(model.device)
+    prompt_ids = processor.tokenize([prompt], frames=frames, return_tensors="pt")["input_ids"].to(model.device)
     input_ids = prompt_ids.expand(len(features), -1)
     tokens = model.generate(
         input_ids=input_ids,

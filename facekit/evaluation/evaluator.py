@@ -13,6 +13,7 @@ from facekit.data.dataset import RecordSet
 from facekit.data.records import FaceRecord
 from facekit.errors import RecordError
 from facekit.evaluation.answering import answer_questions
+from facekit.evaluation.metrics import require_scikit_learn
 from facekit.evaluation.results import EvaluationResult, GroupComparison, GroupScore, TaskResult
 from facekit.evaluation.tasks import ALL_TASKS, Task
 from facekit.models.modeling import FaceKitForConditionalGeneration
@@ -52,6 +53,7 @@ def evaluate(
         ImageError: A picture cannot be opened.
         MissingExtraError: scikit-learn is not installed.
     """
+    require_scikit_learn()
     record_set = RecordSet.of(records)
     training = None if training_records is None else RecordSet.of(training_records)
     labelled = [task for task in tasks if any(task.truth(record.labels) is not None for record in record_set.records)]

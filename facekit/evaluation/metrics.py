@@ -25,7 +25,7 @@ Presence = Mapping[str, bool]
 
 def expression_metrics(truths: Sequence[str], predictions: Sequence[str | None]) -> dict[str, float]:
     """Accuracy, and unweighted average recall (UAR) over the expressions that occur in the truth."""
-    metrics = _scikit_learn()
+    metrics = require_scikit_learn()
     predicted = [UNREADABLE if prediction is None else prediction for prediction in predictions]
     classes = sorted(set(truths))
     return {
@@ -44,7 +44,7 @@ def action_unit_metrics(truths: Sequence[Presence], predictions: Sequence[Set[st
     Returns:
         ``mean_f1``, and ``f1_AU12`` and so on in ascending order.
     """
-    metrics = _scikit_learn()
+    metrics = require_scikit_learn()
     scores = {}
     for code, (actual, predicted) in _by_label(truths, predictions).items():
         if any(actual):
@@ -63,7 +63,7 @@ def attribute_metrics(truths: Sequence[Presence], predictions: Sequence[Set[str]
     Returns:
         ``mean_accuracy``, and ``accuracy_Eyeglasses`` and so on.
     """
-    metrics = _scikit_learn()
+    metrics = require_scikit_learn()
     scores = {
         name: float(metrics.accuracy_score(actual, predicted))
         for name, (actual, predicted) in _by_label(truths, predictions).items()
@@ -73,7 +73,7 @@ def attribute_metrics(truths: Sequence[Presence], predictions: Sequence[Set[str]
 
 def age_metrics(truths: Sequence[float], predictions: Sequence[float | None]) -> dict[str, float]:
     """Mean absolute error (MAE) in years."""
-    metrics = _scikit_learn()
+    metrics = require_scikit_learn()
     predicted = [
         (YOUNGEST if truth > (YOUNGEST + OLDEST) / 2 else OLDEST) if prediction is None else prediction
         for truth, prediction in zip(truths, predictions, strict=True)
@@ -83,7 +83,7 @@ def age_metrics(truths: Sequence[float], predictions: Sequence[float | None]) ->
 
 def manipulation_metrics(truths: Sequence[bool], predictions: Sequence[bool | None]) -> dict[str, float]:
     """Accuracy of telling manipulated pictures from genuine ones."""
-    metrics = _scikit_learn()
+    metrics = require_scikit_learn()
     predicted = [
         not truth if prediction is None else prediction for truth, prediction in zip(truths, predictions, strict=True)
     ]
@@ -124,7 +124,8 @@ def _mean(values: Any) -> float:
     return statistics.fmean(collected) if collected else 0.0
 
 
-def _scikit_learn() -> Any:
+def require_scikit_learn() -> Any:
+    """Return scikit-learn's metrics; raises ``MissingExtraError`` where it is not installed."""
     try:
         from sklearn import metrics
     except ImportError as error:

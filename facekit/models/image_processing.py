@@ -27,6 +27,9 @@ from facekit.faces.images import ImageSource
 from facekit.faces.prepare import ON_NO_FACE
 from facekit.registry import PartSpec
 
+LARGEST_COORDINATE = 2.0
+"""Landmarks may leave the picture a little; beyond this they are not normalised."""
+
 
 class FaceKitImageProcessor(BaseImageProcessor):
     """Prepares pictures as the model's encoder was trained to see them.
@@ -175,13 +178,31 @@ def take_as_cropped(source: ImageSource, landmarks: np.ndarray | None) -> Croppe
 
     Raises:
         ImageError: The picture cannot be opened.
-        ConfigurationError: It has landmarks and is not square, so that they would not fit the encoder's square.
+        ConfigurationError: It has landmarks and is not square, so that they would not fit the encoder's square; or
+            they have another shape or other units.
     """
     picture = open_image(fetch_picture(source))
     width, height = picture.size
+    if landmarks is not None:
+        check_landmarks(landmarks)
     if landmarks is not None and width != height:
         raise ConfigurationError(f"landmarks belong to a square crop, but the picture is {width} x {height} pixels")
     return CroppedFace(picture, landmarks, (0, 0, width, height), None)
+
+
+def check_landmarks(landmarks: np.ndarray) -> None:
+    """Make sure that landmarks have the shape ``(68, 2)`` and are normalised; NaN stands for absent ones.
+
+    Raises:
+        ConfigurationError: They have another shape, or lie so far outside [0, 1] that they must be in pixels.
+    """
+    if landmarks.shape != (NUM_LANDMARKS, 2):
+        raise ConfigurationError(f"landmarks have shape {landmarks.shape}, not ({NUM_LANDMARKS}, 2)")
+    largest = float(np.nanmax(np.abs(landmarks))) if np.isfinite(landmarks).any() else 0.0
+    if largest > LARGEST_COORDINATE:
+        raise ConfigurationError(
+            f"landmarks must be in [0, 1] of the picture, but {largest:g} occurs; divide by its width and height"
+        )
 
 
 def flatten_images(images: Any) -> list[ImageSource]:

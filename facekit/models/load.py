@@ -68,7 +68,7 @@ def recognise(folder: Path) -> None:
     """
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.is_file() else "does not exist"
-        raise CheckpointError(f"checkpoint '{folder}' {what}")
+        raise CheckpointError(f"checkpoint '{folder}' {what}; train one first (facekit demo), or name another folder")
     config_file = folder / "config.json"
     if not config_file.is_file():
         if (folder / "adapter_config.json").is_file():

@@ -143,12 +143,13 @@ class FaceKitProcessor(ProcessorMixin):
         return text.replace(self.image_token, self.image_token * (self.tokens_per_frame * frames))
 
     def tokenize(
-        self, prompts: Sequence[str], *, add_special_tokens: bool | None = None, **options: Any
+        self, prompts: Sequence[str], *, frames: int = 1, add_special_tokens: bool | None = None, **options: Any
     ) -> BatchEncoding:
         """Expand the image tokens of prompts and tokenize them.
 
         Args:
             prompts: Texts with one image token per picture, as ``apply_chat_template`` returns them.
+            frames: Frames that each image token stands for; more than one for clips.
             add_special_tokens: See ``__call__``.
             **options: Passed to the tokenizer, such as ``padding`` or ``return_offsets_mapping``; offsets count in
                 the expanded text.
@@ -156,7 +157,7 @@ class FaceKitProcessor(ProcessorMixin):
         Raises:
             ConfigurationError: Truncation cut image tokens off.
         """
-        expanded = [self.expand_image_tokens(prompt) for prompt in prompts]
+        expanded = [self.expand_image_tokens(prompt, frames) for prompt in prompts]
         if add_special_tokens is None:
             add_special_tokens = self.adds_special_tokens(expanded[0])
         encoding = self.tokenizer(expanded, add_special_tokens=add_special_tokens, **options)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -47,13 +46,14 @@ def prepare_run(folder: str | Path, settings: TrainingSettings, *, resume: bool)
     Args:
         folder: Where checkpoints go.
         settings: The settings of this run.
-        resume: Whether to go on from the newest whole checkpoint; without it, older checkpoints are removed.
+        resume: Whether to go on from the newest whole checkpoint, if there is one.
 
     Returns:
         The checkpoint, or None for a fresh start.
 
     Raises:
-        ConfigurationError: The run to be resumed had other settings.
+        ConfigurationError: The run to be resumed had other settings, or the folder holds checkpoints of a run that
+            is not to be resumed: nothing here deletes them.
         CheckpointError: Its settings file cannot be read.
     """
     folder = Path(folder)
@@ -67,10 +67,8 @@ def prepare_run(folder: str | Path, settings: TrainingSettings, *, resume: bool)
                 f"the run in {folder} cannot be resumed with other settings: {'; '.join(differences)}; "
                 "use another folder or start anew"
             )
-    else:
-        for path in folder.glob("checkpoint-*"):
-            if _step_of(path) is not None:
-                shutil.rmtree(path)
+    elif not resume and any(_step_of(path) is not None for path in folder.glob("checkpoint-*")):
+        raise ConfigurationError(f"{folder} holds checkpoints of an earlier run; resume it, or choose another folder")
     settings_path.write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return checkpoint
 

@@ -35,6 +35,8 @@ class TrainingSettings(BaseModel):
         precision: ``float32``, or ``bfloat16`` for automatic mixed precision.
         gradient_checkpointing: Trade time for memory.
         shuffle_turns: Reorder the questions of a conversation in every epoch.
+        independent_turns: Let no question about an image see another's answer, as at inference; see
+            ``facekit.data.packing``. Needs the ``sdpa`` attention of transformers.
         turns_per_example: Questions kept per example and epoch; None for all.
         landmark_noise: Standard deviation of noise on the landmarks, as a fraction of the picture.
         landmark_dropout: Share of examples whose landmarks are withheld.
@@ -65,6 +67,7 @@ class TrainingSettings(BaseModel):
     precision: Literal["float32", "bfloat16"] = "float32"
     gradient_checkpointing: bool = False
     shuffle_turns: bool = True
+    independent_turns: bool = False
     turns_per_example: int | None = Field(default=None, ge=1)
     landmark_noise: float = Field(default=0.0, ge=0.0, lt=1.0)
     landmark_dropout: float = Field(default=0.0, ge=0.0, le=1.0)
@@ -82,15 +85,15 @@ class TrainingSettings(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
-            name = ".".join(str(place) for place in problem["loc"]) or "settings"
-            raise ConfigurationError(
-                f"training setting '{name}': {problem['msg']} (got {problem['input']!r})"
-            ) from error
+            message = problem["msg"].removeprefix("Value error, ")
+            name = ".".join(str(place) for place in problem["loc"])
+            where = f"training setting '{name}': {message} (got {problem['input']!r})" if name else message
+            raise ConfigurationError(where) from error
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give either steps or epochs")
+            raise ValueError("training needs its length: give either steps or epochs")
         if not self.parts or len(set(self.parts)) != len(self.parts):
             raise ValueError(f"parts names at least one of {', '.join(PARTS)}, each once")
         if self.encoder_learning_rate is not None and "encoder" not in self.parts:

@@ -103,6 +103,7 @@ def train(
     arguments = _trainer_arguments(run_folder, settings, len(record_set))
     if settings.cache_features and arguments.world_size > 1:
         raise ConfigurationError("cache_features works in one process only; set it to false for distributed training")
+    _check_attention(model, settings)
     dataset = FaceDataset(record_set, processor, _dataset_options(settings))
     checkpoint = prepare_run(run_folder, settings, resume=resume)
     _use_threads(settings.threads)
@@ -271,9 +272,19 @@ def _trainer_arguments(folder: Path, settings: TrainingSettings, examples: int) 
     )
 
 
+def _check_attention(model: FaceKitForConditionalGeneration, settings: TrainingSettings) -> None:
+    kind = model.language_model.config._attn_implementation
+    if settings.independent_turns and kind != "sdpa":
+        raise ConfigurationError(
+            f"independent_turns needs attention of the kind 'sdpa', but the language model uses '{kind}'; "
+            "load it with attn_implementation='sdpa', or set independent_turns to false"
+        )
+
+
 def _dataset_options(settings: TrainingSettings) -> DatasetOptions:
     return DatasetOptions(
         shuffle_turns=settings.shuffle_turns,
+        independent_turns=settings.independent_turns,
         turns_per_example=settings.turns_per_example,
         landmark_noise=settings.landmark_noise,
         landmark_dropout=settings.landmark_dropout,

@@ -129,11 +129,12 @@ def test_resuming_with_other_settings_is_refused_naming_them(records, tmp_path):
     assert result.resumed_from == 2
 
 
-def test_a_fresh_start_removes_older_checkpoints(records, tmp_path):
+def test_a_fresh_start_never_deletes_an_earlier_run(records, tmp_path):
     train(*fresh_model(), records, tmp_path, quick(steps=4))
-    train(*fresh_model(), records, tmp_path, quick(steps=3))
-    names = sorted(path.name for path in (tmp_path / "training").glob("checkpoint-*"))
-    assert names == ["checkpoint-2", "checkpoint-3"]
+    before = sorted(path.name for path in (tmp_path / "training").glob("checkpoint-*"))
+    with pytest.raises(ConfigurationError, match="resume it, or choose another folder"):
+        train(*fresh_model(), records, tmp_path, quick(steps=3))
+    assert sorted(path.name for path in (tmp_path / "training").glob("checkpoint-*")) == before
 
 
 def test_kept_tokens_train_as_pixels_do(records, tmp_path):
