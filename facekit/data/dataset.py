@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -202,7 +202,7 @@ class FaceDataset(Dataset[FaceExample]):
         if self.options.shuffle_turns:
             exchanges = [exchanges[place] for place in rng.permutation(len(exchanges))]
         kept = exchanges[: self.options.turns_per_example]
-        limits = {"frames": frames, "max_tokens": self.options.max_tokens}
+        limits: dict[str, Any] = {"frames": frames, "max_tokens": self.options.max_tokens}
         if self.options.independent_turns:
             return pack_exchanges(self.processor, opening, kept, **limits)
         return encode_conversation(self.processor, opening + [turn for turns in kept for turn in turns], **limits)

@@ -1,21 +1,20 @@
-"""Forward Triton kernels of the streaming half of region attention, and their launch.
+"""Forward Triton kernels of the streaming half of region attention; ``triton_launch`` launches them.
 
 ``attention_weights_kernel`` takes a tile of a frame's patches past that frame's absorbed keys: products over all of D
 accumulate in float32 registers, proximity is computed there from the region positions and the patch's index, and the
 softmax of each head is a reduction of a reshaped register tile. Only the weights P, 2 % of X, go to memory; the
-backward pass needs them and they are all it saves. The output ``X + P C + b`` then takes one of two routes.
+backward pass needs them, and saves nothing else that is new. The output ``X + P C + b`` takes one of two routes.
 
 *Two kernels.* ``apply_weights_kernel`` keeps a slice of D of a frame's absorbed values in shared memory and runs the
-frame's patches past it, so that values are read once and patches stream. *Fused.* The first kernel goes over its tile
-a second time, from the end of D backwards so that what was read last is met first, and writes the output; this saves
-the second read of X from memory wherever the tiles in flight stay in the L2 cache.
+frame's patches past it: values are read once, patches stream. *Fused.* The first kernel goes over its tile a second
+time, from the end of D backwards so that what was read last is met first, and writes the output. That saves the
+second read of X from memory where the tiles in flight stay in the L2 cache.
 
-Traffic of one frame, bf16, D = 4096, N = 257, M = 9, H = 8: X and the output are 2.1 MB each, each absorbed table
-0.59 MB. Nothing can move less than 5.4 MB. Two kernels move 7.6 MB (X twice, weights written and read, both tables
-once from memory and more often from L2), which is 71 % of the ideal when memory is saturated. The fused kernel would
-have 132 tiles of 64 rows = 69 MB in flight, more than the L2 holds; its second read then misses mostly and it moves
-7.6 to 8.2 MB by a least-recently-used model of the cache. At D = 1024 the same tiles are 17 MB and the fused kernel
-moves 1.4 MB against 1.9 MB. ``triton_tiling.choose_tiling`` decides by that footprint.
+Traffic of one frame, bf16, D = 4096, N = 257, M = 9, H = 8: X and the output are 2.1 MB each and each absorbed table
+0.59 MB, so that nothing can move less than 5.4 MB. Two kernels move 7.6 MB: X is read twice, P (0.04 MB) written and
+read; both saturating the memory, they take 1.4 times the ideal. Fused, 132 programs of 64 rows have 69 MB of X in
+flight, more than the 60 MB of an H200's cache, so that second reads miss, while every tile fetches both tables from
+the cache. At D = 1024 it is 17 MB, and 1.4 MB are moved against 1.9 MB. ``triton_tiling`` decides by that footprint.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -227,10 +226,10 @@ def apply_weights_kernel(
     Frames are taken from the last to the first: the kernel before this one has left the last ones in the L2 cache.
     """
     COLUMNS: tl.constexpr = GROUP_HEADS * (MAIN + TAIL)
-    chunks: tl.constexpr = (WIDTH + BLOCK_WIDTH - 1) // BLOCK_WIDTH
+    CHUNKS: tl.constexpr = (WIDTH + BLOCK_WIDTH - 1) // BLOCK_WIDTH
     program = tl.program_id(0)
-    frame = (num_frames - 1 - program // chunks).to(tl.int64)
-    channel = (program % chunks) * BLOCK_WIDTH + tl.arange(0, BLOCK_WIDTH)
+    frame = (num_frames - 1 - program // CHUNKS).to(tl.int64)
+    channel = (program % CHUNKS) * BLOCK_WIDTH + tl.arange(0, BLOCK_WIDTH)
     inside = channel < WIDTH
     present_channels, _ = present_limits(present, frame, WIDTH, REGIONS)
     readable = channel < present_channels

@@ -28,6 +28,7 @@ from facekit.kernels.triton_tiling import (
 )
 
 _COLUMN_SUM_ROWS = 16
+_RESERVED_SHARED_BYTES = 1024  # of a multiprocessor's shared memory, kept by the driver for each program
 
 
 @lru_cache(maxsize=64)
@@ -36,7 +37,7 @@ def _limits_of(device: torch.device) -> DeviceLimits:
     return DeviceLimits(
         multiprocessors=properties.multi_processor_count,
         cache_bytes=properties.L2_cache_size,
-        shared_bytes=properties.shared_memory_per_block_optin,
+        shared_bytes=properties.shared_memory_per_multiprocessor - _RESERVED_SHARED_BYTES,
     )
 
 

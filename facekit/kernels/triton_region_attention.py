@@ -15,7 +15,6 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from einops import reduce
 from torch import Tensor
 
 from facekit.errors import ConfigurationError, MissingExtraError
@@ -173,8 +172,7 @@ def _differentiate(ctx: Any, output_gradient: Tensor | None, _weights_gradient: 
     if shift:
         # A head's weights sum to one over its regions, so its rows of dC add up to the sum of dY over the patches.
         regions = absorbed_keys.shape[1] // ctx.integers[0]
-        first_head = value_gradient[:, :regions].float()
-        shift_gradient = reduce(first_head, "f m d -> d", "sum").to(ctx.output_bias_dtype)
+        shift_gradient = value_gradient[:, :regions].sum(dim=(0, 1), dtype=torch.float32).to(ctx.output_bias_dtype)
     return (
         patch_gradient if patches else None,
         key_gradient if keys else None,
@@ -198,7 +196,9 @@ def _check(
     absorbed_keys: Tensor,
     score_bias: Tensor,
     absorbed_values: Tensor,
+    output_bias: Tensor | None,
     region_positions: Tensor | None,
+    present: Tensor | None,
     num_heads: int,
     grid: tuple[int, int] | None,
     num_prefix_tokens: int,
@@ -217,23 +217,22 @@ def _check(
     columns = absorbed_keys.shape[1]
     if num_heads < 1 or columns % num_heads or not 1 <= columns // num_heads <= MAX_REGIONS:
         _fail(f"{columns} absorbed rows are not {num_heads} heads times 1 to {MAX_REGIONS} regions; use 'absorbed'")
-    for name, tensor, expected in (
+    for name, given, expected in (
         ("absorbed_keys", absorbed_keys, (frames, columns, width)),
         ("absorbed_values", absorbed_values, (frames, columns, width)),
         ("score_bias", score_bias, (frames, columns)),
+        ("output_bias", output_bias, (width,)),
+        ("region_positions", region_positions, (frames, columns // num_heads, 2)),
+        ("present", present, (frames,)),
     ):
-        if tensor.shape != expected:
-            _fail(f"{name} has shape {tuple(tensor.shape)}, expected {tuple(expected)}")
+        if given is not None and given.shape != expected:
+            _fail(f"{name} has shape {tuple(given.shape)}, expected {tuple(expected)}")
     if patches * max(width, 2 * columns) >= 2**31:
         _fail(f"one frame of {patches} x {width} has too many elements; split the frame or use 'absorbed'")
-    if region_positions is None:
-        return
-    if grid is None or patches != num_prefix_tokens + grid[0] * grid[1]:
+    if present is not None and present.dtype != torch.bool:
+        _fail(f"present has dtype {present.dtype}; give a boolean mask of frames")
+    if region_positions is not None and (grid is None or patches != num_prefix_tokens + grid[0] * grid[1]):
         _fail(f"{patches} patch tokens are not {num_prefix_tokens} prefix tokens plus grid {grid}; give the grid")
-    if region_positions.shape != (frames, columns // num_heads, 2):
-        _fail(
-            f"region_positions has shape {tuple(region_positions.shape)}, expected {(frames, columns // num_heads, 2)}"
-        )
 
 
 def stream_region_attention_triton(
@@ -289,7 +288,16 @@ def stream_region_attention_triton(
             tensor.to(dtype) for tensor in (patch_tokens, absorbed_keys, absorbed_values)
         )
     _check(
-        patch_tokens, absorbed_keys, score_bias, absorbed_values, region_positions, num_heads, grid, num_prefix_tokens
+        patch_tokens,
+        absorbed_keys,
+        score_bias,
+        absorbed_values,
+        output_bias,
+        region_positions,
+        present,
+        num_heads,
+        grid,
+        num_prefix_tokens,
     )
     rows, columns = grid if grid is not None else (1, 1)
     output, _ = _forward_operator(

@@ -312,6 +312,9 @@ def test_a_second_derivative_is_refused():
         ({"score_bias": torch.zeros(2, 17)}, r"score_bias has shape \(2, 17\)"),
         ({"grid": (5, 5)}, r"36 patch tokens are not 1 prefix tokens plus grid \(5, 5\)"),
         ({"grid": None}, "give the grid"),
+        ({"output_bias": torch.zeros(71)}, r"output_bias has shape \(71,\)"),
+        ({"present": torch.ones(3, dtype=torch.bool)}, r"present has shape \(3,\)"),
+        ({"present": torch.ones(2)}, "present has dtype torch.float32"),
         ({"region_positions": torch.zeros(2, 8, 2)}, r"region_positions has shape \(2, 8, 2\)"),
     ],
 )
