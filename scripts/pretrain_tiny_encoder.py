@@ -305,9 +305,9 @@ def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="safetensors file to write")
-    parser.add_argument("--faces", type=int, default=20_000, help="faces to train on")
-    parser.add_argument("--held-out", type=int, default=1_000, help="faces to measure on")
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--faces", type=int, default=40_000, help="faces to train on")
+    parser.add_argument("--held-out", type=int, default=2_000, help="faces to measure on")
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
