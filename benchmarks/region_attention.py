@@ -244,12 +244,18 @@ def plot_roofline(path: Path, rows: list[dict[str, Any]], ceilings: Ceilings, ti
     line = sorted([*line, ceilings.flops_per_second / ceilings.bytes_per_second])
     roof = [min(x * ceilings.bytes_per_second, ceilings.flops_per_second) / 1e9 for x in line]
     axes.plot(line, roof, color="black", linewidth=1.5, label="copy and matrix product, measured")
-    markers = itertools.cycle("osD^vP*Xhd<>p")
-    for name, marker in zip(dict.fromkeys(row["peer"] for row in done), markers, strict=False):
-        own = [
-            (x, row["flops_per_second"] / 1e9) for x, row in zip(intensities, done, strict=True) if row["peer"] == name
-        ]
-        axes.scatter(*zip(*own, strict=True), marker=marker, s=45, alpha=0.8, label=name)
+    markers = dict(zip(dict.fromkeys(row["peer"] for row in done), itertools.cycle("osD^vP*Xhd<>p"), strict=False))
+    labelled: list[tuple[float, float]] = []
+    for name, marker in markers.items():
+        own = [(x, row) for x, row in zip(intensities, done, strict=True) if row["peer"] == name]
+        heights = [row["flops_per_second"] / 1e9 for _, row in own]
+        axes.scatter([x for x, _ in own], heights, marker=marker, s=45, alpha=0.8, label=name)
+        for (x, row), height in zip(own, heights, strict=True):
+            if any(abs(x / other_x - 1) < 0.05 and abs(height / other - 1) < 0.1 for other_x, other in labelled):
+                continue  # a label on top of another can be read by nobody
+            labelled.append((x, height))
+            text = f"{1e3 * row['median_seconds']:.3g} ms, F {row['frames']}"
+            axes.annotate(text, (x, height), xytext=(6, -9), textcoords="offset points", fontsize=7, alpha=0.7)
     axes.set(xscale="log", yscale="log", xlabel="FLOPs per compulsory byte", ylabel="GFLOP/s", title=title)
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8)

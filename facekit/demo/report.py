@@ -14,7 +14,8 @@ from typing import Any
 
 from facekit import __version__
 from facekit.data.dataset import RecordSet
-from facekit.data.labels import FaceLabels
+from facekit.data.labels import TASKS, FaceLabels
+from facekit.data.templates import label_words
 from facekit.demo.photograph import Photograph
 from facekit.demo.pictures import data_uri, loss_curve, record_picture
 from facekit.demo.settings import DemoSettings
@@ -143,7 +144,8 @@ def answer_rows(labels: FaceLabels, answers: Mapping[str, str], tasks: Sequence[
         truth = task.truth(labels)
         if truth is not None and task.name in answers:
             verdict, right = judge(truth, task.parse(answers[task.name]))
-            rows.append(AnswerRow(task.question, answers[task.name], describe_label(truth), verdict, right))
+            words = label_words(task.name, labels) if task.name in TASKS else describe_label(truth)
+            rows.append(AnswerRow(task.question, answers[task.name], words, verdict, right))
     return rows
 
 

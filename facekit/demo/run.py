@@ -19,7 +19,7 @@ from facekit.data.dataset import RecordSet
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.demo.photograph import Photograph, check_photograph, describe_photograph
 from facekit.demo.report import write_report
-from facekit.demo.settings import DemoMark, DemoSettings
+from facekit.demo.settings import CROP_MARGIN, DemoMark, DemoSettings
 from facekit.errors import MissingExtraError
 from facekit.evaluation import EvaluationResult, evaluate
 from facekit.evaluation.evaluator import METRICS_NAME
@@ -138,6 +138,7 @@ def _train(
         backbone=settings.backbone,
         seed=settings.seed,
     )
+    processor.image_processor.crop_margin = CROP_MARGIN
     result = train(
         model,
         processor,

@@ -108,9 +108,10 @@ class TrainingSettings(BaseModel):
         Returns:
             Sentences such as ``"learning_rate was 0.001 and is 0.002"``; none where a run may go on.
         """
-        mine = self.model_dump(mode="json")
+        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        before = {**defaults, **other}
         return [
-            f"{name} was {other.get(name)!r} and is {value!r}"
-            for name, value in mine.items()
-            if name not in _MAY_CHANGE and other.get(name) != value
+            f"{name} was {before[name]!r} and is {value!r}"
+            for name, value in self.model_dump(mode="json").items()
+            if name not in _MAY_CHANGE and before[name] != value
         ]

@@ -44,6 +44,8 @@ def test_only_labelled_and_answered_tasks_become_rows():
     labels = FaceLabels(expression="fear", age=30.0)
     rows = answer_rows(labels, {"expression": "I see fear.", "manipulation": "genuine"})
     assert [(row.truth, row.verdict) for row in rows] == [("fear", "right")]
+    hat = FaceLabels(attributes={"Wearing_Hat": True, "Black_Hair": True, "Bangs": False})
+    assert answer_rows(hat, {"attributes": "a hat"})[0].truth == "a hat and black hair"
 
 
 def test_a_picture_survives_its_data_uri():

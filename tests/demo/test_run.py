@@ -7,10 +7,12 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from PIL import Image
 
 import facekit
+from facekit.data.dataset import RecordSet
 from facekit.demo import DemoSettings, run_demo
 from facekit.errors import ConfigurationError, FaceNotFoundError
 
@@ -29,6 +31,10 @@ class References(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.found += [value for name, value in attrs if name in ("src", "href", "srcset", "data", "poster")]
+
+
+def demo_truth(result):
+    return RecordSet.read(result.folder / "data" / "test" / "records.jsonl").records[0].labels.expression
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +64,8 @@ def test_the_report_holds_numbers_answers_and_the_truth(demo, page):
         assert f"{task.unreadable} of {task.count}" in page
     predictions = (result.folder / "evaluation" / "predictions.jsonl").read_text().splitlines()
     first = json.loads(predictions[0])
-    assert f"truth: {first['truth']}" in page
+    assert (first["task"], first["truth"]) == ("expression", demo_truth(result))
+    assert f"truth: {first['truth']} <span" in page
     assert "What these answers are worth" in page
     assert "It is no face analysis for real people" in page
     assert '<polyline class="smooth"' in page
@@ -68,6 +75,7 @@ def test_the_report_holds_numbers_answers_and_the_truth(demo, page):
 def test_the_photograph_has_a_face_and_five_answers(demo):
     photograph = demo[0].photograph
     assert photograph.face.landmarks.shape == (68, 2)
+    assert np.ptp(photograph.face.landmarks, axis=0).max() == pytest.approx(0.55, abs=0.05)
     assert len(photograph.answers) == 5
     assert photograph.answers[3][0] == "How old is this person?"
 

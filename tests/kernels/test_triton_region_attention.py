@@ -1,14 +1,13 @@
 """The Triton operator against a float64 oracle: on a GPU where there is one, else in Triton's interpreter."""
 
 import os
+import random
 import subprocess
 import sys
 from dataclasses import dataclass, fields, replace
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch.utils.checkpoint import checkpoint
 
 from facekit.errors import ConfigurationError
@@ -130,18 +129,14 @@ def test_float32_agrees_with_float64_in_value_and_in_every_gradient(frames, grid
     assert_agrees_with_oracle(draw(frames, grid, prefix, width, heads, regions))
 
 
-@settings(max_examples=6, deadline=None)
-@given(
-    frames=st.integers(1, 3),
-    grid=st.tuples(st.integers(1, 5), st.integers(1, 5)),
-    prefix=st.integers(0, 2),
-    width=st.integers(1, 90),
-    heads=st.integers(1, 8),
-    regions=st.integers(2, 20),
-    seed=st.integers(0, 99),
-)
-def test_any_small_shape_agrees_with_float64(frames, grid, prefix, width, heads, regions, seed):
-    assert_agrees_with_oracle(draw(frames, grid, prefix, width, heads, regions, seed=seed))
+@pytest.mark.parametrize("seed", range(5))
+def test_random_small_shapes_agree_with_float64(seed):
+    choice = random.Random(seed)
+    frames, prefix, heads = choice.randint(1, 3), choice.randint(0, 2), choice.randint(1, 8)
+    grid = choice.randint(1, 5), choice.randint(1, 5)
+    assert_agrees_with_oracle(
+        draw(frames, grid, prefix, choice.randint(1, 90), heads, choice.randint(2, 20), seed=seed)
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
