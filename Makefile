@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check format bench docs clean
+.PHONY: help demo test check kernels format bench docs clean
 
 help:                   ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -31,12 +31,14 @@ check: $(VENV)/.dev     ## formatting, lint, docstrings, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+kernels: $(VENV)/.dev   ## compile the Triton kernels ahead of time for three GPU generations; fails on register spills
+	$(BIN)/python -m benchmarks.kernel_report
+
 format: $(VENV)/.dev    ## format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev     ## measure region attention against its peers on this machine
-	$(BIN)/python -m benchmarks.kernel_report
 	$(BIN)/python -m benchmarks.region_attention
 
 docs: | $(BIN)/python   ## build the documentation into site/

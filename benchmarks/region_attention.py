@@ -88,7 +88,7 @@ class Point:
 def essential_points(device: torch.device) -> list[Point]:
     """The points that answer the main questions, most important first; minutes on either device."""
     if device.type == "cpu":
-        return [Point(8, 4096, 9, 257), Point(1, 4096, 9, 257)]
+        return [Point(frames, 4096, 9, 257) for frames in (8, 32, 1)]
     points = [Point(frames, 4096, 9, 257) for frames in (1024, 8, 1, 64, 256)]
     return [*points, Point(256, 3584, 9, 256), Point(256, 1024, 5, 196), Point(64, 4096, 9, 1024)]
 
@@ -230,6 +230,12 @@ def build_table(point: Point, name: str, rows: list[dict[str, Any]], ceilings: C
     return table
 
 
+def format_milliseconds(seconds: float) -> str:
+    """Three digits, without an exponent."""
+    milliseconds = 1e3 * seconds
+    return f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
+
+
 def plot_roofline(path: Path, rows: list[dict[str, Any]], ceilings: Ceilings, title: str) -> None:
     """FLOP/s over arithmetic intensity (FLOPs per compulsory byte) of every forward row, under the two ceilings."""
     import matplotlib
@@ -254,7 +260,7 @@ def plot_roofline(path: Path, rows: list[dict[str, Any]], ceilings: Ceilings, ti
             if any(abs(x / other_x - 1) < 0.05 and abs(height / other - 1) < 0.1 for other_x, other in labelled):
                 continue  # a label on top of another can be read by nobody
             labelled.append((x, height))
-            text = f"{1e3 * row['median_seconds']:.3g} ms, F {row['frames']}"
+            text = f"{format_milliseconds(row['median_seconds'])} ms, F {row['frames']}"
             axes.annotate(text, (x, height), xytext=(6, -9), textcoords="offset points", fontsize=7, alpha=0.7)
     axes.set(xscale="log", yscale="log", xlabel="FLOPs per compulsory byte", ylabel="GFLOP/s", title=title)
     axes.grid(alpha=0.3, which="both")

@@ -1,6 +1,6 @@
 """Compose the README's picture: drawn faces of a demo run and the photograph, with landmarks and regions.
 
-python scripts/compose_readme_picture.py runs/demo docs/pictures/demo.jpg
+python scripts/compose_readme_picture.py runs/demo docs/images/demo.jpg
 """
 
 import sys
