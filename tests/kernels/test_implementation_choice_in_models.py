@@ -1,7 +1,9 @@
 """A whole model gives the same answers whichever implementation of region attention is asked for."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import facekit
 from facekit.kernels import dispatch
@@ -17,20 +19,12 @@ def demo_model():
 
 @pytest.fixture(scope="module")
 def inputs(demo_model):
-    model, _ = demo_model
+    _, processor = demo_model
+    random = np.random.default_rng(1)
+    picture = Image.fromarray(random.integers(0, 256, (96, 96, 3), dtype=np.uint8))
+    points = random.uniform(0.2, 0.8, (68, 2)).astype(np.float32)
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": EXPRESSION}]}]
-    prompt = processor.apply_chat_template(chat, add_generation_prompt=True)
-    generator = torch.Generator().manual_seed(1)
-    ids = processor(
-        images=None, text=prompt.replace(processor.image_token, processor.image_token * model.tokens_per_frame)
-    )
-    size = processor.image_processor.image_size
-    return {
-        "input_ids": ids["input_ids"],
-        "attention_mask": ids["attention_mask"],
-        "pixel_values": torch.randn(1, 1, 3, size, size, generator=generator),
-        "landmarks": 0.2 + 0.6 * torch.rand(1, 1, 68, 2, generator=generator),
-    }
+    return processor(images=picture, text=chat, landmarks=[points])
 
 
 @pytest.mark.parametrize("implementation", ["absorbed", "triton", "auto"])
