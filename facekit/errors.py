@@ -31,6 +31,10 @@ class ImageError(FaceKitError, ValueError):
     """A file or array cannot be used as an image: not one, truncated, too large, an unsupported kind."""
 
 
+class VideoError(ImageError):
+    """A file cannot be used as a video: not one, truncated, without frames or pictures, too large or too long."""
+
+
 class FaceNotFoundError(FaceKitError, ValueError):
     """A face was needed and none was found."""
 
@@ -41,3 +45,7 @@ class RecordError(FaceKitError, ValueError):
 
 class CheckpointError(FaceKitError, ValueError):
     """A checkpoint is missing, incomplete, or of a format that this loader does not read."""
+
+
+class TrainingError(FaceKitError, RuntimeError):
+    """A training run cannot go on; what it saved before is kept."""

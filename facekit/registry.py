@@ -91,6 +91,7 @@ class Part:
         extra: The optional-dependency group of the distribution that it needs, if any.
         requires: Import names of the packages in that group, checked before loading.
         distribution: The distribution that the extra belongs to.
+        details: Further facts by name, such as a dataset's ``task``, ``size`` and ``obtain``.
     """
 
     kind: str
@@ -102,6 +103,7 @@ class Part:
     extra: str | None = None
     requires: tuple[str, ...] = ()
     distribution: str = "facekit-mllm"
+    details: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def install_command(self) -> str | None:
@@ -169,7 +171,8 @@ class Registry:
             name: The name in spec strings.
             target: The object or its import path; without it the call returns a decorator.
             replace: Whether the name may be taken.
-            **description: ``summary``, ``licence``, ``source``, ``extra``, ``requires``, ``distribution``.
+            **description: ``summary``, ``licence``, ``source``, ``extra``, ``requires``, ``distribution``,
+                ``details``.
 
         Returns:
             A decorator that registers what it decorates (or the identity where ``target`` is given).

@@ -19,7 +19,8 @@ class VisionEncoder(nn.Module, ABC):
     Attributes:
         hidden_size: Width C of the tokens.
         grid: Rows and columns of patches per frame.
-        num_prefix_tokens: P, the number of class and register tokens before the patches.
+        num_prefix_tokens: P, the number of class and register tokens before the patches; 0 after
+            ``leave_out_prefix_tokens``.
         image_size: Height and width in pixels of the frames it takes (they are square).
         transform: How a picture becomes ``pixel_values``, as the encoder was trained.
     """
@@ -29,6 +30,7 @@ class VisionEncoder(nn.Module, ABC):
     num_prefix_tokens: int
     image_size: int
     transform: ImageTransform
+    _prefix_tokens_left_out: int = 0
 
     @classmethod
     @abstractmethod
@@ -74,9 +76,32 @@ class VisionEncoder(nn.Module, ABC):
             raise ValueError(
                 f"pixel_values must be (B, T, {size[0]}, {size[1]}, {size[2]}), not {tuple(pixel_values.shape)}"
             )
-        batch, frames = pixel_values.shape[:2]
-        tokens = self.encode_frames(pixel_values.flatten(0, 1))
-        return tokens.unflatten(0, (batch, frames))
+        return self.encode_clips(pixel_values)[:, :, self._prefix_tokens_left_out :]
+
+    def encode_clips(self, clips: Tensor) -> Tensor:
+        """Encode clips ``(B, T, 3, H, W)`` to ``(B, T, P + N, C)``.
+
+        Here this is done frame by frame; an encoder that looks across time overrides it. The prefix tokens are all
+        there, whether ``forward`` leaves them out or not.
+        """
+        tokens = self.encode_frames(clips.flatten(0, 1))
+        return tokens.unflatten(0, tuple(clips.shape[:2]))
+
+    def leave_out_prefix_tokens(self) -> None:
+        """Give patches only from now on; class and register tokens still take part inside."""
+        self._prefix_tokens_left_out += self.num_prefix_tokens
+        self.num_prefix_tokens = 0
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode, but leave batch norms on their stored statistics.
+
+        Statistics of a batch would make a face's tokens depend on the other faces, and would drift in a frozen encoder.
+        """
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
 
     @property
     def num_patches(self) -> int:

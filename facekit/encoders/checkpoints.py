@@ -1,23 +1,32 @@
 """Reading weights files without running code in them, and loading them strictly with errors that a user can act on.
 
-It is apart from the encoders because all of them share it.
+It is apart from the encoders because all of them share it. No function here runs code that comes with weights.
 """
 
 from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from facekit.errors import CheckpointError
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
+_WEIGHTS_FILES = (
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
+)
+_NAMES_IN_MESSAGES = 5
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -44,6 +53,56 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     except (RuntimeError, EOFError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read as a PyTorch weights file: {first_line(error)}") from error
     return _unwrap(content, path)
+
+
+def read_checkpoint(source: str, revision: str = "main", prefixes: Sequence[str] = ("",)) -> dict[str, Tensor]:
+    """Read a checkpoint in the Hugging Face layout to the CPU: one file or shards, safetensors before PyTorch files.
+
+    Args:
+        source: A folder or a hub id.
+        revision: Revision on the hub.
+        prefixes: Only tensors whose names begin with one of these are returned; of safetensors no others are read.
+
+    Raises:
+        CheckpointError: A file is missing, is of another format, or holds pickled code.
+    """
+    path = fetch_file(source, _WEIGHTS_FILES, revision)
+    if path.suffix != ".json":
+        return _begin_with(read_weights(path), prefixes)
+    try:
+        places = dict(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is no index of weights files: it has no 'weight_map'") from error
+    shards = sorted({place for name, place in places.items() if name.startswith(tuple(prefixes))})
+    weights: dict[str, Tensor] = {}
+    for shard in shards:
+        weights |= _begin_with(read_weights(fetch_file(source, (shard,), revision)), prefixes)
+    return weights
+
+
+def fetch_file(source: str, names: Sequence[str], revision: str = "main") -> Path:
+    """Return the first file of these names that a folder or a hub repository has, downloaded if need be.
+
+    Raises:
+        CheckpointError: It has none of them, or the hub is out of reach.
+    """
+    folder = Path(source)
+    if folder.is_dir():
+        found = next((folder / name for name in names if (folder / name).is_file()), None)
+        if found is None:
+            raise CheckpointError(f"{folder} has none of the files {', '.join(names)}")
+        return found
+    for name in names:
+        try:
+            return Path(hf_hub_download(source, name, revision=revision))
+        except EntryNotFoundError as error:
+            if isinstance(error, LocalEntryNotFoundError) and name == names[-1]:
+                raise CheckpointError(
+                    f"'{source}' is no folder, and the hub is out of reach: {first_line(error)}"
+                ) from error
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"'{source}' is no folder, nor a hub id within reach: {first_line(error)}") from error
+    raise CheckpointError(f"'{source}' has none of the files {', '.join(names)} at revision '{revision}'")
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
@@ -77,7 +136,7 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str)
         source: Where they come from, for messages.
 
     Raises:
-        CheckpointError: Weights are missing, left over or of another shape; the message names the first of each.
+        CheckpointError: Weights are missing, left over or of another shape; the message names the first few of each.
     """
     expected = module.state_dict()
     missing = sorted(expected.keys() - weights.keys())
@@ -85,15 +144,23 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str)
     unfit = sorted(name for name in expected.keys() & weights.keys() if expected[name].shape != weights[name].shape)
     faults = []
     if missing:
-        faults.append(f"{len(missing)} missing, first '{missing[0]}'")
+        faults.append(f"{len(missing)} missing, first {_listed(missing)}")
     if unexpected:
-        faults.append(f"{len(unexpected)} left over, first '{unexpected[0]}'")
+        faults.append(f"{len(unexpected)} left over, first {_listed(unexpected)}")
     if unfit:
         shapes = f"{tuple(weights[unfit[0]].shape)} for {tuple(expected[unfit[0]].shape)}"
         faults.append(f"{len(unfit)} of another shape, first '{unfit[0]}' ({shapes})")
     if faults:
         raise CheckpointError(f"the weights of {source} do not fit {type(module).__name__}: {'; '.join(faults)}")
     module.load_state_dict(weights)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names[:_NAMES_IN_MESSAGES])
+
+
+def _begin_with(weights: dict[str, Tensor], prefixes: Sequence[str]) -> dict[str, Tensor]:
+    return {name: value for name, value in weights.items() if name.startswith(tuple(prefixes))}
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -1,18 +1,21 @@
-"""Vision models in the Hugging Face layout: CLIP, SigLIP and DINOv2, by hub id or folder.
+"""Vision models in the Hugging Face layout: CLIP, SigLIP, DINO and InternViT, by hub id or folder.
 
-Only the four architectures in the table below are built, from transformers' own classes; code that comes with a
+Only the architectures in the table below are built, from transformers' own classes; code that comes with a
 checkpoint is never run.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
+from einops import rearrange
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
@@ -23,7 +26,13 @@ from transformers import (
     Dinov2Model,
     Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel,
+    DINOv3ViTConfig,
+    DINOv3ViTModel,
+    InternVLVisionConfig,
+    InternVLVisionModel,
     PretrainedConfig,
+    Siglip2VisionConfig,
+    Siglip2VisionModel,
     SiglipVisionConfig,
     SiglipVisionModel,
 )
@@ -32,6 +41,7 @@ from transformers.utils import logging as transformers_logging
 
 from facekit.encoders.base import VisionEncoder
 from facekit.encoders.checkpoints import first_line
+from facekit.encoders.internvit import OFFICIAL_KIND, load_internvit, translate_settings
 from facekit.encoders.options import boolean, integer, non_empty, positive_integer, read_options, resolve_layer
 from facekit.encoders.transform import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, ImageTransform
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError
@@ -41,17 +51,31 @@ logger = logging.getLogger(__name__)
 _ARCHITECTURES: dict[str, tuple[type[PretrainedConfig], Any]] = {
     "clip_vision_model": (CLIPVisionConfig, CLIPVisionModel),
     "siglip_vision_model": (SiglipVisionConfig, SiglipVisionModel),
+    "siglip2_vision_model": (Siglip2VisionConfig, Siglip2VisionModel),
     "dinov2": (Dinov2Config, Dinov2Model),
     "dinov2_with_registers": (Dinov2WithRegistersConfig, Dinov2WithRegistersModel),
+    "dinov3_vit": (DINOv3ViTConfig, DINOv3ViTModel),
+    "internvl_vision": (InternVLVisionConfig, InternVLVisionModel),
 }
+_FIXED_SETTINGS: dict[str, dict[str, Any]] = {
+    "siglip_vision_model": {"vision_use_head": False},
+    "siglip2_vision_model": {"vision_use_head": False},
+    # Random shifts and scales of the positions in training would make a frame's tokens differ from call to call.
+    "dinov3_vit": {"pos_embed_shift": None, "pos_embed_jitter": None, "pos_embed_rescale": None},
+}
+_RESIZED_ON_REQUEST = ("clip_vision_model", "siglip_vision_model")
+_DEFAULT_LAYER = {"internvl_vision": -1}
 _BACKBONE_OUTPUTS = {"out_features", "out_indices", "stage_names"}
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _NORMALISATION = {
     "clip_vision_model": (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD),
     "siglip_vision_model": _HALF,
+    "siglip2_vision_model": _HALF,
     "dinov2": _IMAGENET,
     "dinov2_with_registers": _IMAGENET,
+    "dinov3_vit": _IMAGENET,
+    "internvl_vision": _IMAGENET,
 }
 _RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
@@ -59,50 +83,69 @@ _RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 class HuggingFaceEncoder(VisionEncoder):
     """The last hidden state of a vision model that ends at the chosen layer, before any final norm.
 
-    CLIP gives one prefix token, DINOv2 one and its registers, SigLIP none.
+    CLIP and InternViT give one prefix token, DINOv2 and DINOv3 one and their registers, SigLIP none. A SigLIP 2 of free
+    resolution (NaFlex) gets square frames like the others.
 
     Args:
-        model: One of transformers' vision models, with as many layers as are used.
+        model: One of transformers' vision models, with as many layers as are used and ``num_unused_layers`` after them.
         transform: How pictures become pixels; its size may differ from the one the model was trained at, and position
             embeddings are then interpolated.
+        num_unused_layers: Layers at the end that are kept, so that a checkpoint can be written back whole, but not run;
+            they become the module ``unused_layers``, without gradients.
+        class_token: Whether class and register tokens, where the model has any, are given out.
 
     Raises:
         InvalidSpecError: The model is of another architecture.
         ConfigurationError: The size is no multiple of the patch size.
     """
 
-    def __init__(self, model: nn.Module, transform: ImageTransform) -> None:
+    def __init__(
+        self, model: nn.Module, transform: ImageTransform, num_unused_layers: int = 0, *, class_token: bool = True
+    ) -> None:
         super().__init__()
         settings: Any = model.config
         kind = architecture_name(settings)
-        if transform.image_size % settings.patch_size:
+        patch_size = square_side(settings.patch_size)
+        if transform.image_size % patch_size:
             raise ConfigurationError(
-                f"encoder 'hf' takes an image_size that is a multiple of {settings.patch_size} for this model, "
+                f"encoder 'hf' takes an image_size that is a multiple of {patch_size} for this model, "
                 f"not {transform.image_size}"
             )
         self.model = model
+        self.unused_layers = take_last_layers(model, num_unused_layers)
         self.settings = settings
         self.transform = transform
         self.image_size = transform.image_size
         self.hidden_size = settings.hidden_size
-        side = self.image_size // settings.patch_size
+        side = self.image_size // patch_size
         self.grid = (side, side)
-        self.num_prefix_tokens = 0 if kind == "siglip_vision_model" else 1
+        self.num_prefix_tokens = 0 if kind.startswith("siglip") else 1
         self.num_prefix_tokens += getattr(settings, "num_register_tokens", 0)
-        self.interpolates = not kind.startswith("dinov2") and self.image_size != settings.image_size
+        self.interpolates = kind in _RESIZED_ON_REQUEST and self.image_size != settings.image_size
+        self.takes_patches = kind == "siglip2_vision_model"
+        self.class_token = class_token
+        if not class_token:
+            self.leave_out_prefix_tokens()
 
     def encode_frames(self, frames: Tensor) -> Tensor:
         """Encode frames ``(F, 3, H, W)`` to ``(F, P + N, C)``."""
-        options = {"interpolate_pos_encoding": True} if self.interpolates else {}
+        options: dict[str, Any] = {"interpolate_pos_encoding": True} if self.interpolates else {}
         frames = frames.to(next(self.model.parameters()).dtype)
+        if self.takes_patches:
+            (rows, columns), count = self.grid, len(frames)
+            frames = rearrange(frames, "f c (rows p) (cols q) -> f (rows cols) (p q c)", rows=rows, cols=columns)
+            options["pixel_attention_mask"] = torch.ones(frames.shape[:2], dtype=torch.int32, device=frames.device)
+            options["spatial_shapes"] = torch.tensor([self.grid], device=frames.device).expand(count, 2)
         return self.model(frames, output_hidden_states=True, return_dict=True, **options).hidden_states[-1]
 
     @classmethod
     def from_spec(cls, argument: str | None = None, **options: str) -> Self:
-        """Build ``hf:PATH_OR_ID[?layer=-2&image_size=224&revision=main&pretrained=true]``.
+        """Build ``hf:PATH_OR_ID[?layer=-2&class_token=true&image_size=224&revision=main&pretrained=true]``.
 
-        A checkpoint of a whole CLIP or SigLIP model gives its vision half. The default layer, the one before the
-        last, is what LLaVA and Face-LLaVA read. The size and normalisation come from ``preprocessor_config.json``
+        A checkpoint of a whole CLIP, SigLIP or InternVL model gives its vision part; InternViT and InternVL are read in
+        the authors' own layout too, without their code. The default layer, the one before the last, is what LLaVA and
+        Face-LLaVA read; InternViT's is the last, which InternVL reads. The size and normalisation come from
+        ``preprocessor_config.json``
         where there is one; its margin crop is not done, because landmarks refer to the whole picture.
         ``pretrained=false`` reads the configuration only and leaves the weights random.
 
@@ -110,32 +153,45 @@ class HuggingFaceEncoder(VisionEncoder):
             InvalidSpecError: The argument is missing, an option is unknown, the architecture or layer is not there.
             CheckpointError: The checkpoint is missing, incomplete, does not fit, or holds pickled code.
         """
-        known = {"layer": integer, "image_size": positive_integer, "revision": non_empty, "pretrained": boolean}
+        known = {
+            "layer": integer,
+            "class_token": boolean,
+            "image_size": positive_integer,
+            "revision": non_empty,
+            "pretrained": boolean,
+        }
         chosen = read_options("hf", options, known)
         if argument is None:
             raise InvalidSpecError("encoder 'hf' needs a hub id or a folder, such as 'hf:openai/clip-vit-base-patch16'")
         revision = chosen.get("revision", "main")
         settings = read_vision_config(argument, revision)
-        index = resolve_layer(f"hf:{argument}", chosen.get("layer", -2), settings.num_hidden_layers)
-        values = {**architecture_values(settings), "num_hidden_layers": index + 1}
-        if values["model_type"] == "siglip_vision_model":
-            values["vision_use_head"] = False
-        settings, model_class = vision_classes(values)
+        layer = chosen.get("layer", _DEFAULT_LAYER.get(settings.model_type, -2))
+        index = resolve_layer(f"hf:{argument}", layer, settings.num_hidden_layers)
+        settings, model_class = vision_classes({**architecture_values(settings), "num_hidden_layers": index + 1})
         if chosen.get("pretrained", True):
             model = load_vision_model(argument, revision, settings, model_class)
         else:
             model = model_class(settings)
-        return cls(model, read_transform(argument, revision, settings, chosen.get("image_size")))
+        transform = read_transform(argument, revision, settings, chosen.get("image_size"))
+        return cls(model, transform, class_token=chosen.get("class_token", True))
 
     def to_config(self) -> dict[str, Any]:
-        """Return the vision model's configuration, cut to the layers in use, and the transform."""
-        return {"vision_config": architecture_values(self.settings), "transform": self.transform.to_config()}
+        """Return the vision model's configuration, cut to the layers in use, the transform, and the class token."""
+        values = {
+            "vision_config": architecture_values(self.settings),
+            "transform": self.transform.to_config(),
+            "class_token": self.class_token,
+        }
+        return values | ({"num_unused_layers": len(self.unused_layers)} if len(self.unused_layers) else {})
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Build the architecture with untrained weights."""
-        settings, model_class = vision_classes(config["vision_config"])
-        return cls(model_class(settings), ImageTransform(**config["transform"]))
+        unused = config.get("num_unused_layers", 0)
+        values = dict(config["vision_config"])
+        settings, model_class = vision_classes({**values, "num_hidden_layers": values["num_hidden_layers"] + unused})
+        transform = ImageTransform(**config["transform"])
+        return cls(model_class(settings), transform, unused, class_token=config.get("class_token", True))
 
 
 def architecture_name(settings: PretrainedConfig) -> str:
@@ -146,22 +202,47 @@ def architecture_name(settings: PretrainedConfig) -> str:
     """
     kind = settings.model_type
     if kind not in _ARCHITECTURES:
-        hint = "; SigLIP 2 checkpoints of a fixed resolution work, NaFlex ones do not" if "siglip2" in kind else ""
-        raise InvalidSpecError(f"encoder 'hf' reads {', '.join(_ARCHITECTURES)}, not '{kind}'{hint}")
+        raise InvalidSpecError(f"encoder 'hf' reads {', '.join(_ARCHITECTURES)}, not '{kind}'")
     return kind
 
 
 def architecture_values(settings: PretrainedConfig) -> dict[str, Any]:
     """Return the entries of a vision configuration that describe the architecture, ``model_type`` among them."""
     common = PretrainedConfig().to_dict().keys() - {"model_type"}
-    return {name: value for name, value in settings.to_dict().items() if name not in common | _BACKBONE_OUTPUTS}
+    values = {name: value for name, value in settings.to_dict().items() if name not in common | _BACKBONE_OUTPUTS}
+    return json.loads(json.dumps(values))
 
 
 def vision_classes(values: dict[str, Any]) -> tuple[PretrainedConfig, Any]:
     """Return the configuration that ``architecture_values`` describes, and the model class for it."""
     values = dict(values)
-    config_class, model_class = _ARCHITECTURES[values.pop("model_type")]
-    return config_class(**values), model_class
+    kind = values.pop("model_type")
+    config_class, model_class = _ARCHITECTURES[kind]
+    return config_class(**values | _FIXED_SETTINGS.get(kind, {})), model_class
+
+
+def square_side(size: int | list[int] | tuple[int, int]) -> int:
+    """Return the side of a size that a configuration gives as a number or as height and width.
+
+    Raises:
+        InvalidSpecError: Height and width differ.
+    """
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) != 1:
+        raise InvalidSpecError(f"encoder 'hf' takes square pictures and patches, not {tuple(sides)}")
+    return sides.pop()
+
+
+def take_last_layers(model: Any, count: int) -> nn.ModuleList:
+    """Cut layers off the end of a vision model, its configuration included, and return them without gradients."""
+    if count == 0:
+        return nn.ModuleList()
+    encoder = getattr(model, "vision_model", model).encoder
+    layers = encoder.layers if hasattr(encoder, "layers") else encoder.layer
+    unused = nn.ModuleList(layers[len(layers) - count :])
+    del layers[len(layers) - count :]
+    model.config.num_hidden_layers = len(layers)
+    return unused.requires_grad_(False)
 
 
 def read_vision_config(source: str, revision: str = "main") -> PretrainedConfig:
@@ -172,6 +253,10 @@ def read_vision_config(source: str, revision: str = "main") -> PretrainedConfig:
         InvalidSpecError: It is of an architecture that this encoder does not build.
     """
     try:
+        values, _ = PretrainedConfig.get_config_dict(source, revision=revision)
+        values = values.get("vision_config", values)
+        if isinstance(values, dict) and values.get("model_type") == OFFICIAL_KIND:
+            return InternVLVisionConfig(**translate_settings(values, source))
         settings = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise CheckpointError(
@@ -194,6 +279,10 @@ def load_vision_model(source: str, revision: str, settings: PretrainedConfig, mo
     Raises:
         CheckpointError: Weights are missing or of another shape, or the file holds pickled code.
     """
+    if model_class is InternVLVisionModel:
+        model = model_class(settings)
+        load_internvit(model, source, revision)
+        return model
     try:
         with errors_only():
             model, report = model_class.from_pretrained(
@@ -232,7 +321,8 @@ def read_transform(
         logger.info("'%s' has no preprocessor_config.json; the architecture's own values are used", source)
         values = {}
     values = values.get("image_processor", values)
-    size = image_size or side_of(values.get("crop_size") or values.get("size")) or settings.image_size
+    trained_size = trained_image_size(settings)
+    size = image_size or side_of(values.get("crop_size") or values.get("size")) or trained_size
     if not isinstance(size, int):
         raise InvalidSpecError(f"encoder 'hf' takes square pictures; '{source}' is set to {size}")
     return ImageTransform(
@@ -241,6 +331,13 @@ def read_transform(
         tuple(values.get("image_std") or std),
         _RESAMPLING.get(values.get("resample", 3), "bicubic"),  # type: ignore[arg-type]
     )
+
+
+def trained_image_size(settings: Any) -> int:
+    """Return the height and width that a vision model was trained at; of a free resolution, that of its positions."""
+    if hasattr(settings, "image_size"):
+        return square_side(settings.image_size)
+    return math.isqrt(settings.num_patches) * settings.patch_size
 
 
 def side_of(size: int | dict[str, int] | None) -> Any:

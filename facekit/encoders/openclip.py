@@ -1,4 +1,4 @@
-"""Vision transformers of open_clip models: only the picture side is built, the text side never.
+"""Picture sides of open_clip models, transformers and ResNets; the text side is never built.
 
 open_clip keeps architectures as JSON; what this encoder saves is that JSON's picture part, so that it can be rebuilt
 without open_clip's tables.
@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any, Self
 
 import open_clip
+from einops import rearrange
 from open_clip.model import _build_vision_tower
+from open_clip.modified_resnet import ModifiedResNet
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from facekit.encoders.base import VisionEncoder
 from facekit.encoders.checkpoints import first_line, load_strictly, read_weights
-from facekit.encoders.options import integer, non_empty, read_options, resolve_layer
+from facekit.encoders.options import boolean, integer, non_empty, positive_integer, read_options, resolve_layer
+from facekit.encoders.positions import resample_patch_positions
 from facekit.encoders.timm import TimmFeatures, known_interpolation
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import CheckpointError, InvalidSpecError
@@ -30,6 +33,8 @@ from facekit.registry import closest_match_hint
 logger = logging.getLogger(__name__)
 
 _TOWER_KEYS = ("embed_dim", "vision_cfg", "quick_gelu")
+_RESNET_STRIDE = 32
+_READING_OPTIONS = {"layer": integer, "class_token": boolean}
 
 
 @dataclass(frozen=True)
@@ -46,43 +51,55 @@ class OpenClipArchitecture:
 
 
 class OpenClipEncoder(VisionEncoder):
-    """The output of one block of an open_clip vision transformer, with its class token.
+    """The output of one block of an open_clip vision transformer, with its class token, or of one stage of a ResNet.
 
     The default, the block before the last, is what LLaVA and Face-LLaVA read from CLIP. Blocks after it, the final
     norm and the projection are removed.
 
     Args:
-        visual: The picture side, an open_clip ``VisionTransformer`` or a ``TimmModel`` around a vision transformer;
-            it is changed in place.
+        visual: The picture side, an open_clip ``VisionTransformer`` or ``ModifiedResNet``, or a ``TimmModel`` around
+            any timm model with spatial features; it is changed in place.
         tower: The part of open_clip's configuration that it was built from.
         layer: 1 is the output of the first block, -1 of the last, -2 of the one before.
         preprocess: Entries of ``preprocess_cfg`` that differ from open_clip's defaults.
+        class_token: Whether the class token (and register tokens of a timm tower) are given out.
 
     Raises:
-        InvalidSpecError: The model is no vision transformer, its pictures are not square, or it has no such layer.
+        InvalidSpecError: The model is of another kind, its pictures are not square, or it has no such layer.
     """
 
     def __init__(
-        self, visual: nn.Module, tower: dict[str, Any], layer: int = -2, preprocess: dict[str, Any] | None = None
+        self,
+        visual: nn.Module,
+        tower: dict[str, Any],
+        layer: int = -2,
+        preprocess: dict[str, Any] | None = None,
+        *,
+        class_token: bool = True,
     ) -> None:
         super().__init__()
         self.tower, self.layer = tower, layer
         self.preprocess = preprocess or {}
         self.transform = transform_of(visual, self.preprocess)
         self.image_size = self.transform.image_size
-        self.features: TimmFeatures | OpenClipFeatures
+        self.features: TimmFeatures | OpenClipFeatures | OpenClipResNetFeatures
         if isinstance(visual, TimmModel):
             name = tower["vision_cfg"]["timm_model_name"]
             self.features = TimmFeatures(visual.trunk, f"openclip tower {name}", layer, self.image_size)
         elif isinstance(visual, VisionTransformer):
             self.features = OpenClipFeatures(visual, layer)
+        elif isinstance(visual, ModifiedResNet):
+            self.features = OpenClipResNetFeatures(visual, layer)
         else:
             raise InvalidSpecError(
-                f"encoder 'openclip' reads vision transformers, not {type(visual).__name__}; "
-                "timm has convolutional CLIP models, such as 'timm:resnet50_clip.openai'"
+                f"encoder 'openclip' reads vision transformers and ResNets, not {type(visual).__name__}"
             )
         self.hidden_size, self.grid = self.features.hidden_size, self.features.grid
         self.num_prefix_tokens = self.features.num_prefix_tokens
+        self.class_token = class_token
+        if not class_token:
+            self.leave_out_prefix_tokens()
+        self.train(self.training)
 
     def encode_frames(self, frames: Tensor) -> Tensor:
         """Encode frames ``(F, 3, H, W)`` to ``(F, P + N, C)``."""
@@ -90,20 +107,23 @@ class OpenClipEncoder(VisionEncoder):
 
     @classmethod
     def from_spec(cls, argument: str | None = None, **options: str) -> Self:
-        """Build ``openclip:MODEL[?pretrained=TAG_OR_PATH&layer=-2&config=PATH]``.
+        """Build ``openclip:MODEL[?pretrained=TAG_OR_PATH&layer=-2&class_token=true&image_size=224&config=PATH]``.
 
         Weights are random unless ``pretrained`` names one of open_clip's tags, which are downloaded, or a local
         checkpoint of the whole model or its picture side, as safetensors or a PyTorch file of tensors.
         ``config`` names a JSON file in open_clip's format and replaces MODEL; ``local-dir:FOLDER`` as MODEL takes
         ``open_clip_config.json`` and the weights from a folder. Local weights from OpenAI, as well as others trained
-        with QuickGELU, want the model name that ends in ``-quickgelu``; with a tag this is done for you.
+        with QuickGELU, want the model name that ends in ``-quickgelu``; with a tag this is done for you. An
+        ``image_size`` other than the model's resamples its position embeddings.
 
         Raises:
             InvalidSpecError: The model, the tag or an option is unknown, or does not fit.
             CheckpointError: The weights are missing or do not fit.
         """
-        chosen = read_options("openclip", options, {"pretrained": non_empty, "layer": integer, "config": non_empty})
+        known = {"pretrained": non_empty, "config": non_empty, "image_size": positive_integer, **_READING_OPTIONS}
+        chosen = read_options("openclip", options, known)
         pretrained, config = chosen.pop("pretrained", None), chosen.pop("config", None)
+        size = chosen.pop("image_size", None)
         if (argument is None) == (config is None):
             raise InvalidSpecError("encoder 'openclip' takes a model name, such as 'openclip:ViT-B-16', or config=PATH")
         if argument is not None and argument.startswith(open_clip.factory.HF_HUB_PREFIX):
@@ -116,20 +136,29 @@ class OpenClipEncoder(VisionEncoder):
             visual = build_tower(architecture.tower)
             if pretrained:
                 load_tower(visual, read_weights(pretrained), pretrained)
-            return cls(visual, architecture.tower, preprocess=architecture.preprocess, **chosen)
-        if argument is None or config is not None:
+        elif argument is None or config is not None:
             raise CheckpointError(f"there is no weights file {pretrained}")
-        visual, architecture = download_tower(argument, pretrained, architecture)
+        else:
+            visual, architecture = download_tower(argument, pretrained, architecture)
+        resize_tower(visual, size)
         return cls(visual, architecture.tower, preprocess=architecture.preprocess, **chosen)
 
     def to_config(self) -> dict[str, Any]:
-        """Return the picture part of open_clip's configuration, the layer and the preprocessing."""
-        return {"tower": copy.deepcopy(self.tower), "layer": self.layer, "preprocess": dict(self.preprocess)}
+        """Return the picture part of open_clip's configuration, and what was chosen beside it."""
+        return {
+            "tower": copy.deepcopy(self.tower),
+            "layer": self.layer,
+            "preprocess": dict(self.preprocess),
+            "class_token": self.class_token,
+            "image_size": self.image_size,
+        }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Build the architecture with untrained weights."""
-        return cls(build_tower(config["tower"]), config["tower"], config["layer"], config["preprocess"])
+        visual, class_token = build_tower(config["tower"]), config.get("class_token", True)
+        resize_tower(visual, config.get("image_size"))
+        return cls(visual, config["tower"], config["layer"], config["preprocess"], class_token=class_token)
 
 
 class OpenClipFeatures(nn.Module):
@@ -160,6 +189,37 @@ class OpenClipFeatures(nn.Module):
         embedded = self.visual._embeds(frames.to(self.visual.conv1.weight.dtype))
         _, (tokens,) = self.visual.transformer.forward_intermediates(embedded, indices=[self.index], stop_early=True)
         return tokens
+
+
+class OpenClipResNetFeatures(nn.Module):
+    """A CLIP ResNet (Radford et al. 2021, section 2.4) cut after one of its four stages.
+
+    Args:
+        visual: The network; it is changed in place.
+        layer: A stage: 1 is the first, -1 the last.
+
+    Raises:
+        InvalidSpecError: There is no such stage.
+    """
+
+    num_prefix_tokens = 0
+
+    def __init__(self, visual: Any, layer: int) -> None:
+        super().__init__()
+        stages = [visual.layer1, visual.layer2, visual.layer3, visual.layer4]
+        index = resolve_layer("openclip", layer, len(stages))
+        side = visual.image_size // (4 * 2**index)
+        self.grid = (side, side)
+        self.hidden_size = stages[index][-1].bn3.num_features
+        for later in range(index + 1, len(stages)):
+            setattr(visual, f"layer{later + 1}", nn.Identity())
+        visual.attnpool = nn.Identity()
+        self.visual = visual
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Turn ``(F, 3, H, W)`` into ``(F, N, C)``."""
+        features = self.visual(frames.to(self.visual.conv1.weight.dtype))
+        return rearrange(features, "f c rows cols -> f (rows cols) c")
 
 
 def named_architecture(name: str) -> OpenClipArchitecture:
@@ -210,6 +270,44 @@ def build_tower(tower: dict[str, Any]) -> nn.Module:
         return _build_vision_tower(tower["embed_dim"], vision, tower.get("quick_gelu", False))
     except (TypeError, AssertionError, RuntimeError, ValueError) as error:
         raise InvalidSpecError(f"open_clip cannot build the vision_cfg {vision}: {first_line(error)}") from error
+
+
+def resize_tower(visual: Any, image_size: int | None) -> None:
+    """Prepare a picture side for frames of another size, its position embeddings resampled in place.
+
+    Args:
+        visual: The picture side with its weights.
+        image_size: Height and width wanted, or None for the model's own.
+
+    Raises:
+        InvalidSpecError: The size is no multiple of the patch size, or the model takes one size only.
+    """
+    size = (image_size, image_size)
+    if image_size is None or visual.image_size in (image_size, size):
+        return
+    if isinstance(visual, TimmModel):
+        try:
+            visual.trunk.set_input_size(size)
+        except (AttributeError, AssertionError, RuntimeError, ValueError) as error:
+            raise InvalidSpecError(
+                f"this open_clip model cannot take image_size={image_size}: {first_line(error)}"
+            ) from error
+        visual.image_size = size
+    elif isinstance(visual, ModifiedResNet):
+        if image_size % _RESNET_STRIDE:
+            raise InvalidSpecError(
+                f"this open_clip model cannot take image_size={image_size}: it is no multiple of {_RESNET_STRIDE}"
+            )
+        visual.image_size = image_size
+    elif isinstance(visual, VisionTransformer):
+        patch = visual.patch_size[0]
+        if image_size % patch:
+            raise InvalidSpecError(
+                f"this open_clip model cannot take image_size={image_size}: it is no multiple of {patch}"
+            )
+        grid = (image_size // patch, image_size // patch)
+        visual.positional_embedding = nn.Parameter(resample_patch_positions(visual.positional_embedding.detach(), grid))
+        visual.grid_size, visual.image_size = grid, size
 
 
 def load_tower(visual: nn.Module, weights: dict[str, Tensor], source: str) -> None:

@@ -44,6 +44,7 @@ class TimmEncoder(VisionEncoder):
         image_size: Height and width in pixels; the model's own by default.
         layer: 1 is the first layer, -1 the last, -2 the one before.
         norm: Whether the model's final norm is applied (vision transformers).
+        class_token: Whether class and register tokens, where the model has any, are given out.
         transform: How pictures become pixels; what timm has on record for the model by default. timm's evaluation
             crops the margin (``crop_pct``); this transform does not, because landmarks refer to the whole picture.
 
@@ -59,6 +60,7 @@ class TimmEncoder(VisionEncoder):
         image_size: int | None = None,
         layer: int = -1,
         norm: bool = False,
+        class_token: bool = True,
         transform: ImageTransform | None = None,
     ) -> None:
         super().__init__()
@@ -71,6 +73,10 @@ class TimmEncoder(VisionEncoder):
         self.transform = transform or ImageTransform(
             self.image_size, source["mean"], source["std"], known_interpolation(source["interpolation"])
         )
+        self.class_token = class_token
+        if not class_token:
+            self.leave_out_prefix_tokens()
+        self.train(self.training)
 
     def encode_frames(self, frames: Tensor) -> Tensor:
         """Encode frames ``(F, 3, H, W)`` to ``(F, P + N, C)``."""
@@ -78,7 +84,7 @@ class TimmEncoder(VisionEncoder):
 
     @classmethod
     def from_spec(cls, argument: str | None = None, **options: str) -> Self:
-        """Build ``timm:MODEL[?pretrained=true&checkpoint=PATH&layer=-1&image_size=224&norm=false]``.
+        """Build ``timm:MODEL[?pretrained=true&checkpoint=PATH&layer=-1&image_size=224&norm=false&class_token=true]``.
 
         Weights are random unless ``pretrained=true`` (timm downloads them or finds them in its cache) or
         ``checkpoint`` names a local file with timm's names.
@@ -95,6 +101,7 @@ class TimmEncoder(VisionEncoder):
             "layer": integer,
             "image_size": positive_integer,
             "norm": boolean,
+            "class_token": boolean,
         }
         chosen = read_options("timm", options, known)
         pretrained, checkpoint = chosen.pop("pretrained", False), chosen.pop("checkpoint", None)
@@ -112,6 +119,7 @@ class TimmEncoder(VisionEncoder):
             "image_size": self.image_size,
             "layer": self.layer,
             "norm": self.norm,
+            "class_token": self.class_token,
             "transform": self.transform.to_config(),
         }
 
@@ -168,7 +176,7 @@ class TimmFeatures(nn.Module):
             ConfigurationError: The model's features have another grid than timm's table says.
         """
         frames = frames.to(next(self.model.parameters()).dtype)
-        options: dict[str, Any] = {"return_prefix_tokens": True} if self.returns_prefix else {}
+        options: dict[str, Any] = {"return_prefix_tokens": True} if self.num_prefix_tokens else {}
         (features,) = self.model.forward_intermediates(
             frames, indices=[self.index], norm=self.norm, stop_early=True, intermediates_only=True, **options
         )

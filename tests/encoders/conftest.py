@@ -79,6 +79,20 @@ def check_bfloat16(encoder: VisionEncoder) -> None:
     assert (coarse.float() - exact).norm() / exact.norm() < 0.05
 
 
+def check_class_token(encoder: VisionEncoder) -> None:
+    """Rebuild the encoder without its prefix tokens: the patches are the same, and the configuration remembers it."""
+    config = {**encoder.to_config(), "class_token": False}
+    patches_only = type(encoder).from_config(config).eval()
+    patches_only.load_state_dict(encoder.state_dict())
+    pixels = torch.randn(1, 2, 3, encoder.image_size, encoder.image_size)
+    with torch.no_grad():
+        tokens, patches = encoder.eval()(pixels), patches_only(pixels)
+    assert encoder.num_prefix_tokens > 0
+    assert (patches_only.num_prefix_tokens, patches.shape[2]) == (0, encoder.num_patches)
+    assert torch.equal(patches, tokens[:, :, encoder.num_prefix_tokens :])
+    assert patches_only.to_config() == config
+
+
 @pytest.fixture
 def portrait() -> Image.Image:
     """A square picture with gradients, edges and noise, larger than any encoder's input."""
@@ -99,5 +113,6 @@ def checks() -> type:
         row_major = staticmethod(check_patches_are_row_major)
         round_trip = staticmethod(check_round_trip)
         bfloat16 = staticmethod(check_bfloat16)
+        class_token = staticmethod(check_class_token)
 
     return Checks

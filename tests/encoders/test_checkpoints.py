@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from facekit.encoders.checkpoints import load_strictly, read_metadata, read_weights
+from facekit.encoders.checkpoints import fetch_file, load_strictly, read_checkpoint, read_metadata, read_weights
 from facekit.errors import CheckpointError
 
 
@@ -69,6 +70,31 @@ def test_metadata_is_read_where_there_is_any(tmp_path):
     for name in ("broken.safetensors", "list.safetensors", "absent.safetensors"):
         with pytest.raises(CheckpointError, match=name):
             read_metadata(tmp_path / name)
+
+
+def test_of_a_sharded_checkpoint_only_the_shards_with_wanted_names_are_read(tmp_path):
+    save_file({"a.x": torch.ones(2), "b.y": torch.zeros(1)}, tmp_path / "one.safetensors")
+    places = {"a.x": "one.safetensors", "b.y": "one.safetensors", "b.z": "absent.safetensors"}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    assert read_checkpoint(str(tmp_path), prefixes=("a.",)).keys() == {"a.x"}
+    with pytest.raises(CheckpointError, match=r"none of the files absent\.safetensors"):
+        read_checkpoint(str(tmp_path))
+
+
+def test_safetensors_come_before_pytorch_files(tmp_path):
+    torch.save({"w": torch.zeros(1)}, tmp_path / "pytorch_model.bin")
+    assert read_checkpoint(str(tmp_path))["w"].item() == 0
+    save_file({"w": torch.ones(1)}, tmp_path / "model.safetensors")
+    assert read_checkpoint(str(tmp_path))["w"].item() == 1
+    (tmp_path / "model.safetensors.index.json").write_text("[]")
+    with pytest.raises(CheckpointError, match="no index of weights files"):
+        read_checkpoint(str(tmp_path))
+
+
+@pytest.mark.parametrize("source", ["nobody/nothing", "not a repository", "a/b/c"])
+def test_what_is_neither_a_folder_nor_within_reach_is_named(source):
+    with pytest.raises(CheckpointError, match=f"'{source}' is no folder"):
+        fetch_file(source, ("config.json", "model.safetensors"))
 
 
 def test_every_name_and_shape_is_accounted_for():

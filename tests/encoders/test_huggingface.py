@@ -20,6 +20,14 @@ from transformers import (
     Dinov2Model,
     Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel,
+    DINOv3ViTConfig,
+    DINOv3ViTModel,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    InternVLVisionConfig,
+    InternVLVisionModel,
+    Siglip2Config,
+    Siglip2Model,
     SiglipConfig,
     SiglipImageProcessor,
     SiglipModel,
@@ -38,7 +46,25 @@ VISION = {
 }
 DINO = {name: value for name, value in VISION.items() if name != "intermediate_size"}
 TEXT = {**VISION, "vocab_size": 50, "num_hidden_layers": 1, "max_position_embeddings": 8, "projection_dim": 8}
-PREFIX = {"clip": 1, "clip_vision": 1, "siglip": 0, "dinov2": 1, "registers": 4}
+LANGUAGE = {
+    "model_type": "qwen2",
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+}
+PREFIX = {
+    "clip": 1,
+    "clip_vision": 1,
+    "siglip": 0,
+    "dinov2": 1,
+    "registers": 4,
+    "dinov3": 3,
+    "internvit": 1,
+    "internvl": 1,
+}
 
 
 def small_model(kind):
@@ -50,6 +76,13 @@ def small_model(kind):
         return SiglipModel(SiglipConfig(vision_config=VISION, text_config=TEXT))
     if kind == "dinov2":
         return Dinov2Model(Dinov2Config(**DINO))
+    if kind == "dinov3":
+        return DINOv3ViTModel(DINOv3ViTConfig(**VISION, num_register_tokens=2))
+    if kind == "internvit":
+        return InternVLVisionModel(InternVLVisionConfig(**VISION, attention_bias=True))
+    if kind == "internvl":
+        vision = {**VISION, "model_type": "internvl_vision"}
+        return InternVLForConditionalGeneration(InternVLConfig(vision_config=vision, text_config=LANGUAGE))
     return Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**DINO, num_register_tokens=3))
 
 
@@ -61,7 +94,8 @@ def saved(tmp_path):
             for weight in model.parameters():
                 weight.add_(torch.randn_like(weight) * 0.05)
         model.save_pretrained(tmp_path / kind)
-        return getattr(model, "vision_model", model), str(tmp_path / kind)
+        vision = model.model.vision_tower if kind == "internvl" else getattr(model, "vision_model", model)
+        return vision, str(tmp_path / kind)
 
     return save
 
@@ -74,6 +108,8 @@ def test_each_architecture_keeps_the_interface(kind, saved, checks):
     checks.independent_frames(encoder)
     checks.round_trip(encoder)
     checks.row_major(encoder)
+    if PREFIX[kind]:
+        checks.class_token(encoder)
     checks.bfloat16(encoder)
 
 
@@ -187,11 +223,44 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         HuggingFaceEncoder.from_spec(str(tmp_path / "absent"))
 
 
-@pytest.mark.parametrize(("kind", "hint"), [("vit", "not 'vit'"), ("siglip2_vision_model", "NaFlex ones do not")])
-def test_other_architectures_are_named(kind, hint, tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
-    with pytest.raises(InvalidSpecError, match=hint):
+def test_other_architectures_are_named(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit"}))
+    with pytest.raises(InvalidSpecError, match="not 'vit'"):
         HuggingFaceEncoder.from_spec(str(tmp_path))
+
+
+def test_siglip_2_of_a_free_resolution_gets_square_frames(tmp_path, checks):
+    vision = {name: value for name, value in VISION.items() if name != "image_size"}
+    text = {name: value for name, value in TEXT.items() if name != "image_size"}
+    model = Siglip2Model(Siglip2Config(vision_config={**vision, "num_patches": 16}, text_config=text)).eval()
+    model.save_pretrained(tmp_path)
+    encoder = HuggingFaceEncoder.from_spec(str(tmp_path), layer="-1").eval()
+    assert (encoder.image_size, encoder.grid, encoder.num_prefix_tokens) == (32, (4, 4), 0)
+    checks.interface(encoder)
+    checks.independent_frames(encoder)
+    checks.round_trip(encoder)
+    checks.row_major(encoder)
+    frames = torch.randn(2, 3, 32, 32)
+    patches = frames.reshape(2, 3, 4, 8, 4, 8).permute(0, 2, 4, 3, 5, 1).reshape(2, 16, 8 * 8 * 3)
+    with torch.no_grad():
+        mask, shapes = torch.ones(2, 16), torch.tensor([[4, 4], [4, 4]])
+        states = model.vision_model(patches, mask, shapes, output_hidden_states=True).hidden_states
+        torch.testing.assert_close(encoder(frames[:, None])[:, 0], states[-1], atol=1e-5, rtol=1e-5)
+    larger = HuggingFaceEncoder.from_spec(str(tmp_path), image_size="48")
+    checks.interface(larger)
+
+
+def test_the_default_layer_is_what_models_of_the_kind_read(saved):
+    last = [saved(kind)[1] for kind in ("internvit", "clip")]
+    layers = [HuggingFaceEncoder.from_spec(folder).to_config()["vision_config"]["num_hidden_layers"] for folder in last]
+    assert layers == [3, 2]
+
+
+def test_positions_are_not_shaken_in_training(saved):
+    encoder = HuggingFaceEncoder.from_spec(saved("dinov3")[1])
+    pixels = torch.randn(1, 1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(encoder.train()(pixels), encoder.eval()(pixels))
 
 
 def test_code_that_comes_with_a_checkpoint_is_not_run(tmp_path):

@@ -43,6 +43,7 @@ def test_a_configured_model_keeps_the_interface(config, checks):
     checks.independent_frames(encoder)
     checks.round_trip(encoder)
     checks.row_major(encoder)
+    checks.class_token(encoder)
     checks.bfloat16(encoder)
 
 
@@ -112,6 +113,50 @@ def test_towers_that_are_timm_models_work(tmp_path, checks):
     checks.round_trip(encoder)
 
 
+def test_another_size_resamples_the_trained_positions(config, trained, checks):
+    model, weights = trained
+    encoder = encoder_of(config, pretrained=weights, image_size="48")
+    assert (encoder.image_size, encoder.grid, encoder.transform.image_size) == (48, (6, 6), 48)
+    positions = encoder.features.visual.positional_embedding
+    state = {"visual.positional_embedding": model.visual.positional_embedding.detach().clone()}
+    open_clip.model.resize_pos_embed(state, type("Model", (), {"visual": encoder.features.visual}))
+    torch.testing.assert_close(positions.detach(), state["visual.positional_embedding"], atol=1e-6, rtol=0)
+    checks.interface(encoder)
+    checks.round_trip(encoder)
+    with pytest.raises(InvalidSpecError, match="image_size=50: it is no multiple of 8"):
+        encoder_of(config, image_size="50")
+
+
+def test_towers_that_are_timm_models_take_another_size_too(tmp_path, checks):
+    vision = {"timm_model_name": "test_vit", "timm_pool": "", "timm_proj": "linear", "image_size": 160}
+    path = tmp_path / "around_timm.json"
+    path.write_text(json.dumps({**MODEL, "vision_cfg": vision}))
+    encoder = encoder_of(str(path), image_size="96", class_token="false")
+    assert (encoder.grid, encoder.num_prefix_tokens, encoder.transform.image_size) == ((6, 6), 0, 96)
+    checks.interface(encoder)
+    checks.round_trip(encoder)
+
+
+@pytest.mark.parametrize(("layer", "side", "width"), [("1", 16, 32), ("-2", 4, 128), ("-1", 2, 256)])
+def test_a_layer_of_a_resnet_is_a_stage(layer, side, width, tmp_path, checks):
+    path = tmp_path / "resnet.json"
+    path.write_text(json.dumps({**MODEL, "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8}}))
+    model = open_clip.CLIP(24, {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8}, TEXT).eval()
+    save_file(model.state_dict(), tmp_path / "resnet.safetensors")
+    encoder = encoder_of(str(path), layer=layer, pretrained=str(tmp_path / "resnet.safetensors"))
+    assert (encoder.grid, encoder.hidden_size, encoder.num_prefix_tokens) == ((side, side), width, 0)
+    checks.interface(encoder)
+    checks.round_trip(encoder)
+    checks.independent_frames(encoder)
+    frames = torch.randn(2, 3, 64, 64)
+    index = int(layer) if int(layer) > 0 else 5 + int(layer)
+    with torch.no_grad():
+        stages = model.visual.forward_intermediates(frames, indices=[index], intermediates_only=True)
+        (known,) = stages["image_intermediates"]
+        torch.testing.assert_close(encoder(frames[:, None])[:, 0], known.flatten(2).mT, atol=1e-5, rtol=1e-5)
+    assert encoder_of(str(path), layer="-1", image_size="96").grid == (3, 3)
+
+
 def test_patches_are_never_dropped_in_training(tmp_path):
     path = tmp_path / "dropping.json"
     path.write_text(json.dumps({**MODEL, "vision_cfg": {**VISION, "patch_dropout": 0.5}}))
@@ -134,7 +179,8 @@ def test_gradients_reach_every_weight_that_is_kept(config):
         ("ViT-S-32-alt", {"layer": "13"}, "layers 1 to 12.*no layer 13"),
         ("ViT-B-32", {"pretraned": "openai"}, "did you mean 'pretrained'"),
         ("ViT-B-32", {"pretrained": "opnai"}, "did you mean 'openai'"),
-        ("RN50", {"layer": "-1"}, "reads vision transformers, not ModifiedResNet"),
+        ("RN50", {"layer": "5"}, "layers 1 to 4.*no layer 5"),
+        ("RN50", {"image_size": "100"}, "image_size=100: it is no multiple of 32"),
         ("hf-hub:timm/ViT-B-16-SigLIP", {}, "download .* to a folder"),
         (None, {"config": "/nowhere/model.json"}, "/nowhere/model.json cannot be read"),
     ],

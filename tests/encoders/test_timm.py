@@ -137,3 +137,19 @@ def test_features_of_another_grid_than_timm_says_are_refused():
     encoder.features.grid = (4, 4)
     with pytest.raises(ConfigurationError, match="choose another layer"):
         encoder(torch.randn(1, 1, 3, 96, 96))
+
+
+def test_the_class_token_can_be_left_out(checks):
+    checks.class_token(TimmEncoder.from_spec("test_vit"))
+    encoder = TimmEncoder.from_spec("test_vit", class_token="false")
+    assert (encoder.num_prefix_tokens, encoder.tokens_per_frame) == (0, encoder.num_patches)
+
+
+def test_batch_norms_keep_their_statistics_in_training():
+    encoder = TimmEncoder.from_spec("resnet10t", image_size="64")
+    frames = torch.randn(2, 1, 3, 64, 64)
+    before = {name: value.clone() for name, value in encoder.named_buffers()}
+    fresh, trained = encoder(frames), encoder.train()(frames)
+    assert torch.equal(fresh, trained)
+    torch.testing.assert_close(trained[1:], encoder(frames[1:]), atol=1e-5, rtol=1e-4)
+    assert all(torch.equal(value, before[name]) for name, value in encoder.named_buffers())
