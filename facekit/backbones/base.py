@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from facekit.errors import CheckpointError, InvalidSpecError
@@ -46,6 +47,46 @@ def ensure_pad_token(tokenizer: PreTrainedTokenizerBase) -> None:
         raise CheckpointError("the tokenizer has neither a pad nor an end-of-text token; set pad_token in its files")
     tokenizer.pad_token = chosen
     logger.info("the tokenizer has no pad token; '%s' is used", chosen)
+
+
+def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: str) -> None:
+    """Raise CheckpointError where the tokenizer has ids that the model has no embedding for."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= rows:
+        raise CheckpointError(
+            f"backbone '{spec}': the tokenizer has ids up to {highest}, the model only {rows} embeddings"
+        )
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's text, or its kind where it has none."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def read_dtype(name: str | torch.dtype) -> torch.dtype:
+    """Return the floating type of torch that a name means.
+
+    Raises:
+        InvalidSpecError: torch has no floating type of that name.
+    """
+    dtype = getattr(torch, name, None) if isinstance(name, str) else name
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise InvalidSpecError(f"dtype={name} is no floating type; use float32, bfloat16 or float16")
+    return dtype
+
+
+def read_boolean(name: str, text: str | bool) -> bool:
+    """Read a yes-or-no option of a backbone's spec.
+
+    Raises:
+        InvalidSpecError: The text is neither ``true`` nor ``false``.
+    """
+    value = {"true": True, "false": False}.get(str(text).lower())
+    if value is None:
+        raise InvalidSpecError(f"backbone option {name}={text} is neither true nor false")
+    return value
 
 
 def read_integer(name: str, text: str | int) -> int:

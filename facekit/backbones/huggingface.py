@@ -9,18 +9,25 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from facekit.backbones.base import Backbone, ensure_pad_token
-from facekit.errors import CheckpointError, InvalidSpecError
-from facekit.registry import closest_match_hint
+from facekit.backbones.base import (
+    Backbone,
+    check_vocabulary,
+    ensure_pad_token,
+    first_line,
+    read_boolean,
+    read_dtype,
+)
+from facekit.backbones.chat_template import set_chat_template
+from facekit.backbones.quantization import read_quantization
+from facekit.errors import CheckpointError, InvalidSpecError, MissingExtraError
+
+__all__ = ["load_huggingface_backbone", "read_dtype", "resolve_source"]
 
 logger = logging.getLogger(__name__)
-
-CHAT_TEMPLATE_FOLDER = Path(__file__).with_name("chat_templates")
-CHAT_TEMPLATES = ("plain", "vicuna")
 
 
 def load_huggingface_backbone(
@@ -30,42 +37,55 @@ def load_huggingface_backbone(
     chat_template: str | None = None,
     revision: str | None = None,
     attention: str | None = None,
+    load_in: str | None = None,
+    trust_remote_code: str | bool = False,
 ) -> Backbone:
-    """Load a causal language model and its tokenizer; code that comes with a checkpoint is never run.
-
-    A tokenizer without a chat template gets ``plain`` (``User: ...``, ``Assistant: ...``), and a note is logged.
+    """Load a causal language model and its tokenizer.
 
     Args:
         argument: Hub id, such as ``Qwen/Qwen2.5-0.5B-Instruct``, or a folder.
         dtype: ``auto`` (as the checkpoint has it), or a floating type of torch such as ``bfloat16``.
         chat_template: ``plain``, ``vicuna`` (the conversation of LLaVA-1.5 and Face-LLaVA), or a Jinja file; it
-            replaces the tokenizer's own.
+            replaces the tokenizer's own, and must be given where there is none.
         revision: Branch, tag or commit on the hub.
         attention: Attention implementation of transformers, such as ``eager`` or ``sdpa``.
+        load_in: ``4bit`` or ``8bit``, through bitsandbytes (extra ``quantization``); for inference and for training
+            adapters.
+        trust_remote_code: Whether Python files that come with the checkpoint may be run, which some families such as
+            InternLM2 need; read them first.
 
     Raises:
-        InvalidSpecError: No argument, or an option cannot be used.
-        CheckpointError: The checkpoint is missing, incomplete, or no causal language model.
+        InvalidSpecError: No argument, an option cannot be used, or a chat template must be chosen.
+        CheckpointError: The checkpoint is missing, incomplete, no causal language model, or needs its own code.
+        MissingExtraError: ``load_in`` or the checkpoint's own code needs packages that are not installed.
     """
     if argument is None:
         raise InvalidSpecError("backbone 'hf' needs a hub id or a folder: 'hf:Qwen/Qwen2.5-0.5B-Instruct'")
-    source = resolve_source(argument)
-    common: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": False}
+    source, spec = resolve_source(argument), f"hf:{argument}"
+    trusted = read_boolean("trust_remote_code", trust_remote_code)
+    common: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trusted}
     settings: dict[str, Any] = {"dtype": dtype if dtype == "auto" else read_dtype(dtype)}
     if attention is not None:
         settings["attn_implementation"] = attention
+    if load_in is not None:
+        settings["quantization_config"] = read_quantization(load_in, None if dtype == "auto" else read_dtype(dtype))
     try:
+        if not trusted:
+            _refuse_own_code(source, common["revision"], spec)
         tokenizer = AutoTokenizer.from_pretrained(source, **common)
         model, report = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **common, **settings)
+    except CheckpointError:
+        raise
+    except ImportError as error:
+        raise MissingExtraError(f"backbone '{spec}' needs a package that is missing: {first_line(error)}") from error
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"backbone 'hf:{argument}' cannot be loaded: {reason}") from error
+        raise CheckpointError(f"backbone '{spec}' cannot be loaded: {first_line(error)}") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
-        raise CheckpointError(f"backbone 'hf:{argument}' lacks {len(missing)} weights, the first is {missing[0]}")
+        raise CheckpointError(f"backbone '{spec}' lacks {len(missing)} weights, the first is {missing[0]}")
     ensure_pad_token(tokenizer)
-    set_chat_template(tokenizer, chat_template)
-    check_vocabulary(model, tokenizer, argument)
+    set_chat_template(tokenizer, chat_template, spec)
+    check_vocabulary(model, tokenizer, spec)
     return Backbone(model, tokenizer)
 
 
@@ -85,41 +105,14 @@ def resolve_source(argument: str) -> str:
     return argument
 
 
-def read_dtype(name: str | torch.dtype) -> torch.dtype:
-    """Return the floating type of torch that a name means.
-
-    Raises:
-        InvalidSpecError: torch has no floating type of that name.
-    """
-    dtype = getattr(torch, name, None) if isinstance(name, str) else name
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise InvalidSpecError(f"dtype={name} is no floating type; use float32, bfloat16 or float16")
-    return dtype
-
-
-def set_chat_template(tokenizer: PreTrainedTokenizerBase, choice: str | None) -> None:
-    """Give the tokenizer the chosen chat template, or ``plain`` where it has none.
-
-    Raises:
-        InvalidSpecError: The choice is neither a known name nor a file.
-    """
-    if choice is None:
-        if tokenizer.chat_template is not None:
-            return
-        logger.warning("the tokenizer has no chat template; 'plain' is used (choose one with chat_template=...)")
-        choice = "plain"
-    path = CHAT_TEMPLATE_FOLDER / f"{choice}.jinja" if choice in CHAT_TEMPLATES else Path(choice).expanduser()
-    if not path.is_file():
-        hint = closest_match_hint(choice, CHAT_TEMPLATES)
-        raise InvalidSpecError(f"chat_template={choice} is neither a known template nor a file{hint}")
-    tokenizer.chat_template = path.read_text(encoding="utf-8")
-
-
-def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, argument: str) -> None:
-    """Raise CheckpointError where the tokenizer has ids that the model has no embedding for."""
-    rows = model.get_input_embeddings().weight.shape[0]
-    highest = max(tokenizer.get_vocab().values())
-    if highest >= rows:
+def _refuse_own_code(source: str, revision: str, spec: str) -> None:
+    """Raise CheckpointError where only Python files of the checkpoint could build the model."""
+    config, _ = PreTrainedConfig.get_config_dict(source, revision=revision)
+    own_code = config.get("auto_map") or {}
+    target = own_code.get("AutoModelForCausalLM") or own_code.get("AutoConfig")
+    if target and config.get("model_type") not in CONFIG_MAPPING:
+        file = target.rpartition("--")[2].partition(".")[0]
         raise CheckpointError(
-            f"backbone 'hf:{argument}': the tokenizer has ids up to {highest}, the model only {rows} embeddings"
+            f"backbone '{spec}' is of the kind '{config.get('model_type')}', which transformers does not have: it runs "
+            f"code of its own ({file}.py); read it, and allow it with '{spec}?trust_remote_code=true'"
         )

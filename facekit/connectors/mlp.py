@@ -32,9 +32,9 @@ def build_projector(input_width: int, output_width: int, depth: int) -> nn.Seque
 
 
 def reset_projector(projector: nn.Sequential) -> None:
-    """Draw the projector's weights anew, as ``torch.nn.Linear`` does."""
+    """Draw the projector's weights anew, as ``torch.nn.Linear`` and ``torch.nn.LayerNorm`` do."""
     for layer in projector:
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, nn.Linear | nn.LayerNorm):
             layer.reset_parameters()
 
 

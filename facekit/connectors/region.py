@@ -13,7 +13,13 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from facekit.connectors.base import Connector, count_prefix_tokens
-from facekit.connectors.mlp import build_projector, reset_projector
+from facekit.connectors.mlp import reset_projector
+from facekit.connectors.pixel_shuffle import (
+    build_vision_projector,
+    check_prefix_tokens,
+    shuffle_patches,
+    shuffled_grid,
+)
 from facekit.errors import ConfigurationError
 from facekit.faces import FACE_REGIONS, region_centroids
 from facekit.faces.regions import NUM_LANDMARKS
@@ -47,6 +53,47 @@ def separate_absent_landmarks(landmarks: Tensor) -> PresentLandmarks:
     return PresentLandmarks(torch.where(present[:, None, None], landmarks, 0.5), present)
 
 
+def flatten_landmarks(landmarks: Tensor, batch: int, frames: int) -> Tensor:
+    """Return landmarks ``(B, T, 68, 2)`` as ``(B * T, 68, 2)``.
+
+    Raises:
+        ConfigurationError: they are not those of that many samples and frames.
+    """
+    expected = (batch, frames, NUM_LANDMARKS, 2)
+    if tuple(landmarks.shape) != expected:
+        raise ConfigurationError(f"landmarks have shape {tuple(landmarks.shape)}, expected {expected}")
+    return rearrange(landmarks, "b t l xy -> (b t) l xy")
+
+
+def choose_landmark_width(output_width: int, hidden_width: int | None) -> int:
+    """Return the hidden width of landmark MLPs: as given, or a quarter of ``output_width``, at least 64.
+
+    Raises:
+        ConfigurationError: a width below one.
+    """
+    hidden_width = max(64, output_width // 4) if hidden_width is None else hidden_width
+    if output_width < 1 or hidden_width < 1:
+        raise ConfigurationError(
+            f"the landmark projector needs widths of at least 1, got {hidden_width} hidden and {output_width} out"
+        )
+    return hidden_width
+
+
+def build_landmark_mlp(points: int, hidden_width: int, output_width: int) -> nn.Sequential:
+    """Linear, GELU, linear on the coordinates of some landmarks, ``(F, 2 * points)`` to ``(F, output_width)``."""
+    return nn.Sequential(nn.Linear(2 * points, hidden_width), nn.GELU(), nn.Linear(hidden_width, output_width))
+
+
+def reset_landmark_mlp(mlp: nn.Module) -> None:
+    """Draw weights for which landmarks that spread 0.2 about the image centre give tokens near unit variance."""
+    first, second = (layer for layer in mlp.modules() if isinstance(layer, nn.Linear))
+    nn.init.normal_(first.weight, std=first.in_features**-0.5 / LANDMARK_SPREAD)
+    with torch.no_grad():
+        first.bias.copy_(-0.5 * first.weight.sum(dim=1))
+    nn.init.normal_(second.weight, std=(0.5 / (GELU_SECOND_MOMENT * second.in_features)) ** 0.5)
+    nn.init.zeros_(second.bias)
+
+
 class RegionLandmarkProjector(nn.Module):
     """Face-Region Landmark Projector (FRLP): 68 landmarks to one token per face region.
 
@@ -67,33 +114,19 @@ class RegionLandmarkProjector(nn.Module):
 
     def __init__(self, output_width: int, hidden_width: int | None = None) -> None:
         super().__init__()
-        hidden_width = max(64, output_width // 4) if hidden_width is None else hidden_width
-        if output_width < 1 or hidden_width < 1:
-            raise ConfigurationError(
-                f"the landmark projector needs widths of at least 1, got {hidden_width} hidden and {output_width} out"
-            )
+        hidden_width = choose_landmark_width(output_width, hidden_width)
         self.output_width = output_width
         self.hidden_width = hidden_width
         self.local_projections = nn.ModuleDict(
-            {name: self._build_mlp(2 * len(points)) for name, points in FACE_REGIONS.items()}
+            {name: build_landmark_mlp(len(points), hidden_width, output_width) for name, points in FACE_REGIONS.items()}
         )
-        self.global_projection = self._build_mlp(2 * NUM_LANDMARKS)
+        self.global_projection = build_landmark_mlp(NUM_LANDMARKS, hidden_width, output_width)
         self.reset_parameters()
-
-    def _build_mlp(self, input_width: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Linear(input_width, self.hidden_width), nn.GELU(), nn.Linear(self.hidden_width, self.output_width)
-        )
 
     def reset_parameters(self) -> None:
         """Draw all weights anew; see the class for the scale."""
         for mlp in (*self.local_projections.values(), self.global_projection):
-            first, second = (layer for layer in mlp.modules() if isinstance(layer, nn.Linear))
-            nn.init.normal_(first.weight, std=first.in_features**-0.5 / LANDMARK_SPREAD)
-            with torch.no_grad():
-                first.bias.copy_(-0.5 * first.weight.sum(dim=1))
-            nn.init.normal_(second.weight, std=(0.5 / (GELU_SECOND_MOMENT * second.in_features)) ** 0.5)
-            nn.init.zeros_(second.bias)
+            reset_landmark_mlp(mlp)
 
     def forward(self, landmarks: Tensor) -> Tensor:
         """Project the landmarks of each frame.
@@ -235,17 +268,24 @@ class RegionGuidedCrossAttention(nn.Module):
 class LandmarkGuidedConnector(Connector):
     """What the two forms of the region-guided connector share: project the patches, then enrich them by landmarks.
 
-    A subclass sets ``vision_projector``, ``landmark_projector``, ``cross_attention`` and ``keep_prefix_tokens``.
+    A subclass sets ``vision_projector``, ``landmark_projector``, ``cross_attention`` and ``keep_prefix_tokens``, and
+    ``downsampling`` where its projector works on blocks of patches.
     """
 
     keep_prefix_tokens: bool
+    downsampling: int = 1
     vision_projector: nn.Sequential
     landmark_projector: nn.Module
     cross_attention: nn.Module
 
     def tokens_per_frame(self, grid: tuple[int, int], num_prefix_tokens: int) -> int:
-        """One token per patch, and the prefix tokens where they are kept."""
-        return grid[0] * grid[1] + (num_prefix_tokens if self.keep_prefix_tokens else 0)
+        """One token per patch, or per block of patches, and the prefix tokens where they are kept.
+
+        Raises:
+            ConfigurationError: the grid is no multiple of the blocks.
+        """
+        rows, columns = shuffled_grid(grid, self.downsampling)
+        return rows * columns + (num_prefix_tokens if self.keep_prefix_tokens else 0)
 
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
@@ -273,18 +313,15 @@ class LandmarkGuidedConnector(Connector):
         if not self.keep_prefix_tokens:
             tokens, prefix_tokens = tokens[:, :, prefix_tokens:], 0
         batch, frames = tokens.shape[:2]
-        patch_tokens = self.vision_projector(rearrange(tokens, "b t n c -> (b t) n c"))  # (B*T, P + N, D)
+        blocks = shuffle_patches(rearrange(tokens, "b t n c -> (b t) n c"), grid, self.downsampling)
+        patch_tokens = self.vision_projector(blocks)  # (B*T, P + N, D), N now counting blocks
         if landmarks is not None:
-            if tuple(landmarks.shape) != (batch, frames, NUM_LANDMARKS, 2):
-                raise ConfigurationError(
-                    f"landmarks have shape {tuple(landmarks.shape)}, expected {(batch, frames, NUM_LANDMARKS, 2)}"
-                )
-            known = separate_absent_landmarks(rearrange(landmarks, "b t l xy -> (b t) l xy"))
+            known = separate_absent_landmarks(flatten_landmarks(landmarks, batch, frames))
             region_tokens = self.landmark_projector(known.landmarks.to(patch_tokens.dtype))  # (B*T, M, D)
             patch_tokens = self.cross_attention(
                 patch_tokens,
                 region_tokens,
-                grid=grid,
+                grid=shuffled_grid(grid, self.downsampling),
                 region_positions=region_centroids(known.landmarks),
                 num_prefix_tokens=prefix_tokens,
                 present=known.present,
@@ -293,7 +330,10 @@ class LandmarkGuidedConnector(Connector):
 
 
 class RegionConnector(LandmarkGuidedConnector):
-    """Vision projector, FRLP and FRGCA: the connector of the Face-LLaVA paper.
+    """Vision projector, FRLP and FRGCA: the connector of the Face-LLaVA paper, over any of the vision projectors.
+
+    With ``projector="pixel-shuffle"`` it is InternVL's connector with region attention behind it: blocks of 2 x 2
+    patches are the tokens that attend, on the coarser grid of their centres.
 
     Args:
         input_width: C.
@@ -303,9 +343,11 @@ class RegionConnector(LandmarkGuidedConnector):
         proximity: whether near regions count more (the paper's mask).
         landmark_hidden_width: hidden width of FRLP's MLPs; by default a quarter of D, at least 64.
         keep_prefix_tokens: whether class and register tokens become visual tokens too; they attend by content alone.
+        projector: ``mlp``, one token per patch, or ``pixel-shuffle``, one per 2 x 2 patches.
 
     Raises:
-        ConfigurationError: a width or depth below one, or D not a multiple of ``num_heads``.
+        ConfigurationError: a width or depth below one, D not a multiple of ``num_heads``, no projector of that name,
+            or prefix tokens kept beside blocks of patches, whose width they do not have.
     """
 
     options: ClassVar = {
@@ -314,6 +356,7 @@ class RegionConnector(LandmarkGuidedConnector):
         "proximity": bool,
         "landmark_hidden_width": int,
         "keep_prefix_tokens": bool,
+        "projector": str,
     }
 
     def __init__(
@@ -325,6 +368,7 @@ class RegionConnector(LandmarkGuidedConnector):
         proximity: bool = True,
         landmark_hidden_width: int | None = None,
         keep_prefix_tokens: bool = False,
+        projector: str = "mlp",
     ) -> None:
         super().__init__()
         self.input_width = input_width
@@ -333,7 +377,9 @@ class RegionConnector(LandmarkGuidedConnector):
         self.num_heads = num_heads
         self.proximity = proximity
         self.keep_prefix_tokens = keep_prefix_tokens
-        self.vision_projector = build_projector(input_width, output_width, depth)
+        self.projector = projector
+        self.vision_projector, self.downsampling = build_vision_projector(projector, input_width, output_width, depth)
+        check_prefix_tokens(keep_prefix_tokens, self.downsampling)
         self.landmark_projector = RegionLandmarkProjector(output_width, landmark_hidden_width)
         self.landmark_hidden_width = self.landmark_projector.hidden_width
         self.cross_attention = RegionGuidedCrossAttention(output_width, num_heads=num_heads, proximity=proximity)

@@ -271,6 +271,7 @@ def test_configuration_rebuilds_the_module():
         "proximity": False,
         "landmark_hidden_width": 9,
         "keep_prefix_tokens": True,
+        "projector": "mlp",
     }
     again = RegionConnector.from_config(config).double()
     again.load_state_dict(connector.state_dict())

@@ -1,0 +1,80 @@
+"""Language models in a GGUF file, as llama.cpp and its relatives write them.
+
+It is apart from the Hugging Face layout because one file holds weights, configuration and tokenizer, and because the
+weights are unpacked: what is loaded is an ordinary model that can be trained and saved.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from facekit.backbones.base import Backbone, check_vocabulary, ensure_pad_token, first_line, read_dtype
+from facekit.backbones.chat_template import set_chat_template
+from facekit.errors import CheckpointError, InvalidSpecError
+
+_MAGIC = b"GGUF"
+
+
+def load_gguf_backbone(
+    argument: str | None = None,
+    *,
+    dtype: str = "float32",
+    chat_template: str | None = None,
+    attention: str | None = None,
+) -> Backbone:
+    """Load a causal language model and its tokenizer from a GGUF file, through transformers (extra ``gguf``).
+
+    Args:
+        argument: The file; quantised weights are unpacked, so the model has the size of ``dtype``, not of the file.
+        dtype: A floating type of torch, such as ``bfloat16``.
+        chat_template: ``plain``, ``vicuna`` or a Jinja file; replaces the file's own, and must be given where there is
+            none.
+        attention: Attention implementation of transformers, such as ``eager`` or ``sdpa``.
+
+    Raises:
+        InvalidSpecError: No argument, an option cannot be used, or a chat template must be chosen.
+        CheckpointError: The file is missing, is no GGUF, or has an architecture that transformers does not read.
+    """
+    if argument is None:
+        raise InvalidSpecError("backbone 'gguf' needs a file: 'gguf:/models/vicuna-7b.Q8_0.gguf'")
+    path, spec = Path(argument).expanduser(), f"gguf:{argument}"
+    _check_file(path, spec)
+    settings: dict[str, Any] = {"dtype": read_dtype(dtype), **_unpacking()}
+    if attention is not None:
+        settings["attn_implementation"] = attention
+    common = {"gguf_file": path.name, "local_files_only": True}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **common)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            str(path.parent), output_loading_info=True, **common, **settings
+        )
+    except (OSError, ValueError, KeyError, IndexError, RuntimeError, struct.error) as error:
+        raise CheckpointError(f"backbone '{spec}' cannot be loaded: {first_line(error)}") from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise CheckpointError(f"backbone '{spec}' lacks {len(missing)} weights, the first is {missing[0]}")
+    model.config.__dict__.pop("quantization_config", None)
+    ensure_pad_token(tokenizer)
+    set_chat_template(tokenizer, chat_template, spec)
+    check_vocabulary(model, tokenizer, spec)
+    return Backbone(model, tokenizer)
+
+
+def _check_file(path: Path, spec: str) -> None:
+    if not path.is_file():
+        what = "is a folder; name the file in it" if path.is_dir() else "does not exist"
+        raise CheckpointError(f"backbone '{spec}': the file {what}")
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            raise CheckpointError(f"backbone '{spec}': the file is no GGUF; its first bytes are not 'GGUF'")
+
+
+def _unpacking() -> dict[str, Any]:
+    """Settings for versions of transformers that would keep some architectures in their packed form."""
+    config = getattr(transformers, "GgufConfig", None)
+    return {} if config is None else {"quantization_config": config(dequantize=True)}
