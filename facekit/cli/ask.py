@@ -1,4 +1,4 @@
-"""``facekit ask``: questions about the face in a picture."""
+"""``facekit ask``: questions about the face in a picture or clip."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 
 def ask(
-    image: Annotated[Path, typer.Argument(help="A picture with a face.")],
+    image: Annotated[Path, typer.Argument(help="A picture, video file or animated GIF with a face.")],
     questions: Annotated[list[str], typer.Argument(help="One or more questions.")],
     model: Annotated[Path, typer.Option(help="A folder with a saved model.")] = Path("runs/demo"),
     landmarker: Annotated[
@@ -18,8 +18,11 @@ def ask(
     ] = None,
     overlay: Annotated[Path | None, typer.Option(help="Save the crop with its landmarks and regions drawn.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 64,
+    num_frames: Annotated[
+        int | None, typer.Option(min=1, help="Frames of a video to look at; by default as the model was saved.")
+    ] = None,
 ) -> None:
-    """Ask a model about the face in a picture.
+    """Ask a model about the face in a picture or a video.
 
     By default it is the model that `facekit demo` trained. An answer is a guess from pixels, not a fact about a person.
     """
@@ -27,7 +30,7 @@ def ask(
     from rich.markup import escape
 
     from facekit.errors import ConfigurationError
-    from facekit.faces import draw_overlay, open_image
+    from facekit.faces import CroppedFace, draw_clip_overlay, draw_overlay, is_video, open_image, read_clip
     from facekit.models.ask import ask as ask_model
     from facekit.models.ask import check_questions
     from facekit.models.load import load
@@ -35,16 +38,19 @@ def ask(
     check_questions(questions)
     if overlay is not None and (overlay.suffix.lower() not in (".png", ".jpg", ".jpeg") or not overlay.parent.is_dir()):
         raise ConfigurationError(f"the overlay '{overlay}' must be a .png or .jpg file in a folder that exists")
-    open_image(image)  # a picture that cannot be used is found before the model is loaded
+    _ = read_clip(image, 1) if is_video(image) else open_image(image)  # what cannot be used is found before loading
     composed, processor = load(model)
     if landmarker is not None:
         processor.image_processor.landmarker = landmarker
-    face = processor.image_processor.prepare(image)
-    answers = ask_model(composed, processor, face, questions, max_new_tokens=max_new_tokens)
+    settings = processor.image_processor
+    medium = settings.prepare_clip(image, num_frames) if is_video(image) else settings.prepare(image)
+    answers = ask_model(composed, processor, medium, questions, max_new_tokens=max_new_tokens)
     console = Console()
     for question, answer in zip(questions, answers, strict=True):
         console.print(f"[bold]{escape(question)}[/bold]")
         console.print(escape(answer), highlight=False)
     if overlay is not None:
-        draw_overlay(face.image, face.landmarks).save(overlay)
+        is_face = isinstance(medium, CroppedFace)
+        drawn = draw_overlay(medium.image, medium.landmarks) if is_face else draw_clip_overlay(medium)
+        drawn.save(overlay)
         console.print(f"[dim]overlay: {escape(str(overlay))}[/dim]")

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from facekit.faces.clips import CroppedClip, draw_clip_overlay, prepare_clip
     from facekit.faces.crop import CroppedFace, crop_face, pad_to_square
     from facekit.faces.frames import choose_frames
     from facekit.faces.images import open_image
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     from facekit.faces.overlay import draw_overlay
     from facekit.faces.prepare import prepare_face, prepare_faces, select_faces
     from facekit.faces.regions import patch_centers, region_centroids, region_patch_proximity
+    from facekit.faces.video import Clip, is_video, read_clip
 
 _HOMES = {
+    "CroppedClip": "clips",
+    "draw_clip_overlay": "clips",
+    "prepare_clip": "clips",
     "CroppedFace": "crop",
     "crop_face": "crop",
     "pad_to_square": "crop",
@@ -36,23 +41,32 @@ _HOMES = {
     "patch_centers": "regions",
     "region_centroids": "regions",
     "region_patch_proximity": "regions",
+    "Clip": "video",
+    "is_video": "video",
+    "read_clip": "video",
 }
 
 __all__ = [
     "FACE_REGIONS",
     "NUM_LANDMARKS",
     "REGION_LABELS",
+    "Clip",
+    "CroppedClip",
     "CroppedFace",
     "DetectedFace",
     "Landmarker",
     "choose_frames",
     "crop_face",
+    "draw_clip_overlay",
     "draw_overlay",
+    "is_video",
     "open_image",
     "pad_to_square",
     "patch_centers",
+    "prepare_clip",
     "prepare_face",
     "prepare_faces",
+    "read_clip",
     "region_centroids",
     "region_patch_proximity",
     "select_faces",

@@ -1,6 +1,8 @@
-"""Chats with pictures as chats of plain text: every picture becomes the image token in its place.
+"""Chats with pictures and clips as chats of plain text: each becomes a mark in its place.
 
-Language models' chat templates take plain text; this is what lets any of them carry pictures.
+Language models' chat templates take plain text; this is what lets any of them carry pictures and clips. The mark of a
+picture is the image token, that of a clip ``<video>``, which is only ever written in prompts: before they are
+tokenized, each mark is replaced by as many image tokens as the picture or clip costs.
 """
 
 from __future__ import annotations
@@ -12,20 +14,26 @@ from typing import Any
 from facekit.errors import ConfigurationError
 
 Message = Mapping[str, Any]
-_IMAGE_KEYS = ("image", "url", "path", "image_url")
+VIDEO_MARK = "<video>"
+_SOURCE_KEYS = {
+    "image": ("image", "url", "path", "image_url"),
+    "video": ("video", "url", "path", "video_url"),
+}
 
 
 @dataclass
 class FlatChat:
-    """A chat as text, with the pictures that were in it.
+    """A chat as text, with the pictures and clips that were in it.
 
     Args:
         messages: ``{"role": ..., "content": text}``, other keys kept.
         images: PIL images, paths or URLs, in order; pictures that were only marked are not among them.
+        videos: The same for clips, which may also be arrays or lists of pictures.
     """
 
     messages: list[dict[str, Any]]
     images: list[Any] = field(default_factory=list)
+    videos: list[Any] = field(default_factory=list)
 
 
 def is_chat(value: Any) -> bool:
@@ -33,19 +41,21 @@ def is_chat(value: Any) -> bool:
     return isinstance(value, Sequence) and len(value) > 0 and all(isinstance(entry, Mapping) for entry in value)
 
 
-def flatten_chat(messages: Sequence[Message], image_token: str) -> FlatChat:
+def flatten_chat(messages: Sequence[Message], image_token: str, video_token: str = VIDEO_MARK) -> FlatChat:
     """Turn a chat's content into text.
 
-    Content is a string, or a list of ``{"type": "text", "text": ...}`` and ``{"type": "image"}`` entries; the latter
-    may hold the picture under ``image``, ``path`` or ``url``. Entries are joined by line breaks.
+    Content is a string, or a list of ``{"type": "text", "text": ...}``, ``{"type": "image"}`` and
+    ``{"type": "video"}`` entries; the latter may hold the picture or clip under ``image`` or ``video``, ``path`` or
+    ``url``. Entries are joined by line breaks.
 
     Args:
         messages: The chat.
         image_token: What a picture becomes.
+        video_token: What a clip becomes.
 
     Raises:
-        ConfigurationError: A message has no role or content, a user's has no words, a text has the image token in
-            it, or an entry is of another type.
+        ConfigurationError: A message has no role or content, a user's has no words, a text has the image token or
+            the video token in it, or an entry is of another type.
     """
     flat = FlatChat([])
     for message in messages:
@@ -57,28 +67,30 @@ def flatten_chat(messages: Sequence[Message], image_token: str) -> FlatChat:
             raise ConfigurationError(
                 f"the content of a {message['role']} message is neither text nor a list of entries"
             )
-        texts = [_read_entry(entry, image_token, flat.images) for entry in entries]
-        words = [text for text in texts if text != image_token]
+        texts = [_read_entry(entry, {"image": image_token, "video": video_token}, flat) for entry in entries]
+        words = [text for text in texts if text not in (image_token, video_token)]
         if message["role"] == "user" and not any(text.strip() for text in words):
             raise ConfigurationError("a user message has no words; write a question or an instruction")
         flat.messages.append({**message, "content": "\n".join(texts)})
     return flat
 
 
-def _read_entry(entry: Message, image_token: str, images: list[Any]) -> str:
+def _read_entry(entry: Message, marks: Mapping[str, str], flat: FlatChat) -> str:
     kind = entry.get("type")
-    if kind in ("image", "image_url"):
-        source = next((entry[key] for key in _IMAGE_KEYS if entry.get(key) is not None), None)
+    medium = {"image": "image", "image_url": "image", "video": "video", "video_url": "video"}.get(str(kind))
+    if medium is not None:
+        source = next((entry[key] for key in _SOURCE_KEYS[medium] if entry.get(key) is not None), None)
         if isinstance(source, Mapping):
             source = source.get("url")
         if source is not None:
-            images.append(source)
-        return image_token
+            (flat.images if medium == "image" else flat.videos).append(source)
+        return marks[medium]
     if kind != "text" or not isinstance(entry.get("text"), str):
-        raise ConfigurationError(f"an entry of a message is of type 'text' or 'image', not {kind!r}")
-    if image_token in entry["text"]:
-        raise ConfigurationError(
-            f"a text holds the image token '{image_token}', which stands for a picture; give pictures as entries "
-            '{"type": "image"}'
-        )
+        raise ConfigurationError(f"an entry of a message is of type 'text', 'image' or 'video', not {kind!r}")
+    for medium, mark in marks.items():
+        if mark in entry["text"]:
+            raise ConfigurationError(
+                f"a text holds the {medium} token '{mark}', which stands for a {medium}; give each as an entry "
+                f'{{"type": "{medium}"}}'
+            )
     return entry["text"]

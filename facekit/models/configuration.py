@@ -21,6 +21,7 @@ class FaceKitConfig(PreTrainedConfig):
         connector: ``{"name": registered name, **connector.to_config()}``.
         text_config: The language model's own configuration, or its values with ``model_type``.
         image_token_id: The token that stands in ``input_ids`` for every visual token.
+        video_encoder: As ``encoder``, for clips; without it ``encoder`` sees the frames of clips too.
     """
 
     model_type = "facekit"
@@ -31,6 +32,7 @@ class FaceKitConfig(PreTrainedConfig):
     text_config: dict[str, Any] | PreTrainedConfig | None = None
     image_token_id: int | None = None
     tie_word_embeddings: bool = False
+    video_encoder: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         """Turn the language model's values into its configuration class."""

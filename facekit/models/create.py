@@ -11,13 +11,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
-from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from facekit.backbones.base import Backbone
 from facekit.backbones.huggingface import read_dtype
+from facekit.backbones.image_token import add_image_token
 from facekit.catalog import current_registry
 from facekit.connectors.base import Connector
 from facekit.encoders.base import VisionEncoder
+from facekit.encoders.fusion import build_encoder, encoder_name
 from facekit.errors import ConfigurationError
 from facekit.models.configuration import FaceKitConfig
 from facekit.models.image_processing import FaceKitImageProcessor
@@ -27,8 +29,6 @@ from facekit.models.presets import Preset
 from facekit.models.processing import FaceKitProcessor
 from facekit.registry import PartSpec
 
-_IMAGE_TOKENS = ("<image>", "<face_image>", "<|facekit_image|>")
-
 
 def create(
     *,
@@ -37,6 +37,8 @@ def create(
     connector: str | None = None,
     backbone: str | None = None,
     landmarker: str | None = None,
+    video_encoder: str | None = None,
+    checkpoint: str | None = None,
     dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
     seed: int | None = None,
@@ -49,6 +51,9 @@ def create(
         connector: Such as ``mlp`` or ``region``.
         backbone: Such as ``tiny`` or ``hf:Qwen/Qwen2.5-0.5B-Instruct``.
         landmarker: What finds the face and its landmarks; ``dlib`` by default.
+        video_encoder: What sees clips, such as ``languagebind:LanguageBind/LanguageBind_Video_merge``; without it
+            ``encoder`` sees their frames one by one.
+        checkpoint: For presets that start from one, where it lies in place of the hub: a folder, or another hub id.
         dtype: Floating type of the whole model; by default the language model's.
         device: Where the model is put; by default the CPU.
         seed: For weights that no checkpoint gives; the global random state is left alone.
@@ -62,23 +67,57 @@ def create(
         InvalidSpecError: A spec or one of its options cannot be used.
         CheckpointError: Weights that a spec names are missing or do not fit.
     """
-    parts = _choose_parts(preset, encoder, connector, backbone, landmarker)
-    current_registry().part("landmarker", PartSpec.parse(parts.landmarker).name)
+    parts = _choose_parts(
+        preset,
+        encoder=encoder,
+        connector=connector,
+        backbone=backbone,
+        landmarker=landmarker,
+        video_encoder=video_encoder,
+        checkpoint=checkpoint,
+    )
+    if parts.checkpoint is not None:
+        return _start_from_checkpoint(parts, preset, encoder or video_encoder or backbone, dtype, device, seed)
+    if parts.landmarker is not None:
+        current_registry().part("landmarker", PartSpec.parse(parts.landmarker).name)
     with _random_state(seed):
-        vision = _load_encoder(parts.encoder)
+        vision = build_encoder(parts.encoder)
+        video = None if parts.video_encoder is None else build_encoder(parts.video_encoder)
         language = _load_backbone(parts.backbone)
         image_token = add_image_token(language.tokenizer, language.model)
         bridge = _load_connector(parts.connector, vision, language.model)
-    model = _compose(parts, vision, bridge, language, image_token)
+    model = _compose(parts, vision, bridge, language, image_token, video)
     set_dtype(model, language.model.dtype if dtype in (None, "auto") else read_dtype(dtype))
     model.to(device)
     processor = FaceKitProcessor(
         FaceKitImageProcessor.from_transform(vision.transform, landmarker=parts.landmarker),
         language.tokenizer,
         tokens_per_frame=model.tokens_per_frame,
+        tokens_per_video_frame=model.tokens_per_video_frame,
         image_token=image_token,
     )
     return model.eval(), processor
+
+
+def _start_from_checkpoint(
+    parts: Preset,
+    preset: str | None,
+    replaced: str | None,
+    dtype: str | torch.dtype | None,
+    device: str | torch.device | None,
+    seed: int | None,
+) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
+    from facekit.models.interoperability.starting import start_from_checkpoint
+
+    assert parts.checkpoint is not None
+    if replaced is not None:
+        raise ConfigurationError(
+            f"the preset '{preset}' starts from the checkpoint '{parts.checkpoint}', whose encoder and language model "
+            f"belong together, so '{replaced}' cannot replace one of them; name encoder, connector and backbone instead"
+        )
+    with _random_state(seed):
+        model, processor = start_from_checkpoint(parts.checkpoint, parts.connector, parts.landmarker, dtype=dtype)
+    return model.to(device).eval(), processor
 
 
 def find_end_tokens(backbone: Backbone) -> list[int]:
@@ -103,6 +142,8 @@ def set_dtype(model: FaceKitForConditionalGeneration, dtype: torch.dtype) -> Non
     ``model.to(dtype)`` would round the language model's rotary frequencies too, which loading keeps in float32.
     """
     model.encoder.to(dtype)
+    if model.video_encoder is not None:
+        model.video_encoder.to(dtype)
     model.connector.to(dtype)
     for parameter in model.language_model.parameters():
         if parameter.is_floating_point():
@@ -120,50 +161,19 @@ def _random_state(seed: int | None) -> Iterator[None]:
         yield
 
 
-def add_image_token(tokenizer: PreTrainedTokenizerBase, language_model: PreTrainedModel) -> str:
-    """Add a token that stands for visual tokens, and an embedding for it where the model has no spare row.
-
-    The row is the mean of the others. It is never read, because visual tokens replace it; it exists so that whatever
-    looks ids up, such as a repetition penalty, finds them in range.
-
-    Returns:
-        The token: ``<image>``, or another name where the vocabulary has that already.
-
-    Raises:
-        ConfigurationError: The vocabulary has all the names.
-    """
-    vocabulary = tokenizer.get_vocab()
-    token = next((name for name in _IMAGE_TOKENS if name not in vocabulary), None)
-    if token is None:
-        raise ConfigurationError(f"the tokenizer has all of {', '.join(_IMAGE_TOKENS)}, so none can stand for images")
-    tokenizer.add_tokens(AddedToken(token, normalized=False, special=True), special_tokens=True)
-    rows = language_model.get_input_embeddings().weight.shape[0]
-    needed = tokenizer.convert_tokens_to_ids(token) + 1
-    if needed > rows:
-        language_model.resize_token_embeddings(needed, mean_resizing=False)
-        with torch.no_grad():
-            for embeddings in (language_model.get_input_embeddings(), language_model.get_output_embeddings()):
-                embeddings.weight[rows:] = embeddings.weight[:rows].mean(dim=0)
-    return token
-
-
-def _choose_parts(
-    preset: str | None, encoder: str | None, connector: str | None, backbone: str | None, landmarker: str | None
-) -> Preset:
-    given = {"encoder": encoder, "connector": connector, "backbone": backbone, "landmarker": landmarker}
+def _choose_parts(preset: str | None, **given: str | None) -> Preset:
     chosen = {kind: spec for kind, spec in given.items() if spec is not None}
     if preset is not None:
-        return replace(current_registry().load("preset", preset), **chosen)
+        named = current_registry().load("preset", preset)
+        if "checkpoint" in chosen and named.checkpoint is None:
+            raise ConfigurationError(f"the preset '{preset}' is made of parts and starts from no checkpoint")
+        return replace(named, **chosen)
+    if "checkpoint" in chosen:
+        raise ConfigurationError("checkpoint goes with a preset; facekit.load reads a checkpoint by itself")
     missing = [kind for kind in ("encoder", "connector", "backbone") if kind not in chosen]
     if missing:
         raise ConfigurationError(f"create needs a preset, or all three parts; missing: {', '.join(missing)}")
     return Preset(**chosen, summary="")
-
-
-def _load_encoder(text: str) -> VisionEncoder:
-    spec = PartSpec.parse(text)
-    part = current_registry().load("encoder", spec.name)
-    return part.from_spec(spec.argument, **spec.options)
 
 
 def _load_connector(text: str, encoder: VisionEncoder, language_model: PreTrainedModel) -> Connector:
@@ -179,15 +189,24 @@ def _load_backbone(text: str) -> Backbone:
 
 
 def _compose(
-    parts: Preset, encoder: VisionEncoder, connector: Connector, backbone: Backbone, image_token: str
+    parts: Preset,
+    encoder: VisionEncoder,
+    connector: Connector,
+    backbone: Backbone,
+    image_token: str,
+    video_encoder: VisionEncoder | None,
 ) -> FaceKitForConditionalGeneration:
     config = FaceKitConfig(
-        encoder={"name": PartSpec.parse(parts.encoder).name, **encoder.to_config()},
+        encoder={"name": encoder_name(parts.encoder), **encoder.to_config()},
         connector={"name": PartSpec.parse(parts.connector).name, **connector.to_config()},
         text_config=copy.deepcopy(backbone.model.config),
         image_token_id=backbone.tokenizer.convert_tokens_to_ids(image_token),
     )
-    model = FaceKitForConditionalGeneration(config, encoder=encoder, connector=connector, language_model=backbone.model)
+    if video_encoder is not None and parts.video_encoder is not None:
+        config.video_encoder = {"name": encoder_name(parts.video_encoder), **video_encoder.to_config()}
+    model = FaceKitForConditionalGeneration(
+        config, encoder=encoder, connector=connector, language_model=backbone.model, video_encoder=video_encoder
+    )
     model.generation_config = copy.deepcopy(backbone.model.generation_config)
     model.generation_config.eos_token_id = find_end_tokens(backbone)
     model.generation_config.pad_token_id = backbone.tokenizer.pad_token_id

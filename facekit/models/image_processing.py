@@ -1,4 +1,4 @@
-"""Pictures to ``pixel_values`` and ``landmarks``: open, find the face, crop, resize, normalise.
+"""Pictures and clips to ``pixel_values`` and ``landmarks``: open, find the face, crop, resize, normalise.
 
 It is apart from the text side because training reads pictures ahead of time and alone.
 """
@@ -6,29 +6,40 @@ It is apart from the text side because training reads pictures ahead of time and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from PIL import Image
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
-from transformers.image_utils import load_image
 from transformers.processing_utils import ImagesKwargs
 
 from facekit.catalog import current_registry
 from facekit.encoders.transform import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, ImageTransform
 from facekit.errors import ConfigurationError
-from facekit.faces import NUM_LANDMARKS, CroppedFace, Landmarker, open_image, prepare_face
+from facekit.faces import CroppedClip, CroppedFace, Landmarker, prepare_clip, prepare_face
 from facekit.faces.crop import DEFAULT_MARGIN
+from facekit.faces.frames import FRAMES_PER_CLIP
 from facekit.faces.images import ImageSource
 from facekit.faces.prepare import ON_NO_FACE
+from facekit.faces.video import ClipSource
+from facekit.models.media import (
+    AnyClip,
+    fetch_picture,
+    fetch_video,
+    flatten_clips,
+    flatten_images,
+    split_clip_landmarks,
+    split_landmarks,
+    take_as_cropped,
+    take_clip_as_cropped,
+)
 from facekit.registry import PartSpec
 
-LARGEST_COORDINATE = 2.0
-"""Landmarks may leave the picture a little; beyond this they are not normalised."""
+Medium: TypeAlias = CroppedFace | CroppedClip
 
 
 class FaceKitImageProcessor(BaseImageProcessor):
@@ -39,15 +50,22 @@ class FaceKitImageProcessor(BaseImageProcessor):
         image_mean: Subtracted per channel, on the scale [0, 1].
         image_std: Divided by, per channel.
         interpolation: ``nearest``, ``bilinear``, ``bicubic`` or ``lanczos``.
-        landmarker: Spec of the landmarker; it is loaded when it is first needed.
+        landmarker: Spec of the landmarker; it is loaded when it is first needed. None for models that were trained on
+            whole pictures: no face is looked for, and there are no landmarks.
         crop_margin: Added on each side of the face, as a fraction of it.
         on_no_face: ``raise``, or ``whole-image``: the picture is used whole, padded to a square, without landmarks.
+        num_frames: Frames of a clip that the model sees, evenly spaced.
+        crop_per_frame: Whether every frame of a clip is cropped around its own face; otherwise one square is cut from
+            all of them, see ``facekit.faces.prepare_clip``.
+        framing: See ``facekit.encoders.transform.ImageTransform``, as for the two that follow.
+        shortest_edge: For framing ``crop``.
+        resizer: ``pil`` or ``torchvision``.
 
     Raises:
         ConfigurationError: A value is out of its range.
     """
 
-    model_input_names = ["pixel_values", "landmarks"]  # noqa: RUF012 - the base class has it as a plain class attribute
+    model_input_names = ["pixel_values", "landmarks", "num_frames"]  # noqa: RUF012 - the base class has it as a plain class attribute
     valid_kwargs = ImagesKwargs
 
     def __init__(
@@ -56,12 +74,19 @@ class FaceKitImageProcessor(BaseImageProcessor):
         image_mean: Sequence[float] = OPENAI_CLIP_MEAN,
         image_std: Sequence[float] = OPENAI_CLIP_STD,
         interpolation: str = "bicubic",
-        landmarker: str = "dlib",
+        landmarker: str | None = "dlib",
         crop_margin: float = DEFAULT_MARGIN,
         on_no_face: str = "raise",
+        num_frames: int = FRAMES_PER_CLIP,
+        crop_per_frame: bool = True,
+        framing: str = "pad",
+        shortest_edge: int | None = None,
+        resizer: str = "pil",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if num_frames < 1:
+            raise ConfigurationError(f"num_frames is at least 1, not {num_frames}")
         if on_no_face not in ON_NO_FACE:
             raise ConfigurationError(f"on_no_face is one of {', '.join(ON_NO_FACE)}, not '{on_no_face}'")
         self.image_size = image_size
@@ -71,64 +96,121 @@ class FaceKitImageProcessor(BaseImageProcessor):
         self.landmarker = landmarker
         self.crop_margin = crop_margin
         self.on_no_face = on_no_face
+        self.num_frames = num_frames
+        self.crop_per_frame = crop_per_frame
+        self.framing, self.shortest_edge, self.resizer = framing, shortest_edge, resizer
         self._loaded_landmarker: tuple[str, Landmarker] | None = None
         _ = self.transform
 
     @classmethod
     def from_transform(cls, transform: ImageTransform, **options: Any) -> FaceKitImageProcessor:
         """Build the processor of an encoder's transform; ``options`` are the constructor's others."""
-        return cls(transform.image_size, transform.mean, transform.std, transform.interpolation, **options)
+        frame: dict[str, Any] = {
+            "framing": transform.framing,
+            "shortest_edge": transform.shortest_edge,
+            "resizer": transform.resizer,
+        }
+        return cls(transform.image_size, transform.mean, transform.std, transform.interpolation, **frame, **options)
 
     @property
     def transform(self) -> ImageTransform:
         """The transform that the values describe."""
         mean, std = tuple(self.image_mean), tuple(self.image_std)
-        return ImageTransform(self.image_size, mean, std, self.interpolation)  # type: ignore[arg-type]
+        return ImageTransform(
+            self.image_size,
+            mean,  # type: ignore[arg-type]
+            std,  # type: ignore[arg-type]
+            self.interpolation,  # type: ignore[arg-type]
+            self.framing,  # type: ignore[arg-type]
+            self.shortest_edge,
+            self.resizer,  # type: ignore[arg-type]
+        )
 
     def __call__(
         self,
-        images: ImageSource | Sequence[Any],
+        images: ImageSource | Sequence[Any] | None = None,
         *,
+        videos: ClipSource | Sequence[Any] | None = None,
         landmarks: ArrayLike | Sequence[ArrayLike | None] | None = None,
+        video_landmarks: ArrayLike | Sequence[ArrayLike | None] | None = None,
+        num_frames: int | None = None,
         return_tensors: str | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
-        """Prepare pictures, or clips of as many frames each.
+        """Prepare pictures, then clips.
 
         Args:
             images: A picture (PIL, path, URL or array), a list of them, or nested lists as chats have them.
+            videos: A clip (path or URL of a video file, array ``(frames, H, W, 3)``, list of pictures), or a list.
             landmarks: Without it, the face is found, cropped, and its landmarks are carried along. With it, the
                 pictures are taken as cropped already: per picture ``(68, 2)`` in [0, 1], or None.
+            video_landmarks: The same for clips: per clip ``(frames, 68, 2)``, for as many frames as the clip has or
+                as are chosen of it, or None.
+            num_frames: Frames to choose of each clip, in place of the processor's.
             return_tensors: Ignored: the result is always tensors.
             **kwargs: Ignored, for callers that pass options of other image processors.
 
         Returns:
-            ``pixel_values`` ``(B, 1, 3, H, W)`` and ``landmarks`` ``(B, 1, 68, 2)``, absent ones NaN.
+            As ``convert``.
 
         Raises:
-            ImageError: A picture cannot be opened.
-            FaceNotFoundError: A picture shows no face and ``on_no_face`` is ``raise``.
-            ConfigurationError: There is no picture, or the landmarks are not as many, have another shape, or belong
-                to a picture that is not square.
+            ImageError: A picture or, as ``VideoError``, a clip cannot be opened.
+            FaceNotFoundError: A picture or clip shows no face and ``on_no_face`` is ``raise``.
+            ConfigurationError: There is nothing to prepare, or the landmarks are not as many, have another shape, or
+                belong to a picture that is not square.
         """
-        pictures = flatten_images(images)
-        if not pictures:
-            raise ConfigurationError("there is no picture to prepare")
-        if landmarks is None:
-            faces = [self.prepare(picture) for picture in pictures]
-        else:
-            given = split_landmarks(landmarks, len(pictures))
-            faces = [take_as_cropped(picture, points) for picture, points in zip(pictures, given, strict=True)]
-        return self.convert(faces)
+        pictures = [] if images is None else flatten_images(images)
+        clips = [] if videos is None else flatten_clips(videos)
+        return self.convert(
+            self.prepare_media(
+                pictures, clips, landmarks=landmarks, video_landmarks=video_landmarks, num_frames=num_frames
+            )
+        )
 
-    def convert(self, faces: Sequence[CroppedFace]) -> BatchFeature:
-        """Return the tensors of faces that are cropped already; see ``__call__``."""
-        pixels = torch.stack([self.transform(face.image) for face in faces])
-        landmarks = torch.stack([torch.from_numpy(face.landmarks_or_absent) for face in faces])
-        return BatchFeature({"pixel_values": pixels.unsqueeze(1), "landmarks": landmarks.unsqueeze(1)})
+    def prepare_media(
+        self,
+        pictures: Sequence[ImageSource],
+        clips: Sequence[AnyClip] = (),
+        *,
+        landmarks: ArrayLike | Sequence[ArrayLike | None] | None = None,
+        video_landmarks: ArrayLike | Sequence[ArrayLike | None] | None = None,
+        num_frames: int | None = None,
+    ) -> list[Medium]:
+        """Open and crop pictures, then clips; arguments and errors as in ``__call__``, in flat lists."""
+        if not pictures and not clips:
+            raise ConfigurationError("there is no picture to prepare")
+        media: list[Medium]
+        if landmarks is None:
+            media = [self.prepare(picture) for picture in pictures]
+        else:
+            points = split_landmarks(landmarks, len(pictures))
+            media = [take_as_cropped(picture, shape) for picture, shape in zip(pictures, points, strict=True)]
+        if video_landmarks is None:
+            return [*media, *(self.prepare_clip(clip, num_frames) for clip in clips)]
+        shapes = split_clip_landmarks(video_landmarks, len(clips))
+        count = self.num_frames if num_frames is None else num_frames
+        return [*media, *(take_clip_as_cropped(clip, shape, count) for clip, shape in zip(clips, shapes, strict=True))]
+
+    def convert(self, media: Sequence[Medium]) -> BatchFeature:
+        """Return the tensors of pictures and clips that are cropped already.
+
+        Args:
+            media: Faces and clips, in the order of their tokens.
+
+        Returns:
+            ``pixel_values`` ``(B_media, T, 3, H, W)`` and ``landmarks`` ``(B_media, T, 68, 2)``, absent ones NaN. Where
+            numbers of frames differ, T is the largest, the rest is padded with zeros and NaN, and ``num_frames``
+            ``(B_media,)`` says how many are real.
+        """
+        clips = [medium.frames if isinstance(medium, CroppedClip) else (medium,) for medium in media]
+        pixels = [torch.stack([self.transform(face.image) for face in frames]) for frames in clips]
+        points = [torch.from_numpy(np.stack([face.landmarks_or_absent for face in frames])) for frames in clips]
+        return BatchFeature(stack_media(pixels, points))
 
     def prepare(self, picture: ImageSource) -> CroppedFace:
         """Find the largest face of a picture and return its square crop with the landmarks.
+
+        Without a landmarker it is the whole picture, without landmarks.
 
         Args:
             picture: A PIL image, a path, a URL or an array.
@@ -138,12 +220,42 @@ class FaceKitImageProcessor(BaseImageProcessor):
             FaceNotFoundError: It shows no face and ``on_no_face`` is ``raise``.
             MissingExtraError: The landmarker's package is not installed.
         """
+        if self.landmarker is None:
+            return take_as_cropped(picture, None)
         return prepare_face(
             fetch_picture(picture),
             self._load_landmarker(),
             margin=self.crop_margin,
             on_no_face=self.on_no_face,
         )
+
+    def prepare_clip(self, clip: AnyClip, num_frames: int | None = None) -> CroppedClip:
+        """Follow the largest face through a clip and return its square crops with the landmarks.
+
+        Args:
+            clip: The path or URL of a video file, an array ``(frames, H, W, 3)``, a list of pictures; or crops, which
+                are returned as they are.
+            num_frames: Frames to choose, in place of the processor's.
+
+        Raises:
+            VideoError: The clip cannot be read.
+            ImageError: A picture of a list cannot be opened.
+            FaceNotFoundError: No frame shows a face and ``on_no_face`` is ``raise``.
+            MissingExtraError: The landmarker's package or PyAV is not installed.
+        """
+        if isinstance(clip, CroppedClip):
+            return clip
+        if self.landmarker is None:
+            return take_clip_as_cropped(clip, None, self.num_frames if num_frames is None else num_frames)
+        with fetch_video(clip) as source:
+            return prepare_clip(
+                source,
+                self._load_landmarker(),
+                num_frames=self.num_frames if num_frames is None else num_frames,
+                margin=self.crop_margin,
+                crop_per_frame=self.crop_per_frame,
+                on_no_face=self.on_no_face,
+            )
 
     def fetch_images(self, image_url_or_urls: Any) -> Any:
         """Return what was given: pictures are opened when they are prepared, with facekit's bounds and errors."""
@@ -154,6 +266,8 @@ class FaceKitImageProcessor(BaseImageProcessor):
         return {name: value for name, value in super().to_dict().items() if not name.startswith("_")}
 
     def _load_landmarker(self) -> Landmarker:
+        if self.landmarker is None:
+            raise ConfigurationError("this processor has no landmarker; set image_processor.landmarker, such as 'dlib'")
         if self._loaded_landmarker is None or self._loaded_landmarker[0] != self.landmarker:
             spec = PartSpec.parse(self.landmarker)
             part = current_registry().load("landmarker", spec.name)
@@ -164,77 +278,17 @@ class FaceKitImageProcessor(BaseImageProcessor):
         return {**self.__dict__, "_loaded_landmarker": None}
 
 
-def fetch_picture(source: ImageSource) -> ImageSource:
-    """Download a picture that is given by an http(s) URL; anything else is returned as it is."""
-    return load_image(source) if isinstance(source, str) and source.startswith(("http://", "https://")) else source
-
-
-def take_as_cropped(source: ImageSource, landmarks: np.ndarray | None) -> CroppedFace:
-    """Return a picture that is cropped to the face already, with its landmarks.
+def stack_media(pixels: Sequence[Tensor], landmarks: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Stack images and clips of different length; see ``FaceKitImageProcessor.convert``.
 
     Args:
-        source: A PIL image, a path, a URL or an array.
-        landmarks: ``(68, 2)`` in [0, 1] of the picture, or None.
-
-    Raises:
-        ImageError: The picture cannot be opened.
-        ConfigurationError: It has landmarks and is not square, so that they would not fit the encoder's square; or
-            they have another shape or other units.
+        pixels: Each ``(T, 3, H, W)``; an empty sequence leaves pixels out.
+        landmarks: Each ``(T, 68, 2)``.
     """
-    picture = open_image(fetch_picture(source))
-    width, height = picture.size
-    if landmarks is not None:
-        check_landmarks(landmarks)
-    if landmarks is not None and width != height:
-        raise ConfigurationError(f"landmarks belong to a square crop, but the picture is {width} x {height} pixels")
-    return CroppedFace(picture, landmarks, (0, 0, width, height), None)
-
-
-def check_landmarks(landmarks: np.ndarray) -> None:
-    """Make sure that landmarks have the shape ``(68, 2)`` and are normalised; NaN stands for absent ones.
-
-    Raises:
-        ConfigurationError: They have another shape, or lie so far outside [0, 1] that they must be in pixels.
-    """
-    if landmarks.shape != (NUM_LANDMARKS, 2):
-        raise ConfigurationError(f"landmarks have shape {landmarks.shape}, not ({NUM_LANDMARKS}, 2)")
-    largest = float(np.nanmax(np.abs(landmarks))) if np.isfinite(landmarks).any() else 0.0
-    if largest > LARGEST_COORDINATE:
-        raise ConfigurationError(
-            f"landmarks must be in [0, 1] of the picture, but {largest:g} occurs; divide by its width and height"
-        )
-
-
-def flatten_images(images: Any) -> list[ImageSource]:
-    """Return the pictures in nested lists as one list, in order.
-
-    Raises:
-        ConfigurationError: Something in it is no picture.
-    """
-    if isinstance(images, (Image.Image, str, Path, np.ndarray)):
-        return [images]
-    if isinstance(images, (list, tuple)):
-        return [picture for entry in images for picture in flatten_images(entry)]
-    raise ConfigurationError(f"an image is a PIL image, a path or an array, not {type(images).__name__}")
-
-
-def split_landmarks(landmarks: Any, count: int) -> list[np.ndarray | None]:
-    """Return landmarks per picture.
-
-    Args:
-        landmarks: ``(count, 68, 2)``, ``(count, 1, 68, 2)``, a list of ``(68, 2)`` or None, or ``(68, 2)`` for one.
-        count: The number of pictures.
-
-    Raises:
-        ConfigurationError: The count or a shape is another one.
-    """
-    if not isinstance(landmarks, (list, tuple)):
-        array = np.asarray(landmarks, dtype=np.float32)
-        landmarks = list(array[None] if array.ndim == 2 else array.squeeze(1) if array.ndim == 4 else array)
-    if len(landmarks) != count:
-        raise ConfigurationError(f"there are {count} images but landmarks for {len(landmarks)}")
-    arrays = [None if points is None else np.asarray(points, dtype=np.float32) for points in landmarks]
-    for index, points in enumerate(arrays):
-        if points is not None and points.shape != (NUM_LANDMARKS, 2):
-            raise ConfigurationError(f"landmarks {index} have shape {points.shape}, not ({NUM_LANDMARKS}, 2)")
-    return arrays
+    lengths = [len(points) for points in landmarks]
+    batch = {"landmarks": pad_sequence(list(landmarks), batch_first=True, padding_value=float("nan"))}
+    if pixels:
+        batch["pixel_values"] = pad_sequence(list(pixels), batch_first=True)
+    if len(set(lengths)) > 1:
+        batch["num_frames"] = torch.tensor(lengths)
+    return batch

@@ -1,11 +1,10 @@
-"""Loading a saved model with its processor, and saying in one sentence why a folder cannot be loaded.
+"""Loading a model with its processor, facekit's own or another's, and saying in one sentence why a folder cannot be.
 
 transformers fills what a checkpoint lacks with random weights and a warning; here that is an error.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +12,39 @@ import torch
 from safetensors import SafetensorError
 
 import facekit.models  # noqa: F401 - registers the auto classes that from_pretrained looks up
-from facekit.backbones.huggingface import read_dtype
+from facekit.backbones.base import read_dtype
+from facekit.encoders.checkpoints import first_line
 from facekit.encoders.huggingface import errors_only
 from facekit.errors import CheckpointError, FaceKitError
-from facekit.models.configuration import FaceKitConfig
+from facekit.models.interoperability.recognition import CheckpointFormat, Recognition, find_checkpoint, recognise
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 
-_SHOWN_KEYS = 3
-
 
 def load(
-    path: str | Path, *, dtype: str | torch.dtype | None = None, device: str | torch.device | None = None
+    path: str | Path,
+    *,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    tower_root: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+    revision: str = "main",
 ) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
-    """Load a model and its processor from a folder that ``save_pretrained`` of both wrote.
+    """Load a model and its processor; the format is recognised by ``config.json``.
+
+    Read are folders that ``save_pretrained`` of both wrote; InternVL in the Hugging Face layout (InternVL3 ``-hf``,
+    merged FaceLLM); LLaVA-1.5 in the Hugging Face layout; Face-LLaVA as released; and folders of PEFT adapters whose
+    base model is one of these and lies in a folder here.
 
     Args:
-        path: The folder.
+        path: The folder, or a hub id such as ``OpenGVLab/InternVL3-1B-hf`` where there is no folder of that name.
         dtype: Floating type; by default as saved.
         device: Where the model is put; by default the CPU.
+        tower_root: For released Face-LLaVA: the folder with the towers' configurations, under the names that the
+            checkpoint gives them, such as ``LanguageBind/LanguageBind_Image``; by default these are hub ids.
+        tokenizer: For other people's checkpoints: folder or hub id of a tokenizer in place of the checkpoint's, such as
+            ``lmsys/vicuna-7b-v1.5`` for a Face-LLaVA that came without one.
+        revision: Branch, tag or commit on the hub.
 
     Returns:
         The model, in evaluation mode, and the processor.
@@ -41,9 +54,22 @@ def load(
             incomplete.
         InvalidSpecError: ``dtype`` is no floating type.
     """
-    folder = Path(path).expanduser()
-    recognise(folder)
-    chosen = "auto" if dtype in (None, "auto") else read_dtype(dtype)
+    recognised = recognise(find_checkpoint(path, revision))
+    if recognised.format is CheckpointFormat.FACEKIT:
+        model, processor = _load_own(recognised.folder, dtype)
+    elif recognised.format is CheckpointFormat.ADAPTER:
+        model, processor = _load_adapter(recognised, dtype, tower_root, tokenizer)
+    else:
+        from facekit.models.interoperability.reading import read_foreign
+
+        model, processor = read_foreign(recognised, dtype=dtype, tower_root=tower_root, tokenizer=tokenizer)
+    return model.to(device).eval(), processor
+
+
+def _load_own(
+    folder: Path, dtype: str | torch.dtype | None
+) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
+    chosen = "auto" if dtype in (None, "auto") else read_dtype(dtype)  # type: ignore[arg-type]
     try:
         with errors_only():
             model, report = FaceKitForConditionalGeneration.from_pretrained(
@@ -53,44 +79,32 @@ def load(
     except FaceKitError:
         raise
     except SafetensorError as error:
-        raise CheckpointError(f"the weights in '{folder}' are damaged or cut off: {_first_line(error)}") from error
+        raise CheckpointError(f"the weights in '{folder}' are damaged or cut off: {first_line(error)}") from error
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"'{folder}' cannot be loaded: {_first_line(error)}") from error
+        raise CheckpointError(f"'{folder}' cannot be loaded: {first_line(error)}") from error
     _check_complete(folder, report)
-    return model.to(device).eval(), processor
+    return model, processor
 
 
-def recognise(folder: Path) -> None:
-    """Make sure that a folder holds a checkpoint of facekit.
+def _load_adapter(
+    recognised: Recognition,
+    dtype: str | torch.dtype | None,
+    tower_root: str | Path | None,
+    tokenizer: str | Path | None,
+) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
+    from facekit.models.interoperability.adapters import apply_adapter, find_base_model
+    from facekit.models.interoperability.reading import renaming_of
 
-    Raises:
-        CheckpointError: It does not; the message says what is there.
-    """
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.is_file() else "does not exist"
-        raise CheckpointError(f"checkpoint '{folder}' {what}; train one first (facekit demo), or name another folder")
-    config_file = folder / "config.json"
-    if not config_file.is_file():
-        if (folder / "adapter_config.json").is_file():
-            raise CheckpointError(f"'{folder}' holds a PEFT adapter without its model; merge and save the model")
-        raise CheckpointError(f"'{folder}' has no config.json, so it is no checkpoint")
-    try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"'{config_file}' is not valid JSON: {_first_line(error)}") from error
-    if not isinstance(config, dict) or config.get("model_type") != FaceKitConfig.model_type:
-        raise CheckpointError(f"'{folder}' holds a checkpoint of {_name_format(config)}, not one of facekit")
-
-
-def _name_format(config: Any) -> str:
-    if not isinstance(config, dict) or not (config.get("model_type") or config.get("architectures")):
-        return "an unknown format"
-    architectures = ", ".join(config.get("architectures") or [])
-    named = f"the format '{config['model_type']}'" if config.get("model_type") else "another format"
-    return f"{named} ({architectures})" if architectures else named
+    base = find_base_model(recognised)
+    model, processor = load(base.folder, dtype=dtype, tower_root=tower_root, tokenizer=tokenizer)
+    rename = None if base.format is CheckpointFormat.FACEKIT else renaming_of(base, tower_root)
+    apply_adapter(model, recognised, rename)
+    return model, processor
 
 
 def _check_complete(folder: Path, report: dict[str, Any]) -> None:
+    from facekit.models.interoperability.weights import shorten
+
     problems = (
         ("missing_keys", "lack"),
         ("unexpected_keys", "have, beyond what config.json describes,"),
@@ -99,10 +113,4 @@ def _check_complete(folder: Path, report: dict[str, Any]) -> None:
     for entry, verb in problems:
         keys = sorted(key if isinstance(key, str) else key[0] for key in report.get(entry, ()))
         if keys:
-            more = f" and {len(keys) - _SHOWN_KEYS} more" if len(keys) > _SHOWN_KEYS else ""
-            raise CheckpointError(f"the weights in '{folder}' {verb} {', '.join(keys[:_SHOWN_KEYS])}{more}")
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+            raise CheckpointError(f"the weights in '{folder}' {verb} {shorten(keys)}")

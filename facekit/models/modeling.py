@@ -23,8 +23,9 @@ from facekit.connectors.base import Connector
 from facekit.encoders.base import VisionEncoder
 from facekit.errors import ConfigurationError
 from facekit.models.configuration import FaceKitConfig
+from facekit.models.visual_tokens import merge_visual_tokens, read_frame_counts, rows_of_media
 
-_VISUAL_INPUTS = ("pixel_values", "landmarks", "image_features")
+_VISUAL_INPUTS = ("pixel_values", "landmarks", "image_features", "num_frames")
 
 
 @dataclass
@@ -37,7 +38,8 @@ class FaceKitCausalLMOutput(ModelOutput):
         past_key_values: The cache of keys and values.
         hidden_states: Per layer, where asked for.
         attentions: Per layer, where asked for.
-        image_hidden_states: ``(B_media, n, D)``, the visual tokens that were merged.
+        image_hidden_states: ``(B_media, n, D)``, the visual tokens that were merged; those of shorter clips come
+            first in their row.
     """
 
     loss: Tensor | None = None
@@ -51,22 +53,24 @@ class FaceKitCausalLMOutput(ModelOutput):
 class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
     """A vision encoder, a connector and a causal language model as one Hugging Face model.
 
-    The design is LLaVA's (Liu et al. 2023) with landmarks beside the pixels (Face-LLaVA, Chaubey et al. 2025).
+    The design is LLaVA's (Liu et al. 2023) with landmarks beside the pixels (Face-LLaVA, Chaubey et al. 2025). As in
+    the latter, clips (T > 1) may have an encoder of their own; one connector serves both.
 
     Args:
         config: Names the parts; those that are not given are built from it with untrained weights.
         encoder: A vision encoder, used as it is.
         connector: A connector, used as it is.
         language_model: A causal language model with its head, used as it is.
+        video_encoder: Sees clips of more than one frame, used as it is; where there is none, ``encoder`` does.
 
     Raises:
-        ConfigurationError: The configuration names no encoder or no connector, or widths do not fit.
+        ConfigurationError: The configuration names no encoder or no connector, or widths or pixels do not fit.
         UnknownPartError: A part's name is not registered here.
     """
 
     config_class = FaceKitConfig
     main_input_name = "input_ids"
-    input_modalities = ("image", "text")
+    input_modalities = ("image", "video", "text")
     supports_gradient_checkpointing = True
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -81,39 +85,93 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
         encoder: VisionEncoder | None = None,
         connector: Connector | None = None,
         language_model: PreTrainedModel | None = None,
+        video_encoder: VisionEncoder | None = None,
     ) -> None:
         super().__init__(config)
         if config.image_token_id is None:
             raise ConfigurationError("the configuration has no image_token_id, so no image could be placed in a text")
         self.encoder: VisionEncoder = encoder if encoder is not None else _build_part("encoder", config.encoder)
+        if video_encoder is None and config.video_encoder is not None:
+            video_encoder = _build_part("encoder", config.video_encoder)
+        self.video_encoder: VisionEncoder | None = video_encoder
         self.connector: Connector = connector if connector is not None else _build_part("connector", config.connector)
         if language_model is None:
             language_model = AutoModelForCausalLM.from_config(config.text_config)
         self.language_model = language_model
         config.text_config = self.language_model.config
-        self._check_widths()
-        self._no_split_modules = [type(self.encoder).__name__, type(self.connector).__name__]
+        self._check_parts_fit()
+        parts = (self.encoder, self.video_encoder, self.connector)
+        self._no_split_modules = sorted({type(part).__name__ for part in parts if part is not None})
         self.post_init()
 
     @property
     def tokens_per_frame(self) -> int:
-        """How many visual tokens a frame costs."""
+        """How many visual tokens an image costs."""
         return self.connector.tokens_per_frame(self.encoder.grid, self.encoder.num_prefix_tokens)
 
-    def get_image_features(self, pixel_values: Tensor, landmarks: Tensor | None = None) -> Tensor:
-        """Encode and project images or clips.
+    @property
+    def tokens_per_video_frame(self) -> int:
+        """How many visual tokens a frame of a clip costs."""
+        encoder = self.encoder_for(2)
+        return self.connector.tokens_per_frame(encoder.grid, encoder.num_prefix_tokens)
+
+    def count_visual_tokens(self, frames: int) -> int:
+        """How many visual tokens an image (1 frame) or a clip of that many frames costs."""
+        return frames * (self.tokens_per_frame if frames == 1 else self.tokens_per_video_frame)
+
+    def encoder_for(self, frames: int) -> VisionEncoder:
+        """The encoder that sees images (1 frame) or clips of that many frames."""
+        return self.encoder if frames == 1 or self.video_encoder is None else self.video_encoder
+
+    def get_image_features(
+        self, pixel_values: Tensor, landmarks: Tensor | None = None, num_frames: Tensor | None = None
+    ) -> Tensor:
+        """Encode and project images or clips; each as if it were alone, because frames attend to each other.
 
         Args:
-            pixel_values: ``(B_media, T, 3, H, W)``; T is 1 for an image.
+            pixel_values: ``(B_media, T, 3, H, W)``; T is 1 for images, and that of the longest clip where lengths
+                are mixed.
             landmarks: ``(B_media, T, 68, 2)``, iBUG-68, x then y in [0, 1] of these pixels; NaN rows are absent.
+            num_frames: ``(B_media,)``, how many frames of each are real, the first ones; by default all T.
 
         Returns:
-            ``(B_media, T * tokens_per_frame, D)``.
+            ``(B_media, n, D)`` with n the visual tokens of the longest; the rows of shorter ones end in zeros.
+
+        Raises:
+            ConfigurationError: ``num_frames`` does not fit ``pixel_values``.
         """
-        parameter = next(self.encoder.parameters())
-        tokens = self.encoder(pixel_values.to(parameter.device, parameter.dtype))  # (B_media, T, P + N, C)
+        media, longest = pixel_values.shape[:2]
+        lengths = read_frame_counts(num_frames, media, longest) or [longest] * media
+        if len(set(lengths)) <= 1:
+            frames = lengths[0] if lengths else longest
+            return self._encode(pixel_values[:, :frames], None if landmarks is None else landmarks[:, :frames])
+        groups = {frames: [i for i, each in enumerate(lengths) if each == frames] for frames in sorted(set(lengths))}
+        features = [
+            self._encode(pixel_values[rows, :frames], None if landmarks is None else landmarks[rows, :frames])
+            for frames, rows in groups.items()
+        ]
+        width = max(each.shape[1] for each in features)
+        padded = torch.cat([F.pad(each, (0, 0, 0, width - each.shape[1])) for each in features])
+        order = torch.tensor([row for rows in groups.values() for row in rows]).argsort()
+        return padded[order.to(padded.device)]
+
+    def project_tokens(self, tokens: Tensor, landmarks: Tensor | None = None) -> Tensor:
+        """Project the tokens of an encoder, for callers that keep those of a frozen one.
+
+        Args:
+            tokens: ``(B_media, T, P + N, C)`` of ``encoder_for(T)``.
+            landmarks: ``(B_media, T, 68, 2)``.
+
+        Returns:
+            ``(B_media, T * n, D)`` with n the tokens per frame.
+        """
         landmarks = None if landmarks is None else landmarks.to(tokens.device)
-        return self.connector(tokens, self.encoder.grid, landmarks)
+        return self.connector(tokens, self.encoder_for(tokens.shape[1]).grid, landmarks)
+
+    def _encode(self, pixel_values: Tensor, landmarks: Tensor | None) -> Tensor:
+        encoder = self.encoder_for(pixel_values.shape[1])
+        parameter = next(encoder.parameters())
+        return self.project_tokens(encoder(pixel_values.to(parameter.device, parameter.dtype)), landmarks)
 
     @can_return_tuple
     def forward(
@@ -128,13 +186,15 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
         image_features: Tensor | None = None,
         labels: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
+        num_frames: Tensor | None = None,
         **kwargs: Any,
     ) -> FaceKitCausalLMOutput:
-        """Run the model; a batch may mix samples with one image, several, and none.
+        """Run the model; a batch may mix samples with images, clips of different length, several of them, and none.
 
         Args:
             input_ids: ``(B, L)``; every visual token is one ``config.image_token_id``.
-            pixel_values: ``(B_media, T, 3, H, W)``, in the order of their tokens in the batch, row by row.
+            pixel_values: ``(B_media, T, 3, H, W)``, in the order of their tokens in the batch, row by row; where
+                lengths are mixed, shorter ones are padded with any frames.
             landmarks: ``(B_media, T, 68, 2)``; NaN rows are absent.
             attention_mask: ``(B, L)``, 1 for tokens and 0 for padding, on either side.
             position_ids: ``(B, L)``.
@@ -143,21 +203,24 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
             image_features: ``(B_media, n, D)`` from ``get_image_features``, in place of ``pixel_values``.
             labels: ``(B, L)``; -100 is left out of the loss.
             logits_to_keep: Compute the logits of that many last positions, or of these; 0 for all.
+            num_frames: ``(B_media,)``, how many frames of each image or clip are real; by default all T.
             **kwargs: Passed to the language model.
 
         Returns:
             Loss, logits, cache and what else the language model returns.
 
         Raises:
-            ConfigurationError: The visual tokens in ``input_ids`` are not as many as those of the images.
+            ConfigurationError: The visual tokens in ``input_ids`` are not as many as those of the images and clips.
         """
-        self._check_counts(input_ids, pixel_values, image_features)
+        counts = self._count_tokens(pixel_values, image_features, num_frames)
+        self._check_counts(input_ids, counts)
         if inputs_embeds is None:
-            inputs_embeds = self.get_input_embeddings()(input_ids)
+            inputs_embeds = self._embed_tokens(input_ids)
         if pixel_values is not None and image_features is None:
-            image_features = self.get_image_features(pixel_values, landmarks)
+            image_features = self.get_image_features(pixel_values, landmarks, num_frames)
         if image_features is not None and input_ids is not None:
-            inputs_embeds = self.merge_image_features(input_ids, inputs_embeds, image_features)
+            is_visual = input_ids == self.config.image_token_id
+            inputs_embeds = merge_visual_tokens(is_visual, inputs_embeds, image_features, counts)
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -176,23 +239,6 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
             image_hidden_states=image_features,
         )
 
-    def merge_image_features(self, input_ids: Tensor, inputs_embeds: Tensor, image_features: Tensor) -> Tensor:
-        """Put visual tokens, in order, where ``input_ids`` have the image token; ``forward`` has compared the counts.
-
-        Args:
-            input_ids: ``(B, L)``.
-            inputs_embeds: ``(B, L, D)``.
-            image_features: ``(B_media, n, D)``.
-
-        Returns:
-            ``(B, L, D)``.
-        """
-        features = image_features.flatten(0, 1).to(inputs_embeds.device, inputs_embeds.dtype)
-        is_visual = input_ids == self.config.image_token_id
-        # A gather: unlike masked_scatter, its backward does not wait for the device to count the mask.
-        source = (is_visual.flatten().cumsum(0) - 1).clamp(0, len(features) - 1).view_as(is_visual)
-        return torch.where(is_visual.unsqueeze(-1), F.embedding(source, features), inputs_embeds)
-
     def prepare_inputs_for_generation(
         self, input_ids: Tensor, *, is_first_iteration: bool | None = False, **kwargs: Any
     ) -> dict[str, Any]:
@@ -203,13 +249,25 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
                 inputs.pop(name, None)
         return inputs
 
+    def _get_logits_processor(self, generation_config: Any, *args: Any, **kwargs: Any) -> Any:
+        penalty = generation_config.repetition_penalty
+        if penalty not in (None, 1.0) and (self.config.image_token_id or 0) >= self.config.text_config.vocab_size:
+            raise ConfigurationError(
+                f"a repetition penalty looks up every token, but the image token {self.config.image_token_id} lies "
+                f"behind the vocabulary; call model.resize_token_embeddings({self.config.image_token_id + 1}) first"
+            )
+        return super()._get_logits_processor(generation_config, *args, **kwargs)
+
     def _expand_inputs_for_generation(
         self, expand_size: int = 1, input_ids: Tensor | None = None, **kwargs: Any
     ) -> tuple[Tensor | None, dict[str, Any]]:
         # Rows may have different numbers of images, and copies of a row need all of its images in order.
         visual = {name: kwargs.pop(name) for name in _VISUAL_INPUTS if kwargs.get(name) is not None}
         if expand_size > 1 and visual and input_ids is not None:
-            owners = self._rows_of_media(input_ids, next(iter(visual.values())).shape[0])
+            counts = self._count_tokens(
+                visual.get("pixel_values"), visual.get("image_features"), visual.get("num_frames")
+            )
+            owners = rows_of_media(input_ids == self.config.image_token_id, counts)
             order = torch.cat([torch.where(owners == row)[0].repeat(expand_size) for row in range(len(input_ids))])
             visual = {name: value[order.to(value.device)] for name, value in visual.items()}
         input_ids, kwargs = super()._expand_inputs_for_generation(
@@ -217,22 +275,32 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
         )
         return input_ids, {**kwargs, **visual}
 
-    def _rows_of_media(self, input_ids: Tensor, media: int) -> Tensor:
-        is_visual = input_ids == self.config.image_token_id
-        rows = torch.where(is_visual)[0]
-        if media == 0 or len(rows) % media:
-            raise ConfigurationError(f"{len(rows)} image tokens cannot be shared by {media} images")
-        return rows[:: len(rows) // media]
+    def _embed_tokens(self, input_ids: Tensor | None) -> Tensor:
+        # A released checkpoint's vocabulary may have no row for the image token, whose embedding is never read.
+        if input_ids is not None and (self.config.image_token_id or 0) >= self.config.text_config.vocab_size:
+            input_ids = input_ids.masked_fill(input_ids == self.config.image_token_id, 0)
+        return self.get_input_embeddings()(input_ids)
 
-    def _check_counts(
-        self, input_ids: Tensor | None, pixel_values: Tensor | None, image_features: Tensor | None
-    ) -> None:
-        # Before anything is queued on the device, so that reading the count waits for nothing of this step.
-        given = 0
+    def _count_tokens(
+        self, pixel_values: Tensor | None, image_features: Tensor | None, num_frames: Tensor | None
+    ) -> list[int]:
+        """Visual tokens of each image or clip; an empty list where none is given."""
         if image_features is not None:
-            given = image_features.shape[0] * image_features.shape[1]
-        elif pixel_values is not None:
-            given = pixel_values.shape[0] * pixel_values.shape[1] * self.tokens_per_frame
+            media, width = image_features.shape[:2]
+            lengths = read_frame_counts(num_frames, media)
+            counts = [width] * media if lengths is None else [self.count_visual_tokens(each) for each in lengths]
+            if max(counts, default=0) > width:
+                raise ConfigurationError(f"image_features hold {width} tokens each, fewer than num_frames says")
+            return counts
+        if pixel_values is None:
+            return []
+        media, longest = pixel_values.shape[:2]
+        lengths = read_frame_counts(num_frames, media, longest) or [longest] * media
+        return [self.count_visual_tokens(frames) for frames in lengths]
+
+    def _check_counts(self, input_ids: Tensor | None, counts: list[int]) -> None:
+        # Before anything is queued on the device, so that reading the count waits for nothing of this step.
+        given = sum(counts)
         if input_ids is None:
             if given:
                 raise ConfigurationError("images were given without input_ids, so nothing says where they go")
@@ -244,14 +312,27 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if expected != given:
             raise ConfigurationError(
                 f"input_ids have {expected} image tokens but the images give {given} visual tokens "
-                f"({self.tokens_per_frame} a frame); write the prompts with FaceKitProcessor, without truncation"
+                f"({self._describe_cost()}); write the prompts with FaceKitProcessor, without truncation"
             )
 
-    def _check_widths(self) -> None:
-        pairs = (
+    def _describe_cost(self) -> str:
+        image, video = self.tokens_per_frame, self.tokens_per_video_frame
+        return f"{image} a frame" if image == video else f"{image} an image, {video} a frame of a clip"
+
+    def _check_parts_fit(self) -> None:
+        pairs = [
             ("encoder", self.encoder.hidden_size, "connector's input", self.connector.input_width),
             ("connector", self.connector.output_width, "language model", self.config.text_config.hidden_size),
-        )
+        ]
+        if self.video_encoder is not None:
+            width = self.video_encoder.hidden_size
+            pairs.append(("video encoder", width, "connector's input", self.connector.input_width))
+            image, video = self.encoder.transform, self.video_encoder.transform
+            if (image.image_size, image.mean, image.std) != (video.image_size, video.mean, video.std):
+                raise ConfigurationError(
+                    f"the encoder sees {image} but the video encoder {video}; one processor serves both, so choose "
+                    "two that take the same pixels"
+                )
         for source, width, target, expected in pairs:
             if width != expected:
                 raise ConfigurationError(f"the {source} has width {width} but the {target} has width {expected}")
@@ -275,6 +356,19 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
     def resize_token_embeddings(self, *args: Any, **kwargs: Any) -> nn.Embedding:
         """Resize the language model's vocabulary; arguments as in transformers."""
         return self.language_model.resize_token_embeddings(*args, **kwargs)
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """Write the model; arguments as in transformers.
+
+        Raises:
+            ConfigurationError: The language model is quantised; its packed weights are no checkpoint of their own.
+        """
+        if not all(parameter.is_floating_point() for parameter in self.language_model.parameters()):
+            raise ConfigurationError(
+                "a model whose language model is quantised (load_in=...) cannot be saved whole; save its adapters, and "
+                "merge them into the model in its floating type"
+            )
+        super().save_pretrained(*args, **kwargs)
 
     def enable_input_require_grads(self) -> None:
         """Let gradients pass the token embedding only: a frozen encoder must not keep its activations."""

@@ -1,6 +1,6 @@
 """Presets: named sets of the same arguments that ``facekit.create`` takes.
 
-They are plain data, apart from the function that reads them, so that a plugin can add its own.
+They are plain data, so that a plugin can add its own; what ``facekit list presets`` shows of them is in the catalog.
 """
 
 from __future__ import annotations
@@ -17,14 +17,32 @@ class Preset:
         connector: Spec of the connector.
         backbone: Spec of the language model.
         summary: One line on what it is for.
-        landmarker: Spec of what finds the face and its landmarks.
+        landmarker: Spec of what finds the face and its landmarks; None for models of whole pictures.
+        video_encoder: Spec of the encoder of clips, where it is another one.
+        checkpoint: A folder or hub id that ``facekit.load`` reads, in which the encoder, the projector and the language
+            model lie together; the model starts from it, and ``encoder`` and ``backbone`` only say what it holds. A
+            ``connector`` that the checkpoint does not have is new, but takes over the checkpoint's projector.
     """
 
     encoder: str
     connector: str
     backbone: str
     summary: str
-    landmarker: str = "dlib"
+    landmarker: str | None = "dlib"
+    video_encoder: str | None = None
+    checkpoint: str | None = None
+
+
+def _internvl(size: str, language_model: str, summary: str, **changes: str | None) -> Preset:
+    checkpoint = f"OpenGVLab/InternVL3-{size}-hf"
+    values: dict[str, str | None] = {"connector": "pixel-shuffle", "landmarker": None, **changes}
+    return Preset(
+        encoder=f"hf:{checkpoint}",
+        backbone=f"hf:{language_model}",
+        summary=summary,
+        checkpoint=checkpoint,
+        **values,  # type: ignore[arg-type]
+    )
 
 
 FACEKIT_TINY = Preset(
@@ -32,4 +50,29 @@ FACEKIT_TINY = Preset(
     connector="region",
     backbone="tiny?width=192&depth=3",
     summary="the demo's model: learns drawn faces on two CPU cores in minutes",
+)
+FACELLM_1B = _internvl("1B", "Qwen/Qwen2.5-0.5B", "what FaceLLM-1B is tuned from: InternVL3-1B")
+FACELLM_8B = _internvl("8B", "Qwen/Qwen2.5-7B", "what FaceLLM-8B is tuned from: InternVL3-8B")
+FACELLM_38B = _internvl("38B", "Qwen/Qwen2.5-32B", "what FaceLLM-38B is tuned from: InternVL3-38B")
+FACELLM_1B_REGION = _internvl(
+    "1B",
+    "Qwen/Qwen2.5-0.5B",
+    "InternVL3-1B with Face-LLaVA's region attention behind its projector",
+    connector="region?projector=pixel-shuffle",
+    landmarker="dlib",
+)
+FACE_LLAVA_7B = Preset(
+    encoder="languagebind:LanguageBind/LanguageBind_Image?class_token=false",
+    video_encoder="languagebind:LanguageBind/LanguageBind_Video_merge",
+    connector="region?keep_prefix_tokens=true",
+    backbone="hf:lmsys/vicuna-7b-v1.5?chat_template=vicuna",
+    summary="Face-LLaVA as in the paper, its connector untrained",
+)
+FACE_LLAVA_7B_RELEASED = Preset(
+    encoder="languagebind:LanguageBind/LanguageBind_Image?class_token=false",
+    video_encoder="languagebind:LanguageBind/LanguageBind_Video_merge",
+    connector="region-released",
+    backbone="hf:lmsys/vicuna-7b-v1.5?chat_template=vicuna",
+    summary="Face-LLaVA with its published weights",
+    checkpoint="chaubeyG/FaceLLaVA",
 )

@@ -1,10 +1,15 @@
-"""Pictures and chats to the model's tensors.
+"""Pictures, clips and chats to the model's tensors.
 
 The text side is here: chat template, image tokens, padding; pixels and landmarks come from the image processor.
+
+In a prompt every picture is written as the image token and every clip as the video token, once each, in the order in
+which the model shall read them. Before a prompt is tokenized, each of these marks is replaced by as many image tokens
+as the picture or clip costs, frame by frame; the video token is no entry of the vocabulary.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,22 +18,26 @@ from transformers import BatchEncoding, BatchFeature, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
 from facekit.errors import ConfigurationError
-from facekit.models.chat import flatten_chat, is_chat
-from facekit.models.image_processing import FaceKitImageProcessor, flatten_images
+from facekit.faces import CroppedClip
+from facekit.models.chat import VIDEO_MARK, flatten_chat, is_chat
+from facekit.models.image_processing import FaceKitImageProcessor
+from facekit.models.media import flatten_clips, flatten_images
 
 
 class FaceKitProcessor(ProcessorMixin):
-    """Turns pictures and chats into ``pixel_values``, ``landmarks``, ``input_ids`` and ``attention_mask``.
+    """Turns pictures, clips and chats into ``pixel_values``, ``landmarks``, ``input_ids`` and ``attention_mask``.
 
     Args:
-        image_processor: Prepares the pictures.
+        image_processor: Prepares the pictures and clips.
         tokenizer: The language model's, with the image token added; it is set to pad on the left, as generation needs.
-        tokens_per_frame: How many visual tokens a frame costs.
+        tokens_per_frame: How many visual tokens an image costs.
         image_token: Stands for a picture in prompts, and in ``input_ids`` for every visual token.
         chat_template: Jinja source in place of the tokenizer's own.
+        tokens_per_video_frame: How many visual tokens a frame of a clip costs; by default as many as an image.
+        video_token: Stands for a clip in prompts; see the module.
 
     Raises:
-        ConfigurationError: The image token is not one token of the tokenizer.
+        ConfigurationError: The image token is not one token of the tokenizer, or is the video token too.
     """
 
     def __init__(
@@ -38,36 +47,49 @@ class FaceKitProcessor(ProcessorMixin):
         tokens_per_frame: int = 1,
         image_token: str = "<image>",
         chat_template: str | None = None,
+        tokens_per_video_frame: int | None = None,
+        video_token: str = VIDEO_MARK,
         **kwargs: Any,
     ) -> None:
         super().__init__(image_processor, tokenizer, chat_template=chat_template or tokenizer.chat_template)
         tokenizer.padding_side = "left"
         self.tokens_per_frame = tokens_per_frame
+        self.tokens_per_video_frame = tokens_per_frame if tokens_per_video_frame is None else tokens_per_video_frame
         self.image_token = image_token
+        self.video_token = video_token
         self.image_token_id = tokenizer.convert_tokens_to_ids(image_token)
         if image_token not in tokenizer.get_vocab():
             raise ConfigurationError(f"the tokenizer does not know the image token '{image_token}'")
+        if not video_token or image_token in video_token or video_token in image_token:
+            raise ConfigurationError(f"the video token '{video_token}' cannot be told from the image token")
 
     def __call__(
         self,
         images: Any = None,
         text: str | Sequence[Any] | None = None,
         *,
+        videos: Any = None,
         landmarks: ArrayLike | Sequence[ArrayLike | None] | None = None,
+        video_landmarks: ArrayLike | Sequence[ArrayLike | None] | None = None,
+        num_frames: int | None = None,
         padding: bool | str | None = None,
         padding_side: str | None = None,
         add_special_tokens: bool | None = None,
         return_tensors: str | None = "pt",
         **kwargs: Any,
     ) -> BatchFeature:
-        """Prepare pictures, text, or both.
+        """Prepare pictures, clips, text, or several of them; a batch may mix prompts with any of them.
 
         Args:
             images: A picture (PIL, path, URL or array), or lists of them in the order of their image tokens.
-            text: A prompt in which every picture is written as the image token, or a chat, which is given the chat
-                template and the start of the answer; or a list of either. Pictures inside chats are used where
-                ``images`` is None.
+            text: A prompt in which every picture is written as the image token and every clip as the video token, or a
+                chat, which is given the chat template and the start of the answer; or a list of either. Pictures and
+                clips inside chats are used where ``images`` and ``videos`` are None.
+            videos: A clip (path or URL of a video file, array ``(frames, H, W, 3)``, list of pictures), or lists of
+                them in the order of their video tokens.
             landmarks: See ``FaceKitImageProcessor``: with it, the pictures are taken as cropped already.
+            video_landmarks: The same for clips.
+            num_frames: Frames to choose of each clip, in place of the image processor's.
             padding: As in transformers; by default several texts are padded to the longest.
             padding_side: ``left``, which is the default, or ``right``.
             add_special_tokens: Whether the tokenizer adds its own; by default unless the prompt starts with one.
@@ -75,28 +97,46 @@ class FaceKitProcessor(ProcessorMixin):
             **kwargs: Passed to the tokenizer.
 
         Returns:
-            ``input_ids`` and ``attention_mask`` ``(B, L)`` where text was given, ``pixel_values``
-            ``(B_media, 1, 3, H, W)`` and ``landmarks`` ``(B_media, 1, 68, 2)`` where pictures were.
+            ``input_ids`` and ``attention_mask`` ``(B, L)`` where text was given; ``pixel_values``
+            ``(B_media, T, 3, H, W)`` and ``landmarks`` ``(B_media, T, 68, 2)`` where pictures or clips were, in the
+            order of their tokens, and ``num_frames`` ``(B_media,)`` where their lengths differ.
 
         Raises:
-            ConfigurationError: Nothing was given, the pictures are not as many as the image tokens, or truncation
+            ConfigurationError: Nothing was given, the pictures or clips are not as many as their tokens, or truncation
                 cut image tokens off.
-            ImageError: A picture cannot be opened.
-            FaceNotFoundError: A picture shows no face.
+            ImageError: A picture or, as ``VideoError``, a clip cannot be opened.
+            FaceNotFoundError: A picture or clip shows no face.
         """
-        if images is None and text is None:
+        if images is None and text is None and videos is None:
             raise ConfigurationError("the processor was given neither images nor text")
         data: dict[str, Any] = {}
         pictures = [] if images is None else flatten_images(images)
+        clips = [] if videos is None else flatten_clips(videos)
+        marks = [self.image_token] * len(pictures) + [self.video_token] * len(clips)
+        prompts: list[str] = []
         if text is not None:
-            prompts, chat_images = self._read_prompts(text)
+            prompts, chat_images, chat_videos = self._read_prompts(text)
             pictures = chat_images if images is None else pictures
-            self._check_image_count(prompts, len(pictures))
+            clips = chat_videos if videos is None else clips
+            marks = [mark for prompt in prompts for mark in self.find_marks(prompt)]
+            self._check_media_counts(marks, len(pictures), len(clips))
+        media: list[Any] = []
+        if pictures or clips:
+            options: dict[str, Any] = {
+                "landmarks": landmarks,
+                "video_landmarks": video_landmarks,
+                "num_frames": num_frames,
+            }
+            prepared = self.image_processor.prepare_media(pictures, clips, **options)
+            queues = {self.image_token: iter(prepared), self.video_token: iter(prepared[len(pictures) :])}
+            media = [next(queues[mark]) for mark in marks]
+        if text is not None:
+            frames = [len(medium.frames) if isinstance(medium, CroppedClip) else 1 for medium in media]
             padding = len(prompts) > 1 if padding is None else padding
             options = {**kwargs.pop("text_kwargs", {}), **kwargs, "padding": padding, "padding_side": padding_side}
-            data.update(self.tokenize(prompts, add_special_tokens=add_special_tokens, **options))
-        if pictures:
-            data.update(self.image_processor(pictures, landmarks=landmarks))
+            data.update(self.tokenize(prompts, frames=frames, add_special_tokens=add_special_tokens, **options))
+        if media:
+            data.update(self.image_processor.convert(media))
         return BatchFeature(data, tensor_type=return_tensors)
 
     def apply_chat_template(
@@ -113,51 +153,89 @@ class FaceKitProcessor(ProcessorMixin):
         """Write a chat, or a list of chats, as the prompt that the language model was trained on.
 
         Args:
-            conversation: Messages; content is text, or entries of type ``text`` and ``image``, see
+            conversation: Messages; content is text, or entries of type ``text``, ``image`` and ``video``, see
                 ``facekit.models.chat.flatten_chat``.
             chat_template: Jinja source in place of the processor's.
             tokenize: Whether to go on to tensors.
             return_dict: Whether to return all tensors rather than ``input_ids``.
             return_tensors: As in ``__call__``.
-            processor_kwargs: Passed to ``__call__``, such as ``landmarks``.
+            processor_kwargs: Passed to ``__call__``, such as ``landmarks`` or ``num_frames``.
             **kwargs: Passed to the tokenizer's ``apply_chat_template``, such as ``add_generation_prompt``.
 
         Returns:
-            Text or a list of texts, with one image token per picture; or tensors.
+            Text or a list of texts, with one image token per picture and one video token per clip; or tensors.
 
         Raises:
             ConfigurationError: See ``flatten_chat``.
         """
         one = is_chat(conversation)
-        flat = [flatten_chat(chat, self.image_token) for chat in ([conversation] if one else conversation)]
+        chats = [conversation] if one else conversation
+        flat = [flatten_chat(chat, self.image_token, self.video_token) for chat in chats]
         options = {"chat_template": chat_template or self.chat_template, **kwargs, "tokenize": False}
         prompts = [self.tokenizer.apply_chat_template(chat.messages, **options) for chat in flat]
         if not tokenize:
             return prompts[0] if one else prompts
         images = [chat.images for chat in flat] if any(chat.images for chat in flat) else None
-        inputs = self(images=images, text=prompts, return_tensors=return_tensors, **(processor_kwargs or {}))
+        videos = [clip for chat in flat for video in chat.videos for clip in flatten_clips(video)] or None
+        options = {"return_tensors": return_tensors, **(processor_kwargs or {})}
+        inputs = self(images=images, text=prompts, videos=videos, **options)
         return inputs if return_dict else inputs["input_ids"]
 
-    def expand_image_tokens(self, text: str, frames: int = 1) -> str:
-        """Repeat every image token for as many visual tokens as a picture, or a clip of that many frames, costs."""
-        return text.replace(self.image_token, self.image_token * (self.tokens_per_frame * frames))
+    def count_visual_tokens(self, frames: int) -> int:
+        """How many visual tokens an image (1 frame) or a clip of that many frames costs."""
+        return frames * (self.tokens_per_frame if frames == 1 else self.tokens_per_video_frame)
 
-    def tokenize(
-        self, prompts: Sequence[str], *, frames: int = 1, add_special_tokens: bool | None = None, **options: Any
-    ) -> BatchEncoding:
-        """Expand the image tokens of prompts and tokenize them.
+    def find_marks(self, text: str) -> list[str]:
+        """Return the image and video tokens of a prompt in their order."""
+        return self._mark_pattern.findall(text)
+
+    def expand_image_tokens(self, text: str, frames: int | Sequence[int] = 1) -> str:
+        """Replace every image or video token of a prompt by as many image tokens as its picture or clip costs.
 
         Args:
-            prompts: Texts with one image token per picture, as ``apply_chat_template`` returns them.
-            frames: Frames that each image token stands for; more than one for clips.
+            text: The prompt.
+            frames: Frames of each, in order; or one number for all of them.
+
+        Raises:
+            ConfigurationError: There are not as many numbers as image and video tokens.
+        """
+        marks = len(self.find_marks(text))
+        counts = [frames] * marks if isinstance(frames, int) else list(frames)
+        if len(counts) != marks:
+            raise ConfigurationError(f"a prompt has {marks} image and video tokens, but frames for {len(counts)}")
+        costs = iter(counts)
+        return self._mark_pattern.sub(lambda _: self.image_token * self.count_visual_tokens(next(costs)), text)
+
+    def tokenize(
+        self,
+        prompts: Sequence[str],
+        *,
+        frames: int | Sequence[int] = 1,
+        add_special_tokens: bool | None = None,
+        **options: Any,
+    ) -> BatchEncoding:
+        """Expand the image and video tokens of prompts and tokenize them.
+
+        Args:
+            prompts: Texts with one image or video token per picture or clip, as ``apply_chat_template`` returns them.
+            frames: Frames of each picture (1) or clip, in order through all prompts; or one number for all of them.
             add_special_tokens: See ``__call__``.
             **options: Passed to the tokenizer, such as ``padding`` or ``return_offsets_mapping``; offsets count in
                 the expanded text.
 
         Raises:
-            ConfigurationError: Truncation cut image tokens off.
+            ConfigurationError: There are not as many numbers as image and video tokens, or truncation cut image tokens
+                off.
         """
-        expanded = [self.expand_image_tokens(prompt, frames) for prompt in prompts]
+        marks = [len(self.find_marks(prompt)) for prompt in prompts]
+        counts = [frames] * sum(marks) if isinstance(frames, int) else list(frames)
+        if len(counts) != sum(marks):
+            raise ConfigurationError(f"prompts have {sum(marks)} image and video tokens, but frames for {len(counts)}")
+        remaining = iter(counts)
+        expanded = [
+            self.expand_image_tokens(prompt, [next(remaining) for _ in range(count)])
+            for prompt, count in zip(prompts, marks, strict=True)
+        ]
         if add_special_tokens is None:
             add_special_tokens = self.adds_special_tokens(expanded[0])
         encoding = self.tokenizer(expanded, add_special_tokens=add_special_tokens, **options)
@@ -176,20 +254,31 @@ class FaceKitProcessor(ProcessorMixin):
         """Names of the tensors that the model takes."""
         return ["input_ids", "attention_mask", *self.image_processor.model_input_names]
 
-    def _read_prompts(self, text: str | Sequence[Any]) -> tuple[list[str], list[Any]]:
+    @property
+    def _mark_pattern(self) -> re.Pattern[str]:
+        return re.compile("|".join(map(re.escape, (self.image_token, self.video_token))))
+
+    def _read_prompts(self, text: str | Sequence[Any]) -> tuple[list[str], list[Any], list[Any]]:
         entries: list[Any] = [text] if isinstance(text, str) or is_chat(text) else list(text)
-        prompts, images = [], []
+        prompts, images, videos = [], [], []
         for entry in entries:
             if isinstance(entry, str):
                 prompts.append(entry)
                 continue
-            images += flatten_chat(entry, self.image_token).images
+            flat = flatten_chat(entry, self.image_token, self.video_token)
+            images += flat.images
+            videos += [clip for video in flat.videos for clip in flatten_clips(video)]
             prompts.append(self.apply_chat_template(entry, add_generation_prompt=True))
-        return prompts, images
+        return prompts, images, videos
 
-    def _check_image_count(self, prompts: list[str], pictures: int) -> None:
-        tokens = sum(prompt.count(self.image_token) for prompt in prompts)
+    def _check_media_counts(self, marks: list[str], pictures: int, clips: int) -> None:
+        tokens = marks.count(self.image_token)
         if tokens != pictures:
             raise ConfigurationError(
                 f"the text has {tokens} image tokens '{self.image_token}' but {pictures} images were given"
+            )
+        tokens = marks.count(self.video_token)
+        if tokens != clips:
+            raise ConfigurationError(
+                f"the text has {tokens} video tokens '{self.video_token}' but {clips} videos were given"
             )

@@ -104,7 +104,8 @@ def specs(tmp_path_factory) -> dict[str, str]:
         "mlp": "mlp",
         "region": "region",
         "tiny": "tiny?width=48&depth=2&heads=4",
-        **{f"hf-{family}": f"hf:{folder / family}" for family in ("llama", "qwen2", "gemma3")},
+        "hf-llama": f"hf:{folder / 'llama'}?chat_template=plain",
+        **{f"hf-{family}": f"hf:{folder / family}" for family in ("qwen2", "gemma3")},
     }
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from video_files import write_video
 
 import facekit
-from facekit.errors import ConfigurationError, ImageError
-from facekit.models.image_processing import take_as_cropped
+from facekit.data.synthetic import draw_clip
+from facekit.errors import ConfigurationError, ImageError, VideoError
+from facekit.models.media import take_as_cropped, take_clip_as_cropped
 
 QUESTIONS = ["How old is this person?", "Smile?", "Which of the seven expressions does the face show?"]
 
@@ -104,3 +106,42 @@ def test_a_prepared_face_is_asked_as_it_is(small, picture, points):
     expected = facekit.ask(model, processor, picture, QUESTIONS, landmarks=points, max_new_tokens=4)
     face = take_as_cropped(picture, points)
     assert facekit.ask(model, processor, face, QUESTIONS, max_new_tokens=4) == expected
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    """A drawn face in a video file, and its landmarks."""
+    clip = draw_clip(3, frames=6, image_size=64, manipulated=False)
+    return write_video(tmp_path_factory.mktemp("film") / "film.mp4", clip.frames, crf="5"), clip.landmarks
+
+
+def test_a_video_file_is_asked_by_its_type(small, film):
+    model, processor = small
+    path, landmarks = film
+    chat = [{"role": "user", "content": [{"type": "video", "path": path}, {"type": "text", "text": "Smile?"}]}]
+    inputs = processor(text=chat, video_landmarks=[landmarks], num_frames=4)
+    assert inputs["pixel_values"].shape[:2] == (1, 4)
+    tokens = model.generate(**inputs, do_sample=False, max_new_tokens=5)[0, inputs["input_ids"].shape[1] :]
+    expected = processor.decode(tokens, skip_special_tokens=True).strip()
+    options = {"landmarks": landmarks, "num_frames": 4, "max_new_tokens": 5}
+    assert facekit.ask(model, processor, path, "Smile?", **options) == [expected]
+    assert facekit.ask(model, processor, str(path), ["Smile?", "Age?"], **options)[0] == expected
+    clip = take_clip_as_cropped(path, landmarks, 4)
+    assert facekit.ask(model, processor, clip, "Smile?", max_new_tokens=5) == [expected]
+
+
+def test_a_list_of_pictures_is_a_clip(small, picture, points, monkeypatch):
+    model, processor = small
+    seen = []
+    model.encoder.register_forward_hook(lambda module, given, result: seen.append(tuple(given[0].shape[:2])))
+    frames = [picture, picture.rotate(90), picture.rotate(180)]
+    facekit.ask(model, processor, frames, QUESTIONS, landmarks=[points] * 3, max_new_tokens=2)
+    assert seen == [(1, 3)]
+
+
+def test_a_video_that_cannot_be_opened_is_told(small, tmp_path):
+    model, processor = small
+    with pytest.raises(VideoError, match="there is no file"):
+        facekit.ask(model, processor, tmp_path / "missing.mp4", "Old?")
+    with pytest.raises(ConfigurationError, match="holds the video token '<video>'"):
+        facekit.ask(model, processor, tmp_path / "missing.mp4", "What is <video>?")

@@ -39,6 +39,22 @@ def test_pictures_are_collected_whatever_their_key():
     assert flatten_chat(chat, TOKEN).images == ["a.png", "b.png", "c.png"]
 
 
+def test_clips_are_collected_apart_and_marked_in_their_place():
+    frames = ["0.png", "1.png"]
+    chat = user(
+        {"type": "video", "video": frames},
+        {"type": "image", "path": "a.png"},
+        {"type": "video", "path": "b.mp4"},
+        {"type": "video"},
+        {"type": "video_url", "video_url": {"url": "c.mp4"}},
+        text("?"),
+    )
+    flat = flatten_chat(chat, TOKEN)
+    assert (flat.images, flat.videos) == (["a.png"], [frames, "b.mp4", "c.mp4"])
+    assert flat.messages[0]["content"] == "<video>\n<image>\n<video>\n<video>\n<video>\n?"
+    assert "<clip>" in flatten_chat(chat, TOKEN, "<clip>").messages[0]["content"]
+
+
 def test_the_chat_given_is_not_changed():
     chat = user({"type": "image"}, text("Hm?"))
     flatten_chat(chat, TOKEN)
@@ -55,7 +71,9 @@ def test_the_chat_given_is_not_changed():
         ([{"role": "assistant", "content": "an <image>"}], "holds the image token"),
         ([{"content": "Hello"}], "no 'role'"),
         ([{"role": "user", "content": None}], "neither text nor a list"),
-        (user({"type": "audio"}, text("?")), "'text' or 'image', not 'audio'"),
+        (user({"type": "audio"}, text("?")), "'text', 'image' or 'video', not 'audio'"),
+        (user(text("What is <video> here?")), "holds the video token '<video>'"),
+        (user({"type": "video"}), "has no words"),
         (user({"type": "text"}), "not 'text'"),
     ],
 )

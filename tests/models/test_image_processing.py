@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+import functools
+import http.server
 import pickle
+import threading
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from video_files import write_video
 
 from facekit.encoders.transform import ImageTransform
-from facekit.errors import ConfigurationError, FaceNotFoundError, UnknownPartError
+from facekit.errors import ConfigurationError, FaceNotFoundError, UnknownPartError, VideoError
 from facekit.faces import DetectedFace, Landmarker
 from facekit.models import FaceKitImageProcessor
 
@@ -111,3 +115,34 @@ def test_landmarks_on_a_picture_that_is_not_square_are_refused(processor, photog
     with pytest.raises(ConfigurationError, match="square crop, but the picture is 240 x 180"):
         processor(photograph, landmarks=[points])
     assert processor(photograph, landmarks=[None])["landmarks"].isnan().all()
+
+
+def test_clips_are_cropped_frame_by_frame_or_by_one_square(processor, photograph):
+    black = Image.new("RGB", photograph.size)
+    clip = processor.prepare_clip([photograph, black, photograph])
+    face = processor.prepare(photograph)
+    assert [frame.box for frame in clip.frames] == [face.box] * 3
+    assert [frame.landmarks is None for frame in clip.frames] == [False, True, False]
+    assert processor.prepare_clip(clip) is clip
+    inputs = processor(videos=[[photograph, black, photograph], [photograph]])
+    assert inputs["num_frames"].tolist() == [3, 1]
+    assert inputs["landmarks"].isfinite().all(dim=(2, 3)).tolist() == [[True, False, True], [True, False, False]]
+    processor.crop_per_frame = False
+    assert len({frame.box for frame in processor.prepare_clip([photograph, black, photograph]).frames}) == 1
+    assert len(processor.prepare_clip([photograph] * 9, 3).frames) == 3
+    with pytest.raises(FaceNotFoundError, match="in any of 2 frames"):
+        processor(videos=[black, black])
+
+
+def test_a_video_at_an_address_is_fetched(processor, photograph, tmp_path):
+    write_video(tmp_path / "film.mp4", [photograph] * 4)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        fetched = processor(videos=f"{address}/film.mp4", num_frames=2)
+        with pytest.raises(VideoError, match=r"missing\.mp4' cannot be fetched"):
+            processor(videos=f"{address}/missing.mp4")
+        server.shutdown()
+    expected = processor(videos=tmp_path / "film.mp4", num_frames=2)
+    assert torch.equal(fetched["pixel_values"], expected["pixel_values"])

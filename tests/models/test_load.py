@@ -59,6 +59,13 @@ def test_a_floating_type_can_be_chosen(saved):
         facekit.load(saved, dtype="float31")
 
 
+def test_a_name_that_is_neither_a_folder_nor_on_the_hub_is_told():
+    with pytest.raises(
+        CheckpointError, match="'nobody/nothing' does not exist as a folder, nor within reach on the hub"
+    ):
+        facekit.load("nobody/nothing")
+
+
 def test_a_missing_folder_is_told(tmp_path):
     assert "nowhere' does not exist" in refused(tmp_path / "nowhere")
 
@@ -85,6 +92,7 @@ def test_an_adapter_without_its_model_is_told(tmp_path):
             "the format 'internvl_chat' (InternVLChatModel)",
         ),
         ({"model_type": "llava"}, "the format 'llava'"),
+        ({"model_type": "internvl", "text_config": {}}, "the format 'internvl'"),
         ({"hidden_size": 3}, "an unknown format"),
         ([1, 2], "an unknown format"),
     ],
@@ -92,6 +100,40 @@ def test_an_adapter_without_its_model_is_told(tmp_path):
 def test_another_format_is_named(config, named, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert f"holds a checkpoint of {named}" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "hint"),
+    [
+        ({"model_type": "internvl_chat"}, "a name that ends in -hf"),
+        ({"model_type": "llava", "mm_vision_tower": "clip"}, "published as llava-hf/llava-1.5-7b-hf too"),
+    ],
+)
+def test_a_layout_that_is_published_in_another_form_is_pointed_there(config, hint, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert hint in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "words"),
+    [
+        ({}, "a PEFT adapter that names no base model"),
+        ({"base_model_name_or_path": "gone/base"}, "whose base model 'gone/base' is no folder here"),
+        ({"base_model_name_or_path": "."}, "is no folder here"),
+    ],
+)
+def test_an_adapter_without_a_base_model_here_is_told(adapter, words, tmp_path):
+    (tmp_path / "adapter_config.json").write_text(json.dumps(adapter))
+    assert words in refused(tmp_path)
+
+
+def test_an_adapter_of_another_kind_and_one_without_weights_are_told(saved, tmp_path):
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    for kind, words in (("IA3", "of type PeftType.IA3; facekit reads LoRA"), ("LORA", "has no adapter weights")):
+        config = {"peft_type": kind, "base_model_name_or_path": str(saved), "target_modules": ["q_proj"]}
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+        assert words in refused(folder)
 
 
 def test_a_configuration_that_is_no_json_is_told(saved):

@@ -15,6 +15,7 @@ from facekit.encoders.base import VisionEncoder
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import ConfigurationError
 from facekit.models import FaceKitConfig, FaceKitForConditionalGeneration
+from facekit.models.visual_tokens import merge_visual_tokens
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
 
@@ -54,7 +55,7 @@ def test_visual_tokens_stand_exactly_where_the_image_token_is(small, chat, make_
     embeds = model.get_input_embeddings()(inputs["input_ids"])
     is_visual = inputs["input_ids"] == model.config.image_token_id
     assert is_visual.sum() == features.shape[0] * features.shape[1]
-    merged = model.merge_image_features(inputs["input_ids"], embeds, features)
+    merged = merge_visual_tokens(is_visual, embeds, features)
     torch.testing.assert_close(merged[is_visual], features.flatten(0, 1))
     torch.testing.assert_close(merged[~is_visual], embeds[~is_visual])
 

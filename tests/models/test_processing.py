@@ -186,3 +186,113 @@ def test_image_processor_settings_are_checked():
 def test_a_tokenizer_without_the_image_token_is_refused(processor):
     with pytest.raises(ConfigurationError, match="does not know the image token '<picture>'"):
         FaceKitProcessor(processor.image_processor, processor.tokenizer, 9, "<picture>")
+
+
+@pytest.fixture
+def frames(picture):
+    return [picture.rotate(90 * place) for place in range(4)]
+
+
+def test_images_and_clips_stand_in_the_order_of_their_tokens(processor, picture, frames, points):
+    content = [
+        {"type": "video", "video": frames[:2]},
+        {"type": "image", "image": picture},
+        {"type": "video", "video": frames},
+        {"type": "text", "text": "Who?"},
+    ]
+    shapes = np.stack([points] * 4)
+    inputs = processor(
+        text=[{"role": "user", "content": content}], landmarks=[points], video_landmarks=[shapes[:2], None]
+    )
+    assert inputs["num_frames"].tolist() == [2, 1, 4]
+    transform = processor.image_processor.transform
+    torch.testing.assert_close(inputs["pixel_values"][1, 0], transform(picture))
+    torch.testing.assert_close(inputs["pixel_values"][2], torch.stack([transform(frame) for frame in frames]))
+    assert inputs["pixel_values"][1, 1:].abs().max() == 0
+    assert inputs["landmarks"].isfinite().all(dim=(2, 3)).tolist() == [
+        [True, True, False, False],
+        [True, False, False, False],
+        [False] * 4,
+    ]
+    text = processor.decode(inputs["input_ids"][0])
+    assert text == "<|user|>" + "\n".join(n * 9 * "<image>" for n in (2, 1, 4)) + "\nWho?<|end|><|assistant|>"
+
+
+def test_clips_may_be_given_beside_a_prompt(processor, frames):
+    array = np.stack([np.asarray(frame) for frame in frames])
+    one = processor(videos=array, text="<video> What?", video_landmarks=[None])
+    for videos in (frames, [frames], [array], [[array]]):
+        again = processor(videos=videos, text="<video> What?", video_landmarks=[None])
+        assert torch.equal(again["pixel_values"], one["pixel_values"])
+        assert torch.equal(again["input_ids"], one["input_ids"])
+    assert int((one["input_ids"] == processor.image_token_id).sum()) == 4 * 9
+    thinned = processor(videos=array, text="<video> What?", video_landmarks=[None], num_frames=2)
+    assert torch.equal(thinned["pixel_values"], one["pixel_values"][:, [0, 3]])
+    assert set(processor(videos=frames, video_landmarks=[None])) == {"pixel_values", "landmarks"}
+
+
+def test_the_chat_template_carries_clips_to_tensors(processor, frames):
+    chat = [{"role": "user", "content": [{"type": "video", "video": frames}, {"type": "text", "text": "Who?"}]}]
+    assert processor.apply_chat_template(chat, add_generation_prompt=True).startswith("<|user|><video>\nWho?")
+    options = {"video_landmarks": [None]}
+    inputs = processor.apply_chat_template(
+        chat, tokenize=True, return_dict=True, add_generation_prompt=True, processor_kwargs=options
+    )
+    expected = processor(text=chat, **options)
+    assert torch.equal(inputs["input_ids"], expected["input_ids"])
+    assert torch.equal(inputs["pixel_values"], expected["pixel_values"])
+
+
+def test_marks_are_expanded_one_by_one(processor):
+    assert processor.expand_image_tokens("<video>a<image>", [2, 1]) == 18 * "<image>" + "a" + 9 * "<image>"
+    assert processor.expand_image_tokens("<video>", frames=3) == 27 * "<image>"
+    ids = processor.tokenize(["<image>", "<video><image>"], frames=[1, 4, 2])["input_ids"]
+    assert [row.count(processor.image_token_id) for row in ids] == [9, 54]
+    with pytest.raises(ConfigurationError, match="has 2 image and video tokens, but frames for 1"):
+        processor.expand_image_tokens("<video><image>", [2])
+    with pytest.raises(ConfigurationError, match="have 1 image and video tokens, but frames for 2"):
+        processor.tokenize(["<video>"], frames=[2, 3])
+
+
+def test_counts_of_clips_and_video_tokens_must_agree(processor, chat, frames):
+    with pytest.raises(ConfigurationError, match="has 0 video tokens '<video>' but 1 videos were given"):
+        processor(videos=frames, text=chat(images=0))
+    with pytest.raises(ConfigurationError, match="has 1 video tokens '<video>' but 0 videos were given"):
+        processor(text="<video> What?")
+    with pytest.raises(ConfigurationError, match="has 1 image tokens '<image>' but 0 images"):
+        processor(videos=frames, text="<image> What?")
+
+
+def test_clips_that_do_not_fit_are_refused(processor, frames, points):
+    with pytest.raises(ConfigurationError, match="a list of pictures, not int"):
+        processor(videos=3)
+    with pytest.raises(ConfigurationError, match=r"a list of pictures, not ndarray of shape \(8, 8\)"):
+        processor(videos=np.zeros((8, 8)))
+    with pytest.raises(ConfigurationError, match="1 videos but landmarks for 2"):
+        processor(videos=frames, video_landmarks=[None, None])
+    with pytest.raises(ConfigurationError, match=r"landmarks of video 0 have shape \(68, 2\), not \(frames, 68, 2\)"):
+        processor(videos=frames, video_landmarks=[points])
+    with pytest.raises(ConfigurationError, match="has 4 frames, of which 4 are chosen, but landmarks for 3"):
+        processor(videos=frames, video_landmarks=np.stack([points] * 3))
+    with pytest.raises(ConfigurationError, match="num_frames is from 1 to"):
+        processor(videos=frames, video_landmarks=[None], num_frames=0)
+    with pytest.raises(ConfigurationError, match="num_frames is at least 1, not 0"):
+        FaceKitImageProcessor(num_frames=0)
+
+
+def test_a_video_token_that_cannot_be_told_from_the_image_token_is_refused(processor):
+    for token in ("", "<image>", "<image>s"):
+        with pytest.raises(ConfigurationError, match="cannot be told from the image token"):
+            FaceKitProcessor(processor.image_processor, processor.tokenizer, 9, video_token=token)
+
+
+def test_the_video_settings_survive_saving(compose, tmp_path):
+    _, plain = compose()
+    processor = FaceKitProcessor(
+        plain.image_processor, plain.tokenizer, 9, tokens_per_video_frame=10, video_token="<clip>"
+    )
+    processor.image_processor.num_frames, processor.image_processor.crop_per_frame = 4, False
+    processor.save_pretrained(tmp_path)
+    again = AutoProcessor.from_pretrained(tmp_path)
+    assert (again.count_visual_tokens(1), again.count_visual_tokens(3), again.video_token) == (9, 30, "<clip>")
+    assert (again.image_processor.num_frames, again.image_processor.crop_per_frame) == (4, False)

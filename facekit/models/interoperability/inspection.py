@@ -1,0 +1,285 @@
+"""What a checkpoint is, told from its configuration and the headers of its weights; no tensor is read.
+
+It is apart from reading because it must answer in a moment about models that do not fit into this machine.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedConfig
+
+from facekit.catalog import current_registry
+from facekit.connectors.base import Connector
+from facekit.encoders.base import VisionEncoder
+from facekit.errors import CheckpointError, ConfigurationError
+from facekit.models.configuration import FaceKitConfig
+from facekit.models.interoperability.recognition import (
+    FORMAT_NAMES,
+    CheckpointFormat,
+    Recognition,
+    find_checkpoint,
+    recognise,
+)
+from facekit.models.interoperability.weights import TensorHeader, read_headers
+
+PART_NAMES = ("encoder", "video_encoder", "connector", "language_model")
+TRAINED_BY_DEFAULT = ("connector", "language_model")
+_ADAM_BYTES = 8  # two moments in float32
+_MASTER_BYTES = 4  # a float32 copy of weights in 16 bits
+_ACTIVATIONS_PER_LAYER = 34  # bytes per token and channel at 16 bits, without attention scores
+
+
+@dataclass(frozen=True)
+class PartReport:
+    """A part of a checkpoint.
+
+    Args:
+        name: ``encoder``, ``video_encoder``, ``connector`` or ``language_model``.
+        kind: The registered name, or the language model's type.
+        parameters: Their number; a head that is the embedding counts once.
+        num_bytes: Of its tensors as saved.
+        dtypes: The types of its tensors, the commonest first.
+        shape: What it takes and gives, in one line.
+    """
+
+    name: str
+    kind: str
+    parameters: int
+    num_bytes: int
+    dtypes: tuple[str, ...]
+    shape: str
+
+
+@dataclass(frozen=True)
+class CheckpointReport:
+    """What ``inspect_checkpoint`` tells.
+
+    Args:
+        folder: The checkpoint.
+        format: Its format.
+        parts: Its parts, in the order in which a picture goes through them.
+        text_config: Of the language model.
+        tokens_per_image: Visual tokens that an image costs.
+        tokens_per_video_frame: Visual tokens that a frame of a clip costs.
+        adapter_parameters: Of LoRA adapters, where the folder holds some.
+        base: The base model's folder, where the folder holds an adapter.
+    """
+
+    folder: Path
+    format: CheckpointFormat
+    parts: tuple[PartReport, ...]
+    text_config: PreTrainedConfig
+    tokens_per_image: int
+    tokens_per_video_frame: int
+    adapter_parameters: int = 0
+    base: Path | None = None
+
+    @property
+    def description(self) -> str:
+        """What the checkpoint is, in words."""
+        return FORMAT_NAMES[self.format]
+
+    @property
+    def parameters(self) -> int:
+        """All parameters, adapters included."""
+        return sum(part.parameters for part in self.parts) + self.adapter_parameters
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all tensors as saved, without adapters."""
+        return sum(part.num_bytes for part in self.parts)
+
+    def trainable_parameters(self, parts: tuple[str, ...] = TRAINED_BY_DEFAULT) -> int:
+        """Return how many parameters training changes: the adapters', or those of the parts that learn."""
+        unknown = set(parts) - set(PART_NAMES)
+        if unknown:
+            raise ConfigurationError(f"there is no part '{sorted(unknown)[0]}'; the parts are {', '.join(PART_NAMES)}")
+        if self.adapter_parameters:
+            return self.adapter_parameters
+        return sum(part.parameters for part in self.parts if part.name in parts)
+
+    def inference_memory(self, batch: int = 1, tokens: int = 2048) -> int:
+        """Estimate the bytes that generation needs.
+
+        Weights as saved, plus keys and values ``2 · layers · kv_heads · head_width · batch · tokens · bytes``, plus one
+        layer's working memory ``batch · tokens · (8 · width + 3 · mlp_width) · bytes``, plus logits of the last
+        position in float32.
+
+        Args:
+            batch: Sequences at a time.
+            tokens: Length of each, visual tokens and the answer included.
+        """
+        text, size = self.text_config, self._bytes_per_value
+        cache = 2 * text.num_hidden_layers * self._kv_width * batch * tokens * size
+        layer = batch * tokens * (8 * text.hidden_size + 3 * text.intermediate_size) * size
+        return self.num_bytes + cache + layer + 4 * batch * text.vocab_size
+
+    def training_memory(
+        self,
+        batch: int = 1,
+        tokens: int = 2048,
+        parts: tuple[str, ...] = TRAINED_BY_DEFAULT,
+        gradient_checkpointing: bool = True,
+    ) -> int:
+        """Estimate the bytes that training with AdamW on one device needs.
+
+        Weights as saved; per trained parameter its gradient, Adam's two moments in float32 and, where weights have 16
+        bits, a float32 copy; activations of the language model's layers, ``34 · batch · tokens · width`` bytes each at
+        16 bits without attention scores, which fused attention does not keep (Korthikanti et al. 2022, arXiv
+        2205.05198, section 4), or with checkpointing each layer's input and one layer's activations; and logits with
+        their gradient in float32. A frozen encoder keeps no activations.
+
+        Args:
+            batch: Sequences at a time.
+            tokens: Length of each, visual tokens included.
+            parts: What learns, where there are no adapters.
+            gradient_checkpointing: Whether layers are computed again in the backward pass.
+        """
+        text, size = self.text_config, self._bytes_per_value
+        trained = self.trainable_parameters(parts)
+        states = trained * (size + _ADAM_BYTES + (_MASTER_BYTES if size == 2 else 0))
+        layer = _ACTIVATIONS_PER_LAYER * batch * tokens * text.hidden_size * size // 2
+        kept = size * batch * tokens * text.hidden_size * text.num_hidden_layers
+        activations = kept + layer if gradient_checkpointing else layer * text.num_hidden_layers
+        return (
+            self.num_bytes
+            + self.adapter_parameters * size
+            + states
+            + activations
+            + 8 * batch * tokens * text.vocab_size
+        )
+
+    @property
+    def _bytes_per_value(self) -> int:
+        part = next(part for part in self.parts if part.name == "language_model")
+        return getattr(torch, part.dtypes[0]).itemsize
+
+    @property
+    def _kv_width(self) -> int:
+        text = self.text_config
+        heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+        return heads * (getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)
+
+
+def inspect_checkpoint(
+    path: str | Path, *, tower_root: str | Path | None = None, revision: str = "main"
+) -> CheckpointReport:
+    """Tell what a checkpoint is from its configuration and the headers of its weights.
+
+    Args:
+        path: A folder or hub id; see ``facekit.load``.
+        tower_root: For released Face-LLaVA; see ``facekit.load``.
+        revision: Branch, tag or commit on the hub.
+
+    Raises:
+        CheckpointError: The folder holds no checkpoint that ``facekit.load`` reads, or its files are damaged.
+    """
+    recognised = recognise(find_checkpoint(path, revision))
+    if recognised.format is CheckpointFormat.ADAPTER:
+        return _inspect_adapter(recognised, tower_root)
+    headers = read_headers(recognised.folder)
+    config, renamed = _describe(recognised, headers, tower_root)
+    with torch.device("meta"):
+        encoder = _build("encoder", config.encoder)
+        connector = _build("connector", config.connector)
+        video = encoder if config.video_encoder is None else _build("encoder", config.video_encoder)
+    parts = _report_parts(config, renamed, encoder, connector, video)
+    return CheckpointReport(
+        recognised.folder,
+        recognised.format,
+        parts,
+        config.text_config,  # type: ignore[arg-type]
+        connector.tokens_per_frame(encoder.grid, encoder.num_prefix_tokens),
+        connector.tokens_per_frame(video.grid, video.num_prefix_tokens),
+    )
+
+
+def _describe(
+    recognised: Recognition, headers: dict[str, TensorHeader], tower_root: str | Path | None
+) -> tuple[FaceKitConfig, dict[str, TensorHeader]]:
+    """Return the configuration of the composed model and the headers under its names."""
+    if recognised.format is CheckpointFormat.FACEKIT:
+        return FaceKitConfig.from_pretrained(recognised.folder), headers
+    from facekit.models.interoperability.reading import describe
+
+    composition = describe(recognised, tower_root)
+    config = FaceKitConfig(
+        encoder=composition.encoder,
+        video_encoder=composition.video_encoder,
+        connector=composition.connector,
+        text_config=composition.text_config,
+        image_token_id=composition.image_token_id,
+    )
+    names = {name: composition.rename(name) for name in headers}
+    return config, {target: headers[name] for name, target in names.items() if target is not None}
+
+
+def _build(kind: str, values: dict[str, Any] | None) -> Any:
+    settings = {key: value for key, value in (values or {}).items() if key != "name"}
+    if not values or "name" not in values:
+        raise CheckpointError(f"config.json names no {kind}")
+    return current_registry().load(kind, values["name"]).from_config(settings)
+
+
+def _report_parts(
+    config: FaceKitConfig,
+    headers: dict[str, TensorHeader],
+    encoder: VisionEncoder,
+    connector: Connector,
+    video: VisionEncoder,
+) -> tuple[PartReport, ...]:
+    text: Any = config.text_config
+    kinds = {
+        "encoder": (config.encoder or {}).get("name"),
+        "video_encoder": (config.video_encoder or {}).get("name"),
+        "connector": (config.connector or {}).get("name"),
+        "language_model": text.model_type,
+    }
+    shapes = {
+        "encoder": _describe_encoder(encoder),
+        "video_encoder": _describe_encoder(video),
+        "connector": f"{connector.input_width} → {connector.output_width}",
+        "language_model": f"{text.num_hidden_layers} layers, width {text.hidden_size}, vocabulary {text.vocab_size}",
+    }
+    reports = []
+    for name in PART_NAMES:
+        found = [header for key, header in headers.items() if key.startswith(f"{name}.")]
+        if not found:
+            continue
+        types = Counter[str]()
+        for header in found:
+            types[str(header.dtype).removeprefix("torch.")] += header.numel
+        dtypes = tuple(kind for kind, _ in types.most_common())
+        parameters, size = sum(each.numel for each in found), sum(each.num_bytes for each in found)
+        reports.append(PartReport(name, str(kinds[name]), parameters, size, dtypes, shapes[name]))
+    if not any(report.name == "language_model" for report in reports):
+        raise CheckpointError("the weights hold no language model, so nothing can be told of its memory")
+    return tuple(reports)
+
+
+def _describe_encoder(encoder: VisionEncoder) -> str:
+    rows, columns = encoder.grid
+    prefix = f" + {encoder.num_prefix_tokens}" if encoder.num_prefix_tokens else ""
+    return f"{encoder.image_size} px → {rows} x {columns}{prefix} tokens of width {encoder.hidden_size}"
+
+
+def _inspect_adapter(recognised: Recognition, tower_root: str | Path | None) -> CheckpointReport:
+    from facekit.models.interoperability.adapters import count_adapter_parameters, find_base_model
+
+    base = find_base_model(recognised)
+    report = inspect_checkpoint(base.folder, tower_root=tower_root)
+    return CheckpointReport(
+        recognised.folder,
+        recognised.format,
+        report.parts,
+        report.text_config,
+        report.tokens_per_image,
+        report.tokens_per_video_frame,
+        count_adapter_parameters(recognised.folder),
+        base.folder,
+    )

@@ -1,0 +1,148 @@
+"""What a folder holds, told from its ``config.json`` alone.
+
+It is apart from the readers so that a checkpoint can be named, or refused in one sentence, before anything is built.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+
+from facekit.encoders.checkpoints import first_line
+from facekit.errors import CheckpointError
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_READABLE_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_TOWER_KEYS = ("mm_image_tower", "mm_video_tower")
+_LANDMARK_KEYS = ("landmarks_projector_type", "cross_attn_type")
+
+
+class CheckpointFormat(StrEnum):
+    """The formats that ``facekit.load`` reads."""
+
+    FACEKIT = "facekit"
+    INTERNVL = "internvl-hf"
+    LLAVA = "llava-hf"
+    FACE_LLAVA = "face-llava-released"
+    ADAPTER = "peft-adapter"
+
+
+FORMAT_NAMES = {
+    CheckpointFormat.FACEKIT: "a model composed by facekit",
+    CheckpointFormat.INTERNVL: "InternVL in the Hugging Face layout, as InternVL3 -hf and merged FaceLLM",
+    CheckpointFormat.LLAVA: "LLaVA-1.5 in the Hugging Face layout",
+    CheckpointFormat.FACE_LLAVA: "Face-LLaVA as released",
+    CheckpointFormat.ADAPTER: "a PEFT adapter",
+}
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """A folder and what it holds.
+
+    Args:
+        folder: The folder.
+        format: The format of the checkpoint in it.
+        config: Its ``config.json``; of an adapter ``adapter_config.json``.
+    """
+
+    folder: Path
+    format: CheckpointFormat
+    config: dict[str, Any]
+
+
+def find_checkpoint(path: str | Path, revision: str = "main") -> Path:
+    """Return the folder that a path or hub id means; a repository of the hub is downloaded.
+
+    Args:
+        path: A folder, or text such as ``OpenGVLab/InternVL3-1B-hf`` that is the name of no folder here.
+        revision: Branch, tag or commit on the hub.
+
+    Raises:
+        CheckpointError: It is neither a folder nor within reach on the hub.
+    """
+    folder = Path(path).expanduser()
+    if folder.exists() or not isinstance(path, str) or not _HUB_ID.fullmatch(path):
+        return folder
+    try:
+        found = Path(snapshot_download(path, revision=revision, allow_patterns=_READABLE_FILES))
+        if not any(found.glob("*.safetensors")):
+            found = Path(snapshot_download(path, revision=revision, allow_patterns=[*_READABLE_FILES, "*.bin"]))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"checkpoint '{path}' does not exist as a folder, nor within reach on the hub: {first_line(error)}"
+        ) from error
+    return found
+
+
+def recognise(folder: Path) -> Recognition:
+    """Tell what a folder holds.
+
+    Args:
+        folder: A folder with ``config.json``, or with ``adapter_config.json`` and no model.
+
+    Raises:
+        CheckpointError: It is no folder, holds no checkpoint, or one of another format; the message says what is there.
+    """
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.is_file() else "does not exist"
+        raise CheckpointError(f"checkpoint '{folder}' {what}; train one first (facekit demo), or name another folder")
+    if not (folder / "config.json").is_file():
+        if (folder / "adapter_config.json").is_file():
+            return Recognition(folder, CheckpointFormat.ADAPTER, read_json(folder / "adapter_config.json"))
+        raise CheckpointError(f"'{folder}' has no config.json, so it is no checkpoint")
+    config = read_json(folder / "config.json")
+    recognised = _tell_format(config) if isinstance(config, dict) else None
+    if recognised is None:
+        raise CheckpointError(
+            f"'{folder}' holds a checkpoint of {_name_format(config)}, not one of facekit, InternVL -hf, LLaVA-1.5 -hf "
+            f"or released Face-LLaVA{_hint(config)}"
+        )
+    return Recognition(folder, recognised, config)
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        CheckpointError: It is not valid JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"'{path}' is not valid JSON: {first_line(error)}") from error
+
+
+def _tell_format(config: dict[str, Any]) -> CheckpointFormat | None:
+    kind = config.get("model_type")
+    if kind == "facekit":
+        return CheckpointFormat.FACEKIT
+    has_parts = isinstance(config.get("vision_config"), dict) and isinstance(config.get("text_config"), dict)
+    if has_parts and kind in ("internvl", "llava"):
+        return CheckpointFormat.INTERNVL if kind == "internvl" else CheckpointFormat.LLAVA
+    if any(key in config for key in _TOWER_KEYS) and any(key in config for key in _LANDMARK_KEYS):
+        return CheckpointFormat.FACE_LLAVA
+    return None
+
+
+def _name_format(config: Any) -> str:
+    if not isinstance(config, dict) or not (config.get("model_type") or config.get("architectures")):
+        return "an unknown format"
+    architectures = ", ".join(config.get("architectures") or [])
+    named = f"the format '{config['model_type']}'" if config.get("model_type") else "another format"
+    return f"{named} ({architectures})" if architectures else named
+
+
+def _hint(config: Any) -> str:
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind == "internvl_chat":
+        return "; the same weights are published in the Hugging Face layout under a name that ends in -hf"
+    if kind in ("llava", "llava_llama") and "mm_vision_tower" in config:
+        return "; this is LLaVA's own layout, whose weights are published as llava-hf/llava-1.5-7b-hf too"
+    return ""

@@ -1,0 +1,98 @@
+"""Starting a new model from a checkpoint rather than from parts: what presets of existing models do.
+
+It is apart from composing because here the parts are there already, with weights that belong together; only the
+connector may be exchanged, and then its projector stays.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from facekit.catalog import current_registry
+from facekit.connectors.base import Connector
+from facekit.errors import ConfigurationError
+from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.processing import FaceKitProcessor
+from facekit.registry import PartSpec
+
+logger = logging.getLogger(__name__)
+
+_PROJECTORS = ("vision_projector", "layers")
+
+
+def start_from_checkpoint(
+    checkpoint: str | Path,
+    connector: str,
+    landmarker: str | None,
+    *,
+    dtype: str | torch.dtype | None = None,
+) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
+    """Load a checkpoint and give it a connector, unless it has one of that name.
+
+    Args:
+        checkpoint: Folder or hub id, as for ``facekit.load``.
+        connector: Spec of the connector.
+        landmarker: Spec of the landmarker, or None for whole pictures.
+        dtype: Floating type; by default as saved.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be loaded.
+        UnknownPartError: The connector or landmarker is not registered.
+        InvalidSpecError: The connector's options cannot be used.
+    """
+    from facekit.models.load import load
+
+    if landmarker is not None:
+        current_registry().part("landmarker", PartSpec.parse(landmarker).name)
+    spec = PartSpec.parse(connector)
+    part = current_registry().load("connector", spec.name)
+    model, processor = load(checkpoint, dtype=dtype)
+    if spec.name != (model.config.connector or {}).get("name") or spec.options:
+        widths = {"input_width": model.connector.input_width, "output_width": model.connector.output_width}
+        replace_connector(model, processor, spec.name, part.from_spec(spec.argument, **widths, **spec.options))
+    processor.image_processor.landmarker = landmarker
+    return model, processor
+
+
+def replace_connector(
+    model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, name: str, connector: Connector
+) -> None:
+    """Exchange a model's connector in place; where both have the same projector, its weights are taken over.
+
+    Args:
+        model: The model.
+        processor: Its processor, which counts the new connector's tokens from then on.
+        name: The registered name of the new connector.
+        connector: The new connector.
+
+    Raises:
+        ConfigurationError: The new connector is of other widths.
+    """
+    old = model.connector
+    if (connector.input_width, connector.output_width) != (old.input_width, old.output_width):
+        raise ConfigurationError(
+            f"the connector '{name}' is {connector.input_width} -> {connector.output_width} wide, but the model needs "
+            f"{old.input_width} -> {old.output_width}"
+        )
+    before, after = _projector(old), _projector(connector)
+    if before is not None and after is not None and _shapes(before) == _shapes(after):
+        after.load_state_dict(before.state_dict())
+    else:
+        logger.warning("the connector '%s' has no projector like the checkpoint's, so it starts untrained", name)
+    model.connector = connector.to(model.device, model.dtype)
+    model.config.connector = {"name": name, **connector.to_config()}
+    processor.tokens_per_frame = model.tokens_per_frame
+    processor.tokens_per_video_frame = model.tokens_per_video_frame
+
+
+def _projector(connector: Connector) -> nn.Module | None:
+    found = (getattr(connector, name, None) for name in _PROJECTORS)
+    return next((module for module in found if isinstance(module, nn.Module)), None)
+
+
+def _shapes(module: nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in module.state_dict().items()}

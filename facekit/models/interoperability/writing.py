@@ -1,0 +1,292 @@
+"""Writing a composed model as another library's checkpoint, shard by shard, without holding a second copy.
+
+It is apart from reading because here the question is the other one: whether a composition is one that the other class
+can express. Where it is not, the message says which part is in the way.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from torch import Tensor
+from transformers import (
+    InternVLConfig,
+    InternVLProcessor,
+    InternVLVideoProcessor,
+    LlavaConfig,
+    LlavaProcessor,
+    PreTrainedConfig,
+)
+
+from facekit.connectors import MlpConnector, PixelShuffleConnector
+from facekit.encoders.huggingface import HuggingFaceEncoder, architecture_values, square_side
+from facekit.errors import ConfigurationError
+from facekit.models.interoperability.chat_templates import original_chat_template
+from facekit.models.interoperability.image_transforms import build_image_processor
+from facekit.models.interoperability.llava_layout import (
+    INTERNVL_PROJECTOR,
+    LLAVA_PROJECTOR,
+    LLAVA_TOWERS,
+    TensorNames,
+    vision_prefix,
+)
+from facekit.models.interoperability.weights import PendingTensor, read_size, write_shards
+from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.processing import FaceKitProcessor
+
+logger = logging.getLogger(__name__)
+
+ExportFormat: TypeAlias = Literal["facekit", "internvl-hf", "llava-hf", "language-model"]
+EXPORT_FORMATS: tuple[str, ...] = get_args(ExportFormat)
+_LANGUAGE_PREFIX = "language_model."
+State = Mapping[str, Callable[[], Tensor]]
+
+
+def export(
+    model: FaceKitForConditionalGeneration,
+    processor: FaceKitProcessor,
+    folder: str | Path,
+    format: ExportFormat = "facekit",
+    *,
+    merge_lora: bool = False,
+    max_shard_size: int | str = "5GB",
+) -> Path:
+    """Write a model and its processor in a format that other programs read.
+
+    Tensors are written shard by shard; beside the model itself no more than a shard is held. The model is not changed.
+
+    Args:
+        model: The model.
+        processor: Its processor.
+        folder: Where the checkpoint goes; it is made, and holds none yet.
+        format: ``facekit``, for ``facekit.load`` and ``from_pretrained``; ``internvl-hf`` and ``llava-hf``, for the
+            classes of transformers and the engines that serve them; ``language-model``, the language model alone with
+            its tokenizer, for engines that take prompt embeddings.
+        merge_lora: Whether adapters are merged into what is written; without it a model with adapters is refused.
+        max_shard_size: Bytes, or text such as ``5GB``.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigurationError: The format is unknown, the composition is none that it can express, the model has adapters
+            and ``merge_lora`` is off, or the folder holds a checkpoint already.
+    """
+    if format not in EXPORT_FORMATS:
+        raise ConfigurationError(f"there is no export format '{format}'; choose one of {', '.join(EXPORT_FORMATS)}")
+    folder, shard_size = Path(folder).expanduser(), read_size(max_shard_size)
+    if (folder / "config.json").exists():
+        raise ConfigurationError(f"'{folder}' holds a checkpoint already; name another folder")
+    state = _read_state(model, merge_lora)
+    if format == "language-model":
+        config: PreTrainedConfig = _describe_language_model(model)
+        rename: Callable[[str], str | None] = _language_model_name
+    elif format == "facekit":
+        config, rename = copy.deepcopy(model.config), str
+        config.architectures = [type(model).__name__]
+    else:
+        is_internvl = format == "internvl-hf"
+        refuse_foreign_composition(model, is_internvl)
+        config, names = _describe_llava(model, is_internvl)
+        rename = names.from_facekit
+    folder.mkdir(parents=True, exist_ok=True)
+    write_shards(folder, _pending(model, state, rename), shard_size)
+    _save_processor(model, processor, folder, format)
+    _save_generation(model, folder, keep=format == "facekit")
+    config.save_pretrained(folder)
+    return folder
+
+
+def refuse_foreign_composition(model: FaceKitForConditionalGeneration, is_internvl: bool) -> None:
+    """Make sure that a composition is LLaVA's or InternVL's.
+
+    Raises:
+        ConfigurationError: It is not; the message says which part is in the way.
+    """
+    name = "InternVL" if is_internvl else "LLaVA"
+    kinds = ("internvl_vision",) if is_internvl else LLAVA_TOWERS
+    encoder, connector = model.encoder, model.connector
+    kind = encoder.settings.model_type if isinstance(encoder, HuggingFaceEncoder) else None
+    expected = PixelShuffleConnector if is_internvl else MlpConnector
+    rows = model.config.text_config.vocab_size
+    problems = (
+        (
+            kind not in kinds,
+            f"the encoder is {_name_part(model.config.encoder, kind)}, where {name} has {' or '.join(kinds)}",
+        ),
+        (
+            type(connector) is not expected,
+            f"{name} has no place for the connector '{(model.config.connector or {}).get('name')}'",
+        ),
+        (model.video_encoder is not None, f"{name} has no second encoder for clips"),
+        (
+            isinstance(connector, MlpConnector) and connector.depth != 2,
+            f"{name}'s projector has two linear layers, this one {getattr(connector, 'depth', None)}",
+        ),
+        (
+            isinstance(encoder, HuggingFaceEncoder) and encoder.image_size != square_side(encoder.settings.image_size),
+            f"the encoder interpolates its positions to {encoder.image_size} px, which {name} does not",
+        ),
+        (int(model.config.image_token_id or 0) >= rows, "the image token lies behind the vocabulary"),
+        (
+            any(not key.startswith(("model.", "lm_head.")) for key in model.language_model.state_dict()),
+            f"{type(model.language_model).__name__} is no usual language model with a head",
+        ),
+    )
+    for is_there, what in problems:
+        if is_there:
+            raise ConfigurationError(
+                f"this composition cannot be written as {name}: {what}; export it as 'facekit', or its language model "
+                "alone as 'language-model'"
+            )
+
+
+def _read_state(model: FaceKitForConditionalGeneration, merge_lora: bool) -> State:
+    from facekit.models.interoperability.adapters import has_adapters, merged_state
+
+    if not has_adapters(model):
+        return {name: lambda value=value: value for name, value in model.state_dict(keep_vars=True).items()}  # type: ignore[misc]
+    if not merge_lora:
+        raise ConfigurationError(
+            "the model has adapters; merge them into what is written with merge_lora (--merge-lora)"
+        )
+    return merged_state(model)
+
+
+def _pending(
+    model: FaceKitForConditionalGeneration, state: State, rename: Callable[[str], str | None]
+) -> list[PendingTensor]:
+    """List the tensors to write under their new names; the head is left out where it is the embedding."""
+    sizes = _tensor_sizes(model)
+    tied = bool(model.config.text_config.tie_word_embeddings)
+    pending = []
+    for name, read in state.items():
+        target = rename(name)
+        if target is not None and not (tied and name.endswith("lm_head.weight")):
+            pending.append(PendingTensor(target, sizes[name], read))
+    return pending
+
+
+def _tensor_sizes(model: torch.nn.Module) -> dict[str, int]:
+    """Bytes of every tensor under its name without adapters."""
+    sizes = {}
+    for name, value in model.state_dict(keep_vars=True).items():
+        sizes[name.replace(".base_layer.", ".")] = value.numel() * value.element_size()
+    return sizes
+
+
+def _describe_language_model(model: FaceKitForConditionalGeneration) -> PreTrainedConfig:
+    config = copy.deepcopy(model.config.text_config)
+    config.architectures = [type(model.language_model).__name__]
+    return config
+
+
+def _language_model_name(name: str) -> str | None:
+    return name.removeprefix(_LANGUAGE_PREFIX) if name.startswith(_LANGUAGE_PREFIX) else None
+
+
+def _describe_llava(model: FaceKitForConditionalGeneration, is_internvl: bool) -> tuple[PreTrainedConfig, TensorNames]:
+    encoder, connector = model.encoder, model.connector
+    assert isinstance(encoder, HuggingFaceEncoder)
+    used, unused = encoder.settings.num_hidden_layers, len(encoder.unused_layers)
+    vision = {**architecture_values(encoder.settings), "num_hidden_layers": used + unused}
+    text = copy.deepcopy(model.config.text_config).to_dict()
+    common: dict[str, Any] = {
+        "vision_config": vision,
+        "text_config": text,
+        "image_seq_length": model.tokens_per_frame,
+        "vision_feature_layer": -1 - unused,
+        "tie_word_embeddings": bool(text.get("tie_word_embeddings", False)),
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+    prefix = vision_prefix(model.config.encoder or {})
+    if isinstance(connector, PixelShuffleConnector):
+        common["downsample_ratio"] = 1 / connector.factor
+        config: PreTrainedConfig = InternVLConfig(image_token_id=model.config.image_token_id, **common)
+        config.architectures = ["InternVLForConditionalGeneration"]
+        return config, TensorNames(INTERNVL_PROJECTOR, used, prefix)
+    assert isinstance(connector, MlpConnector)
+    common["vision_feature_select_strategy"] = _select_strategy(encoder, connector)
+    config = LlavaConfig(image_token_index=model.config.image_token_id, **common)
+    config.architectures = ["LlavaForConditionalGeneration"]
+    return config, TensorNames(LLAVA_PROJECTOR, used, prefix)
+
+
+def _save_processor(
+    model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, folder: Path, format: str
+) -> None:
+    if format == "facekit":
+        processor.save_pretrained(folder)
+        return
+    tokenizer = copy.deepcopy(processor.tokenizer)
+    template = original_chat_template(str(processor.chat_template))
+    tokenizer.chat_template = template
+    if format == "language-model":
+        tokenizer.save_pretrained(folder)
+        return
+    images = build_image_processor(processor.image_processor.transform)
+    if format == "llava-hf":
+        encoder, connector = model.encoder, model.connector
+        assert isinstance(connector, MlpConnector)
+        assert isinstance(encoder, HuggingFaceEncoder)
+        LlavaProcessor(
+            images,
+            tokenizer,
+            patch_size=square_side(encoder.settings.patch_size),
+            vision_feature_select_strategy=_select_strategy(encoder, connector),
+            chat_template=template,
+            image_token=processor.image_token,
+            num_additional_image_tokens=int(_has_class_token(encoder)),
+        ).save_pretrained(folder)
+    elif hasattr(tokenizer, "start_image_token") and hasattr(tokenizer, "context_image_token"):
+        _build_internvl_processor(processor, tokenizer, template).save_pretrained(folder)
+    else:
+        logger.warning("the tokenizer has no image tokens of InternVL; it is written without InternVLProcessor")
+        tokenizer.save_pretrained(folder)
+        images.save_pretrained(folder)
+
+
+def _build_internvl_processor(processor: FaceKitProcessor, tokenizer: Any, template: str) -> InternVLProcessor:
+    from transformers import GotOcr2ImageProcessor
+
+    transform = processor.image_processor.transform
+    built = build_image_processor(transform)
+    values = {"size": {"height": transform.image_size, "width": transform.image_size}, "resample": built.resample}
+    values |= {"image_mean": list(transform.mean), "image_std": list(transform.std)}
+    return InternVLProcessor(
+        GotOcr2ImageProcessor(crop_to_patches=False, **values),
+        tokenizer,
+        InternVLVideoProcessor(**values),
+        image_seq_length=processor.tokens_per_frame,
+        chat_template=template,
+    )
+
+
+def _save_generation(model: FaceKitForConditionalGeneration, folder: Path, keep: bool) -> None:
+    settings = copy.deepcopy(model.generation_config)
+    if not keep and settings.suppress_tokens == [model.config.image_token_id]:
+        settings.suppress_tokens = None
+    (folder / "generation_config.json").write_text(
+        json.dumps(settings.to_diff_dict(), indent=2, sort_keys=True) + "\n", encoding="utf-8"
+    )
+
+
+def _has_class_token(encoder: HuggingFaceEncoder) -> bool:
+    return encoder.settings.model_type == "clip_vision_model"
+
+
+def _select_strategy(encoder: HuggingFaceEncoder, connector: MlpConnector) -> str:
+    """LLaVA's name for whether the class token is kept; a tower without one keeps all it has."""
+    keeps = connector.keep_prefix_tokens and encoder.num_prefix_tokens > 0
+    return "default" if _has_class_token(encoder) and not keeps else "full"
+
+
+def _name_part(config: dict[str, Any] | None, kind: str | None) -> str:
+    name = (config or {}).get("name")
+    return f"'{name}' with '{kind}'" if kind else f"'{name}'"

@@ -1,0 +1,84 @@
+"""Where the visual tokens of a batch go: index arithmetic over images and clips of different length.
+
+It is apart from the model because it knows neither encoders nor language models, only counts and places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from facekit.errors import ConfigurationError
+
+
+def read_frame_counts(num_frames: Tensor | None, media: int, longest: int | None = None) -> list[int] | None:
+    """Return how many frames of each image or clip are real, or None where nothing says so.
+
+    Args:
+        num_frames: ``(B_media,)`` integers.
+        media: The number of images and clips.
+        longest: Frames of the tensor that holds them, the largest number that can be real.
+
+    Raises:
+        ConfigurationError: There are not as many numbers, or one is below 1 or above ``longest``.
+    """
+    if num_frames is None:
+        return None
+    if num_frames.ndim != 1 or len(num_frames) != media or num_frames.is_floating_point():
+        raise ConfigurationError(
+            f"num_frames has shape {tuple(num_frames.shape)} and type {num_frames.dtype}; it is one integer for each "
+            f"of {media} images or clips"
+        )
+    counts = [int(count) for count in num_frames.tolist()]
+    wrong = next((count for count in counts if count < 1 or (longest is not None and count > longest)), None)
+    if wrong is not None:
+        bound = "" if longest is None else f" to {longest}, the frames of pixel_values"
+        raise ConfigurationError(f"num_frames has {wrong}; an image or clip has from 1{bound}")
+    return counts
+
+
+def merge_visual_tokens(
+    is_visual: Tensor, inputs_embeds: Tensor, features: Tensor, counts: Sequence[int] | None = None
+) -> Tensor:
+    """Put visual tokens, in order, where ``is_visual`` is true.
+
+    Args:
+        is_visual: Bool ``(B, L)``, with as many true places as ``features`` has real tokens.
+        inputs_embeds: ``(B, L, D)``.
+        features: ``(B_media, n, D)``; the tokens of a shorter one come first, then padding.
+        counts: Real tokens of each; None where all n are.
+
+    Returns:
+        ``(B, L, D)``.
+    """
+    media, width = features.shape[:2]
+    flat = features.flatten(0, 1).to(inputs_embeds.device, inputs_embeds.dtype)
+    # A gather: unlike masked_scatter, its backward does not wait for the device to count the mask.
+    source = is_visual.flatten().cumsum(0) - 1
+    if counts is not None and any(count != width for count in counts):
+        lengths = torch.tensor(counts, device=source.device)
+        ends = lengths.cumsum(0)
+        owner = torch.searchsorted(ends, source, right=True).clamp(max=media - 1)
+        source = source + owner * width - (ends - lengths)[owner]
+    source = source.clamp(0, len(flat) - 1).view_as(is_visual)
+    return torch.where(is_visual.unsqueeze(-1), F.embedding(source, flat), inputs_embeds)
+
+
+def rows_of_media(is_visual: Tensor, counts: Sequence[int]) -> Tensor:
+    """Return the row of the batch that each image or clip belongs to, ``(B_media,)``.
+
+    Args:
+        is_visual: Bool ``(B, L)``.
+        counts: Visual tokens of each image or clip, in the order of their tokens.
+
+    Raises:
+        ConfigurationError: They are not as many as there are places.
+    """
+    rows = torch.where(is_visual)[0]
+    if sum(counts) != len(rows):
+        raise ConfigurationError(f"{len(rows)} image tokens cannot be shared by {len(counts)} images or clips")
+    lengths = torch.tensor(counts, dtype=torch.long, device=rows.device)
+    return rows[lengths.cumsum(0) - lengths]
