@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from facekit.data.dataset import FaceExample
-from facekit.data.packing import segment_mask
+from facekit.data.packing import PADDING, pack_rows
 from facekit.data.supervision import IGNORED
 from facekit.errors import ConfigurationError
+from facekit.models.image_processing import stack_media
 
 
 @dataclass(frozen=True)
@@ -26,53 +27,58 @@ class FaceCollator:
         pad_token_id: Fills ``input_ids`` beyond a conversation's end; it is masked.
         multiple: The length of a batch is rounded up to a multiple of this.
         with_indices: Add ``example_indices`` ``(B,)``, for tokens of the encoder that are kept by index.
+        row_tokens: Put several examples into a row of up to so many tokens; None for one example a row.
     """
 
     pad_token_id: int
     multiple: int = 1
     with_indices: bool = False
+    row_tokens: int | None = None
 
     def __call__(self, examples: Sequence[FaceExample]) -> dict[str, Tensor]:
         """Return the batch.
 
         Args:
-            examples: All of the same number of frames.
+            examples: Images and clips of any length, and text alone, whose landmarks are of no frame; all with pixels
+                or all without.
 
         Returns:
-            ``input_ids``, ``attention_mask`` and ``labels`` ``(B, L)``, ``landmarks`` ``(B, T, 68, 2)``, and, where
-            the examples have them, ``pixel_values`` ``(B, T, 3, H, W)``. Where questions are packed, also
-            ``position_ids`` ``(B, L)``, and ``attention_mask`` is a bool ``(B, 1, L, L)``, true where a token (row)
-            sees another.
+            ``input_ids``, ``attention_mask`` and ``labels`` ``(B, L)``, ``landmarks`` ``(B_media, T, 68, 2)``, and,
+            where the examples have them, ``pixel_values`` ``(B_media, T, 3, H, W)``, of the examples that are not text
+            alone. Where lengths differ, T is that of the longest, and ``num_frames`` ``(B_media,)`` says how many
+            frames are real. Where questions or examples are packed,
+            there are R rows of tokens for B examples, whose media stand in the order of their tokens, and
+            ``segments`` and ``position_ids`` ``(R, L)`` in place of ``attention_mask``, which
+            ``facekit.data.attention.attention_masks`` makes of them for a given language model.
 
         Raises:
-            ConfigurationError: There is no example, or the numbers of frames differ.
+            ConfigurationError: There is no example, or only some have pixels.
         """
         if not examples:
             raise ConfigurationError("there are no examples to collate")
-        frames = sorted({len(example.landmarks) for example in examples})
-        if len(frames) > 1:
-            raise ConfigurationError(
-                f"a batch mixes examples of {frames} frames; train images and clips of one length at a time"
-            )
-        lengths = torch.tensor([len(example.input_ids) for example in examples])
+        rows = pack_rows(examples, self.row_tokens)
+        examples = [examples[member] for row in rows for member in row.members]
         batch = {
-            "input_ids": self._pad([example.input_ids for example in examples], self.pad_token_id),
-            "labels": self._pad([example.labels for example in examples], IGNORED),
-            "landmarks": torch.stack([example.landmarks for example in examples]),
+            "input_ids": self._pad([row.input_ids for row in rows], self.pad_token_id),
+            "labels": self._pad([row.labels for row in rows], IGNORED),
         }
-        width = batch["input_ids"].shape[1]
-        batch["attention_mask"] = (torch.arange(width) < lengths[:, None]).long()
-        if all(example.segments is not None for example in examples):
-            batch["attention_mask"] = segment_mask(self._pad([example.segments for example in examples], -1))
-            batch["position_ids"] = self._pad([example.position_ids for example in examples], 0)
-        pixels = [example.pixel_values for example in examples if example.pixel_values is not None]
-        if len(pixels) == len(examples):
-            batch["pixel_values"] = torch.stack(pixels)
+        if self.row_tokens is not None or all(example.segments is not None for example in examples):
+            batch["segments"] = self._pad([row.segments for row in rows], PADDING)
+            batch["position_ids"] = self._pad([row.position_ids for row in rows], 0)
+        else:
+            lengths = torch.tensor([len(row.input_ids) for row in rows])
+            batch["attention_mask"] = (torch.arange(batch["input_ids"].shape[1]) < lengths[:, None]).long()
+        media = [example for example in examples if len(example.landmarks)]
+        pixels = [example.pixel_values for example in media if example.pixel_values is not None]
+        if pixels and len(pixels) < len(media):
+            raise ConfigurationError(f"{len(pixels)} of {len(media)} examples have pixels; give all of them or none")
+        if media:
+            batch.update(stack_media(pixels, [example.landmarks for example in media]))
         if self.with_indices:
             batch["example_indices"] = torch.tensor([example.index for example in examples])
         return batch
 
-    def _pad(self, rows: Sequence[Tensor | None], value: int) -> Tensor:
-        padded = pad_sequence([row for row in rows if row is not None], batch_first=True, padding_value=value)
+    def _pad(self, rows: Sequence[Tensor], value: int) -> Tensor:
+        padded = pad_sequence(list(rows), batch_first=True, padding_value=value)
         missing = -padded.shape[1] % self.multiple
         return torch.nn.functional.pad(padded, (0, missing), value=value)

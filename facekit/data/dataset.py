@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -20,7 +21,9 @@ from facekit.data.packing import PackedTokens, pack_exchanges
 from facekit.data.records import FaceRecord, Turn, read_records
 from facekit.data.supervision import SupervisedTokens, encode_conversation
 from facekit.errors import ConfigurationError, RecordError
-from facekit.faces import CroppedFace, open_image, pad_to_square
+from facekit.faces import CroppedFace, open_image, pad_to_square, read_clip
+from facekit.faces.frames import FRAMES_PER_CLIP
+from facekit.models.media import choose_clip_landmarks
 from facekit.models.processing import FaceKitProcessor
 
 
@@ -149,7 +152,8 @@ class FaceDataset(Dataset[FaceExample]):
         self.options = options or DatasetOptions()
         self.with_pixels = with_pixels
         self.epoch = 0
-        bytes_needed = len(records) * 12 * processor.image_processor.image_size**2
+        frames = sum(_count_frames(record, processor.image_processor.num_frames) for record in records.records)
+        bytes_needed = frames * 12 * processor.image_processor.image_size**2
         caching = self.options.cache_pictures
         self._caching = bytes_needed <= self.options.cache_limit if caching is None else caching
         self._pictures: dict[int, tuple[Tensor, Tensor]] = {}
@@ -193,7 +197,8 @@ class FaceDataset(Dataset[FaceExample]):
 
     def _landmarks_only(self, index: int) -> Tensor:
         if index not in self._points:
-            frames = open_frames(self.records.records[index], self.records.folder)
+            count = self.processor.image_processor.num_frames
+            frames = open_frames(self.records.records[index], self.records.folder, count)
             self._points[index] = torch.from_numpy(np.stack([frame.landmarks_or_absent for frame in frames]))
         return self._points[index]
 
@@ -214,6 +219,10 @@ class FaceDataset(Dataset[FaceExample]):
             noise = rng.normal(0.0, self.options.landmark_noise, points.shape)
             return points + torch.from_numpy(noise).to(points.dtype)
         return points
+
+
+def _count_frames(record: FaceRecord, num_frames: int) -> int:
+    return num_frames if isinstance(record.video, str) else len(record.video or [record.image])
 
 
 def split_exchanges(turns: Sequence[Turn]) -> tuple[list[Turn], list[list[Turn]]]:
@@ -243,39 +252,55 @@ def load_media(record: FaceRecord, folder: Path, processor: FaceKitProcessor) ->
         A picture that is not square is padded to one, and its landmarks move along.
 
     Raises:
-        ImageError: A file cannot be opened as a picture.
-        RecordError: The record is a video file, or has landmarks for another number of frames.
+        ImageError: A file cannot be opened as a picture or, as ``VideoError``, as a clip.
+        RecordError: The record has landmarks for another number of frames.
     """
-    frames = open_frames(record, folder)
+    frames = open_frames(record, folder, processor.image_processor.num_frames)
     pixels = torch.stack([processor.image_processor.transform(frame.image) for frame in frames])
     return pixels, torch.from_numpy(np.stack([frame.landmarks_or_absent for frame in frames]))
 
 
-def open_frames(record: FaceRecord, folder: Path) -> list[CroppedFace]:
+def open_frames(record: FaceRecord, folder: Path, num_frames: int = FRAMES_PER_CLIP) -> list[CroppedFace]:
     """Open a record's picture, or the frames of its clip, as squares with their landmarks.
 
     Args:
         record: The record.
         folder: Folder of its records file.
+        num_frames: Frames to choose of a video file. Frames that are files of their own have been chosen already.
 
     Returns:
         One square per frame; landmarks None where the record has none.
 
     Raises:
-        ImageError: A file cannot be opened as a picture.
-        RecordError: The record is a video file, or has landmarks for another number of frames.
+        ImageError: A file cannot be opened as a picture or, as ``VideoError``, as a clip.
+        RecordError: The record has landmarks for another number of frames.
     """
-    if isinstance(record.video, str):
-        raise RecordError(f"record {record.id!r} is a video file; extract its frames and list them under 'video'")
-    pictures = [open_image(path) for path in record.media_paths(folder)]
-    points = record.landmark_array(folder)
+    pictures, points = _read_media(record, folder, num_frames)
     if points is None:
         return [pad_to_square(picture) for picture in pictures]
-    points = points[None] if points.ndim == 2 else points
-    if len(points) != len(pictures):
-        raise RecordError(f"record {record.id!r} has {len(pictures)} frames but landmarks for {len(points)}")
     frames = []
     for picture, shape in zip(pictures, points, strict=True):
         square = pad_to_square(picture)
-        frames.append(replace(square, landmarks=square.from_picture(shape * picture.size).astype(np.float32)))
+        present = np.isfinite(shape).all()
+        moved = square.from_picture(shape * picture.size).astype(np.float32) if present else None
+        frames.append(replace(square, landmarks=moved))
     return frames
+
+
+def _read_media(record: FaceRecord, folder: Path, num_frames: int) -> tuple[Sequence[Image.Image], np.ndarray | None]:
+    points = record.landmark_array(folder)
+    points = points[None] if points is not None and points.ndim == 2 else points
+    if not isinstance(record.video, str):
+        pictures = [open_image(path) for path in record.media_paths(folder)]
+        if points is not None and len(points) != len(pictures):
+            raise RecordError(f"record {record.id!r} has {len(pictures)} frames but landmarks for {len(points)}")
+        return pictures, points
+    clip = read_clip(folder / record.video, num_frames, among=record.frames)
+    if points is None:
+        return clip.frames, None
+    try:
+        if record.frames is not None and len(points) == len(record.frames) != clip.total:
+            return clip.frames, points[[record.frames.index(place) for place in clip.indices]]
+        return clip.frames, choose_clip_landmarks(points, clip)
+    except ConfigurationError as error:
+        raise RecordError(f"record {record.id!r}: {error}") from error

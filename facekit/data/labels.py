@@ -1,19 +1,30 @@
 """The words of the face labels: expressions, action units, attributes and tasks, and the models that hold them.
 
 Records, synthetic faces, question templates and answer parsing all read these tables, so that a name is spelled in
-one place. The action units are the twelve that DISFA annotates; attribute names are CelebA's.
+one place. ``EXPRESSIONS`` and ``ACTION_UNITS`` are what the synthetic faces show and the parsers read by name: the
+seven basic expressions and the twelve units that DISFA annotates. Data sets know more; ``ALL_EXPRESSIONS`` and
+``ACTION_UNIT_NAMES`` hold those too. Attribute names are CelebA's.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Expression = Literal["neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger"]
+Expression = Literal[
+    "neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger",
+    "contempt", "anxiety", "helplessness", "disappointment",
+]  # fmt: skip
 Task = Literal["expression", "action_units", "attributes", "age", "manipulation"]
 
-EXPRESSIONS: tuple[Expression, ...] = get_args(Expression)
+ALL_EXPRESSIONS: tuple[Expression, ...] = get_args(Expression)
+"""The seven of ``EXPRESSIONS``, contempt (AffectNet, MAFW), and the three that MAFW adds."""
+
+EXPRESSIONS: tuple[Expression, ...] = ALL_EXPRESSIONS[:7]
+"""The neutral face and the six basic expressions, which every expression data set has."""
+
 TASKS: tuple[Task, ...] = get_args(Task)
 
 ACTION_UNITS: dict[str, str] = {
@@ -31,6 +42,15 @@ ACTION_UNITS: dict[str, str] = {
     "AU26": "jaw drop",
 }
 """Code to name, in the Facial Action Coding System (Ekman and Friesen), in ascending order."""
+
+ACTION_UNIT_NAMES: dict[str, str] = ACTION_UNITS | {
+    "AU7": "lid tightener",
+    "AU10": "upper lip raiser",
+    "AU14": "dimpler",
+    "AU23": "lip tightener",
+    "AU24": "lip pressor",
+}
+"""``ACTION_UNITS`` and the units that BP4D adds to them."""
 
 ACTIVE_INTENSITY = 1.0
 """An action unit counts as present from this intensity on (FACS level A is 1, level E is 5)."""
@@ -51,12 +71,34 @@ SYNTHETIC_ATTRIBUTES: dict[str, str] = {
 }
 """CelebA name to the words that answers use, for the attributes that the synthetic faces show."""
 
+CELEBA_ATTRIBUTES: tuple[str, ...] = (
+    "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose",
+    "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses",
+    "Goatee", "Gray_Hair", "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache",
+    "Narrow_Eyes", "No_Beard", "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline", "Rosy_Cheeks",
+    "Sideburns", "Smiling", "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick",
+    "Wearing_Necklace", "Wearing_Necktie", "Young",
+)  # fmt: skip
+"""The forty attributes of CelebA (Liu et al. 2015), in the order of its files."""
+
+AGE_GROUPS: tuple[str, ...] = (
+    "0-2", "3-9", "10-19", "20-29", "30-39", "40-49", "50-59", "60-69", "more than 70"
+)  # fmt: skip
+"""FairFace's names of its age groups; ages in years from other data sets are sorted into them."""
+
+_AGE_GROUP_STARTS = (0, 3, 10, 20, 30, 40, 50, 60, 70)
+
+
+def age_group_of(years: float) -> str:
+    """The age group of ``AGE_GROUPS`` that an age in years belongs to."""
+    return AGE_GROUPS[max(0, bisect_right(_AGE_GROUP_STARTS, years) - 1)]
+
 
 class FaceLabels(BaseModel):
     """What is known about one face; ``None`` means not annotated, which is not the same as absent.
 
     Attributes:
-        expression: One of ``EXPRESSIONS``.
+        expression: One of ``ALL_EXPRESSIONS``.
         action_units: FACS code (``"AU12"``) to intensity on the 0 to 5 scale; a unit that is not listed is unknown.
         attributes: CelebA name to whether the face has it; an attribute that is not listed is unknown.
         age: Years.

@@ -1,15 +1,17 @@
-"""Several questions about one image in one sequence, none of which sees another: each as if it were asked alone.
+"""Several questions about one image, and several images, in one sequence: each question as if it were asked alone.
 
 In a plain conversation a later answer may be copied from an earlier one, and a model learns to copy instead of to
 look; at inference the earlier answers are not there. Here the image is written once, every question with its answer
 sees the image and itself only, and its positions go on from the image. The loss is exactly that of the questions in
-sequences of their own, at a fraction of the tokens. It is apart from supervision because it needs attention masks.
+sequences of their own, at a fraction of the tokens. A row may hold several such documents, which do not see each
+other. Here is what is packed; what sees what is said by ``facekit.data.attention``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,7 +22,13 @@ from facekit.errors import RecordError
 from facekit.models.processing import FaceKitProcessor
 
 SHARED = 0
-"""The segment of the tokens that every question sees: all up to the last visual token."""
+"""The segment of the tokens that every question of a document sees: all up to the last visual token, if any."""
+
+PADDING = -1
+"""The segment of what fills a row up."""
+
+DOCUMENT = 1 << 16
+"""The segments of a row's second document are counted from here, those of its third from twice that."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,20 @@ def pack_exchanges(
     alone = [encode_conversation(processor, [*opening, *exchange], frames=frames) for exchange in exchanges]
     if not alone:
         raise RecordError("a conversation has no question, so there is nothing to learn from it")
-    shared = _shared_length(alone, processor.image_token_id)
+    return pack_sequences(alone, _shared_length(alone, processor.image_token_id), max_tokens=max_tokens)
+
+
+def pack_sequences(alone: Sequence[SupervisedTokens], shared: int, *, max_tokens: int | None = None) -> PackedTokens:
+    """Pack sequences whose first ``shared`` tokens are the same after one copy of those.
+
+    Args:
+        alone: The sequences as they would stand alone; none of the shared tokens has a label.
+        shared: Number of shared tokens.
+        max_tokens: Longest packed sequence; those beyond it are left out.
+
+    Raises:
+        RecordError: Not even the first fits.
+    """
     beginning = alone[0].input_ids[:shared]
     packed = PackedTokens(list(beginning), [IGNORED] * shared, list(range(shared)), [SHARED] * shared)
     for number, tokens in enumerate(alone, start=1):
@@ -80,26 +101,92 @@ def pack_exchanges(
     return packed
 
 
-def segment_mask(segments: Tensor) -> Tensor:
-    """Which token sees which.
+class Packable(Protocol):
+    """What can stand in a row: an example of a data set."""
+
+    @property
+    def input_ids(self) -> Tensor: ...  # noqa: D102
+    @property
+    def labels(self) -> Tensor: ...  # noqa: D102
+    @property
+    def position_ids(self) -> Tensor | None: ...  # noqa: D102
+    @property
+    def segments(self) -> Tensor | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class PackedRow:
+    """Documents one after the other in one row.
 
     Args:
-        segments: ``(B, L)``; -1 for padding.
+        members: Which of the given examples they are, in the order of their tokens.
+        input_ids: ``(L,)``.
+        labels: ``(L,)``.
+        position_ids: ``(L,)``, from 0 for each document.
+        segments: ``(L,)``; document d's are ``DOCUMENT * d + SHARED`` and ``DOCUMENT * d`` plus question numbers.
+    """
+
+    members: tuple[int, ...]
+    input_ids: Tensor
+    labels: Tensor
+    position_ids: Tensor
+    segments: Tensor
+
+
+def pack_rows(examples: Sequence[Packable], row_tokens: int | None = None) -> list[PackedRow]:
+    """Put examples into rows, each seeing itself only.
+
+    Args:
+        examples: An example without segments is one document that is shared throughout: a plain causal sequence.
+        row_tokens: Several examples go into a row while they stay within it; None for one example a row.
+    """
+    lengths = [len(example.input_ids) for example in examples]
+    plan = [[place] for place in range(len(lengths))] if row_tokens is None else plan_rows(lengths, row_tokens)
+    return [_join([examples[place] for place in members], members) for members in plan]
+
+
+def plan_rows(lengths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Put lengths into as few rows as first-fit decreasing finds.
+
+    Args:
+        lengths: The lengths.
+        capacity: Longest row; a length beyond it gets a row of its own.
 
     Returns:
-        Bool ``(B, 1, L, L)``, true where a query (row) sees a key (column): itself, and what is before it in its own
-        segment or in the shared beginning.
+        Places in ``lengths``, row by row; every place occurs once.
     """
-    length = segments.shape[1]
-    keys, queries = segments[:, None, :], segments[:, :, None]
-    earlier = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
-    visible = earlier & (keys >= 0) & ((keys == SHARED) | (keys == queries))
-    itself = torch.eye(length, dtype=torch.bool, device=segments.device)
-    return (visible | itself)[:, None]
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for place in sorted(range(len(lengths)), key=lambda place: (-lengths[place], place)):
+        row = next((number for number, left in enumerate(room) if lengths[place] <= left), len(rows))
+        if row == len(rows):
+            rows.append([])
+            room.append(capacity)
+        rows[row].append(place)
+        room[row] -= lengths[place]
+    return [sorted(row) for row in rows]
+
+
+def _join(documents: Sequence[Packable], members: Sequence[int]) -> PackedRow:
+    places = [
+        torch.arange(len(each.input_ids)) if each.position_ids is None else each.position_ids for each in documents
+    ]
+    segments = [
+        torch.full_like(each.input_ids, SHARED) if each.segments is None else each.segments for each in documents
+    ]
+    return PackedRow(
+        tuple(members),
+        torch.cat([each.input_ids for each in documents]),
+        torch.cat([each.labels for each in documents]),
+        torch.cat(places),
+        torch.cat([numbers + DOCUMENT * index for index, numbers in enumerate(segments)]),
+    )
 
 
 def _shared_length(alone: Sequence[SupervisedTokens], image_token_id: int) -> int:
     first = alone[0].input_ids
+    if image_token_id not in first:
+        return 0
     shared = len(first) - first[::-1].index(image_token_id)
     if any(tokens.input_ids[:shared] != first[:shared] for tokens in alone):
         raise RecordError(

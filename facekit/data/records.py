@@ -7,6 +7,7 @@ wrong key or a missing picture is reported with its line before a run starts rat
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -59,6 +60,7 @@ class FaceRecord(BaseModel):
         id: Unique within its file.
         image: Path of a picture, relative to the folder of the records file.
         video: Path of a video file, or the paths of its frames in order.
+        frames: Which frames of the video file the record is about, counted from 0; ``None`` for the whole clip.
         landmarks: 68 iBUG points as ``[x, y]``, divided by the width and height of the picture; for a clip a list of
             such lists, one per frame; or the path of an ``.npy`` array of that shape. ``None`` where not annotated.
         labels: The annotations.
@@ -73,6 +75,7 @@ class FaceRecord(BaseModel):
     id: NonEmpty
     image: NonEmpty | None = None
     video: NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)] | None = None
+    frames: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
     landmarks: Points | list[Points] | NonEmpty | None = None
     labels: FaceLabels = Field(default_factory=FaceLabels)
     groups: dict[str, str] = Field(default_factory=dict)
@@ -84,6 +87,8 @@ class FaceRecord(BaseModel):
     def _one_medium(self) -> FaceRecord:
         if (self.image is None) == (self.video is None):
             raise ValueError("give exactly one of 'image' and 'video'")
+        if self.frames is not None and not isinstance(self.video, str):
+            raise ValueError("'frames' counts the frames of a video file; leave it out for pictures")
         return self
 
     @field_validator("landmarks", mode="before")
@@ -94,7 +99,7 @@ class FaceRecord(BaseModel):
                 points = np.asarray(landmarks, dtype=np.float32)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"landmarks must be numbers in {NUM_LANDMARKS} pairs [x, y]") from error
-            _check_points(points)
+            check_landmarks(points)
         return landmarks
 
     def media_paths(self, folder: str | Path) -> list[Path]:
@@ -108,6 +113,32 @@ class FaceRecord(BaseModel):
         """
         names = self.image or self.video
         return [Path(folder) / name for name in ([names] if isinstance(names, str) else names or [])]
+
+    def rebased(self, old: str | Path, new: str | Path) -> FaceRecord:
+        """The same record with paths that are relative to another folder.
+
+        Args:
+            old: The folder that the paths are relative to.
+            new: The folder that they shall be relative to.
+
+        Returns:
+            A copy; absolute paths stay as they are.
+        """
+        start, end = Path(old).resolve(), Path(new).resolve()
+
+        def move(name: str) -> str:
+            if Path(name).is_absolute():
+                return name
+            return Path(os.path.relpath(start / name, end)).as_posix()
+
+        changes: dict[str, Any] = {}
+        if self.image is not None:
+            changes["image"] = move(self.image)
+        if self.video is not None:
+            changes["video"] = move(self.video) if isinstance(self.video, str) else [move(name) for name in self.video]
+        if isinstance(self.landmarks, str):
+            changes["landmarks"] = move(self.landmarks)
+        return self.model_copy(update=changes)
 
     def image_path(self, folder: str | Path) -> Path:
         """Path of the picture.
@@ -145,7 +176,7 @@ class FaceRecord(BaseModel):
         except (OSError, ValueError, EOFError) as error:
             raise RecordError(f"record {self.id!r}: landmarks {path} cannot be read as .npy ({error})") from error
         try:
-            _check_points(points)
+            check_landmarks(points)
         except ValueError as error:
             raise RecordError(f"record {self.id!r}: {path}: {error}") from error
         return points.astype(np.float32)
@@ -227,7 +258,7 @@ def _parse_line(line: str, path: Path, number: int, check_files: bool) -> FaceRe
     try:
         record = FaceRecord.model_validate_json(line)
     except ValidationError as error:
-        raise RecordError(f"{path}, line {number}: {_first_problem(error)}") from error
+        raise RecordError(f"{path}, line {number}: {describe_problem(error)}") from error
     if check_files:
         names = [*record.media_paths(path.parent)]
         if isinstance(record.landmarks, str):
@@ -241,7 +272,8 @@ def _parse_line(line: str, path: Path, number: int, check_files: bool) -> FaceRe
     return record
 
 
-def _first_problem(error: ValidationError) -> str:
+def describe_problem(error: ValidationError) -> str:
+    """The first thing that is wrong with a record, with its field and the value that was found."""
     problem = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in problem["loc"])
     shown = repr(problem.get("input"))
@@ -250,12 +282,18 @@ def _first_problem(error: ValidationError) -> str:
     return f"{where}{problem['msg']} (got {shown})"
 
 
-def _check_points(points: np.ndarray) -> None:
+def check_landmarks(points: np.ndarray) -> None:
+    """Raise ``ValueError`` unless landmarks are (68, 2) or (T, 68, 2), finite, and divided by the picture's size."""
     if points.ndim not in (2, 3) or points.shape[-2:] != (NUM_LANDMARKS, 2) or len(points) == 0:
         shape = tuple(points.shape)
         raise ValueError(f"landmarks must be {NUM_LANDMARKS} pairs [x, y], or a list of these; the shape is {shape}")
-    if not np.issubdtype(points.dtype, np.number) or not np.isfinite(points).all():
-        raise ValueError("landmarks must be finite numbers; leave the field out where there are none")
-    largest = float(np.abs(points).max())
+    is_numeric = np.issubdtype(points.dtype, np.number)
+    seen = points[~np.isnan(points).all(axis=(1, 2))] if is_numeric and points.ndim == 3 else points
+    if not is_numeric or not len(seen) or not np.isfinite(seen).all():
+        raise ValueError(
+            "landmarks must be finite numbers; leave the field out where there are none, and write NaN for whole "
+            "frames of a clip in which the face is not seen"
+        )
+    largest = float(np.abs(seen).max())
     if largest > _LANDMARK_RANGE:
         raise ValueError(f"landmarks must be divided by the picture's width and height, but {largest:g} occurs")

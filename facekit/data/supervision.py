@@ -170,7 +170,7 @@ def encode_conversation(
             processor.tokenizer, _with_image(turns, processor.image_token), chat_template=processor.chat_template
         )
         add_special_tokens = processor.adds_special_tokens(rendered.text)
-        expanded = rendered.expand(processor.image_token, processor.tokens_per_frame * frames)
+        expanded = rendered.expand(processor.image_token, processor.count_visual_tokens(frames))
         tokens = supervise(processor.tokenizer, expanded, add_special_tokens=add_special_tokens)
         if max_tokens is None or len(tokens.input_ids) <= max_tokens:
             return tokens

@@ -49,9 +49,28 @@ def test_indices_take_the_place_of_pixels_where_tokens_are_kept():
     assert "pixel_values" not in batch
 
 
-def test_images_and_clips_do_not_mix_in_a_batch():
-    with pytest.raises(ConfigurationError, match=r"mixes examples of \[1, 8\] frames"):
-        FaceCollator(0)([example(0, 2), example(1, 2, frames=8)])
+def test_images_clips_and_text_alone_mix_in_a_batch():
+    batch = FaceCollator(0)([example(1, 2), example(2, 3, frames=3), example(3, 2, frames=0), example(4, 1, frames=2)])
+    assert batch["num_frames"].tolist() == [1, 3, 2]
+    assert batch["pixel_values"].shape == (3, 3, 3, 4, 4)
+    assert batch["pixel_values"][:, :, 0, 0, 0].tolist() == [[1, 0, 0], [2, 2, 2], [4, 4, 0]]
+    assert batch["landmarks"].isfinite().all(dim=(2, 3)).sum(dim=1).tolist() == [1, 3, 2]
+    assert len(batch["input_ids"]) == 4
+
+
+def test_clips_of_one_length_need_no_count():
+    batch = FaceCollator(0)([example(0, 2, frames=3), example(1, 2, frames=3)])
+    assert "num_frames" not in batch
+    assert batch["pixel_values"].shape[:2] == (2, 3)
+
+
+def test_text_alone_has_no_media():
+    assert sorted(FaceCollator(0)([example(0, 2, frames=0)])) == ["attention_mask", "input_ids", "labels"]
+
+
+def test_examples_with_pixels_and_without_do_not_mix():
+    with pytest.raises(ConfigurationError, match="1 of 2 examples have pixels"):
+        FaceCollator(0)([example(0, 2), example(1, 2, pixels=False)])
 
 
 def test_an_empty_batch_is_refused():

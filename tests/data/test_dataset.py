@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from video_files import grey_frames, write_video
 
 import facekit
 from facekit.data.dataset import DatasetOptions, FaceDataset, RecordSet, load_media, split_exchanges
 from facekit.data.records import FaceRecord, Turn, write_records
 from facekit.data.synthetic import write_synthetic_dataset
-from facekit.errors import ConfigurationError, ImageError, RecordError
+from facekit.errors import ConfigurationError, ImageError, RecordError, VideoError
+from facekit.faces import choose_frames
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,59 @@ def test_frames_of_a_clip_become_one_example(processor, tmp_path):
     assert example.pixel_values.shape == (2, 3, 64, 64)
     assert example.landmarks.shape == (2, 68, 2)
     assert (example.input_ids == processor.image_token_id).sum() == 2 * processor.tokens_per_frame
+
+
+def film_record(folder, length, **fields):
+    write_video(folder / "film.mp4", grey_frames(length, (64, 64)))
+    turns = [Turn(role="user", content="q?"), Turn(role="assistant", content="a.")]
+    return RecordSet((FaceRecord(id="film", video="film.mp4", conversations=turns, **fields),), folder)
+
+
+def numbered_landmarks(folder, frames):
+    points = np.repeat(np.arange(frames, dtype=np.float32)[:, None, None] / 100, 68, axis=1).repeat(2, axis=2)
+    np.save(folder / "points.npy", points)
+    return "points.npy"
+
+
+@pytest.mark.parametrize(("frames", "given"), [(20, 20), (20, 8), (3, 3)])
+def test_a_video_file_becomes_the_frames_that_the_paper_takes(processor, tmp_path, frames, given):
+    records = film_record(tmp_path, frames, landmarks=numbered_landmarks(tmp_path, given))
+    example = FaceDataset(records, processor)[0]
+    chosen = choose_frames(frames, 8)
+    grey = (example.pixel_values.mean(dim=(1, 2, 3)) + 1) * 127.5
+    np.testing.assert_allclose(grey, [20 + 5 * place for place in chosen], atol=2)
+    expected = chosen if given == frames else range(8)
+    np.testing.assert_allclose(example.landmarks[:, 0, 0] * 100, list(expected), atol=1e-4)
+    assert (example.input_ids == processor.image_token_id).sum() == processor.count_visual_tokens(8)
+
+
+def test_a_record_may_be_about_some_frames_of_a_video(processor, tmp_path):
+    records = film_record(tmp_path, 20, frames=[4, 15], landmarks=numbered_landmarks(tmp_path, 2))
+    pixels, landmarks = load_media(records.records[0], tmp_path, processor)
+    np.testing.assert_allclose((pixels.mean(dim=(1, 2, 3)) + 1) * 127.5, [40, 95], atol=2)
+    np.testing.assert_allclose(landmarks[:, 0, 0] * 100, [0, 1], atol=1e-4)
+    with pytest.raises(VideoError, match="has 20 frames, so none at place 20"):
+        load_media(film_record(tmp_path, 20, frames=[20]).records[0], tmp_path, processor)
+
+
+def test_frames_of_a_video_without_a_face_have_no_landmarks(processor, tmp_path):
+    points = np.full((20, 68, 2), 0.5, np.float32)
+    points[14:] = np.nan
+    np.save(tmp_path / "points.npy", points)
+    _, landmarks = load_media(film_record(tmp_path, 20, landmarks="points.npy").records[0], tmp_path, processor)
+    expected = [place < 14 for place in choose_frames(20, 8)]
+    assert landmarks.isfinite().all(dim=(1, 2)).tolist() == expected
+    np.save(tmp_path / "points.npy", np.full((20, 68, 2), np.nan))
+    with pytest.raises(RecordError, match="must be finite numbers"):
+        load_media(film_record(tmp_path, 20, landmarks="points.npy").records[0], tmp_path, processor)
+
+
+def test_landmarks_of_another_number_of_frames_than_a_video_has_are_refused(processor, tmp_path):
+    records = film_record(tmp_path, 20, landmarks=numbered_landmarks(tmp_path, 9))
+    with pytest.raises(
+        RecordError, match=r"record 'film': '.*film\.mp4' has 20 frames, of which 8 are chosen, but landma"
+    ):
+        load_media(records.records[0], tmp_path, processor)
 
 
 def test_turns_are_reshuffled_by_epoch_and_reproducibly(processor, records):
@@ -141,7 +196,7 @@ def test_faulty_records_are_named(processor, tmp_path):
         FaceDataset(RecordSet((), tmp_path), processor)
     with pytest.raises(RecordError, match="'mute' has no conversation"):
         FaceDataset(RecordSet((FaceRecord(id="mute", image="a.png"),), tmp_path), processor)
-    with pytest.raises(RecordError, match="'film' is a video file"):
+    with pytest.raises(VideoError, match=r"there is no file '.*a\.mp4'"):
         load_media(FaceRecord(id="film", video="a.mp4"), tmp_path, processor)
     shape = [[0.1, 0.2]] * 68
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")

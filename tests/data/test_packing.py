@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import facekit
+from facekit.data.attention import attention_masks
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import DatasetOptions, FaceDataset, RecordSet
-from facekit.data.packing import pack_exchanges, segment_mask
+from facekit.data.packing import DOCUMENT, pack_exchanges, pack_rows, plan_rows
 from facekit.data.records import Turn
 from facekit.data.supervision import IGNORED, encode_conversation
 from facekit.data.synthetic import write_synthetic_dataset
@@ -50,18 +53,6 @@ def test_every_question_keeps_the_tokens_labels_and_positions_it_has_alone(proce
     assert packed.input_ids.count(processor.image_token_id) == processor.tokens_per_frame
 
 
-def test_the_mask_shows_the_shared_beginning_and_the_own_past():
-    mask = segment_mask(torch.tensor([[0, 0, 1, 1, 2, -1]]))[0, 0].int().tolist()
-    assert mask == [
-        [1, 0, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0, 0],
-        [1, 1, 1, 0, 0, 0],
-        [1, 1, 1, 1, 0, 0],
-        [1, 1, 0, 0, 1, 0],
-        [1, 1, 0, 0, 0, 1],
-    ]
-
-
 def test_the_loss_and_gradients_are_those_of_separate_sequences(model_and_processor, records):
     model, processor = model_and_processor
     names = [name for name, _ in model.named_parameters()]
@@ -81,7 +72,12 @@ def test_the_loss_and_gradients_are_those_of_separate_sequences(model_and_proces
             )
             examples = [FaceDataset(alone, processor, options)[index] for index in range(len(alone))]
         model.zero_grad()
-        loss = model(**FaceCollator(processor.tokenizer.pad_token_id)(examples)).loss
+        batch = FaceCollator(processor.tokenizer.pad_token_id)(examples)
+        if packed:
+            segments = batch.pop("segments")
+            config = model.config.get_text_config()
+            batch["attention_mask"] = attention_masks(segments, batch["position_ids"], config)
+        loss = model(**batch).loss
         loss.backward()
         results.append((loss, [parameter.grad.clone() for parameter in model.parameters()]))
     (loss, gradients), (expected, expected_gradients) = results
@@ -107,3 +103,39 @@ def test_questions_beyond_the_limit_are_left_out(processor):
         pack_exchanges(processor, [], EXCHANGES, max_tokens=12)
     with pytest.raises(RecordError, match="no question"):
         pack_exchanges(processor, OPENING, [])
+
+
+@given(st.lists(st.integers(1, 40), max_size=30), st.integers(1, 60))
+def test_rows_hold_every_example_once_and_stay_within_their_capacity(lengths, capacity):
+    rows = plan_rows(lengths, capacity)
+    assert sorted(place for row in rows for place in row) == list(range(len(lengths)))
+    assert all(len(row) == 1 or sum(lengths[place] for place in row) <= capacity for row in rows)
+    half_empty = [row for row in rows if sum(lengths[place] for place in row) <= capacity / 2]
+    assert len(half_empty) <= 1
+
+
+def test_examples_of_a_row_keep_their_tokens_and_media_in_order(processor, records):
+    dataset = FaceDataset(records, processor, DatasetOptions(independent_turns=True, shuffle_turns=False))
+    examples = [dataset[index] for index in range(3)]
+    lengths = [len(example.input_ids) for example in examples]
+    collator = FaceCollator(processor.tokenizer.pad_token_id, with_indices=True, row_tokens=sum(lengths))
+    batch = collator(examples)
+    assert batch["input_ids"].shape == (1, sum(lengths))
+    assert "attention_mask" not in batch
+    assert batch["example_indices"].tolist() == [0, 1, 2]
+    starts = [0, lengths[0], lengths[0] + lengths[1]]
+    for number, (start, example) in enumerate(zip(starts, examples, strict=True)):
+        end = start + len(example.input_ids)
+        assert torch.equal(batch["input_ids"][0, start:end], example.input_ids)
+        assert torch.equal(batch["position_ids"][0, start:end], example.position_ids)
+        assert torch.equal(batch["segments"][0, start:end], example.segments + number * DOCUMENT)
+        assert torch.equal(batch["pixel_values"][number], example.pixel_values)
+
+
+def test_plain_conversations_in_a_row_are_documents_that_are_shared_throughout(processor, records):
+    dataset = FaceDataset(records, processor, DatasetOptions(shuffle_turns=False))
+    examples = [dataset[index] for index in range(2)]
+    (row,) = pack_rows(examples, 10_000)
+    lengths = [len(example.input_ids) for example in examples]
+    assert row.segments.tolist() == [0] * lengths[0] + [DOCUMENT] * lengths[1]
+    assert row.position_ids.tolist() == [*range(lengths[0]), *range(lengths[1])]

@@ -175,3 +175,19 @@ def test_active_units_are_those_from_intensity_one_on_in_numeric_order():
     assert labels.active_units() == ["AU1", "AU6", "AU12"]
     assert FaceLabels().active_units() == []
     assert FaceLabels(attributes={"Bangs": True, "Bald": False}).present_attributes() == ["Bangs"]
+
+
+def test_paths_are_rebased_to_another_folder(tmp_path):
+    record = make_record(image=None, video=["a/1.png", "/there/2.png"], landmarks="a/1.npy")
+    moved = record.rebased(tmp_path / "one", tmp_path / "two" / "three")
+    assert moved.video == ["../../one/a/1.png", "/there/2.png"]
+    assert moved.landmarks == "../../one/a/1.npy"
+    assert moved.rebased(tmp_path / "two" / "three", tmp_path / "one") == record
+    assert make_record().rebased(tmp_path, tmp_path) == make_record()
+
+
+def test_frames_belong_to_a_video_file():
+    assert make_record(image=None, video="a.mp4", landmarks=None, frames=[0, 7]).frames == [0, 7]
+    for changes in ({"frames": [0]}, {"image": None, "video": ["a.png"], "landmarks": None, "frames": [0]}):
+        with pytest.raises(ValueError, match="'frames' counts the frames of a video file"):
+            make_record(**changes)

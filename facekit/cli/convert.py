@@ -1,0 +1,39 @@
+"""``facekit convert``: records and datasets into any format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def convert(
+    origin: Annotated[str, typer.Argument(help="A file of records, or a dataset: name:folder?option=value")],
+    output: Annotated[Path, typer.Argument(help="The file or folder to write.")],
+    format: Annotated[
+        str | None,
+        typer.Option(help="records (for .jsonl), llava, sharegpt, datasets or webdataset"),
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
+    media: Annotated[
+        Path | None, typer.Option(help="Folder that paths in the input are relative to, or where shards are unpacked.")
+    ] = None,
+    check_images: Annotated[bool, typer.Option(help="Open every picture of a dataset; leave out broken ones.")] = False,
+    card: Annotated[bool, typer.Option(help="Also write a dataset card, README.md, beside the output.")] = False,
+) -> None:
+    """Convert a dataset in its own layout, or records in any format, to another format."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from facekit.data.convert import convert as convert_records
+
+    result = convert_records(
+        origin, output, format, split=split, media_folder=media, check_images=check_images, card=card
+    )
+    console = Console()
+    if result.summary is not None:
+        console.print(escape(str(result.summary)), highlight=False)
+    console.print(f"{result.counts.records:,} records in {escape(str(result.path))}", highlight=False)
+    if result.card is not None:
+        console.print(f"dataset card: {escape(str(result.card))}", highlight=False)

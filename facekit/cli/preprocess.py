@@ -1,0 +1,74 @@
+"""``facekit preprocess``: faces out of a whole dataset, into shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def preprocess(
+    origin: Annotated[str, typer.Argument(help="A file of records, or a dataset: name:folder?option=value")],
+    output: Annotated[Path, typer.Argument(help="The folder to write; start again with the same one to go on.")],
+    landmarker: Annotated[str, typer.Option(help="Spec of the landmarker.")] = "dlib",
+    size: Annotated[int, typer.Option(help="Side of the crops in pixels.")] = 256,
+    margin: Annotated[float, typer.Option(help="Added on each side of the face, as a fraction of it.")] = 0.25,
+    frames: Annotated[int, typer.Option(help="Frames taken of a clip.")] = 8,
+    on_no_face: Annotated[str, typer.Option(help="skip, or whole-image")] = "skip",
+    split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
+    media: Annotated[Path | None, typer.Option(help="Folder that paths in the input are relative to.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; by default one per core.")] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray")] = "local",
+    ray_address: Annotated[str | None, typer.Option(help="The Ray cluster to join.")] = None,
+    records_per_shard: Annotated[int, typer.Option(help="Records of the input per shard.")] = 500,
+) -> None:
+    """Detect, crop and landmark every face of a dataset; may be stopped and started again without loss."""
+    import os
+
+    from pydantic import ValidationError
+    from rich.console import Console
+    from rich.markup import escape
+
+    from facekit.data.preprocessing import PreprocessProgress, PreprocessSettings
+    from facekit.data.preprocessing import preprocess as run
+    from facekit.data.records import describe_problem
+    from facekit.errors import ConfigurationError
+    from facekit.training.progress import RichProgress
+
+    try:
+        settings = PreprocessSettings(
+            landmarker=landmarker,
+            size=size,
+            margin=margin,
+            frames=frames,
+            on_no_face=on_no_face,
+            records_per_shard=records_per_shard,
+        )
+    except ValidationError as error:
+        raise ConfigurationError(describe_problem(error)) from error
+    with RichProgress() as progress:
+
+        def show(state: PreprocessProgress) -> None:
+            progress("preprocess", state.done, state.total, state.detail)
+
+        result = run(
+            origin,
+            output,
+            settings,
+            split=split,
+            media_folder=media,
+            workers=workers or os.cpu_count() or 1,
+            engine=engine,
+            address=ray_address,
+            on_progress=show,
+        )
+    console = Console()
+    if result.summary is not None:
+        console.print(escape(str(result.summary)), highlight=False)
+    reused = f", {result.reused:,} of the input done before" if result.reused else ""
+    console.print(f"{result.records:,} faces in {result.shards:,} shards{reused}: {escape(str(result.output))}")
+    for kind, count in result.failures.items():
+        console.print(f"  {count:,} failed: {kind}", highlight=False)
+    if result.failures:
+        console.print(f"  reasons: {escape(str(result.output / 'failures.jsonl'))}", highlight=False)

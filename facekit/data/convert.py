@@ -1,0 +1,122 @@
+"""From a dataset or a file of records to records in any format, in one stream: what ``facekit convert`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from facekit.catalog import current_registry
+from facekit.data.counting import RecordCounts
+from facekit.data.formats import CardDetails, base_folder, detect_format, read_records, write_card, write_records
+from facekit.data.records import FaceRecord
+from facekit.data.sources import SourceSummary, read_source
+from facekit.errors import RecordError
+from facekit.registry import PartSpec, closest_match_hint
+
+__all__ = ["Conversion", "convert", "open_records"]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a conversion did.
+
+    Args:
+        path: What was written.
+        counts: Counts over the records.
+        summary: The report on the source, where the input was a dataset.
+        card: The dataset card, where one was written.
+    """
+
+    path: Path
+    counts: RecordCounts
+    summary: SourceSummary | None = None
+    card: Path | None = None
+
+
+def open_records(
+    origin: str, *, split: str | None = None, media_folder: str | Path | None = None, check_images: bool = False
+) -> tuple[Iterator[FaceRecord], Path, SourceSummary | None]:
+    """Open a file of records in any format, or a dataset in its own layout.
+
+    Args:
+        origin: A path, or ``name:root`` with options, such as ``dfew:/data/DFEW?fold=2``.
+        split: Only the records of one split.
+        media_folder: The folder that the paths in a file are relative to, or that shards are unpacked to; see
+            ``facekit.data.formats.read_records``.
+        check_images: For a dataset, leave out pictures that cannot be opened.
+
+    Returns:
+        The records, the folder that their paths are relative to, and for a dataset its summary.
+
+    Raises:
+        RecordError: There is no such file, or it or the dataset is not as expected.
+        UnknownPartError: There is no such dataset; the message has the closest one.
+        ConfigurationError: The dataset has no such option or split.
+    """
+    path = Path(origin).expanduser()
+    if path.exists():
+        records = read_records(path, media_folder=media_folder)
+        folder = base_folder(path)
+        if media_folder is not None and detect_format(path) == "webdataset":
+            folder = Path(media_folder)
+        return (_of_split(records, split) if split else records), folder, None
+    spec = PartSpec.parse(origin)
+    if spec.argument is None:
+        hint = closest_match_hint(spec.name, current_registry().names("dataset"))
+        raise RecordError(f"there is no file {origin}; give a path, or a dataset as name:folder{hint}")
+    options = {"split": split, "check_images": check_images} | dict(spec.options)
+    found, summary = read_source(spec.name, spec.argument, **options)
+    root = Path(spec.argument).expanduser()
+    return found, root.parent if root.is_file() else root, summary
+
+
+def convert(
+    origin: str,
+    output: str | Path,
+    format: str | None = None,
+    *,
+    split: str | None = None,
+    media_folder: str | Path | None = None,
+    check_images: bool = False,
+    card: bool = False,
+) -> Conversion:
+    """Read records from anywhere and write them in a format.
+
+    Args:
+        origin: A path, or ``name:root``; see ``open_records``.
+        output: The file or folder to write; paths inside become relative to the folder it lies in.
+        format: One of ``facekit.data.formats.FORMATS``; None for JSON lines where the output ends in ``.jsonl``.
+        split: Only the records of one split.
+        media_folder: See ``open_records``.
+        check_images: For a dataset, leave out pictures that cannot be opened.
+        card: Also write a dataset card beside the output.
+
+    Returns:
+        What was done.
+
+    Raises:
+        RecordError: The input is not as expected; nothing is written then.
+        ConfigurationError: A format, option or split does not exist, or the output would replace something.
+        UnknownPartError: There is no such dataset.
+        MissingExtraError: A format needs a package that is not installed.
+    """
+    output = Path(output)
+    records, folder, summary = open_records(origin, split=split, media_folder=media_folder, check_images=check_images)
+    counts = RecordCounts()
+    write_records(counts.watch(records), output, format, media_folder=folder)
+    if not card:
+        return Conversion(output, counts, summary)
+    steps = [f"Read from {Path(origin).name if summary is None else summary.name} and converted by facekit."]
+    if summary is not None:
+        left_out = summary.missing.count + summary.broken.count + summary.repeated.count
+        steps.append(f"{left_out:,} entries were left out because their files were missing, broken or listed twice.")
+        steps += [
+            f"Label without a counterpart: {name}, {number:,} times." for name, number in summary.unmapped.items()
+        ]
+    written = write_card(output.parent, counts, CardDetails(title=output.stem, how_made=steps))
+    return Conversion(output, counts, summary, written)
+
+
+def _of_split(records: Iterable[FaceRecord], split: str) -> Iterator[FaceRecord]:
+    return (record for record in records if record.split == split)

@@ -1,0 +1,100 @@
+"""A dataset card: the ``README.md`` that the hub shows, with counts, licences and how the data were made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from facekit.catalog import current_registry
+from facekit.data.atomic import write_text_atomically
+from facekit.data.counting import RecordCounts
+from facekit.errors import ConfigurationError
+
+__all__ = ["CardDetails", "render_card", "write_card"]
+
+MARK = "<!-- written by facekit -->"
+_SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+
+
+@dataclass(frozen=True)
+class CardDetails:
+    """What the counts cannot tell.
+
+    Args:
+        title: The dataset's name.
+        description: What it is, in a sentence or two.
+        how_made: Steps, one a line: sources, models, prompts, thresholds, commands.
+        licence: Identifier of the hub for the whole; ``other`` where the parts have terms of their own.
+        licence_notes: Further notes on terms; those of the catalog's datasets are added by themselves.
+        languages: Languages of the words.
+    """
+
+    title: str
+    description: str = ""
+    how_made: Sequence[str] = ()
+    licence: str = "other"
+    licence_notes: Sequence[str] = ()
+    languages: Sequence[str] = ("en",)
+
+
+def render_card(counts: RecordCounts, details: CardDetails) -> str:
+    """The text of the card.
+
+    Args:
+        counts: Counts over all records.
+        details: Everything else.
+
+    Returns:
+        Markdown with the hub's front matter.
+    """
+    from huggingface_hub import DatasetCardData
+    from jinja2 import Environment
+
+    conversational = bool(counts.answers)
+    data = DatasetCardData(
+        pretty_name=details.title,
+        license=details.licence,
+        language=list(details.languages) if conversational else None,
+        task_categories=["visual-question-answering" if conversational else "image-classification"],
+        size_categories=[_size_category(counts.records)],
+        tags=["face", *counts.tasks],
+    )
+    template = (files(__package__) / "card.md.jinja").read_text(encoding="utf-8")
+    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False)
+    return environment.from_string(template).render(
+        front_matter=data.to_yaml().strip(), mark=MARK, counts=counts, details=details, terms=_terms(counts)
+    )
+
+
+def write_card(folder: str | Path, counts: RecordCounts, details: CardDetails) -> Path:
+    """Write the card as ``README.md``.
+
+    Args:
+        folder: The folder of the dataset.
+        counts: Counts over all records.
+        details: Everything else.
+
+    Returns:
+        The path of the card.
+
+    Raises:
+        ConfigurationError: There is a ``README.md`` that facekit did not write.
+    """
+    path = Path(folder) / "README.md"
+    if path.is_file() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
+        raise ConfigurationError(f"{path} exists and is no card of facekit's; move it, or write to another folder")
+    return write_text_atomically(path, render_card(counts, details))
+
+
+def _terms(counts: RecordCounts) -> list[tuple[str, str, str]]:
+    """Name, licence and source of every dataset of the catalog that records came from."""
+    registry = current_registry()
+    known = set(registry.names("dataset"))
+    parts = [registry.part("dataset", name) for name in counts.origins if name in known]
+    return [(part.name, part.licence, part.details.get("obtain") or part.source) for part in parts]
+
+
+def _size_category(records: int) -> str:
+    return next((name for limit, name in _SIZES if records < limit), "n>10M")

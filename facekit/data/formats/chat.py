@@ -1,0 +1,270 @@
+"""LLaVA JSON and ShareGPT JSON: a list of samples, each with a medium and a conversation.
+
+The two differ in what reads them. LLaVA's code takes any object; LLaMA-Factory reads ShareGPT files through Arrow,
+which wants every field to have one type in all samples, and finds the names of fields and roles in
+``dataset_info.json``.
+Face-LLaVA's files are LLaVA JSON with a ``landmarks_2d`` field: an ``.npy`` in pixels of the 256-pixel face crop.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from facekit.data.atomic import open_atomically, write_text_atomically
+from facekit.data.formats.extras import KEY, build_record, extras_of, read_extras
+from facekit.data.formats.json_stream import iterate_json_objects
+from facekit.data.records import FaceRecord, check_landmarks
+from facekit.errors import RecordError
+
+__all__ = ["DATASET_INFO", "ChatLayout", "UnsupportedSampleError", "find_layout", "read_chat", "write_chat"]
+
+DATASET_INFO = "dataset_info.json"
+LANDMARK_CROP = 256
+"""Side in pixels of the crop that Face-LLaVA's landmarks refer to."""
+
+_TAG = re.compile(r"\s*<(?:image|video)>\s*")
+_SYSTEM_ROLES = ("system",)
+
+
+class UnsupportedSampleError(RecordError):
+    """A sample that a record cannot hold: without a picture, with several, or with a turn that has no words."""
+
+
+@dataclass(frozen=True)
+class ChatLayout:
+    """The names of fields and roles, as LLaMA-Factory's ``dataset_info.json`` calls them.
+
+    Args:
+        messages: Field with the conversation.
+        image: Field with the picture.
+        video: Field with the video.
+        system: Field with a system prompt beside the conversation, if any.
+        role_tag: A message's field with its role.
+        content_tag: A message's field with its words.
+        user_tag: The user's role.
+        assistant_tag: The assistant's role.
+    """
+
+    messages: str = "conversations"
+    image: str = "image"
+    video: str = "video"
+    system: str | None = None
+    role_tag: str = "from"
+    content_tag: str = "value"
+    user_tag: str = "human"
+    assistant_tag: str = "gpt"
+
+    @classmethod
+    def from_entry(cls, entry: Mapping[str, Any]) -> ChatLayout:
+        """The layout of an entry of ``dataset_info.json``."""
+        columns, tags = entry.get("columns") or {}, entry.get("tags") or {}
+        named = {
+            "messages": columns.get("messages"),
+            "image": columns.get("images"),
+            "video": columns.get("videos"),
+            "system": columns.get("system"),
+            **{name: tags.get(name) for name in ("role_tag", "content_tag", "user_tag", "assistant_tag")},
+        }
+        return cls(**{name: value for name, value in named.items() if value})
+
+    def to_entry(self, file_name: str, *, images: bool, videos: bool) -> dict[str, Any]:
+        """The entry of ``dataset_info.json`` for a file that has pictures, videos or both."""
+        columns = {"messages": self.messages}
+        columns |= {"images": self.image} if images else {}
+        columns |= {"videos": self.video} if videos else {}
+        names = ("role_tag", "content_tag", "user_tag", "assistant_tag")
+        tags = {name: getattr(self, name) for name in names} | {"system_tag": _SYSTEM_ROLES[0]}
+        return {"file_name": file_name, "formatting": "sharegpt", "columns": columns, "tags": tags}
+
+    def role_of(self, name: Any, where: str) -> str:
+        """Our role for a message's; raises ``RecordError`` for an unknown one."""
+        roles = {self.user_tag: "user", self.assistant_tag: "assistant", "system": "system"}
+        roles = {"human": "user", "gpt": "assistant", "user": "user", "assistant": "assistant"} | roles
+        if name not in roles:
+            known = f"{self.user_tag}, {self.assistant_tag} or system"
+            raise RecordError(f"{where}, field '{self.messages}': the role must be {known}, not {name!r}")
+        return roles[name]
+
+
+def find_layout(path: Path) -> ChatLayout | None:
+    """The layout that the ``dataset_info.json`` beside a file gives it, or None.
+
+    Raises:
+        RecordError: ``dataset_info.json`` is not a JSON object.
+    """
+    for entry in _read_info(path.parent / DATASET_INFO).values():
+        if isinstance(entry, dict) and entry.get("file_name") == path.name:
+            return ChatLayout.from_entry(entry)
+    return None
+
+
+def read_chat(
+    path: Path,
+    *,
+    layout: ChatLayout | None = None,
+    media_folder: Path | None = None,
+    skip: Callable[[str], None] | None = None,
+    lacking: Callable[[Path], None] | None = None,
+) -> Iterator[FaceRecord]:
+    """Read a LLaVA or ShareGPT file, JSON list or JSON lines.
+
+    The tags ``<image>`` and ``<video>`` are taken out of the words; a record knows its medium anyway.
+
+    Args:
+        path: The file.
+        layout: Names of fields and roles; None for those of ``dataset_info.json``, or the usual ones.
+        media_folder: The folder that ``landmarks_2d`` is relative to; None for that of the file.
+        skip: Told why a sample that a record cannot hold is left out; without it such a sample is an error.
+        lacking: Told the path of a landmark file that is not there or cannot be used; without it that is an error.
+
+    Yields:
+        The records, with the paths of the file. A second sample of the same id gets its number added.
+
+    Raises:
+        RecordError: The file or a sample is malformed; the message has the sample's number.
+    """
+    layout = layout or find_layout(path) or ChatLayout()
+    seen: set[str] = set()
+    for number, sample in iterate_json_objects(path):
+        where = f"{path}, entry {number}"
+        try:
+            record = _to_record(sample, layout, where, str(sample.get("id", f"{path.stem}-{number}")))
+        except UnsupportedSampleError as error:
+            if skip is None:
+                raise
+            skip(str(error).removeprefix(f"{where}: "))
+            continue
+        if record.id in seen:
+            record = record.model_copy(update={"id": f"{record.id}-{number}"})
+        seen.add(record.id)
+        if "landmarks_2d" in sample and record.landmarks is None:
+            points = _load_landmarks(sample["landmarks_2d"], media_folder or path.parent, where, lacking)
+            record = record.model_copy(update={"landmarks": points})
+        yield record
+
+
+def write_chat(records: Iterable[FaceRecord], path: Path, *, for_llama_factory: bool) -> None:
+    """Write a LLaVA file, or a ShareGPT file with its entry in ``dataset_info.json``.
+
+    Args:
+        records: The records.
+        path: The JSON file; another file of the same name is replaced.
+        for_llama_factory: Keep every field of one type, and write the entry (named after the file).
+
+    Raises:
+        RecordError: For LLaMA-Factory, some videos are files and others frames, which one column cannot hold.
+    """
+    layout = ChatLayout()
+    kinds: set[str] = set()
+    with open_atomically(path) as file:
+        file.write("[")
+        for number, record in enumerate(records):
+            kinds.add("image" if record.image else "file" if isinstance(record.video, str) else "frames")
+            if for_llama_factory and {"file", "frames"} <= kinds:
+                raise RecordError(
+                    f"record {record.id!r}: some videos are files and others lists of frames, and LLaMA-Factory wants "
+                    "one kind in a file; export them apart"
+                )
+            sample = _to_sample(record, layout, for_llama_factory)
+            file.write(("," if number else "") + "\n" + json.dumps(sample, ensure_ascii=False, allow_nan=False))
+        file.write("\n]\n")
+    if for_llama_factory:
+        info = _read_info(path.parent / DATASET_INFO)
+        info[path.stem] = layout.to_entry(path.name, images="image" in kinds, videos=bool(kinds - {"image"}))
+        write_text_atomically(path.parent / DATASET_INFO, json.dumps(info, indent=2, ensure_ascii=False) + "\n")
+
+
+def _to_sample(record: FaceRecord, layout: ChatLayout, for_llama_factory: bool) -> dict[str, Any]:
+    kind = "image" if record.image is not None else "video"
+    media: Any = record.image or record.video
+    if for_llama_factory and kind == "video":
+        media = [media]
+    names = {"user": layout.user_tag, "assistant": layout.assistant_tag, "system": "system"}
+    messages = [{layout.role_tag: names[turn.role], layout.content_tag: turn.content} for turn in record.conversations]
+    for message in messages:
+        if message[layout.role_tag] == layout.user_tag:
+            message[layout.content_tag] = f"<{kind}>\n{message[layout.content_tag]}"
+            break
+    extras = extras_of(record)
+    return {
+        "id": record.id,
+        kind: media,
+        layout.messages: messages,
+        KEY: json.dumps(extras, ensure_ascii=False, allow_nan=False) if for_llama_factory else extras,
+    }
+
+
+def _to_record(sample: dict[str, Any], layout: ChatLayout, where: str, identity: str) -> FaceRecord:
+    extras = read_extras(sample.get(KEY), where)
+    media = _media(sample, layout, where, (extras or {}).get("clip") == "frames")
+    messages = sample.get(layout.messages)
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise RecordError(f"{where}: the field '{layout.messages}' must be a list of messages")
+    turns = [
+        (layout.role_of(message.get(layout.role_tag), where), str(message.get(layout.content_tag) or ""))
+        for message in messages
+    ]
+    if layout.system and sample.get(layout.system):
+        turns.insert(0, ("system", str(sample[layout.system])))
+    if extras is None:
+        turns = [(role, _without_tags(words)) for role, words in turns]
+    else:
+        place = next((place for place, (role, _) in enumerate(turns) if role == "user"), None)
+        if place is not None:
+            prefix = f"<{'image' if 'image' in media else 'video'}>\n"
+            turns[place] = ("user", turns[place][1].removeprefix(prefix))
+    if any(not words.strip() for _, words in turns):
+        raise UnsupportedSampleError(f"{where}: a message without words")
+    return build_record(where, identity, media, turns, extras)
+
+
+def _media(sample: dict[str, Any], layout: ChatLayout, where: str, frames: bool) -> dict[str, Any]:
+    image, video = sample.get(layout.image), sample.get(layout.video)
+    if isinstance(image, list) and len(image) == 1:
+        image = image[0]
+    if isinstance(video, list) and len(video) == 1 and not (frames and isinstance(video[0], str)):
+        video = video[0]
+    if isinstance(image, str) and image and not video:
+        return {"image": image}
+    if video and not image and isinstance(video, (str, list)):
+        return {"video": video}
+    kind = "no picture" if not image and not video else "several pictures"
+    raise UnsupportedSampleError(f"{where}: {kind}")
+
+
+def _without_tags(words: str) -> str:
+    return _TAG.sub(lambda match: " " if match.start() > 0 and match.end() < len(words) else "", words)
+
+
+def _load_landmarks(value: Any, folder: Path, where: str, lacking: Callable[[Path], None] | None) -> list[Any] | None:
+    if not isinstance(value, str) or not value:
+        return None
+    path = folder / value
+    try:
+        points = np.load(path, allow_pickle=False).astype(np.float64) / LANDMARK_CROP
+        check_landmarks(points)
+    except (OSError, ValueError, EOFError) as error:
+        if lacking is None:
+            raise RecordError(f"{where}, field 'landmarks_2d': {path} cannot be used ({error})") from error
+        lacking(path)
+        return None
+    return points.round(6).tolist()
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RecordError(f"{path} is not JSON ({error}); repair or remove it") from error
+    if not isinstance(info, dict):
+        raise RecordError(f"{path} must be a JSON object with one entry per dataset; repair or remove it")
+    return info

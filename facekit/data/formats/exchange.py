@@ -1,0 +1,146 @@
+"""The one entry to all formats: write records, read them back, tell the format of what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from facekit.data.formats.chat import DATASET_INFO, find_layout, read_chat, write_chat
+from facekit.data.formats.hub import read_hub_dataset, write_hub_dataset
+from facekit.data.formats.json_stream import iterate_json_objects
+from facekit.data.formats.shards import MANIFEST, read_shards, write_shards
+from facekit.data.records import FaceRecord, iterate_records
+from facekit.data.records import write_records as write_lines
+from facekit.errors import ConfigurationError, RecordError
+
+__all__ = ["FORMATS", "base_folder", "detect_format", "read_records", "write_records"]
+
+FORMATS: dict[str, str] = {
+    "records": "facekit's JSON lines",
+    "llava": "LLaVA JSON",
+    "sharegpt": "ShareGPT JSON with dataset_info.json for LLaMA-Factory",
+    "datasets": "a folder for datasets.load_from_disk",
+    "webdataset": "WebDataset tar shards with the media inside",
+}
+"""Name to what it is."""
+
+
+def write_records(
+    records: Iterable[FaceRecord],
+    path: str | Path,
+    format: str | None = None,
+    *,
+    media_folder: str | Path | None = None,
+) -> Path:
+    """Write records in a format; an interrupted write leaves nothing, or the old file.
+
+    Args:
+        records: The records; they may be a stream.
+        path: The file, or the folder for ``datasets`` and ``webdataset``.
+        format: One of ``FORMATS``; None for ``records`` where the path ends in ``.jsonl``.
+        media_folder: The folder that the records' paths are relative to; None for ``base_folder`` of the path. Other
+            formats than ``webdataset``, which takes the media in, get paths relative to ``base_folder``.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigurationError: There is no such format, or the folder to write holds something.
+        MissingExtraError: The format needs a package that is not installed.
+        RecordError: A record cannot be held by the format, or (``webdataset``) its files are not there.
+    """
+    path = Path(path)
+    if format is None and path.suffix == ".jsonl":
+        format = "records"
+    if format not in FORMATS:
+        raise ConfigurationError(f"the format is one of {', '.join(FORMATS)}, not {format!r}")
+    base = base_folder(path)
+    if format == "webdataset":
+        write_shards(records, path, media_folder=base if media_folder is None else Path(media_folder))
+        return path
+    if media_folder is not None and Path(media_folder).resolve() != base.resolve():
+        records = (record.rebased(media_folder, base) for record in records)
+    if format == "records":
+        write_lines(path, records)
+    elif format == "datasets":
+        write_hub_dataset(records, path)
+    else:
+        write_chat(records, path, for_llama_factory=format == "sharegpt")
+    return path
+
+
+def read_records(
+    path: str | Path, format: str | None = None, *, media_folder: str | Path | None = None, check_files: bool = False
+) -> Iterator[FaceRecord]:
+    """Read records in a format, one at a time.
+
+    Args:
+        path: The file or folder.
+        format: One of ``FORMATS``; None to look.
+        media_folder: The folder that the paths in the file are relative to; None for ``base_folder`` of the path. For
+            ``webdataset`` the media are extracted there; None reads the records alone.
+        check_files: Also require that the media are there.
+
+    Returns:
+        The records, with paths relative to ``base_folder`` of the path (``webdataset``: to ``media_folder``).
+
+    Raises:
+        ConfigurationError: There is no such format.
+        MissingExtraError: The format needs a package that is not installed.
+        RecordError: There is nothing, its format is unknown, or (while reading) a record is malformed.
+    """
+    path = Path(path)
+    format = format or detect_format(path)
+    if format not in FORMATS:
+        raise ConfigurationError(f"the format is one of {', '.join(FORMATS)}, not {format!r}")
+    base = base_folder(path)
+    media = None if media_folder is None else Path(media_folder)
+    if format == "webdataset":
+        records, base = read_shards(path, extract_to=media), media or base
+    elif format == "records":
+        records = iterate_records(path, check_files=False)
+    elif format == "datasets":
+        records = read_hub_dataset(path)
+    else:
+        records = read_chat(path, media_folder=media)
+    if media is not None and format != "webdataset" and media.resolve() != base.resolve():
+        records = (record.rebased(media, base) for record in records)
+    return _checked(records, base) if check_files else records
+
+
+def detect_format(path: str | Path) -> str:
+    """Tell the format of a file or folder.
+
+    Raises:
+        RecordError: There is nothing, or nothing that is known.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if (path / "state.json").is_file() and (path / DATASET_INFO).is_file():
+            return "datasets"
+        if (path / MANIFEST).is_file() or any(path.glob("*.tar")):
+            return "webdataset"
+        raise RecordError(f"{path} is neither a folder that datasets wrote nor one with WebDataset shards")
+    if not path.is_file():
+        raise RecordError(f"there is no file or folder {path}; check the path")
+    if path.suffix == ".tar":
+        return "webdataset"
+    if find_layout(path) is not None:
+        return "sharegpt"
+    first = next(iterate_json_objects(path), (0, {}))[1]
+    turns = first.get("conversations")
+    ours = not isinstance(turns, list) or not turns or (isinstance(turns[0], dict) and "role" in turns[0])
+    return "records" if path.suffix == ".jsonl" and ours else "llava"
+
+
+def base_folder(path: str | Path) -> Path:
+    """The folder that the paths in a file or folder are relative to, in every format: the one it lies in."""
+    return Path(path).parent
+
+
+def _checked(records: Iterable[FaceRecord], base: Path) -> Iterator[FaceRecord]:
+    for record in records:
+        for name in record.media_paths(base):
+            if not name.is_file():
+                raise RecordError(f"record {record.id!r}: there is no file {name}; name the media folder")
+        yield record

@@ -1,0 +1,34 @@
+"""Writing a folder so that an interruption leaves no half of it under its name."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from facekit.errors import ConfigurationError
+
+__all__ = ["write_folder"]
+
+
+@contextmanager
+def write_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder that takes the name ``path`` when the ``with`` block ends without an error.
+
+    Raises:
+        ConfigurationError: There is something under that name already.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ConfigurationError(f"{path} exists already; remove it or name another folder")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.exists():
+            path.rmdir()
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,96 @@
+"""Records as a ``datasets`` folder on disk (``load_from_disk``), ready for the hub; needs the extra ``datasets``.
+
+Columns: ``id``, ``image`` (path or null), ``video`` (paths; one for a video file), ``conversations`` (role, content,
+task) and ``facekit`` (JSON text with everything else). Paths are relative to the folder that the dataset's folder is
+in.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from facekit.data.formats.extras import KEY, build_record, extras_of, read_extras
+from facekit.data.formats.folders import write_folder
+from facekit.data.records import FaceRecord
+from facekit.errors import MissingExtraError, RecordError
+
+__all__ = ["read_hub_dataset", "write_hub_dataset"]
+
+
+def write_hub_dataset(records: Iterable[FaceRecord], path: Path) -> None:
+    """Write a folder that ``datasets.load_from_disk`` reads; records stream through a file.
+
+    Args:
+        records: The records.
+        path: The folder; it must not hold anything yet.
+
+    Raises:
+        MissingExtraError: ``datasets`` is not installed.
+        ConfigurationError: The folder is not empty.
+    """
+    datasets = _require_datasets()
+    from datasets.arrow_writer import ArrowWriter
+
+    text = datasets.Value("string")
+    turn = {"role": text, "content": text, "task": text}
+    columns = {"id": text, "image": text, "video": datasets.List(text), "conversations": datasets.List(turn), KEY: text}
+    features = datasets.Features(columns)
+    with write_folder(path) as folder, tempfile.TemporaryDirectory(dir=path.parent, prefix=".arrow.") as scratch:
+        stream = str(Path(scratch) / "records.arrow")
+        with ArrowWriter(path=stream, features=features) as writer:
+            for record in records:
+                writer.write(_to_row(record))
+            written, _ = writer.finalize()
+        dataset = datasets.Dataset.from_file(stream)
+        dataset.save_to_disk(str(folder), num_shards=None if written else 1)
+
+
+def read_hub_dataset(path: Path) -> Iterator[FaceRecord]:
+    """Read what ``write_hub_dataset`` wrote.
+
+    Raises:
+        MissingExtraError: ``datasets`` is not installed.
+        RecordError: The folder is not such a dataset, or lacks a column.
+    """
+    datasets = _require_datasets()
+    try:
+        dataset = datasets.load_from_disk(str(path))
+    except (FileNotFoundError, ValueError) as error:
+        raise RecordError(f"{path} is not a folder that datasets wrote ({error})") from error
+    columns = set(getattr(dataset, "column_names", ()))
+    lacking = sorted({"id", "image", "video", "conversations", KEY} - columns)
+    if lacking:
+        raise RecordError(f"{path} lacks the column '{lacking[0]}'; was it written by facekit?")
+    for number, row in enumerate(dataset, 1):
+        where = f"{path}, row {number}"
+        extras = read_extras(row[KEY], where) or {}
+        video = row["video"] if extras.get("clip") == "frames" else (row["video"] or [None])[0]
+        media = {"image": row["image"]} if row["image"] is not None else {"video": video}
+        turns = [(turn["role"], turn["content"]) for turn in row["conversations"]]
+        extras["tasks"] = [turn["task"] for turn in row["conversations"]]
+        yield build_record(where, row["id"], media, turns, extras)
+
+
+def _to_row(record: FaceRecord) -> dict[str, Any]:
+    video = [record.video] if isinstance(record.video, str) else record.video
+    extras = {name: value for name, value in extras_of(record).items() if name != "tasks"}
+    return {
+        "id": record.id,
+        "image": record.image,
+        "video": video or [],
+        "conversations": [turn.model_dump() for turn in record.conversations],
+        KEY: json.dumps(extras, ensure_ascii=False, allow_nan=False),
+    }
+
+
+def _require_datasets() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError("this format needs datasets; pip install 'facekit-mllm[datasets]'") from error
+    datasets.disable_progress_bars()
+    return datasets

@@ -1,0 +1,70 @@
+"""Reading a JSON list, or JSON lines, one object at a time: a corpus of a million samples need not fit in memory."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from facekit.errors import RecordError
+
+__all__ = ["iterate_json_objects"]
+
+_CHUNK = 1 << 20
+_LARGEST_OBJECT = 64 << 20
+_SPACE = re.compile(r"[\s,]*")
+
+
+def iterate_json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the objects of a JSON list, or of a file with one object after the other, with their numbers from 1.
+
+    Raises:
+        RecordError: The file cannot be opened, is not such JSON, or ends in the middle; the message has the entry.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            yield from _objects(file, path)
+    except OSError as error:
+        raise RecordError(f"{path} cannot be opened ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{path}: not UTF-8 text ({error.reason}); is it a JSON file?") from error
+
+
+def _objects(file: Any, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    decoder = json.JSONDecoder()
+    text, number, listed, closed, more = "", 0, None, False, True
+    while more:
+        chunk = file.read(_CHUNK)
+        more = bool(chunk)
+        text, place = text + chunk, 0
+        if listed is None and text.strip():
+            listed = text.lstrip().startswith("[")
+            place = text.index("[") + 1 if listed else 0
+        while True:
+            place = _skip(text, place)
+            if place == len(text):
+                break
+            if listed and text[place] == "]":
+                closed, place = True, place + 1
+                continue
+            if closed or text[place] != "{":
+                shown = text[place : place + 20]
+                raise RecordError(f"{path}, entry {number + 1}: an object is expected, not {shown!r}")
+            try:
+                value, place = decoder.raw_decode(text, place)
+            except json.JSONDecodeError as error:
+                if not more or len(text) - place > _LARGEST_OBJECT:
+                    raise RecordError(f"{path}, entry {number + 1}: not JSON, or cut off ({error.msg})") from error
+                break
+            number += 1
+            yield number, value
+        text = text[place:]
+    if listed and not closed:
+        raise RecordError(f"{path} ends after entry {number} without the closing ']'; fetch or export it again")
+
+
+def _skip(text: str, place: int) -> int:
+    match = _SPACE.match(text, place)
+    return match.end() if match else place

@@ -1,0 +1,178 @@
+"""Records with their media in WebDataset shards: tar files to be streamed, and a manifest with counts and checksums.
+
+A sample ``000000007`` has ``.json`` (the record's line), the medium (``.jpg``, ``.mp4``, or ``.0000.jpg``,
+``.0001.jpg`` and so on for frames) and, where the landmarks are a file, ``.landmarks.npy``. Needs the extra
+``datasets``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pydantic import ValidationError
+
+from facekit.data.formats.folders import write_folder
+from facekit.data.records import FaceRecord, describe_problem, format_record
+from facekit.errors import MissingExtraError, RecordError
+
+__all__ = ["MANIFEST", "read_shards", "verify_shards", "write_shards"]
+
+MANIFEST = "manifest.json"
+PER_SHARD = 10_000
+BYTES_PER_SHARD = 1 << 30
+
+
+def write_shards(
+    records: Iterable[FaceRecord],
+    path: Path,
+    *,
+    media_folder: Path,
+    per_shard: int = PER_SHARD,
+    bytes_per_shard: int = BYTES_PER_SHARD,
+) -> None:
+    """Write records and the files that they name into numbered tar files.
+
+    Args:
+        records: The records.
+        path: The folder for the shards; it must not hold anything yet.
+        media_folder: The folder that the records' paths are relative to.
+        per_shard: Most records in a shard.
+        bytes_per_shard: Most bytes in a shard.
+
+    Raises:
+        MissingExtraError: ``webdataset`` is not installed.
+        RecordError: A record names a file that is not there, or neighbours are about frames of one video.
+        ConfigurationError: The folder is not empty.
+    """
+    webdataset = _require_webdataset()
+    with write_folder(path) as folder:
+        pattern = str(folder / "shard-%06d.tar")
+        count = 0
+        with webdataset.ShardWriter(pattern, maxcount=per_shard, maxsize=bytes_per_shard, verbose=0, mtime=0.0) as sink:
+            video = None
+            for count, record in enumerate(records, 1):
+                if record.frames is not None and record.video == video:
+                    raise RecordError(
+                        f"record {record.id!r} is about other frames of {video} than the record before it, and shards "
+                        "would hold the video once for each; run facekit preprocess first"
+                    )
+                video = record.video
+                sink.write(_to_sample(record, count - 1, media_folder))
+        shards = [
+            {"name": shard.name, "bytes": shard.stat().st_size, "sha256": _sha256(shard)}
+            for shard in sorted(folder.glob("*.tar"))
+        ]
+        manifest = {"format": "facekit webdataset", "records": count, "shards": shards}
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def read_shards(path: Path, *, extract_to: Path | None = None) -> Iterator[FaceRecord]:
+    """Read the records of a folder of shards, or of one shard.
+
+    Args:
+        path: The folder, or one ``.tar``.
+        extract_to: Write the media there, under the names that the records have; None reads the records only.
+
+    Raises:
+        MissingExtraError: ``webdataset`` is not installed.
+        RecordError: There is no shard, a sample is malformed, or a record names a file outside ``extract_to``.
+    """
+    webdataset = _require_webdataset()
+    shards = [path] if path.is_file() else sorted(path.glob("*.tar"))
+    if not shards:
+        raise RecordError(f"{path} has no .tar file; give a folder of WebDataset shards")
+    for shard in shards:
+        samples = webdataset.WebDataset([str(shard)], shardshuffle=False, empty_check=False)
+        for sample in samples:
+            where = f"{shard}, sample {sample['__key__']}"
+            if "json" not in sample:
+                raise RecordError(f"{where}: there is no .json with the record")
+            try:
+                record = FaceRecord.model_validate_json(sample["json"])
+            except ValidationError as error:
+                raise RecordError(f"{where}: {describe_problem(error)}") from error
+            if extract_to is not None:
+                _extract(record, sample, extract_to, where)
+            yield record
+
+
+def verify_shards(path: Path) -> int:
+    """Compare every shard with the manifest.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        How many records the manifest announces.
+
+    Raises:
+        RecordError: There is no manifest, or a shard is missing or differs.
+    """
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        shards = {shard["name"]: shard["sha256"] for shard in manifest["shards"]}
+        records = int(manifest["records"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path / MANIFEST} cannot be read as a manifest of shards ({error})") from error
+    for name, checksum in shards.items():
+        if not (path / name).is_file():
+            raise RecordError(f"{path}: the manifest names {name}, which is not there; copy the folder again")
+        if _sha256(path / name) != checksum:
+            raise RecordError(f"{path / name} differs from its checksum in the manifest; copy it again")
+    return records
+
+
+def _fields(record: FaceRecord) -> dict[str, str]:
+    """The field of a sample for each file that a record names."""
+    fields = {}
+    if isinstance(record.video, list):
+        for place, name in enumerate(record.video):
+            fields[f"{place:04d}{_suffix(name)}"] = name
+    else:
+        name = record.image or record.video or ""
+        fields[_suffix(name).removeprefix(".")] = name
+    if isinstance(record.landmarks, str):
+        fields["landmarks.npy"] = record.landmarks
+    return fields
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower() or ".bin"
+
+
+def _to_sample(record: FaceRecord, number: int, folder: Path) -> dict[str, Any]:
+    sample: dict[str, Any] = {"__key__": f"{number:09d}", "json": format_record(record).encode()}
+    for field, name in _fields(record).items():
+        try:
+            sample[field] = (folder / name).read_bytes()
+        except OSError as error:
+            raise RecordError(f"record {record.id!r}: {folder / name} cannot be read ({error.strerror})") from error
+    return sample
+
+
+def _extract(record: FaceRecord, sample: dict[str, Any], folder: Path, where: str) -> None:
+    for field, name in _fields(record).items():
+        target = folder / name
+        if not target.resolve().is_relative_to(folder.resolve()):
+            raise RecordError(f"{where}: the path {name!r} leads out of {folder}; the shard is not to be trusted")
+        if field not in sample:
+            raise RecordError(f"{where}: there is no .{field} for {name}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(sample[field])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _require_webdataset() -> Any:
+    try:
+        import webdataset
+    except ImportError as error:
+        raise MissingExtraError("this format needs webdataset; pip install 'facekit-mllm[datasets]'") from error
+    return webdataset

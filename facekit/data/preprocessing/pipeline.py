@@ -1,0 +1,245 @@
+"""The run over a whole dataset: what is done already, what is left, what became of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from facekit.data.atomic import open_atomically, write_text_atomically
+from facekit.data.convert import open_records
+from facekit.data.formats.shards import MANIFEST
+from facekit.data.preprocessing.engines import Crashed, run_alone, run_tasks
+from facekit.data.preprocessing.faces import (
+    PreparedRecord,
+    RecordFailure,
+    describe_failure,
+    load_landmarker,
+    prepare_records,
+)
+from facekit.data.preprocessing.settings import PreprocessSettings
+from facekit.data.preprocessing.shards import (
+    NOTES,
+    Unit,
+    UnitNote,
+    cut_units,
+    finished_note,
+    note_path,
+    require_webdataset,
+    shard_path,
+    write_unit,
+)
+from facekit.data.records import FaceRecord
+from facekit.data.sources import SourceSummary
+from facekit.errors import ConfigurationError
+
+FAILURES = "failures.jsonl"
+_OUTPUT_NAMES = {NOTES, MANIFEST, FAILURES}
+
+
+@dataclass(frozen=True)
+class PreprocessProgress:
+    """Where a run stands.
+
+    Args:
+        done: Records that are done, by this run or an earlier one.
+        total: Records in all.
+        failed: Those of the done ones that have no crop.
+        records_per_second: Of this run.
+    """
+
+    done: int
+    total: int
+    failed: int
+    records_per_second: float
+
+    @property
+    def detail(self) -> str:
+        """Failures and rate in a few words."""
+        return f"{self.failed:,} failed, {self.records_per_second:.1f} records/s"
+
+
+@dataclass(frozen=True)
+class PreprocessResult:
+    """What a run made.
+
+    Args:
+        output: The folder of the shards.
+        records: Records in them.
+        shards: How many there are.
+        reused: Records that an earlier run had done already.
+        failures: Records without a crop, by kind of error.
+        summary: The report on the source, where the input was a dataset.
+    """
+
+    output: Path
+    records: int
+    shards: int
+    reused: int
+    failures: dict[str, int]
+    summary: SourceSummary | None = None
+
+
+def preprocess(
+    origin: str,
+    output: str | Path,
+    settings: PreprocessSettings | None = None,
+    *,
+    split: str | None = None,
+    media_folder: str | Path | None = None,
+    workers: int = 1,
+    engine: str = "local",
+    address: str | None = None,
+    on_progress: Callable[[PreprocessProgress], None] | None = None,
+) -> PreprocessResult:
+    """Crop the faces of a dataset into WebDataset shards with landmarks, labels and all else that the records hold.
+
+    The shards are read by ``facekit.data.formats.read_records``. A run may be stopped at any moment, and again started
+    with the same arguments: shards that are whole, of the same records and settings, are kept. The output does not
+    depend on the engine or the number of workers. Beside the shards are ``manifest.json`` with counts and checksums,
+    and ``failures.jsonl`` with a reason for every record that has no crop.
+
+    Args:
+        origin: A file of records in any format, or a dataset as ``name:root``.
+        output: The folder to write.
+        settings: What is done to a record.
+        split: Only the records of one split.
+        media_folder: The folder that the paths in a file are relative to.
+        workers: Processes, or Ray tasks at a time.
+        engine: ``local`` or ``ray``; a Ray cluster must share the file system.
+        address: The Ray cluster to join.
+        on_progress: Told after every shard.
+
+    Returns:
+        What was made.
+
+    Raises:
+        RecordError: The input is not as expected.
+        UnknownPartError: There is no such dataset or landmarker.
+        ConfigurationError: An argument is out of its range, or the folder holds something else.
+        MissingExtraError: A package is not installed.
+    """
+    settings = settings or PreprocessSettings()
+    output = Path(output).expanduser().resolve()
+    _check_output(output)
+    require_webdataset()
+    load_landmarker(settings.landmarker)
+    total = sum(1 for _ in open_records(origin, split=split, media_folder=media_folder)[0])
+    records, folder, summary = open_records(origin, split=split, media_folder=media_folder)
+    output.mkdir(parents=True, exist_ok=True)
+    run = _Run(settings, folder.resolve(), output, total, on_progress)
+    tasks = run.units_to_do(records)
+    work = partial(_do_unit, folder=run.folder, output=output, settings=settings)
+    for result in run_tasks(work, tasks, engine=engine, workers=workers, address=address):
+        run.finish(_do_unit_apart(result.task, run) if isinstance(result, Crashed) else result)
+    return run.close(summary)
+
+
+class _Run:
+    """The counts of one run, and the files that it leaves beside the shards."""
+
+    def __init__(
+        self,
+        settings: PreprocessSettings,
+        folder: Path,
+        output: Path,
+        total: int,
+        on_progress: Callable[[PreprocessProgress], None] | None,
+    ) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.output = output
+        self._total = total
+        self._on_progress = on_progress
+        self._started = time.monotonic()
+        self._done = self._reused = self._failed = self._units = 0
+
+    def units_to_do(self, records: Iterator[FaceRecord]) -> Iterator[Unit]:
+        """The units that no earlier run has finished."""
+        for unit in cut_units(records, self.settings.records_per_shard):
+            self._units = unit.number + 1
+            note = finished_note(unit, self.output, self.settings)
+            if note is None:
+                yield unit
+            else:
+                self._reused += len(unit.records)
+                self.finish(note)
+
+    def finish(self, note: UnitNote) -> None:
+        """Count a unit and tell the listener."""
+        self._done += note.records + len(note.failures)
+        self._failed += len(note.failures)
+        if self._on_progress is not None:
+            seconds = max(time.monotonic() - self._started, 1e-9)
+            rate = (self._done - self._reused) / seconds
+            self._on_progress(PreprocessProgress(self._done, self._total, self._failed, rate))
+
+    def close(self, summary: SourceSummary | None) -> PreprocessResult:
+        """Write the manifest and the failures, and remove what an earlier, longer input left."""
+        self._remove_surplus()
+        kinds: Counter[str] = Counter()
+        shards, records = [], 0
+        with open_atomically(self.output / FAILURES) as failures:
+            for number in range(self._units):
+                note = UnitNote.model_validate_json(note_path(self.output, number).read_bytes())
+                records += note.records
+                if note.shard is not None:
+                    shards.append({"name": note.shard, "bytes": note.bytes, "sha256": note.sha256})
+                for failure in note.failures:
+                    kinds[failure.kind] += 1
+                    failures.write(json.dumps(asdict(failure), ensure_ascii=False) + "\n")
+        manifest = {
+            "format": "facekit webdataset",
+            "records": records,
+            "failures": dict(kinds.most_common()),
+            "settings": self.settings.model_dump(mode="json"),
+            "shards": shards,
+        }
+        write_text_atomically(self.output / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+        return PreprocessResult(self.output, records, len(shards), self._reused, dict(kinds.most_common()), summary)
+
+    def _remove_surplus(self) -> None:
+        for note in (self.output / NOTES).glob("*.json"):
+            if int(note.stem) >= self._units:
+                shard_path(self.output, int(note.stem)).unlink(missing_ok=True)
+                note.unlink()
+
+
+def _do_unit(unit: Unit, *, folder: Path, output: Path, settings: PreprocessSettings) -> UnitNote:
+    return write_unit(unit, prepare_records(unit.records, unit.first, folder, settings), output, settings)
+
+
+def _do_unit_apart(unit: Unit, run: _Run) -> UnitNote:
+    """Work on every record of a unit in a process of its own, so that only the one at fault is lost."""
+    prepared: list[PreparedRecord | RecordFailure] = []
+    for place, record in enumerate(unit.records):
+        one = Unit(unit.number, unit.first + place, (record,))
+        result = run_alone(partial(_prepare_unit, folder=run.folder, settings=run.settings), one)
+        if isinstance(result, Crashed):
+            reason = "the process that worked on it died; the file may be damaged, or memory too small"
+            prepared.append(describe_failure(record, "Crash", reason))
+        else:
+            prepared += result
+    return write_unit(unit, prepared, run.output, run.settings)
+
+
+def _prepare_unit(unit: Unit, *, folder: Path, settings: PreprocessSettings) -> list[PreparedRecord | RecordFailure]:
+    return prepare_records(unit.records, unit.first, folder, settings)
+
+
+def _check_output(output: Path) -> None:
+    if output.is_file():
+        raise ConfigurationError(f"{output} is a file; name a folder for the shards")
+    if not output.is_dir():
+        return
+    foreign = [
+        entry.name
+        for entry in output.iterdir()
+        if entry.name not in _OUTPUT_NAMES and not entry.name.lstrip(".").startswith("shard-")
+    ]
+    if foreign:
+        raise ConfigurationError(f"{output} holds {foreign[0]}, which preprocessing did not write; name another folder")

@@ -1,0 +1,94 @@
+"""Finished corpora, whose faces come with conversations: FairFaceGPT, FaceInstruct-1M, any LLaVA or ShareGPT JSON.
+
+They are read by ``facekit.data.formats``; here are the places of their files, and the counting of what is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+from facekit.data.formats.chat import DATASET_INFO, read_chat
+from facekit.data.records import FaceRecord
+from facekit.data.sources.base import Source
+
+__all__ = ["ChatCorpus", "FaceInstruct", "FairFaceGpt"]
+
+
+class ChatCorpus(Source):
+    """Any LLaVA or ShareGPT JSON, with names of fields from ``dataset_info.json`` where one lies beside it.
+
+    Samples without a picture or with several are left out and counted under ``unmapped``.
+
+    Args:
+        root: The JSON file, or a folder whose JSON files are all read.
+        media: The folder, relative to that of the file, that paths inside are relative to.
+        **common: ``check_images``; there is no split.
+    """
+
+    name = "chat-json"
+    layout = "one or more .json or .jsonl files of samples with 'image' or 'video' and 'conversations'"
+    files: ClassVar[tuple[str, ...]] = ()
+    media_candidates: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        media: str | None = None,
+        split: str | None = None,
+        check_images: bool | str = False,
+    ) -> None:
+        path = Path(root).expanduser()
+        self.only = path if path.is_file() else None
+        self.media = media
+        super().__init__(path.parent if self.only else path, split=split, check_images=check_images)
+
+    def locate(self) -> None:
+        """Find the JSON files and the folder of the media."""
+        if self.only is not None:
+            self.paths = [self.only]
+        elif self.files:
+            self.paths = [self.need_file(*self.files)]
+        else:
+            found = [path for path in self.root.iterdir() if path.suffix in (".json", ".jsonl")]
+            self.paths = sorted(path for path in found if path.name != DATASET_INFO)
+            if not self.paths:
+                self.need_file("*.json")
+        if self.media is not None:
+            self.folder = self.need_folder(self.media)
+        else:
+            folders = [self.root / name for name in self.media_candidates if (self.root / name).is_dir()]
+            self.folder = folders[0] if folders else self.root
+
+    def read(self) -> Iterator[FaceRecord]:
+        """Yield the samples, file by file."""
+        for path in self.paths:
+            for record in read_chat(path, media_folder=self.folder, skip=self._skip, lacking=self._lack):
+                moved = record.rebased(self.folder, self.root)
+                origin = record.source or {"dataset": self.name, "file": path.name}
+                identity = record.id if len(self.paths) == 1 else f"{path.stem}/{record.id}"
+                yield moved.model_copy(update={"source": origin, "id": identity})
+
+    def _lack(self, path: Path) -> None:
+        (self.summary.broken if path.is_file() else self.summary.missing).add(path)
+
+    def _skip(self, reason: str) -> None:
+        self.summary.unmapped[reason] += 1
+
+
+class FairFaceGpt(ChatCorpus):
+    """FairFaceGPT: ``dataset.json`` over the pictures of FairFace's validation split, cut with a margin of 0.25."""
+
+    name = "fairfacegpt"
+    layout = "dataset.json, and FairFace's pictures in fairface_img_margin025 (folders train and val)"
+    files = ("dataset.json",)
+    media_candidates = ("fairface_img_margin025", "fairface-img-margin025-trainval")
+
+
+class FaceInstruct(ChatCorpus):
+    """FaceInstruct-1M: JSON files with ``landmarks_2d``, over the media of the datasets that it annotates."""
+
+    name = "faceinstruct"
+    layout = "the JSON files of FaceInstruct-1M, beside them the media and the .npy landmarks that they name"

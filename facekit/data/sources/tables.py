@@ -1,0 +1,128 @@
+"""Label files read row by row, so that whatever is wrong with one is reported with its file and line."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from facekit.errors import RecordError
+
+__all__ = ["Row", "read_lines", "read_table"]
+
+Value = TypeVar("Value")
+_MOST_NAMED = 14
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a label file, or the parts of one file name.
+
+    Args:
+        path: The file.
+        number: The line, counted from 1; None where the labels are in the name of the file.
+        values: The cells by column.
+    """
+
+    path: Path
+    number: int | None
+    values: Mapping[str, str]
+
+    @property
+    def where(self) -> str:
+        """The place, for messages."""
+        return f"file name {self.path}" if self.number is None else f"{self.path}, line {self.number}"
+
+    def text(self, column: str) -> str:
+        """The words in a cell; raises ``RecordError`` where it is empty."""
+        value = self.values.get(column, "").strip()
+        if not value:
+            raise RecordError(f"{self.where}: the field '{column}' is empty")
+        return value
+
+    def integer(self, column: str, low: int, high: int) -> int:
+        """The whole number in a cell; raises ``RecordError`` where there is none between ``low`` and ``high``."""
+        text = self.text(column)
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not (low <= value <= high and value == int(value)):
+            raise RecordError(f"{self.where}: '{column}' must be a whole number from {low} to {high}, not {text!r}")
+        return int(value)
+
+    def choose(self, column: str, table: Mapping[str, Value]) -> Value:
+        """What a table has for a cell; raises ``RecordError`` where it has nothing."""
+        text = self.text(column)
+        if text not in table:
+            names = [repr(name) for name in table]
+            known = ", ".join([*names[:_MOST_NAMED], "…"] if len(names) > _MOST_NAMED else names)
+            raise RecordError(f"{self.where}: '{column}' must be one of {known}, not {text!r}")
+        return table[text]
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a text file that are not blank, with their numbers from 1.
+
+    Raises:
+        RecordError: The file cannot be opened or is not UTF-8 text.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline=None) as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield number, line.rstrip("\r\n")
+    except OSError as error:
+        raise RecordError(f"the label file {path} cannot be opened ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{path}: not UTF-8 text ({error.reason}); is it a label file?") from error
+
+
+def read_table(
+    path: Path,
+    *,
+    required: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
+    delimiter: str | None = ",",
+) -> Iterator[Row]:
+    """Yield the rows of a label file.
+
+    Args:
+        path: The file.
+        required: Columns that its header must have.
+        columns: The columns, for a file without a header.
+        delimiter: What stands between cells; None for any run of spaces and tabs.
+
+    Raises:
+        RecordError: The file cannot be read, lacks a column, or a row has another number of cells than there are
+            columns.
+    """
+    numbered = read_lines(path)
+    names = list(columns) if columns is not None else None
+    for number, line in numbered:
+        cells = _split_line(line, delimiter, f"{path}, line {number}")
+        if names is None:
+            names = [cell.strip() for cell in cells]
+            lacking = [name for name in required if name not in names]
+            if lacking:
+                wanted, found = ", ".join(map(repr, lacking)), ", ".join(names)
+                raise RecordError(f"{path}, line {number}: the header lacks {wanted}; it has {found}")
+            continue
+        if len(cells) != len(names):
+            raise RecordError(
+                f"{path}, line {number}: {len(cells)} cells where {len(names)} are expected: {line[:60]!r}"
+            )
+        yield Row(path, number, dict(zip(names, cells, strict=True)))
+    if names is None:
+        raise RecordError(f"the label file {path} is empty; fetch it again")
+
+
+def _split_line(line: str, delimiter: str | None, where: str) -> list[str]:
+    if delimiter is None:
+        return line.split()
+    try:
+        return next(csv.reader([line], delimiter=delimiter))
+    except csv.Error as error:
+        raise RecordError(f"{where}: not a row of a table ({error})") from error

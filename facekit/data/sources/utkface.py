@@ -1,0 +1,66 @@
+"""UTKFace: age in years, gender and race, written in the name of every file.
+
+Source: Zhang, Song and Qi, CVPR 2017. A name is ``age_gender_race_time.jpg.chip.jpg``. Some names lack a part; what is
+left in its place is kept, and what cannot be told apart is left unknown and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from facekit.data.labels import FaceLabels, age_group_of
+from facekit.data.records import FaceRecord
+from facekit.data.sources.base import Source
+from facekit.data.sources.tables import Row
+
+__all__ = ["UtkFace"]
+
+OLDEST = 116
+_GENDERS = {"0": "man", "1": "woman"}
+_RACES = {"0": "White", "1": "Black", "2": "Asian", "3": "Indian", "4": "Others"}
+
+
+class UtkFace(Source):
+    """UTKFace as released: one folder of aligned crops, or the three parts in the wild."""
+
+    name = "utkface"
+    layout = "pictures named age_gender_race_time.jpg in UTKFace, crop_part1, part1, part2, part3 or the root itself"
+
+    def locate(self) -> None:
+        """Find the folders with pictures."""
+        folders = [self.root / name for name in ("UTKFace", "crop_part1", "part1", "part2", "part3")]
+        self.folders = [folder for folder in folders if folder.is_dir()]
+        if (self.root / "UTKFace").is_dir():  # the other folders hold the same faces
+            self.folders = [self.root / "UTKFace"]
+        if not self.folders and any(_is_picture(path) for path in self.root.iterdir()):
+            self.folders = [self.root]
+        if not self.folders:
+            self.need_folder("UTKFace", "part1")
+
+    def read(self) -> Iterator[FaceRecord]:
+        """Yield the faces in the order of their file names."""
+        for folder in self.folders:
+            for path in sorted(folder.iterdir()):
+                if _is_picture(path):
+                    yield self._parse(path)
+
+    def _parse(self, path: Path) -> FaceRecord:
+        parts = path.name.split("_")
+        row = Row(path, None, dict(zip(("age", "gender", "race"), parts[:-1], strict=False)))
+        age = row.integer("age", 0, OLDEST)
+        groups = {"age_group": age_group_of(age)}
+        if len(parts) != 4:
+            self.summary.unmapped["name without gender or race"] += 1
+        else:
+            if parts[1]:
+                groups["gender"] = row.choose("gender", _GENDERS)
+            if parts[2]:
+                groups["race"] = row.choose("race", _RACES)
+            if not (parts[1] and parts[2]):
+                self.summary.unmapped["name without gender or race"] += 1
+        return self.record(path, labels=FaceLabels(age=age), groups=groups)
+
+
+def _is_picture(path: Path) -> bool:
+    return path.name[:1].isdigit() and "_" in path.name and path.name.lower().endswith(("jpg", "jpeg", "png"))

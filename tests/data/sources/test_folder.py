@@ -1,0 +1,74 @@
+"""A user's own folder or CSV."""
+
+import pytest
+
+from facekit.data.sources import read_source
+from facekit.errors import ConfigurationError, RecordError
+
+
+def test_every_picture_and_video_under_a_folder_is_a_record(miniature):
+    miniature.picture("b/2.JPG", "a.png")
+    miniature.clip("c/clip.mp4")
+    miniature.text("notes.txt", "nothing")
+    records = list(read_source("folder", miniature.root)[0])
+    assert [record.image or record.video for record in records] == ["a.png", "b/2.JPG", "c/clip.mp4"]
+    assert records[0].labels.expression is None
+
+
+def test_folder_names_give_expressions_and_others_are_counted(miniature):
+    miniature.picture("Happy/1.jpg", "contempt/1.jpg", "sleepy/1.jpg")
+    records, summary = read_source("folder", miniature.root, labels="expression")
+    assert [record.labels.expression for record in records] == ["happiness", "contempt"]
+    assert summary.unmapped == {"sleepy": 1}
+    with pytest.raises(ConfigurationError, match="not 'age'"):
+        read_source("folder", miniature.root, labels="age")
+
+
+def test_an_empty_folder_is_refused(miniature):
+    with pytest.raises(RecordError, match="has no picture or video; folder expects pictures or videos"):
+        read_source("folder", miniature.root)
+
+
+def test_a_csv_gives_every_label_and_keeps_other_columns(miniature):
+    miniature.text(
+        "labels.csv",
+        "file,id,expression,age,manipulated,AU06,AU12,Smiling,gender,split,camera",
+        "a.jpg,one,Happy,31.5,no,0.5,3,1,woman,val,left",
+        "b.jpg,,,,,,,,,train,",
+    )
+    miniature.picture("a.jpg", "b.jpg")
+    first, second = list(read_source("csv", miniature.root)[0])
+    assert first.id == "one"
+    assert first.labels.expression == "happiness"
+    assert (first.labels.age, first.labels.manipulated) == (31.5, False)
+    assert first.labels.action_units == {"AU6": 0.5, "AU12": 3.0}
+    assert first.labels.attributes == {"Smiling": True}
+    assert first.groups == {"gender": "woman", "age_group": "30-39"}
+    assert first.split == "validation"
+    assert first.source == {"dataset": "csv", "camera": "left"}
+    assert second.id == "csv/b.jpg"
+    assert second.labels.model_dump(exclude_none=True) == {}
+    assert [record.id for record in read_source("csv", miniature.root / "labels.csv", split="train")[0]] == [
+        "csv/b.jpg"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "words"),
+    [
+        ("file,age", "a.jpg,131", "line 2: 'age' must be a number from 0 to 130, not '131'"),
+        ("file,AU12", "a.jpg,6", "line 2: 'AU12' must be a number from 0 to 5, not '6'"),
+        ("file,expression", "a.jpg,sleepy", "line 2: 'expression' must be one of"),
+        ("file,manipulated", "a.jpg,maybe", "line 2: 'manipulated' must be one of"),
+        ("name,age", "a.jpg,3", "line 1: the header lacks a column image, video, file or path"),
+    ],
+)
+def test_a_label_out_of_range_is_named_with_file_and_line(miniature, header, line, words):
+    miniature.text("labels.csv", header, line)
+    with pytest.raises(RecordError, match=rf"labels\.csv, {words}"):
+        list(read_source("csv", miniature.root)[0])
+
+
+def test_a_missing_table_is_named(miniature):
+    with pytest.raises(RecordError, match=r"has no file labels\.csv; csv expects"):
+        read_source("csv", miniature.root)
