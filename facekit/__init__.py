@@ -54,6 +54,8 @@ def list_parts(kind: str | None = None) -> Any:
 def describe_part(kind: str, name: str) -> dict[str, str | None]:
     """Return a part's name, summary, licence, source and, where it needs more packages, the command to install them.
 
+    A dataset also has its ``task``, ``size`` and how to ``obtain`` it.
+
     Raises:
         UnknownPartError: No such kind or name; the message has the closest match.
     """
@@ -65,6 +67,7 @@ def describe_part(kind: str, name: str) -> dict[str, str | None]:
         "licence": part.licence,
         "source": part.source,
         "install": part.install_command,
+        **part.details,
     }
 
 

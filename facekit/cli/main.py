@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from facekit._version import __version__
-from facekit.cli import ask, demo, evaluate, list_parts, train
+from facekit.cli import ask, convert, datagen, demo, evaluate, export, inspect, list_parts, preprocess, train
 from facekit.errors import FaceKitError
 
 app = typer.Typer(
@@ -27,8 +27,13 @@ app = typer.Typer(
 app.command("list")(list_parts.list_parts)
 app.command("demo")(demo.demo)
 app.command("ask")(ask.ask)
+app.command("convert")(convert.convert)
+app.command("preprocess")(preprocess.preprocess)
+app.command("datagen")(datagen.datagen)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("export")(export.export)
+app.command("inspect")(inspect.inspect)
 
 
 def _print_version(wanted: bool) -> None:

@@ -65,6 +65,7 @@ class DemoSettings:
             learning_rate=self.learning_rate,
             parts=("connector", "language_model"),
             cache_features=True,
+            logits="all",
             seed=self.seed,
         )
 

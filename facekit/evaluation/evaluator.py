@@ -1,25 +1,51 @@
-"""One call that evaluates a model on records: answers, scores, baselines, groups, and the files that keep them."""
+"""One call that evaluates a model on records: answers, scores, intervals, baselines, groups, and the files for them."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from facekit.data.atomic import open_atomically
 from facekit.data.dataset import RecordSet
 from facekit.data.records import FaceRecord
 from facekit.errors import RecordError
-from facekit.evaluation.answering import answer_questions
-from facekit.evaluation.metrics import require_scikit_learn
-from facekit.evaluation.results import EvaluationResult, GroupComparison, GroupScore, TaskResult
+from facekit.evaluation.answer_log import AnswerLog
+from facekit.evaluation.answering import FaceKitModel
+from facekit.evaluation.fairness import PERMUTATIONS, ScoredRows, compare_groups, compare_intersections, subject_of
+from facekit.evaluation.intervals import RESAMPLES, bootstrap_intervals, number_clusters
+from facekit.evaluation.metrics import area_under_curve, require_scikit_learn
+from facekit.evaluation.questions import ModelUnderTest, Question, Reply, collect_replies
+from facekit.evaluation.results import EvaluationResult, TaskResult
 from facekit.evaluation.tasks import ALL_TASKS, Task
+from facekit.evaluation.weighted import weigh_auc
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 
-METRICS_NAME, PREDICTIONS_NAME = "metrics.json", "predictions.jsonl"
+METRICS_NAME, PREDICTIONS_NAME, ANSWERS_NAME = "metrics.json", "predictions.jsonl", "answers.jsonl"
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """How much chance is measured.
+
+    Args:
+        resamples: Bootstrap replicates of every interval; 0 leaves intervals out.
+        permutations: Shuffles of the groups in every test for disparities; 0 leaves the tests out.
+        seed: Decides both.
+    """
+
+    resamples: int = RESAMPLES
+    permutations: int = PERMUTATIONS
+    seed: int = 0
+
+
+NO_STATISTICS = Statistics(0, 0)
+"""Point values only."""
 
 
 def evaluate(
@@ -33,7 +59,7 @@ def evaluate(
     batch_size: int = 64,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationResult:
-    """Ask a model the tasks' questions about every record and score the answers.
+    """Ask a model of facekit the tasks' questions about every record and score the answers.
 
     Args:
         model: The model.
@@ -41,9 +67,9 @@ def evaluate(
         records: Records with labels, or the path of a records file.
         tasks: What to ask.
         training_records: Where the baselines' constant answers come from; without it there are no baselines.
-        output_dir: Where ``metrics.json`` and ``predictions.jsonl`` are written; None writes nothing.
+        output_dir: Where results are written, see ``evaluate_model``; None writes nothing.
         batch_size: Pictures at a time.
-        on_progress: Called with the number of pictures done and in all.
+        on_progress: Called with the number of questions answered and in all.
 
     Returns:
         Metrics of every task that has labels.
@@ -53,70 +79,208 @@ def evaluate(
         ImageError: A picture cannot be opened.
         MissingExtraError: scikit-learn is not installed.
     """
+    return evaluate_model(
+        FaceKitModel(model, processor, batch_size=batch_size),
+        records,
+        tasks,
+        training_records=training_records,
+        output_dir=output_dir,
+        on_progress=on_progress,
+    )
+
+
+def evaluate_model(
+    model: ModelUnderTest,
+    records: RecordSet | str | Path,
+    tasks: Sequence[Task] = ALL_TASKS,
+    *,
+    scoring: str = "generation",
+    training_records: RecordSet | str | Path | None = None,
+    output_dir: str | Path | None = None,
+    resume: bool = False,
+    statistics: Statistics | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> EvaluationResult:
+    """Ask any model the tasks' questions about every record and score the answers.
+
+    Args:
+        model: The model.
+        records: Records with labels, or the path of a records file.
+        tasks: What to ask; a record is asked what it has a label for.
+        scoring: ``generation``, the model writes its answers; ``likelihood``, the most likely option of each task is
+            its answer, and tasks without options are left out.
+        training_records: Where the baselines' constant answers come from; without it there are no baselines.
+        output_dir: Where ``answers.jsonl`` (as they come), ``predictions.jsonl`` and ``metrics.json`` are written; None
+            writes nothing.
+        resume: Go on with the answers that an earlier run of the same model on the same questions left there.
+        statistics: How much chance is measured.
+        on_progress: Called with the number of questions answered and in all.
+
+    Returns:
+        Metrics of every task that has labels.
+
+    Raises:
+        RecordError: There are no records, or none has a label of any of the tasks.
+        ConfigurationError: The folder has another run's answers, or the model cannot be scored that way.
+        ImageError: A picture cannot be opened.
+        MissingExtraError: scikit-learn is not installed.
+    """
     require_scikit_learn()
     record_set = RecordSet.of(records)
     training = None if training_records is None else RecordSet.of(training_records)
-    labelled = [task for task in tasks if any(task.truth(record.labels) is not None for record in record_set.records)]
-    if not labelled:
-        raise RecordError(
-            f"none of the {len(record_set)} records in {record_set.folder} has a label of the tasks "
-            f"{', '.join(task.name for task in tasks)}"
-        )
+    chosen = _labelled_tasks(record_set, tasks, scoring)
+    questions = [question for record in record_set.records for question in _ask(chosen, record, record_set.folder)]
+    folder = None if output_dir is None else Path(output_dir)
+    run = {"model": model.name, "scoring": scoring, "tasks": [task.name for task in chosen], "faces": len(record_set)}
     started = time.perf_counter()
-    questions = [(task.question, task.max_new_tokens) for task in labelled]
-    answers = answer_questions(model, processor, record_set, questions, batch_size=batch_size, on_progress=on_progress)
+    with nullcontext() if folder is None else AnswerLog(folder / ANSWERS_NAME, run, resume=resume) as log:
+        replies = collect_replies(model, questions, scoring=scoring, log=log, on_progress=on_progress)
     seconds = time.perf_counter() - started
-    columns = list(zip(*answers, strict=True))
+    by_id = {question.id: reply for question, reply in zip(questions, replies, strict=True)}
+    counted = statistics or Statistics()
     results = tuple(
-        score_task(task, record_set.records, column, training.records if training else ())
-        for task, column in zip(labelled, columns, strict=True)
+        _score(task, record_set.records, by_id, training.records if training else (), counted) for task in chosen
     )
-    result = EvaluationResult(len(record_set), results, seconds)
-    if output_dir is not None:
-        folder = Path(output_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_predictions(folder / PREDICTIONS_NAME, labelled, record_set.records, answers)
+    result = EvaluationResult(len(record_set), results, seconds, model.name, len(questions))
+    if folder is not None:
+        _write_predictions(folder / PREDICTIONS_NAME, chosen, record_set.records, by_id)
         result.write(folder / METRICS_NAME)
     return result
 
 
 def score_task(
-    task: Task, records: Sequence[FaceRecord], answers: Sequence[str], training: Sequence[FaceRecord] = ()
+    task: Task,
+    records: Sequence[FaceRecord],
+    answers: Sequence[str],
+    training: Sequence[FaceRecord] = (),
+    *,
+    scores: Sequence[float] | None = None,
+    statistics: Statistics = NO_STATISTICS,
 ) -> TaskResult:
     """Score one task's answers.
 
     Args:
-        task: The task.
+        task: The task, of one question per record.
         records: The records; those without a label of the task are left out.
         answers: The model's answers, in the order of the records.
         training: Records whose labels choose the baseline's constant answer.
+        scores: Per record how strongly the model holds it for positive, for the area under the ROC curve.
+        statistics: How much chance is measured.
 
     Raises:
         RecordError: No record has a label of the task.
     """
-    rows = [
-        (record, truth, task.parse(answer))
-        for record, answer in zip(records, answers, strict=True)
-        if (truth := task.truth(record.labels)) is not None
-    ]
-    if not rows:
+    places = [place for place, record in enumerate(records) if task.truth(record.labels) is not None]
+    if not places:
         raise RecordError(f"no record has a label of the task '{task.name}'")
-    truths, predictions = [row[1] for row in rows], [row[2] for row in rows]
-    constant, baseline = _baseline(task, truths, training)
+    rows = ScoredRows(
+        [records[place] for place in places],
+        [task.truth(records[place].labels) for place in places],
+        [task.parse(answers[place]) for place in places],
+    )
+    kept = None if scores is None else [scores[place] for place in places]
+    return _score_rows(task, rows, kept, training, statistics)
+
+
+def _labelled_tasks(records: RecordSet, tasks: Sequence[Task], scoring: str) -> list[Task]:
+    chosen = []
+    for task in tasks:
+        truths = [truth for record in records.records if (truth := task.truth(record.labels)) is not None]
+        if truths and (scoring != "likelihood" or task.options):
+            chosen.append(task.adapt(task, truths) if task.adapt is not None else task)
+    if not chosen:
+        wanted = "a label" if scoring != "likelihood" else "a label, with options to choose from,"
+        raise RecordError(
+            f"none of the {len(records)} records in {records.folder} has {wanted} of the tasks "
+            f"{', '.join(task.name for task in tasks)}"
+        )
+    return chosen
+
+
+def _ask(tasks: Sequence[Task], record: FaceRecord, folder: Path) -> Iterable[Question]:
+    for task in tasks:
+        truth = task.truth(record.labels)
+        if truth is not None:
+            for item, text in task.questions(truth).items():
+                yield Question(
+                    question_id(record, task, item),
+                    text,
+                    record=record,
+                    folder=folder,
+                    max_new_tokens=task.max_new_tokens,
+                    options=task.options,
+                )
+
+
+def question_id(record: FaceRecord, task: Task, item: str = "") -> str:
+    """The id of a task's question about a record: ``RECORD/TASK`` or ``RECORD/TASK/ITEM``."""
+    return f"{record.id}/{task.name}/{item}" if item else f"{record.id}/{task.name}"
+
+
+def _score(
+    task: Task,
+    records: Sequence[FaceRecord],
+    replies: Mapping[str, Reply],
+    training: Sequence[FaceRecord],
+    statistics: Statistics,
+) -> TaskResult:
+    kept = [record for record in records if task.truth(record.labels) is not None]
+    truths = [task.truth(record.labels) for record in kept]
+    answered = [
+        {item: replies[question_id(record, task, item)] for item in task.questions(truth)}
+        for record, truth in zip(kept, truths, strict=True)
+    ]
+    predictions = [task.read({item: reply.text for item, reply in row.items()}) for row in answered]
+    scores = None
+    if task.positive is not None and all(reply.scores for row in answered for reply in row.values()):
+        scores = [_margin(row[""].scores or {}, task.positive) for row in answered]
+    return _score_rows(task, ScoredRows(kept, truths, predictions), scores, training, statistics)
+
+
+def _margin(scores: Mapping[str, float], positive: str) -> float:
+    """Log-probability of the positive option beyond that of the best other one."""
+    return scores[positive] - max(value for option, value in scores.items() if option != positive)
+
+
+def _score_rows(
+    task: Task,
+    rows: ScoredRows,
+    scores: Sequence[float] | None,
+    training: Sequence[FaceRecord],
+    statistics: Statistics,
+) -> TaskResult:
+    metrics = dict(task.score(rows.truths, rows.predictions))
+    clusters = number_clusters([subject_of(record) for record in rows.records])
+    chance = {"resamples": statistics.resamples, "seed": statistics.seed}
+    intervals = {}
+    if statistics.resamples:
+        intervals = bootstrap_intervals(task.weighted(rows.truths, rows.predictions), clusters, **chance)
+    auc = None if scores is None else area_under_curve(rows.truths, scores)
+    if auc is not None and scores is not None:
+        metrics["auc"] = auc
+        if statistics.resamples:
+            intervals.update(bootstrap_intervals(weigh_auc(rows.truths, scores), clusters, **chance))
+    constant, baseline = _baseline(task, rows.truths, training)
     return TaskResult(
         task=task.name,
         title=task.title,
         question=task.question,
         count=len(rows),
-        unreadable=sum(prediction is None for prediction in predictions),
+        unreadable=sum(_is_unreadable(prediction) for prediction in rows.predictions),
         headline=task.headline,
         headline_title=task.headline_title,
         higher_is_better=task.higher_is_better,
-        metrics=task.score(truths, predictions),
+        metrics=metrics,
         baseline=baseline,
         baseline_answer=constant,
-        groups=_compare_groups(task, rows),
+        groups=compare_groups(task, rows, permutations=statistics.permutations, **chance),
+        intervals={name: (found.low, found.high) for name, found in intervals.items() if name in metrics},
+        intersections=compare_intersections(task, rows, **chance),
     )
+
+
+def _is_unreadable(prediction: Any) -> bool:
+    return prediction is None or (isinstance(prediction, Mapping) and None in prediction.values())
 
 
 def _baseline(task: Task, truths: Sequence[Any], training: Sequence[FaceRecord]) -> tuple[str | None, dict[str, float]]:
@@ -125,21 +289,6 @@ def _baseline(task: Task, truths: Sequence[Any], training: Sequence[FaceRecord])
         return None, {}
     constant = task.constant(known)
     return describe_label(constant), task.score(truths, [constant] * len(truths))
-
-
-def _compare_groups(task: Task, rows: Sequence[tuple[FaceRecord, Any, Any]]) -> tuple[GroupComparison, ...]:
-    members: dict[str, dict[str, list[tuple[Any, Any]]]] = defaultdict(lambda: defaultdict(list))
-    for record, truth, prediction in rows:
-        for attribute, group in record.groups.items():
-            members[attribute][group].append((truth, prediction))
-    comparisons = []
-    for attribute in sorted(members):
-        scores = []
-        for group, pairs in members[attribute].items():
-            truths, predictions = zip(*pairs, strict=True)
-            scores.append(GroupScore(group, len(pairs), task.score(truths, predictions)[task.headline]))
-        comparisons.append(GroupComparison.of(attribute, scores, higher_is_better=task.higher_is_better))
-    return tuple(comparisons)
 
 
 def describe_label(label: Any) -> str:
@@ -156,18 +305,25 @@ def describe_label(label: Any) -> str:
 
 
 def _write_predictions(
-    path: Path, tasks: Sequence[Task], records: Sequence[FaceRecord], answers: Sequence[Sequence[str]]
+    path: Path, tasks: Sequence[Task], records: Sequence[FaceRecord], replies: Mapping[str, Reply]
 ) -> None:
-    with path.open("w", encoding="utf-8") as lines:
-        for record, row in zip(records, answers, strict=True):
-            for task, answer in zip(tasks, row, strict=True):
-                truth, prediction = task.truth(record.labels), task.parse(answer)
-                entry = {
-                    "id": record.id,
-                    "task": task.name,
-                    "answer": answer,
-                    "prediction": None if prediction is None else describe_label(prediction),
-                    "truth": None if truth is None else describe_label(truth),
-                    "groups": record.groups,
-                }
-                lines.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    with open_atomically(path) as lines:
+        for record in records:
+            for task in tasks:
+                truth = task.truth(record.labels)
+                for item in () if truth is None else task.questions(truth):
+                    reply = replies[question_id(record, task, item)]
+                    entry = _describe_reply(task, item, truth, reply)
+                    entry = {"id": record.id, "task": task.name, **entry, "groups": record.groups}
+                    lines.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def _describe_reply(task: Task, item: str, truth: Any, reply: Reply) -> dict[str, Any]:
+    scores = {} if reply.scores is None else {"scores": dict(reply.scores)}
+    if item and task.parse_item is not None:
+        present = task.parse_item(reply.text, item)
+        words = {True: "yes", False: "no", None: None}
+        return {"item": item, "answer": reply.text, "prediction": words[present], "truth": words[truth[item]], **scores}
+    prediction = task.parse(reply.text)
+    shown = None if prediction is None else describe_label(prediction)
+    return {"answer": reply.text, "prediction": shown, "truth": describe_label(truth), **scores}

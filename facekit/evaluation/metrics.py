@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
+import numpy as np
+
 from facekit.errors import MissingExtraError
 
 UNREADABLE = "(unreadable)"
@@ -21,20 +23,28 @@ YOUNGEST, OLDEST = 0.0, 100.0
 """An unreadable age counts as whichever of these is farther from the truth, in years."""
 
 Presence = Mapping[str, bool]
+PresencePrediction = Set[str] | Mapping[str, bool | None] | None
+"""The labels that an answer named; or per label the answer to its own question; or None, unreadable."""
 
 
 def expression_metrics(truths: Sequence[str], predictions: Sequence[str | None]) -> dict[str, float]:
-    """Accuracy, and unweighted average recall (UAR) over the expressions that occur in the truth."""
+    """Accuracy, and the recall of the expressions that occur in the truth, averaged unweighted and weighted.
+
+    Returns:
+        ``accuracy``; ``uar``, unweighted average recall, which counts every expression alike; ``war``, weighted
+        average recall, which counts every face alike and so equals the accuracy.
+    """
     metrics = require_scikit_learn()
     predicted = [UNREADABLE if prediction is None else prediction for prediction in predictions]
     classes = sorted(set(truths))
     return {
         "accuracy": float(metrics.accuracy_score(truths, predicted)),
         "uar": float(metrics.recall_score(truths, predicted, labels=classes, average="macro", zero_division=0.0)),
+        "war": float(metrics.recall_score(truths, predicted, labels=classes, average="weighted", zero_division=0.0)),
     }
 
 
-def action_unit_metrics(truths: Sequence[Presence], predictions: Sequence[Set[str] | None]) -> dict[str, float]:
+def action_unit_metrics(truths: Sequence[Presence], predictions: Sequence[PresencePrediction]) -> dict[str, float]:
     """F1 per action unit and their mean, over the units that occur at least once in the truth.
 
     Args:
@@ -53,7 +63,7 @@ def action_unit_metrics(truths: Sequence[Presence], predictions: Sequence[Set[st
     return {"mean_f1": _mean(scores.values()), **{f"f1_{code}": scores[code] for code in ordered}}
 
 
-def attribute_metrics(truths: Sequence[Presence], predictions: Sequence[Set[str] | None]) -> dict[str, float]:
+def attribute_metrics(truths: Sequence[Presence], predictions: Sequence[PresencePrediction]) -> dict[str, float]:
     """Accuracy per attribute and their mean, as CelebA is scored.
 
     Args:
@@ -74,11 +84,20 @@ def attribute_metrics(truths: Sequence[Presence], predictions: Sequence[Set[str]
 def age_metrics(truths: Sequence[float], predictions: Sequence[float | None]) -> dict[str, float]:
     """Mean absolute error (MAE) in years."""
     metrics = require_scikit_learn()
-    predicted = [
-        (YOUNGEST if truth > (YOUNGEST + OLDEST) / 2 else OLDEST) if prediction is None else prediction
-        for truth, prediction in zip(truths, predictions, strict=True)
-    ]
+    predicted = np.asarray(truths) - age_errors(truths, predictions)
     return {"mean_absolute_error": float(metrics.mean_absolute_error(truths, predicted))}
+
+
+def age_errors(truths: Sequence[float], predictions: Sequence[float | None]) -> np.ndarray:
+    """Truth minus prediction in years, ``(n,)``; an unreadable age is the farther of ``YOUNGEST`` and ``OLDEST``."""
+    middle = (YOUNGEST + OLDEST) / 2
+    return np.array(
+        [
+            truth - ((YOUNGEST if truth > middle else OLDEST) if prediction is None else prediction)
+            for truth, prediction in zip(truths, predictions, strict=True)
+        ],
+        dtype=float,
+    )
 
 
 def manipulation_metrics(truths: Sequence[bool], predictions: Sequence[bool | None]) -> dict[str, float]:
@@ -88,6 +107,18 @@ def manipulation_metrics(truths: Sequence[bool], predictions: Sequence[bool | No
         not truth if prediction is None else prediction for truth, prediction in zip(truths, predictions, strict=True)
     ]
     return {"accuracy": float(metrics.accuracy_score(truths, predicted))}
+
+
+def area_under_curve(truths: Sequence[bool], scores: Sequence[float]) -> float | None:
+    """Area under the ROC curve (AUC), or None where all records are of one kind.
+
+    Args:
+        truths: Which records are positive.
+        scores: Higher where the model holds the record for positive.
+    """
+    if len(set(truths)) < 2:
+        return None
+    return float(require_scikit_learn().roc_auc_score(truths, scores))
 
 
 def majority_label(truths: Sequence[Any]) -> Any:
@@ -108,15 +139,23 @@ def median_age(truths: Sequence[float]) -> float:
 
 
 def _by_label(
-    truths: Sequence[Presence], predictions: Sequence[Set[str] | None]
+    truths: Sequence[Presence], predictions: Sequence[PresencePrediction]
 ) -> dict[str, tuple[list[bool], list[bool]]]:
     columns: dict[str, tuple[list[bool], list[bool]]] = {}
     for truth, prediction in zip(truths, predictions, strict=True):
         for label, present in truth.items():
             actual, predicted = columns.setdefault(label, ([], []))
             actual.append(present)
-            predicted.append(not present if prediction is None else label in prediction)
+            predicted.append(named_by(prediction, label, present))
     return columns
+
+
+def named_by(prediction: PresencePrediction, label: str, present: bool) -> bool:
+    """Whether a prediction has a label; where it could not be read, the opposite of what is true."""
+    answer = prediction.get(label) if isinstance(prediction, Mapping) else prediction
+    if answer is None:
+        return not present
+    return answer if isinstance(answer, bool) else label in answer
 
 
 def _mean(values: Any) -> float:

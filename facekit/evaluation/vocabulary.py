@@ -11,6 +11,7 @@ EXPRESSION_NAMES: dict[str, tuple[str, ...]] = {
     "neutral": (
         "neutral", "neutrality", "expressionless", "emotionless", "impassive", "deadpan",
         "no (?:particular |strong |clear |visible |discernible |obvious |specific )?(?:expression|emotion)s?",
+        "(?:do|does|did|is)(?: not|n't) (?:\\w+ ){0,4}?any (?:\\w+ )?(?:expression|emotion)s?",
         "(?:without|lacks?|lacking) (?:an |any )?(?:particular |strong |clear |visible )?(?:expression|emotion)s?",
     ),
     "happiness": (
@@ -36,6 +37,10 @@ EXPRESSION_NAMES: dict[str, tuple[str, ...]] = {
         "anger", "angry", "angered", "angrily", "furious", "fury", "mad", "enraged", "rage", "irate", "irritated",
         "irritation", "annoyed", "annoyance", "outraged", "wrathful",
     ),
+    "contempt": ("contempt", "contemptuous", "contemptuously", "disdain", "disdainful", "scorn", "scornful"),
+    "anxiety": ("anxiety", "anxious", "anxiously", "nervous", "nervousness", "worried", "worry"),
+    "helplessness": ("helpless", "helplessness", "powerless", "powerlessness"),
+    "disappointment": ("disappointed", "disappointment", "disappointing", "let down"),
 }  # fmt: skip
 """Words that name an expression outright."""
 
@@ -43,69 +48,99 @@ EXPRESSION_SIGNS: dict[str, tuple[str, ...]] = {
     "neutral": ("calm", "relaxed", "blank", "composed", "at ease", "indifferent", "serene", "flat", "unmoved"),
     "happiness": ("smile", "smiles", "smiling", "smiled", "grin", "grins", "grinning", "laugh(?:s|ing|ed)?", "beaming",
                   "pleased", "content", "positive", "enjoying"),
-    "sadness": ("crying", "cries", "tearful", "weeping", "downcast", "pout(?:ing)?", "upset", "hurt"),
-    "surprise": ("shock", "shocked", "gasp(?:s|ing)?", "disbelief", "wonder"),
+    "sadness": ("crying", "cries", "tearful", "weeping", "disappointed", "disappointment",
+                "downcast", "pout(?:ing)?", "upset", "hurt",
+                "feel(?:s|ing)? (?:down|blue|low)"),
+    "surprise": ("shock", "shocked", "gasp(?:s|ing)?", "disbelief", "wonder",
+                 "taken aback"),
     "fear": ("anxious", "anxiety", "nervous", "worried", "alarmed"),
     "disgust": ("grossed out", "contempt", "sickened"),
     "anger": ("hostile", "hostility", "scowl(?:s|ing)?", "glaring", "glare", "frustrated", "frustration"),
 }  # fmt: skip
 """Words that only hint at an expression; they count where no word of ``EXPRESSION_NAMES`` does."""
 
+_BE = "(?:is |are |has |have )?"
+
 UNIT_NAMES: dict[str, tuple[str, ...]] = {
-    "AU1": ("inner (?:eye)?brows? (?:raisers?|raised?|raising|lifted|up)",
+    "AU1": (f"inner (?:eye)?brows? (?:raisers?|{_BE}(?:raised?|raising|lifted|up))",
             "(?:raised|lifted|raising|raises) (?:the )?inner (?:eye)?brows?"),
-    "AU2": ("outer (?:eye)?brows? (?:raisers?|raised?|raising|lifted|up)",
+    "AU2": (f"outer (?:eye)?brows? (?:raisers?|{_BE}(?:raised?|raising|lifted|up))",
             "(?:raised|lifted|raising|raises) (?:the )?outer (?:eye)?brows?"),
-    "AU4": ("(?:eye)?brows? (?:lowerers?|lowered|lowering|furrowed|knitted|drawn together)",
+    "AU4": (f"(?:eye)?brows? (?:lowerers?|{_BE}(?:lowered|lowering|furrowed|knitted|drawn together))",
             "(?:lowered|furrowed|knitted|lowering|furrowing) (?:the )?(?:eye)?brows?"),
-    "AU5": ("upper (?:eye)?lids? (?:raisers?|raised?|raising|lifted)",
-            "(?:raised|lifted|raising) (?:the )?upper (?:eye)?lids?", "(?:widened|wide) eyes", "eyes widened"),
-    "AU6": ("cheeks? (?:raisers?|raised?|raising|lifted)", "(?:raised|lifted|raising) (?:the )?cheeks?"),
+    "AU5": (f"upper (?:eye)?lids? (?:raisers?|{_BE}(?:raised?|raising|lifted))",
+            "(?:raised|lifted|raising) (?:the )?upper (?:eye)?lids?", "(?:widened|wide) eyes", f"eyes {_BE}widened"),
+    "AU6": (f"cheeks? (?:raisers?|{_BE}(?:raised?|raising|lifted))", "(?:raised|lifted|raising) (?:the )?cheeks?"),
     "AU7": ("(?:eye)?lids? tighteners?", "tightened (?:eye)?lids?"),
-    "AU9": ("nose (?:wrinklers?|wrinkled?|wrinkling|scrunched)", "(?:wrinkled|wrinkling|scrunched) (?:the )?nose"),
-    "AU10": ("upper lip raisers?", "raised upper lip"),
-    "AU12": ("lip corners? (?:pullers?|pulled(?: up)?|pulling|raised|up)",
+    "AU9": (f"nose (?:wrinklers?|{_BE}(?:wrinkled?|wrinkling|scrunched))",
+            "(?:wrinkled|wrinkling|scrunched) (?:the )?nose"),
+    "AU10": (f"upper lip (?:raisers?|{_BE}raised)", "raised upper lip"),
+    "AU12": (f"lip corners? (?:pull(?:ers?)?|{_BE}(?:pulled(?: up)?|pulling|raised|up))",
              "(?:pulled|raised|pulling) (?:up )?lip corners?"),
     "AU14": ("dimplers?",),
-    "AU15": ("lip corners? (?:depressors?|depressed|pulled down|lowered|turned down|down)",
+    "AU15": (f"lip corners? (?:depressors?|{_BE}(?:depressed|pulled down|lowered|turned down|down))",
              "(?:depressed|lowered|downturned) lip corners?"),
-    "AU17": ("chin (?:raisers?|raised?|raising|lifted)", "(?:raised|lifted|raising) (?:the )?chin"),
-    "AU20": ("lips? (?:stretchers?|stretched|stretching)", "(?:stretched|stretching) (?:the )?lips?"),
+    "AU17": (f"chin (?:raisers?|{_BE}(?:raised?|raising|lifted))", "(?:raised|lifted|raising) (?:the )?chin"),
+    "AU20": (f"lips? (?:stretchers?|{_BE}(?:stretched|stretching))", "(?:stretched|stretching) (?:the )?lips?"),
     "AU23": ("lips? tighteners?", "tightened lips?"),
-    "AU24": ("lips? press(?:ors?|ed)", "pressed lips?"),
-    "AU25": ("lips? (?:parts?|parted|parting|apart)", "(?:parted|parting) (?:the )?lips?"),
-    "AU26": ("jaw (?:drops?|dropped|dropping|lowered|open)", "(?:dropped|lowered|open) jaw"),
+    "AU24": (f"lips? (?:press(?:ors?)?|{_BE}pressed(?: together)?)", "pressed lips?"),
+    "AU25": (f"lips? (?:parts?|{_BE}(?:parted|parting|apart))", "(?:parted|parting) (?:the )?lips?"),
+    "AU26": (f"jaw (?:drops?|{_BE}(?:dropped|dropping|lowered|open))", "(?:dropped|lowered|open) jaw"),
 }  # fmt: skip
 """Names of action units in the Facial Action Coding System and the everyday forms of them."""
 
 ATTRIBUTE_WORDS: dict[str, tuple[str, ...]] = {
-    "Eyeglasses": ("(?:eye ?)?glasses", "spectacles", "bespectacled"),
-    "Wearing_Hat": ("hats?", "caps?", "beanie", "headwear"),
-    "Black_Hair": ("black haired", "(?:black|jet black) hair", "hair (?:is|looks|colou?r is|appears) (?:jet )?black"),
-    "Brown_Hair": ("brown haired", "(?:brown|brunette|chestnut) hair", "brunette",
-                   "hair (?:is|looks|colou?r is|appears) (?:dark |light )?brown"),
-    "Blond_Hair": ("blonde? haired", "(?:blonde?|golden) hair", "blonde?", "hair (?:is|looks|colou?r is|appears) "
-                   "(?:dark |light )?blonde?"),
-    "Gray_Hair": ("gr[ae]y haired", "(?:gr[ae]y|graying|greying|white|silver) hair",
-                  "hair (?:is|looks|colou?r is|appears) (?:gr[ae]y|white|silver)"),
+    "5_o_Clock_Shadow": ("(?:5|five) o'? ?clock shadow", "stubble", "stubbl(?:y|ed)", "unshaven"),
+    "Arched_Eyebrows": ("(?:arched|curved) (?:eye)?brows", "(?:eye)?brows are arched"),
+    "Attractive": ("attractive", "beautiful", "handsome", "good looking", "pretty"),
+    "Bags_Under_Eyes": ("bags under (?:the |her |his |their )?eyes", "(?:under )?eye bags", "baggy eyes"),
+    "Bald": ("bald", "baldness", "hairless"),
     "Bangs": ("bangs", "fringe"),
-    "Mustache": ("mo?ustaches?", "mo?ustached"),
-    "Wearing_Lipstick": ("lipstick", "painted lips"),
-    "Heavy_Makeup": ("(?:heavy |much |strong |thick |noticeable )?make ?up", "heavily made up"),
-    "Wearing_Earrings": ("ear ?rings?", "ear studs"),
-    "Wearing_Necklace": ("necklace",),
-    "Wearing_Necktie": ("neck ?tie",),
-    "Smiling": ("smiling", "smile"),
-    "Bald": ("bald", "hairless"),
-    "Goatee": ("goatee",),
-    "Sideburns": ("sideburns",),
+    "Big_Lips": ("(?:big|full|large|thick|plump) lips", "lips are (?:big|full|large|thick|plump)"),
+    "Big_Nose": ("(?:big|large|broad|wide) nose", "nose is (?:big|large|broad|wide)"),
+    "Black_Hair": ("black haired", "black hair"),
+    "Blond_Hair": ("(?:blonde?|fair) haired", "(?:blonde?|golden|fair) hair", "blonde?"),
+    "Blurry": ("blurry", "blurred", "out of focus"),
+    "Brown_Hair": ("brown haired", "(?:brown|brunette|chestnut) hair", "brunette"),
+    "Bushy_Eyebrows": ("(?:bushy|thick|dense) (?:eye)?brows", "(?:eye)?brows are (?:bushy|thick|dense)"),
+    "Chubby": ("chubby", "plump(?! lips)", "overweight"),
     "Double_Chin": ("double chin",),
-    "Wavy_Hair": ("wavy hair", "hair is wavy"),
-    "Straight_Hair": ("straight hair", "hair is straight"),
-    "Male": ("male", "man"),
-    "Young": ("young",),
+    "Eyeglasses": ("(?:eye ?|sun ?)?glasses", "spectacles", "bespectacled"),
+    "Goatee": ("goatee",),
+    "Gray_Hair": ("gr[ae]y haired", "(?:gr[ae]y|graying|greying|white|silver) hair"),
+    "Heavy_Makeup": ("(?:heavy |much |strong |thick |noticeable )?make ?up", "heavily made up"),
+    "High_Cheekbones": ("(?:high|prominent|pronounced) cheek ?bones", "cheek ?bones are (?:high|prominent)"),
+    "Male": ("male", "man", "boy", "gentleman"),
+    "Mouth_Slightly_Open": ("mouth (?:is )?(?:slightly |a little |partly |partially )?open", "open mouth",
+                            "(?:slightly |partly )?open(?:ed)? mouth"),
+    "Mustache": ("mo?ustaches?", "mo?ustached"),
+    "Narrow_Eyes": ("(?:narrow|narrowed|squinting) eyes", "eyes are narrow(?:ed)?"),
+    "Oval_Face": ("oval (?:shaped )?face", "face is oval(?: shaped)?", "oval face shape"),
+    "Pale_Skin": ("(?:pale|fair) (?:skin|complexion)", "skin is (?:pale|fair)", "pale"),
+    "Pointy_Nose": ("(?:pointy|pointed|sharp) nose", "nose is (?:pointy|pointed|sharp)"),
+    "Receding_Hairline": ("(?:receding|receded) hair ?line", "hair ?line (?:is )?reced(?:ing|ed)"),
+    "Rosy_Cheeks": ("(?:rosy|red|flushed|pink) cheeks", "cheeks are (?:rosy|red|flushed|pink)"),
+    "Sideburns": ("sideburns",),
+    "Smiling": ("smil(?:ing|e|es)", "grin(?:s|ning)?"),
+    "Straight_Hair": ("straight haired", "straight hair"),
+    "Wavy_Hair": ("(?:wavy|curly) haired", "(?:wavy|curly) hair"),
+    "Wearing_Earrings": ("ear ?rings?", "ear studs"),
+    "Wearing_Hat": ("hats?", "(?:baseball )?caps?", "beanie", "headwear"),
+    "Wearing_Lipstick": ("lipstick", "painted lips"),
+    "Wearing_Necklace": ("necklaces?",),
+    "Wearing_Necktie": ("(?:neck ?|bow ?)?ties?",),
+    "Young": ("young", "youthful"),
 }  # fmt: skip
-"""CelebA name to its words. ``No_Beard`` is read by its own rule, because saying "no beard" affirms it."""
+"""CelebA name to its words, all forty but ``No_Beard``, which has its own rule: saying "no beard" affirms it."""
+
+HAIR_WORDS: tuple[str, ...] = (
+    "jet-black", "black", "brown", "brunette", "chestnut", "blonde?", "golden", "gr[ae]y", "graying", "greying",
+    "white", "silver", "straight", "wavy", "curly",
+)  # fmt: skip
+"""Adjectives that may share one "hair"."""
+
+FEMALE_WORDS: tuple[str, ...] = ("female", "woman", "girl", "lady")
+"""Words that answer the question about ``Male`` without affirming it."""
 
 BEARD_WORDS: tuple[str, ...] = ("beards?", "bearded", "facial hair")
 BEARDLESS_WORDS: tuple[str, ...] = ("beardless", "(?:clean|smooth(?:ly)?) shaven", "clean shave")
@@ -116,7 +151,7 @@ MANIPULATION_WORDS: dict[str, tuple[str, ...]] = {
         "edited", "edits?", "editing", "altered", "alterations?", "tampered", "tampering", "tamper", "swapped",
         "face swap", "swaps?", "doctored", "spliced", "splicing", "photoshopped", "retouched", "inauthentic",
         "unauthentic", "unreal", "artificial", "modified", "modifications?", "blended", "artefacts?", "artifacts?",
-        "synthesi[sz]ed",
+        "synthesi[sz]ed", "synthetic", "generated", "(?:ai|computer) generated", "face swapping",
     ),
     "genuine": (
         "genuine", "genuinely", "real", "authentic", "original", "unaltered", "unmodified", "unedited", "untouched",

@@ -1,99 +1,114 @@
-"""Finding the checkpoint that a run can go on from, and refusing one that another run left.
+"""Checkpoints that can be trusted: sealed when they are whole, refused when they are not, pruned when there are newer.
 
-A run that was killed while it saved leaves a folder that looks like a checkpoint; this is what tells the two apart.
+A run that was killed while it saved leaves a folder that looks like a checkpoint. So the last thing that is written
+into one is a list of its files with their sizes, after they have reached the disk; a folder without that list, or
+with files that differ from it, is passed over.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from facekit.errors import CheckpointError, ConfigurationError
-from facekit.training.settings import TrainingSettings
+from facekit.data.atomic import write_text_atomically
 
 logger = logging.getLogger(__name__)
 
-SETTINGS_NAME = "settings.json"
-_NEEDED = ("model.safetensors", "optimizer.pt", "scheduler.pt")
+SEAL_NAME = "files.json"
+STATE_NAME = "trainer_state.json"
+_PREFIX = "checkpoint-"
 
 
 def find_checkpoint(folder: str | Path) -> Path | None:
-    """Return the newest whole checkpoint ``checkpoint-<step>`` of a run, or None.
-
-    The trainer writes ``trainer_state.json`` last, so a checkpoint is whole where that can be read, names the same
-    step, and the weights have a readable header.
-    """
-    steps = [(step, path) for path in Path(folder).glob("checkpoint-*") if (step := _step_of(path)) is not None]
-    for step, path in sorted(steps, reverse=True):
-        if _is_whole(path, step):
+    """Return the newest whole checkpoint ``checkpoint-<step>`` of a run, or None; those passed over are logged."""
+    listed = list_checkpoints(folder)
+    for step, path in reversed(listed):
+        damage = find_damage(path, step)
+        if damage is None:
             return path
-        logger.warning("%s is incomplete and is passed over", path)
+        logger.warning("%s is passed over: %s", path, damage)
+    if listed:
+        logger.warning("no checkpoint in %s is whole, so the run starts from its beginning", folder)
     return None
+
+
+def list_checkpoints(folder: str | Path) -> list[tuple[int, Path]]:
+    """Return steps and folders of a run's checkpoints, whole or not, oldest first."""
+    paths = [path for path in Path(folder).glob(f"{_PREFIX}*") if path.is_dir()]
+    return sorted((int(number), path) for path in paths if (number := path.name.removeprefix(_PREFIX)).isdecimal())
+
+
+def seal_checkpoint(path: Path) -> None:
+    """Wait until a checkpoint's files are on the disk, then list them in it, which makes it whole.
+
+    Raises:
+        OSError: The disk is full, or fails.
+    """
+    sizes = {}
+    for file in sorted(file for file in path.rglob("*") if file.is_file() and file.name != SEAL_NAME):
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        sizes[file.relative_to(path).as_posix()] = file.stat().st_size
+    write_text_atomically(path / SEAL_NAME, json.dumps(sizes, indent=1) + "\n")
+
+
+def find_damage(path: Path, step: int) -> str | None:
+    """Say what is wrong with a checkpoint of a step, or return None."""
+    try:
+        sizes = json.loads((path / SEAL_NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return f"it was not saved to its end (there is no {SEAL_NAME})"
+    except (OSError, ValueError) as error:
+        return f"{SEAL_NAME} cannot be read ({error})"
+    if not isinstance(sizes, dict) or STATE_NAME not in sizes:
+        return f"{SEAL_NAME} does not list {STATE_NAME}"
+    for name, size in sizes.items():
+        file = path / name
+        if not file.is_file():
+            return f"{name} is missing"
+        if file.stat().st_size != size:
+            return f"{name} has {file.stat().st_size} bytes, not {size}"
+    return _find_unreadable(path, step, sizes)
+
+
+def prune_checkpoints(folder: str | Path, keep: int) -> None:
+    """Delete what lies before the newest ``keep`` whole checkpoints; what cannot be deleted stays, and is logged."""
+    listed = list_checkpoints(folder)
+    whole = [step for step, path in listed if find_damage(path, step) is None]
+    for step, path in listed:
+        if len(whole) >= keep and step < whole[-keep]:
+            try:
+                shutil.rmtree(path)
+            except OSError as error:
+                logger.warning("%s cannot be deleted (%s)", path, error)
 
 
 def is_finished(checkpoint: Path) -> bool:
     """Whether a whole checkpoint is the last one of its run."""
-    state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    state = json.loads((checkpoint / STATE_NAME).read_text(encoding="utf-8"))
     return bool(state["global_step"] >= state["max_steps"])
 
 
-def prepare_run(folder: str | Path, settings: TrainingSettings, *, resume: bool) -> Path | None:
-    """Make a run's folder ready and say where to go on from.
-
-    Args:
-        folder: Where checkpoints go.
-        settings: The settings of this run.
-        resume: Whether to go on from the newest whole checkpoint, if there is one.
-
-    Returns:
-        The checkpoint, or None for a fresh start.
-
-    Raises:
-        ConfigurationError: The run to be resumed had other settings, or the folder holds checkpoints of a run that
-            is not to be resumed: nothing here deletes them.
-        CheckpointError: Its settings file cannot be read.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    settings_path = folder / SETTINGS_NAME
-    checkpoint = find_checkpoint(folder) if resume else None
-    if checkpoint is not None:
-        differences = settings.differences(_read_settings(settings_path))
-        if differences:
-            raise ConfigurationError(
-                f"the run in {folder} cannot be resumed with other settings: {'; '.join(differences)}; "
-                "use another folder or start anew"
-            )
-    elif not resume and any(_step_of(path) is not None for path in folder.glob("checkpoint-*")):
-        raise ConfigurationError(f"{folder} holds checkpoints of an earlier run; resume it, or choose another folder")
-    settings_path.write_text(settings.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return checkpoint
-
-
-def _step_of(path: Path) -> int | None:
-    number = path.name.removeprefix("checkpoint-")
-    return int(number) if number.isdecimal() and path.is_dir() else None
-
-
-def _is_whole(path: Path, step: int) -> bool:
-    if any(not (path / name).is_file() for name in _NEEDED):
-        return False
+def _find_unreadable(path: Path, step: int, names: dict[str, int]) -> str | None:
     try:
-        state = json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-        with safe_open(path / "model.safetensors", framework="pt"):
-            return bool(state["global_step"] == step)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
-        return False
-
-
-def _read_settings(path: Path) -> dict[str, object]:
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} of the run to be resumed cannot be read ({error}); start anew") from error
-    if not isinstance(settings, dict):
-        raise CheckpointError(f"{path} of the run to be resumed is not a JSON object; start anew")
-    return settings
+        state = json.loads((path / STATE_NAME).read_text(encoding="utf-8"))
+        if state["global_step"] != step:
+            return f"{STATE_NAME} is of step {state['global_step']}"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{STATE_NAME} cannot be read ({error})"
+    for name in names:
+        if name.endswith(".safetensors"):
+            try:
+                with safe_open(path / name, framework="pt"):
+                    pass
+            except (OSError, SafetensorError) as error:
+                return f"{name} cannot be read ({error})"
+    return None

@@ -14,7 +14,12 @@ from facekit.errors import ConfigurationError
 PARTS = ("encoder", "connector", "language_model")
 Part = Literal["encoder", "connector", "language_model"]
 
-_MAY_CHANGE = frozenset({"save_every", "keep_checkpoints", "log_every", "threads", "cache_pictures"})
+_MAY_CHANGE = frozenset(
+    {
+        "save_every", "keep_checkpoints", "log_every", "threads", "cache_pictures", "skip_limit",
+        "gradient_checkpointing", "logits", "fused_loss",
+    }
+)  # fmt: skip
 
 
 class TrainingSettings(BaseModel):
@@ -33,10 +38,19 @@ class TrainingSettings(BaseModel):
         gradient_clipping: Largest gradient norm; 0 for none.
         parts: What is trained, of ``PARTS``; the rest stays as it is.
         precision: ``float32``, or ``bfloat16`` for automatic mixed precision.
-        gradient_checkpointing: Trade time for memory.
+        gradient_checkpointing: Compute activations again in the backward pass: about a third more time, and only one
+            layer's activations in memory.
+        loss_average: ``token``: the mean over the labelled tokens of a step, so that long answers weigh more.
+            ``sample``: the mean over its samples of the mean over each one's tokens. A sample is a conversation, or a
+            question where ``independent_turns`` is set.
+        logits: ``labelled``: compute the logits of the tokens that have a label only; the loss is the same. ``all``:
+            of every token, as the language model does by itself.
+        fused_loss: Never hold the logits, by Liger's fused linear cross-entropy; needs a GPU and ``liger-kernel``.
         shuffle_turns: Reorder the questions of a conversation in every epoch.
         independent_turns: Let no question about an image see another's answer, as at inference; see
-            ``facekit.data.packing``. Needs the ``sdpa`` attention of transformers.
+            ``facekit.data.packing``. Needs attention of the kind ``sdpa``, ``flex_attention`` or ``eager``.
+        row_tokens: Put several examples of a batch into one row of up to so many tokens, none of which sees another;
+            None for one example a row, padded to the longest.
         turns_per_example: Questions kept per example and epoch; None for all.
         landmark_noise: Standard deviation of noise on the landmarks, as a fraction of the picture.
         landmark_dropout: Share of examples whose landmarks are withheld.
@@ -44,6 +58,8 @@ class TrainingSettings(BaseModel):
         cache_pictures: Keep prepared pictures in memory; None where they need less than 2 GiB.
         cache_features: Encode every picture once and train on the kept tokens; needs a frozen encoder and one
             process.
+        skip_limit: Largest share of the records that may be skipped because they cannot be used, before the run is
+            given up; 0 for none.
         save_every: Steps between checkpoints; None for a tenth of the run.
         keep_checkpoints: How many checkpoints stay on disk.
         log_every: Steps between entries of the loss history; None for about two hundred entries.
@@ -66,14 +82,19 @@ class TrainingSettings(BaseModel):
     parts: tuple[Part, ...] = ("connector", "language_model")
     precision: Literal["float32", "bfloat16"] = "float32"
     gradient_checkpointing: bool = False
+    loss_average: Literal["token", "sample"] = "token"
+    logits: Literal["labelled", "all"] = "labelled"
+    fused_loss: bool = False
     shuffle_turns: bool = True
     independent_turns: bool = False
+    row_tokens: int | None = Field(default=None, ge=1)
     turns_per_example: int | None = Field(default=None, ge=1)
     landmark_noise: float = Field(default=0.0, ge=0.0, lt=1.0)
     landmark_dropout: float = Field(default=0.0, ge=0.0, le=1.0)
     max_tokens: int | None = Field(default=None, ge=1)
     cache_pictures: bool | None = None
     cache_features: bool = False
+    skip_limit: float = Field(default=0.01, ge=0.0, le=1.0)
     save_every: int | None = Field(default=None, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
     log_every: int | None = Field(default=None, ge=1)
@@ -100,6 +121,12 @@ class TrainingSettings(BaseModel):
             raise ValueError("encoder_learning_rate is set but 'encoder' is not among the trained parts")
         if self.cache_features and "encoder" in self.parts:
             raise ValueError("cache_features needs a frozen encoder; leave 'encoder' out of the trained parts")
+        if self.logits == "all" and (self.loss_average == "sample" or self.fused_loss):
+            raise ValueError("loss_average='sample' and fused_loss need logits='labelled'")
+        if self.fused_loss and self.loss_average == "sample":
+            raise ValueError("fused_loss adds the losses of all tokens up, so it needs loss_average='token'")
+        if self.row_tokens is not None and self.max_tokens is not None and self.row_tokens < self.max_tokens:
+            raise ValueError("row_tokens is the length of whole rows, so it is at least max_tokens")
         return self
 
     def differences(self, other: dict[str, Any]) -> list[str]:

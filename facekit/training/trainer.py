@@ -1,37 +1,42 @@
 """One call that trains a composed model on records, on the Hugging Face trainer.
 
-What facekit adds to the trainer is here: parts by name, rates by part, kept encoder tokens, the loss history, and
-resuming from the newest whole checkpoint.
+Here a run is put together: data set, trainer, what watches it, and where it goes on from; each of these has a file of
+its own beside this one.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_model
-from torch import Tensor, nn
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from torch import Tensor
+from transformers import PrinterCallback, TrainerCallback, TrainerState, TrainingArguments
 from transformers.utils import logging as transformers_logging
 
+from facekit.data.attention import check_attention
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import DatasetOptions, FaceDataset, RecordSet
-from facekit.errors import ConfigurationError, MissingExtraError
+from facekit.errors import ConfigurationError, MissingExtraError, TrainingError
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
-from facekit.training.checkpoints import is_finished, prepare_run
+from facekit.training.checkpoints import STATE_NAME, is_finished
+from facekit.training.corrupt import SKIPPED_NAME, SkippingDataset
+from facekit.training.face_trainer import FaceTrainer
 from facekit.training.features import encode_dataset
 from facekit.training.history import LossHistory, draw_loss
-from facekit.training.parts import parameter_groups, trainable_parts
-from facekit.training.progress import ProgressListener, TrainingProgress
+from facekit.training.identity import prepare_run
+from facekit.training.interruption import SaveOnSignal
+from facekit.training.parts import gradient_checkpointing, trainable_parts
+from facekit.training.prefix_attention import split_attention
+from facekit.training.progress import ProgressListener
 from facekit.training.settings import TrainingSettings
+from facekit.training.watching import RunWatcher
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +58,7 @@ class TrainingResult:
         resumed_from: The step that this call went on from; 0 for a fresh start.
         seconds: Time that this call spent in training steps; encoding pictures beforehand is not among it.
         samples_per_second: Examples per second of those steps.
+        skipped: Why each record that could not be used was skipped, by index.
     """
 
     model_folder: Path
@@ -63,6 +69,7 @@ class TrainingResult:
     resumed_from: int
     seconds: float
     samples_per_second: float
+    skipped: dict[int, str]
 
 
 def train(
@@ -77,6 +84,8 @@ def train(
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainingResult:
     """Train a model in place and save it.
+
+    On SIGTERM a checkpoint is saved after the step that is going on, and then the signal does what it would have done.
 
     Args:
         model: The model; it is in evaluation mode afterwards.
@@ -94,31 +103,44 @@ def train(
 
     Raises:
         ConfigurationError: Settings that do not fit the model, the data or the run to be resumed.
-        RecordError: Records that cannot be trained on.
+        RecordError: Records that cannot be trained on, or more of them than ``settings.skip_limit`` allows.
+        TrainingError: The loss is no number, the memory does not suffice, or a signal ended the run.
+        CheckpointError: Checkpoints cannot be saved, or the run to be resumed cannot be read.
         MissingExtraError: accelerate or matplotlib is not installed.
     """
     _require_extra()
     record_set = RecordSet.of(records)
     run_folder = Path(output_dir) / RUN_FOLDER
     arguments = _trainer_arguments(run_folder, settings, len(record_set))
-    if settings.cache_features and arguments.world_size > 1:
-        raise ConfigurationError("cache_features works in one process only; set it to false for distributed training")
-    _check_attention(model, settings)
-    dataset = FaceDataset(record_set, processor, _dataset_options(settings))
-    checkpoint = prepare_run(run_folder, settings, resume=resume)
+    _check_settings(model, settings, arguments)
+    log_path, options = run_folder / SKIPPED_NAME, _dataset_options(settings)
+    dataset = SkippingDataset(record_set, processor, options, log_path=log_path, limit=settings.skip_limit)
+    checkpoint = prepare_run(run_folder, settings, record_set, model, resume=resume)
+    if checkpoint is None:
+        dataset.forget_skipped()
     _use_threads(settings.threads)
-    watcher = _Watcher(dataset, run_folder / "losses.json", on_progress)
-    with trainable_parts(model, settings.parts), _without_progress_bars():
+    watcher, interruption = RunWatcher(dataset, run_folder / "losses.json", on_progress), SaveOnSignal()
+    with (
+        interruption.listening(),
+        trainable_parts(model, settings.parts),
+        _without_progress_bars(),
+        _memory_explained(settings),
+    ):
         if checkpoint is not None and is_finished(checkpoint):
             logger.info("%s is the end of its run; nothing is left to train", checkpoint)
             load_model(model, checkpoint / "model.safetensors")
-            state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+            state = TrainerState.load_from_json(str(checkpoint / STATE_NAME))
             watcher.first_step = state.global_step
         else:
-            state = _run_trainer(model, processor, dataset, arguments, settings, checkpoint, [watcher, *callbacks])
-        if state.is_world_process_zero:
+            listeners = [watcher, *callbacks, interruption]
+            state = _run_trainer(model, processor, dataset, arguments, settings, checkpoint, listeners)
+        is_cut = interruption.received and state.global_step < state.max_steps
+        if not is_cut and state.is_world_process_zero:
             model.save_pretrained(output_dir)
             processor.save_pretrained(output_dir)
+    interruption.let_through()
+    if is_cut:
+        raise TrainingError(f"a signal ended the run after step {state.global_step}, which is saved; resume it")
     model.eval()
     history = LossHistory.from_log(state.log_history)
     return TrainingResult(
@@ -130,91 +152,8 @@ def train(
         resumed_from=watcher.first_step,
         seconds=watcher.seconds,
         samples_per_second=watcher.samples_per_second(state),
+        skipped=dataset.skipped,
     )
-
-
-class FaceTrainer(Trainer):
-    """The Hugging Face trainer with rates by part, a frozen encoder kept in evaluation mode, and kept tokens.
-
-    Args:
-        settings: The run's settings.
-        encoder_tokens: ``(records, T, P + N, C)`` by record, in place of pixels in the batches.
-        **options: See ``transformers.Trainer``.
-    """
-
-    def __init__(self, *, settings: TrainingSettings, encoder_tokens: Tensor | None = None, **options: Any) -> None:
-        super().__init__(**options)
-        self.settings = settings
-        self.encoder_tokens = encoder_tokens
-
-    optimizer: torch.optim.Optimizer | None
-
-    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Make AdamW with one group per rate and decay."""
-        if self.optimizer is None:
-            groups = parameter_groups(self.model if model is None else model, self.settings)
-            self.optimizer = torch.optim.AdamW(groups, betas=self.settings.betas, eps=1e-8, fused=True)
-        return self.optimizer
-
-    def compute_loss(
-        self,
-        model: nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
-        """Compute the loss; kept tokens enter at the connector."""
-        composed = self.accelerator.unwrap_model(model)
-        if "encoder" not in self.settings.parts:
-            composed.encoder.eval()
-        indices = inputs.pop("example_indices", None)
-        if self.encoder_tokens is not None and indices is not None:
-            tokens = self.encoder_tokens[indices.cpu()].to(indices.device)
-            inputs["image_features"] = composed.connector(tokens, composed.encoder.grid, inputs.pop("landmarks"))
-        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-
-
-class _Watcher(TrainerCallback):
-    """Tells the data set its epoch, reports progress, and writes the history as the run goes on."""
-
-    def __init__(self, dataset: FaceDataset, history_path: Path, listener: ProgressListener | None) -> None:
-        self.dataset = dataset
-        self.history_path = history_path
-        self.listener = listener
-        self.first_step = 0
-        self.seconds = 0.0
-        self._started = 0.0
-        self._examples_per_step = 0
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.first_step = state.global_step
-        self._started = time.perf_counter()
-        self._examples_per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        self.dataset.set_epoch(int(state.epoch or 0))
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.seconds = time.perf_counter() - self._started
-        if self.listener is None or not state.is_world_process_zero:
-            return
-        done = state.global_step - self.first_step
-        losses = [entry["loss"] for entry in state.log_history[-1:] if "loss" in entry]
-        left = self.seconds / done * (state.max_steps - state.global_step) if done else None
-        loss = losses[-1] if losses else None
-        self.listener(TrainingProgress(state.global_step, state.max_steps, loss, self.samples_per_second(state), left))
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if state.is_world_process_zero:
-            LossHistory.from_log(state.log_history).write(self.history_path)
-
-    def samples_per_second(self, state: TrainerState) -> float:
-        done = (state.global_step - self.first_step) * self._examples_per_step
-        return done / self.seconds if self.seconds else 0.0
 
 
 def _run_trainer(
@@ -226,21 +165,28 @@ def _run_trainer(
     checkpoint: Path | None,
     callbacks: list[TrainerCallback],
 ) -> TrainerState:
-    if settings.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
     tokens = _keep_tokens(model, dataset, arguments) if settings.cache_features else None
     trainer = FaceTrainer(
         model=model,
         args=arguments,
         train_dataset=dataset,
-        data_collator=FaceCollator(processor.tokenizer.pad_token_id or 0, with_indices=tokens is not None),
+        data_collator=FaceCollator(
+            processor.tokenizer.pad_token_id or 0, with_indices=True, row_tokens=settings.row_tokens
+        ),
         processing_class=processor,
         callbacks=callbacks,
         settings=settings,
+        record_ids=[record.id for record in dataset.records.records],
         encoder_tokens=tokens,
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with ExitStack() as stack:
+        if settings.gradient_checkpointing:
+            stack.enter_context(gradient_checkpointing(model, settings.parts))
+        if settings.independent_turns or settings.row_tokens is not None:
+            stack.enter_context(split_attention(model.language_model))
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.guard.check()
     return trainer.state
 
 
@@ -262,7 +208,6 @@ def _trainer_arguments(folder: Path, settings: TrainingSettings, examples: int) 
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=settings.save_every or max(1, steps // _CHECKPOINTS_PER_RUN),
-        save_total_limit=settings.keep_checkpoints,
         seed=settings.seed,
         data_seed=settings.seed,
         remove_unused_columns=False,
@@ -272,13 +217,20 @@ def _trainer_arguments(folder: Path, settings: TrainingSettings, examples: int) 
     )
 
 
-def _check_attention(model: FaceKitForConditionalGeneration, settings: TrainingSettings) -> None:
-    kind = model.language_model.config._attn_implementation
-    if settings.independent_turns and kind != "sdpa":
+def _check_settings(
+    model: FaceKitForConditionalGeneration, settings: TrainingSettings, arguments: TrainingArguments
+) -> None:
+    if settings.cache_features and arguments.world_size > 1:
+        raise ConfigurationError("cache_features works in one process only; set it to false for distributed training")
+    if arguments.n_gpu > 1:
         raise ConfigurationError(
-            f"independent_turns needs attention of the kind 'sdpa', but the language model uses '{kind}'; "
-            "load it with attn_implementation='sdpa', or set independent_turns to false"
+            f"there are {arguments.n_gpu} GPUs but one process; start one process a GPU with torchrun, or choose a "
+            "GPU with CUDA_VISIBLE_DEVICES"
         )
+    if settings.fused_loss and arguments.device.type != "cuda":
+        raise ConfigurationError("fused_loss needs a GPU; set it to false, the loss is the same")
+    if settings.independent_turns or settings.row_tokens is not None:
+        check_attention(model.config.get_text_config())
 
 
 def _dataset_options(settings: TrainingSettings) -> DatasetOptions:
@@ -300,6 +252,26 @@ def _keep_tokens(model: FaceKitForConditionalGeneration, dataset: FaceDataset, a
     dataset.drop_pixels()
     logger.info("kept the encoder's tokens of %d pictures, %.0f MiB", len(tokens), tokens.nbytes / 2**20)
     return tokens
+
+
+@contextmanager
+def _memory_explained(settings: TrainingSettings) -> Iterator[None]:
+    """Say what to change where the accelerator's memory does not suffice."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        remedies = []
+        if settings.batch_size > 1:
+            half = settings.batch_size // 2
+            remedies.append(f"set batch_size to {half} and accumulation to {2 * settings.accumulation}")
+        if not settings.gradient_checkpointing:
+            remedies.append("set gradient_checkpointing to true")
+        if settings.precision == "float32":
+            remedies.append("set precision to bfloat16")
+        remedies.append(f"lower max_tokens (now {settings.max_tokens})")
+        used = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
+        story = f"the memory of the device does not suffice ({used:.1f} GiB were in use at the peak)"
+        raise TrainingError(f"{story}; {', or '.join(remedies)}") from error
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from facekit.evaluation import (
     ACTION_UNITS,
     AGE,
     ALL_TASKS,
+    ATTRIBUTE_QUESTIONS,
     EXPRESSION,
     EvaluationResult,
     GroupComparison,
@@ -26,8 +27,9 @@ from facekit.evaluation import (
     load_tasks,
     metric_table,
 )
-from facekit.evaluation.answering import answer_questions
+from facekit.evaluation.answering import FaceKitModel
 from facekit.evaluation.evaluator import describe_label, score_task
+from facekit.evaluation.questions import Question
 from facekit.evaluation.results import GroupScore
 
 
@@ -52,7 +54,7 @@ def record(number, expression=None, age=None, **groups):
 
 def test_the_catalog_names_exactly_these_tasks():
     assert load_tasks(task.name for task in ALL_TASKS) == ALL_TASKS
-    assert sorted(task.name for task in ALL_TASKS) == facekit.list_parts("task")
+    assert sorted(task.name for task in (*ALL_TASKS, ATTRIBUTE_QUESTIONS)) == facekit.list_parts("task")
     with pytest.raises(UnknownPartError, match="expression"):
         load_tasks(["expresion"])
 
@@ -103,7 +105,8 @@ def test_evaluation_writes_predictions_and_metrics_that_read_back(records, model
         batch_size=5,
         on_progress=lambda done, total: seen.append((done, total)),
     )
-    assert seen == [(5, 12), (10, 12), (12, 12)]
+    assert seen[-1] == (24, 24)
+    assert [done for done, _ in seen] == list(range(1, 25))
     assert EvaluationResult.read(tmp_path / "metrics.json") == result
     lines = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
     assert len(lines) == 24
@@ -113,18 +116,24 @@ def test_evaluation_writes_predictions_and_metrics_that_read_back(records, model
     assert unreadable == result["expression"].unreadable
 
 
-def test_answers_in_batches_are_those_of_single_questions(records, model_and_processor):
+@pytest.mark.parametrize("shared_from", [2, 100])
+def test_answers_in_batches_are_those_of_single_questions(records, model_and_processor, shared_from):
     model, processor = model_and_processor
-    questions = [("How old is this person?", 6), ("Which expression does this face show?", 9)]
-    together = answer_questions(model, processor, records.select(range(3)), questions, batch_size=3)
-    for index, answers in enumerate(together):
-        face = records.records[index]
-        for (question, limit), answer in zip(questions, answers, strict=True):
-            alone = facekit.ask(
-                model, processor, face.image_path(records.folder), question,
-                landmarks=face.landmark_array(records.folder), max_new_tokens=limit,
-            )  # fmt: skip
-            assert alone == [answer]
+    asked = [("How old is this person?", 6), ("Which expression does this face show?", 9), ("Is it genuine?", 6)]
+    questions = [
+        Question(f"{face.id}/{text}", text, record=face, folder=records.folder, max_new_tokens=limit)
+        for face in records.records[:3]
+        for text, limit in asked
+    ]
+    under_test = FaceKitModel(model, processor, batch_size=2, shared_from=shared_from)
+    together = dict(under_test.answer(questions))
+    assert sorted(together) == list(range(9))
+    for place, question in enumerate(questions):
+        alone = facekit.ask(
+            model, processor, question.record.image_path(records.folder), question.text,
+            landmarks=question.record.landmark_array(records.folder), max_new_tokens=question.max_new_tokens,
+        )  # fmt: skip
+        assert alone == [together[place]]
 
 
 def test_records_without_any_label_are_refused(model_and_processor, records):

@@ -34,7 +34,7 @@ def test_expression_metrics_are_accuracy_and_balanced_recall(pairs):
 
 def test_uar_weighs_a_rare_expression_as_much_as_a_common_one():
     truths = ["neutral"] * 9 + ["fear"]
-    assert expression_metrics(truths, ["neutral"] * 10) == {"accuracy": 0.9, "uar": 0.5}
+    assert expression_metrics(truths, ["neutral"] * 10) == {"accuracy": 0.9, "uar": 0.5, "war": 0.9}
 
 
 def test_action_unit_metrics_are_the_mean_of_binary_f1():

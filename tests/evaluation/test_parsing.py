@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from facekit.data.labels import ACTION_UNITS, EXPRESSIONS, SYNTHETIC_ATTRIBUTES, FaceLabels
 from facekit.data.templates import ANSWERS, label_words, phrase_answer
+from facekit.evaluation.ages import OLDEST, parse_age
 from facekit.evaluation.parsing import (
-    OLDEST,
     parse_action_units,
-    parse_age,
     parse_attributes,
     parse_expression,
     parse_manipulation,

@@ -22,6 +22,10 @@ from facekit.training.settings import TrainingSettings
         ({"steps": 1, "parts": ("encoder",), "cache_features": True}, "needs a frozen encoder"),
         ({"steps": 1, "precision": "float8"}, "'precision'.*got 'float8'"),
         ({"steps": 1, "batchsize": 3}, "'batchsize'"),
+        ({"steps": 1, "loss_average": "sample", "logits": "all"}, "need logits='labelled'"),
+        ({"steps": 1, "loss_average": "sample", "fused_loss": True}, "needs loss_average='token'"),
+        ({"steps": 1, "row_tokens": 10, "max_tokens": 20}, "at least max_tokens"),
+        ({"steps": 1, "skip_limit": 1.5}, "'skip_limit'.*got 1.5"),
     ],
 )
 def test_bad_settings_are_named(values, message):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 
 import pytest
@@ -12,17 +11,8 @@ from transformers import TrainerCallback
 import facekit
 from facekit.data.dataset import RecordSet
 from facekit.data.synthetic import write_synthetic_dataset
-from facekit.errors import ConfigurationError, RecordError
+from facekit.errors import ConfigurationError, RecordError, TrainingError
 from facekit.training import LossHistory, TrainingSettings, train
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _spare_the_collector():
-    # The trainer collects garbage after every run, which takes a second where torch and transformers are loaded.
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +90,8 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(records, tmp_path)
     assert resumed.resumed_from == 6
     assert resumed.history.steps == list(range(1, 13))
     assert resumed.history.losses == whole.history.losses
-
-
-def test_resuming_passes_over_a_checkpoint_that_was_cut_off(records, tmp_path):
-    settings = quick(steps=6)
-    with pytest.raises(KeyboardInterrupt):
-        train(*fresh_model(), records, tmp_path, settings, callbacks=[StopAt(5)])
-    (tmp_path / "training" / "checkpoint-4" / "trainer_state.json").unlink()
-    assert train(*fresh_model(), records, tmp_path, settings, resume=True).resumed_from == 2
+    first, second = (facekit.load(tmp_path / name)[0].state_dict() for name in ("whole", "cut"))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def test_resuming_a_finished_run_only_loads_it(records, tmp_path):
@@ -188,3 +172,53 @@ def test_records_are_taken_by_path_and_bad_ones_refused(records, tmp_path):
         train(*fresh_model(), RecordSet((), tmp_path), tmp_path / "run", quick())
     with pytest.raises(RecordError, match="missing"):
         train(*fresh_model(), tmp_path / "missing.jsonl", tmp_path / "run", quick())
+
+
+def test_packed_rows_train_as_rows_of_one_example_do(records, tmp_path):
+    options = {"steps": 3, "independent_turns": True}
+    apart = train(*fresh_model("region"), records, tmp_path / "a", quick(**options))
+    rows = train(*fresh_model("region"), records, tmp_path / "b", quick(row_tokens=700, **options))
+    assert rows.history.losses == pytest.approx(apart.history.losses, abs=1e-5)
+
+
+@pytest.mark.parametrize("independent", [False, True])
+def test_logits_of_all_tokens_train_as_those_of_labelled_ones_do(records, tmp_path, independent):
+    options = {"steps": 3, "independent_turns": independent}
+    some = train(*fresh_model(), records, tmp_path / "a", quick(**options))
+    all_of_them = train(*fresh_model(), records, tmp_path / "b", quick(logits="all", **options))
+    assert some.history.losses == pytest.approx(all_of_them.history.losses, abs=1e-5)
+
+
+@pytest.mark.parametrize("average", ["token", "sample"])
+def test_accumulated_batches_train_as_one_batch_does(records, tmp_path, average):
+    options = {"steps": 3, "independent_turns": True, "loss_average": average}
+    one = train(*fresh_model(), records, tmp_path / "a", quick(batch_size=8, **options))
+    four = train(*fresh_model(), records, tmp_path / "b", quick(batch_size=2, accumulation=4, **options))
+    assert four.history.losses == pytest.approx(one.history.losses, abs=1e-5)
+
+
+def test_gradient_checkpointing_trains_the_same_and_is_switched_off_again(records, tmp_path):
+    model, processor = fresh_model()
+    plain = train(*fresh_model(), records, tmp_path / "a", quick(steps=3))
+    sparing = train(model, processor, records, tmp_path / "b", quick(steps=3, gradient_checkpointing=True))
+    assert sparing.history.losses == pytest.approx(plain.history.losses, abs=1e-6)
+    assert not any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+
+
+def test_what_packing_cannot_do_is_told_before_training(records, tmp_path):
+    model, processor = fresh_model()
+    model.config.text_config._attn_implementation = "flash_attention_2"
+    with pytest.raises(ConfigurationError, match="flash_attention_2"):
+        train(model, processor, records, tmp_path, quick(independent_turns=True))
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigurationError, match="fused_loss needs a GPU"):
+            train(*fresh_model(), records, tmp_path, quick(fused_loss=True))
+
+
+def test_a_device_without_enough_memory_says_what_to_change(records, tmp_path):
+    class Exhausted(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(TrainingError, match="batch_size to 4 and accumulation to 2, or set gradient_checkpointing"):
+        train(*fresh_model(), records, tmp_path, quick(), callbacks=[Exhausted()])

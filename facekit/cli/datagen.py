@@ -1,0 +1,122 @@
+"""``facekit datagen``: from labelled faces to instruction data, resumable, within a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from facekit.datagen.preview import Preview
+
+STOPPED_STATUS, BUDGET_STATUS = 130, 3
+
+
+def datagen(
+    records: Annotated[Path, typer.Argument(help="A records file (JSON lines) with labels or groups.")],
+    output: Annotated[Path, typer.Option(help="Folder for ledger and results; the same folder again goes on.")],
+    recipe: Annotated[
+        str, typer.Option(help="fairfacegpt, faceinstruct, or the path of your own YAML.")
+    ] = "fairfacegpt",
+    annotator: Annotated[
+        str, typer.Option(help="Who answers: template, or openai:MODEL?base_url=URL&key_env=NAME.")
+    ] = "template",
+    judge: Annotated[str | None, typer.Option(help="Who rates the answers, likewise; by default nobody.")] = None,
+    aspects: Annotated[str | None, typer.Option(help="Aspects of the recipe, separated by commas.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show sample prompts, calls and cost; ask nobody.")
+    ] = False,
+    max_cost: Annotated[float | None, typer.Option(help="Dollars for this folder; stops cleanly before more.")] = None,
+    prices: Annotated[Path | None, typer.Option(help="Your own price table (YAML).")] = None,
+    concurrency: Annotated[int, typer.Option(help="Calls at a time.")] = 16,
+    processes: Annotated[int, typer.Option(help="Processes that talk to the endpoint.")] = 1,
+    requests_per_minute: Annotated[float | None, typer.Option(help="The endpoint's limit.")] = None,
+    tokens_per_minute: Annotated[float | None, typer.Option(help="The endpoint's limit.")] = None,
+    attempts: Annotated[int, typer.Option(help="Tries of a call that fails for a reason that passes.")] = 6,
+    threshold: Annotated[float | None, typer.Option(help="Lowest overall rating that is kept.")] = None,
+    image_side: Annotated[int | None, typer.Option(help="Longest side of a sent picture, in pixels.")] = None,
+    batch: Annotated[bool, typer.Option("--batch", help="Use the OpenAI Batch API, for half the price.")] = False,
+    poll_seconds: Annotated[float, typer.Option(help="Time between looks at a batch.")] = 60.0,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again about what failed before.")] = False,
+) -> None:
+    """Describe faces with a model, filter and rate the answers, and write records to train on."""
+    from rich.console import Console
+
+    from facekit.datagen.workflow import generate, load_annotator
+    from facekit.datagen.pipeline import Ending
+    from facekit.datagen.preview import dry_run as preview_run
+    from facekit.datagen.recipe import load_recipe
+    from facekit.datagen.settings import GenerationSettings
+    from facekit.training.progress import RichProgress
+
+    console = Console()
+    settings = GenerationSettings(
+        concurrency=concurrency, processes=processes, requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute, max_cost=max_cost, prices=prices, attempts=attempts, threshold=threshold,
+        batch=batch, poll_seconds=poll_seconds, retry_failed=retry_failed,
+    )  # fmt: skip
+    chosen = load_recipe(recipe)
+    if image_side is not None:
+        chosen = chosen.with_image_side(image_side)
+    if aspects is not None:
+        chosen = chosen.only([name.strip() for name in aspects.split(",")])
+    if dry_run:
+        _show_preview(console, preview_run(records, output, chosen, _model_name(annotator), settings))
+        return
+    answering = load_annotator(annotator, ask_key=_ask_key())
+    judging = None if judge is None else load_annotator(judge, ask_key=_ask_key())
+    with RichProgress() as progress:
+        result = generate(
+            records, output, chosen, annotator=answering, judge=judging, settings=settings,
+            on_progress=lambda state: progress(state.stage, state.done, state.total, state.detail),
+        )  # fmt: skip
+    written = result.written
+    console.print(
+        f"{written.kept:,} answers kept, {written.dropped:,} dropped, {written.failed:,} failed, "
+        f"{written.pending:,} still open; ${result.cost:.2f} spent"
+    )
+    for name, path in (("records", result.records), ("failures", result.records.with_name("failures.jsonl")),
+                       ("report", result.report)):  # fmt: skip
+        console.print(f"{name:<9}{path}", markup=False, highlight=False, soft_wrap=True)
+    if result.ending is not Ending.FINISHED:
+        console.print(f"{result.ending.value}; run the same command again to go on")
+        raise typer.Exit(BUDGET_STATUS if result.ending is Ending.BUDGET else STOPPED_STATUS)
+
+
+def _ask_key() -> Callable[[str], str] | None:
+    import sys
+    from getpass import getpass
+
+    return getpass if sys.stdin.isatty() else None
+
+
+def _model_name(spec: str) -> str:
+    from facekit.datagen.annotators.endpoint import parse_annotator_spec
+
+    parsed = parse_annotator_spec(spec)
+    return parsed.argument or parsed.name
+
+
+def _show_preview(console: Console, preview: Preview) -> None:
+    for sample in preview.samples:
+        console.rule(f"{sample.aspect}: {sample.record}", align="left")
+        for title, text in (("system", sample.system), ("prompt", sample.prompt), ("stored question", sample.question)):
+            console.print(f"{title}: {text}", markup=False, highlight=False, soft_wrap=True)
+    console.rule()
+    for problem in preview.problems:
+        console.print(f"cannot be asked: {problem}", markup=False, highlight=False, soft_wrap=True)
+    for aspect, count in preview.calls.items():
+        console.print(f"{aspect}: {count:,} calls", highlight=False)
+    console.print(
+        f"{preview.records:,} records, {preview.total:,} calls, about {preview.prompt_tokens:,} tokens read and "
+        f"at most {preview.longest_answers:,} written",
+        highlight=False,
+    )
+    if preview.highest_cost is None or preview.lowest_cost is None:
+        console.print("estimated cost: unknown, the price table has no such model (--prices)", highlight=False)
+    else:
+        console.print(f"estimated cost: ${preview.lowest_cost:.2f} to ${preview.highest_cost:.2f}", highlight=False)

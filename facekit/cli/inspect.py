@@ -1,0 +1,85 @@
+"""``facekit inspect``: what a checkpoint is and what it needs, before anything is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from facekit.models.interoperability import CheckpointReport
+
+
+def inspect(
+    checkpoint: Annotated[str, typer.Argument(help="A folder or hub id that facekit loads.")],
+    batch: Annotated[int, typer.Option(min=1, help="Sequences at a time.")] = 1,
+    tokens: Annotated[int, typer.Option(min=1, help="Length of each, visual tokens included.")] = 2048,
+    parts: Annotated[str, typer.Option(help="What learns in training, where there are no adapters.")] = (
+        "connector,language_model"
+    ),
+    tower_root: Annotated[
+        Path | None, typer.Option(help="For released Face-LLaVA: the folder with the towers' configurations.")
+    ] = None,
+) -> None:
+    """Tell what a checkpoint is: parts, shapes, parameters, and the memory it needs; only headers are read.
+
+    The memory is an estimate: weights, keys and values, gradients, AdamW's moments and activations with gradient
+    checkpointing.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from facekit.models.interoperability import inspect_checkpoint
+
+    learning = tuple(part.strip() for part in parts.split(","))
+    report = inspect_checkpoint(checkpoint, tower_root=tower_root)
+    trainable = report.trainable_parameters(learning)
+    console = Console()
+    console.print(f"[bold]{escape(str(report.folder))}[/bold]: {escape(report.description)}", highlight=False)
+    if report.base is not None:
+        console.print(f"base model: {escape(str(report.base))}", highlight=False)
+    console.print(_parts_table(report))
+    who = "adapters" if report.adapter_parameters else ", ".join(learning)
+    console.print(f"trainable   {trainable:,} ({escape(who)})", highlight=False)
+    console.print(
+        f"tokens      {report.tokens_per_image} an image, {report.tokens_per_video_frame} a frame of a clip",
+        highlight=False,
+    )
+    console.print(
+        f"memory      {_gigabytes(report.inference_memory(batch, tokens))} to generate, "
+        f"{_gigabytes(report.training_memory(batch, tokens, learning))} to train; "
+        f"estimated for {batch} x {tokens} tokens",
+        highlight=False,
+    )
+
+
+def _parts_table(report: CheckpointReport) -> Table:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("part", "kind", "shape", "parameters", "size", "type"):
+        table.add_column(column, justify="right" if column in ("parameters", "size") else "left", overflow="fold")
+    for part in report.parts:
+        row = (
+            part.name,
+            part.kind,
+            part.shape,
+            f"{part.parameters:,}",
+            _gigabytes(part.num_bytes),
+            ", ".join(part.dtypes),
+        )
+        table.add_row(*(escape(cell) for cell in row))
+    if report.adapter_parameters:
+        table.add_row("adapters", "lora", "", f"{report.adapter_parameters:,}", "", "")
+    table.add_section()
+    table.add_row("together", "", "", f"{report.parameters:,}", _gigabytes(report.num_bytes), "")
+    return table
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.2f} MB"

@@ -1,0 +1,254 @@
+"""Any OpenAI-compatible endpoint: hosted, vLLM, Ollama. One request is one call; trying again is the pipeline's.
+
+What an endpoint says when it fails is sorted into what passes, what does not, and what makes every call vain. Keys
+are struck out of all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+import openai
+from pydantic import SecretStr
+
+from facekit.datagen.annotators.messages import parse_completion, request_body
+from facekit.datagen.calls import EndpointError, RejectedRequestError, Reply, Request, TemporaryCallError
+from facekit.datagen.keys import DEFAULT_VARIABLE, KeyFilter, read_key
+from facekit.datagen.media import MediaEncoder
+from facekit.errors import ConfigurationError, InvalidSpecError
+from facekit.registry import PartSpec, closest_match_hint
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+TIMEOUT = 120.0
+"""Seconds for one call."""
+REQUEST_ID_HEADER = "X-Client-Request-Id"
+OPTIONS = ("base_url", "key_env", "timeout", "structured")
+
+_OTHER_LIMIT = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+_LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+_TEMPORARY_STATUS = frozenset({408, 409, 425, 429})
+_FATAL_STATUS = {401: "the key is not accepted", 403: "the key may not do this", 404: "no such model or address"}
+_ABOUT_SCHEMA = ("response_format", "json_schema", "structured output", "guided")
+
+
+class EndpointAnnotator:
+    """A model behind an OpenAI-compatible endpoint.
+
+    Args:
+        model: The model's name there.
+        key: The API key; None where the endpoint needs none.
+        base_url: Where it is, ending in ``/v1``; None for OpenAI.
+        timeout: Seconds for one call.
+        structured: Whether to ask for JSON; given up for good when the endpoint says that it cannot.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        key: SecretStr | None = None,
+        base_url: str | None = None,
+        timeout: float = TIMEOUT,
+        structured: bool = True,
+    ) -> None:
+        check_address(base_url)
+        self.model = model
+        self.structured = structured
+        self.key, self.base_url, self.timeout = key, base_url, timeout
+        self.strike = KeyFilter(*([key] if key else []))
+        self.token_limit = "max_completion_tokens" if base_url is None else "max_tokens"
+        self._switched = False
+        self._media = MediaEncoder()
+        self.client = openai.AsyncOpenAI(
+            api_key="none" if key is None else key.get_secret_value(),
+            base_url=base_url or "https://api.openai.com/v1",
+            timeout=timeout,
+            max_retries=0,
+        )
+
+    @classmethod
+    def from_spec(cls, argument: str | None, *, ask_key: Callable[[str], str] | None = None, **options: str) -> Self:
+        """Build from the spec string ``openai:MODEL?base_url=…&key_env=NAME&timeout=…&structured=…``.
+
+        Args:
+            argument: The model.
+            ask_key: Asks the user for a key where the environment has none.
+            **options: See above; the key itself is never one of them.
+
+        Raises:
+            InvalidSpecError: If the model is missing or an option is unknown or out of range.
+            ConfigurationError: If there is no key.
+        """
+        if argument is None:
+            raise InvalidSpecError("the annotator needs a model: openai:MODEL")
+        for name in options:
+            if name not in OPTIONS:
+                refuse_key_option(name)
+                raise InvalidSpecError(
+                    f"the annotator 'openai' has no option '{name}'{closest_match_hint(name, OPTIONS)}"
+                )
+        try:
+            timeout = float(options.get("timeout", TIMEOUT))
+        except ValueError as error:
+            raise InvalidSpecError(f"timeout={options['timeout']!r} is no number of seconds") from error
+        if not (math.isfinite(timeout) and timeout > 0):
+            raise InvalidSpecError(f"timeout={timeout:g} is out of range; give seconds above 0")
+        structured = options.get("structured", "true").lower()
+        if structured not in ("true", "false"):
+            raise InvalidSpecError(f"structured={structured!r} must be true or false")
+        base_url = options.get("base_url")
+        check_address(base_url)
+        key: SecretStr | None = None
+        local = base_url is not None and urlsplit(base_url).hostname in _LOCAL_HOSTS
+        try:
+            key = read_key(options.get("key_env", DEFAULT_VARIABLE), None if local else ask_key)
+        except ConfigurationError:
+            if not local or "key_env" in options:
+                raise
+        return cls(argument, key=key, base_url=base_url, timeout=timeout, structured=structured == "true")
+
+    async def answer(self, request: Request) -> Reply:
+        """Answer one request; see ``facekit.datagen.calls.Annotator``."""
+        pictures = await self.data_urls(request)
+        structured, token_limit = self.structured, self.token_limit
+        body = request_body(request, self.model, pictures, token_limit=token_limit, structured=structured)
+        try:
+            text = await self.guarded(lambda: self._post(body, request.key))
+        except RejectedRequestError as rejection:
+            if self._can_say_otherwise(rejection, structured, token_limit):
+                return await self.answer(request)
+            raise
+        return parse_completion(self.strike.strike_exact(text), request.schema, self.model)
+
+    async def data_urls(self, request: Request) -> tuple[str, ...]:
+        """The request's pictures, encoded; raises ``PermanentCallError`` where one cannot be read."""
+        return await self._media.data_urls(request.media, request.image_side)
+
+    async def guarded(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call the endpoint once and sort what goes wrong; see ``facekit.datagen.calls.Annotator.answer``."""
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await call()
+        except TimeoutError as error:
+            raise TemporaryCallError(f"no answer within {self.timeout:g} seconds") from error
+        except openai.APIConnectionError as error:
+            raise TemporaryCallError(self.strike(f"the connection failed ({_innermost(error)})")) from error
+        except openai.APIStatusError as error:
+            raise self._failure(error) from error
+        except (openai.APIError, ValueError) as error:
+            raise TemporaryCallError(self.strike(f"the response cannot be read ({error})"), answered=True) from error
+
+    async def _post(self, body: dict[str, Any], key: str) -> str:
+        response = await self.client.chat.completions.with_raw_response.create(
+            **body, extra_headers={REQUEST_ID_HEADER: key}
+        )
+        return response.text
+
+    def prepare(self, request: Request) -> None:
+        """Begin to encode the request's pictures."""
+        self._media.begin(request.media, request.image_side)
+
+    async def close(self) -> None:
+        """Release connections."""
+        await self.client.close()
+
+    def _can_say_otherwise(self, rejection: RejectedRequestError, structured: bool, limit: str) -> bool:
+        """Whether the endpoint rejects a parameter that it knows under another name, or that can be left out."""
+        words = rejection.said.lower()
+        if structured and any(word in words for word in _ABOUT_SCHEMA):
+            if self.structured:
+                logger.info("the endpoint has no structured answers; asking for plain text from now on")
+            self.structured = False
+            return True
+        if limit not in words or (self.token_limit == limit and self._switched):
+            return False
+        if self.token_limit == limit:
+            self.token_limit, self._switched = _OTHER_LIMIT[limit], True
+        return True
+
+    def _failure(self, error: openai.APIStatusError) -> Exception:
+        status = error.status_code
+        words = self.strike(f"status {status}: {_endpoint_words(error)}")
+        if status in _TEMPORARY_STATUS or status >= 500:
+            if "insufficient_quota" in f"{error.code} {error.type}":
+                return EndpointError(f"the account has no credit left ({words})")
+            return TemporaryCallError(words, retry_after=retry_after(error.response.headers))
+        if status in _FATAL_STATUS:
+            return EndpointError(f"{_FATAL_STATUS[status]}; check the key, base_url and model ({words})")
+        return RejectedRequestError(words, said=f"{error.message} {json.dumps(error.body, default=str)}")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait by the headers ``retry-after-ms`` or ``Retry-After`` (seconds or a date, RFC 9110, 10.2.3).
+
+    Returns:
+        None where there is no such header or it cannot be read.
+    """
+    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
+        text = headers.get(name)
+        if text is None:
+            continue
+        try:
+            seconds = float(text) / unit
+        except ValueError:
+            try:
+                date = parsedate_to_datetime(text)
+            except ValueError:
+                continue
+            date = date if date.tzinfo else date.replace(tzinfo=UTC)
+            seconds = (date - datetime.now(UTC)).total_seconds()
+        if math.isfinite(seconds):
+            return max(0.0, seconds)
+    return None
+
+
+def check_address(base_url: str | None) -> None:
+    """Raise ``InvalidSpecError`` where an address is none, or carries a password that would be written down."""
+    if base_url is None:
+        return
+    parts = urlsplit(base_url)
+    if parts.username or parts.password or parts.query:
+        raise InvalidSpecError(f"base_url of {parts.hostname} must not carry a key or password; use key_env=NAME")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidSpecError(f"base_url={base_url!r} is no address such as http://localhost:8000/v1")
+
+
+def refuse_key_option(name: str) -> None:
+    """Raise ``InvalidSpecError``, without the value, where an option would carry a key."""
+    if "key" in name.lower() or "token" in name.lower() or "secret" in name.lower():
+        raise InvalidSpecError(
+            f"keys are never given as arguments ('{name}'): put the key into an environment variable and name it "
+            "with key_env=NAME"
+        )
+
+
+def parse_annotator_spec(text: str) -> PartSpec:
+    """Parse a spec string; an option that would carry a key is refused without repeating it."""
+    _, _, query = text.partition("?")
+    for option in query.split("&"):
+        name = option.partition("=")[0]
+        if name and name not in OPTIONS:
+            refuse_key_option(name)
+    return PartSpec.parse(text)
+
+
+def _endpoint_words(error: openai.APIStatusError) -> str:
+    body = error.body
+    message = body.get("message") if isinstance(body, dict) else None
+    return " ".join(str(message or error.message).split())[:300]
+
+
+def _innermost(error: BaseException) -> str:
+    cause = error.__cause__ or error
+    return f"{type(cause).__name__}: {cause}" if str(cause) else type(cause).__name__

@@ -1,0 +1,290 @@
+"""The ledger: every answer and every recorded failure, on disk before the next call is made.
+
+SQLite in write-ahead mode: a transaction that was committed survives the process being killed at any moment. One row
+per (stage, record, aspect, prompt version). One process at a time may hold a ledger.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from facekit.errors import ConfigurationError
+
+LEDGER_NAME = "ledger.sqlite"
+SCHEMA_VERSION = 1
+
+ACCEPTED, REJECTED, FAILED, GAVE_UP, SUBMITTED = "accepted", "rejected", "failed", "gave_up", "submitted"
+"""States of a call: a usable answer; an unusable one; refused by the endpoint for good; failed for a reason that
+passes, to be tried in the next run; handed to the Batch API."""
+FINISHED = (ACCEPTED, REJECTED, FAILED, SUBMITTED)
+"""States in which a run does not ask again."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS calls (
+    id INTEGER PRIMARY KEY,
+    stage TEXT NOT NULL, record TEXT NOT NULL, aspect TEXT NOT NULL, version TEXT NOT NULL,
+    state TEXT NOT NULL, cost REAL NOT NULL, attempts INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+    time TEXT NOT NULL, model TEXT NOT NULL, reason TEXT, batch INTEGER
+);
+CREATE UNIQUE INDEX IF NOT EXISTS calls_by_place ON calls (record, stage, aspect, version);
+CREATE INDEX IF NOT EXISTS calls_by_state ON calls (stage, aspect, version, state, cost);
+CREATE INDEX IF NOT EXISTS calls_by_batch ON calls (batch, state) WHERE batch IS NOT NULL;
+CREATE TABLE IF NOT EXISTS answers (call INTEGER PRIMARY KEY, answer TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS batches (
+    id INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE, name TEXT, state TEXT NOT NULL, time TEXT NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the ledger.
+
+    Args:
+        stage: ``facekit.datagen.calls.ANNOTATE`` or ``RATE``.
+        record: The record's id.
+        aspect: The recipe's aspect.
+        version: The prompt version.
+        state: One of the states above.
+        answer: The answer, also of a rejected one; empty where there is none.
+        model: Who answered.
+        time: When, in UTC, ISO 8601.
+        prompt_tokens: Tokens read, over all attempts.
+        completion_tokens: Tokens written, over all attempts.
+        cost: Dollars, over all attempts.
+        attempts: How often the endpoint was called.
+        reason: Why there is no usable answer.
+        batch: The batch that the call was handed to.
+    """
+
+    stage: str
+    record: str
+    aspect: str
+    version: str
+    state: str
+    answer: str = ""
+    model: str = ""
+    time: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+    attempts: int = 0
+    reason: str | None = None
+    batch: int | None = None
+
+
+_COLUMNS = tuple(name for name in Entry.__dataclass_fields__ if name != "answer")
+_PLACE = ("record", "stage", "aspect", "version")
+_SELECT = f"SELECT {', '.join(_COLUMNS)}, coalesce(answer, '') FROM calls LEFT JOIN answers ON call = id"
+_INSERT = (
+    f"INSERT INTO calls ({', '.join(_COLUMNS)}) VALUES ({', '.join(f':{name}' for name in _COLUMNS)}) "
+    f"ON CONFLICT ({', '.join(_PLACE)}) DO UPDATE SET "
+    + ", ".join(
+        f"{name} = {name} + excluded.{name}" if name in ("cost", "attempts", "prompt_tokens", "completion_tokens")
+        else f"{name} = excluded.{name}"
+        for name in _COLUMNS if name not in _PLACE
+    )
+    + " RETURNING id"
+)  # fmt: skip
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Ledger:
+    """The ledger of an output folder; use it as a context manager.
+
+    Args:
+        folder: The output folder; made if it is not there.
+
+    Raises:
+        ConfigurationError: If another process holds it, or it is not a ledger of this version.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / LEDGER_NAME
+        self._lock = (folder / f"{LEDGER_NAME}.lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._lock.close()
+            raise ConfigurationError(f"another process is working on {folder}; wait for it or stop it") from error
+        try:
+            self._database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=NORMAL")
+            self._database.execute("PRAGMA wal_autocheckpoint=4000")
+            self._database.executescript(_TABLES)
+        except sqlite3.DatabaseError as error:
+            self._lock.close()
+            raise ConfigurationError(f"{self.path} is not a ledger ({error}); choose another folder") from error
+        found = self.remember("schema", str(SCHEMA_VERSION))
+        if found != str(SCHEMA_VERSION):
+            self.close()
+            raise ConfigurationError(
+                f"{self.path} was written by another version of facekit (schema {found}, not {SCHEMA_VERSION}); "
+                "use that version, or another folder"
+            )
+
+    def remember(self, name: str, value: str) -> str:
+        """Set a fact about the whole ledger if it is not set yet, and return what it is."""
+        self._database.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
+        return str(self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()[0])
+
+    def store(self, *entries: Entry) -> None:
+        """Write entries in one transaction; cost, tokens and attempts add up over tries of the same call."""
+        with self._transaction():
+            self._insert(entries)
+
+    def _insert(self, entries: Iterable[Entry], batch: int | None = None) -> None:
+        for entry in entries:
+            row = entry.__dict__ if batch is None else {**entry.__dict__, "batch": batch}
+            number = self._database.execute(_INSERT, row).fetchone()[0]
+            if entry.answer:
+                self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (number, entry.answer))
+
+    def finished(self, stage: str, versions: Mapping[str, str], records: Sequence[str]) -> set[tuple[str, str]]:
+        """Which (record, aspect) of some records need no call.
+
+        Args:
+            stage: The stage.
+            versions: Prompt version by aspect.
+            records: Ids, a few hundred at a time.
+        """
+        marks = ", ".join("?" * len(records))
+        rows = self._database.execute(
+            f"SELECT record, aspect, version, state FROM calls WHERE record IN ({marks}) AND stage = ?",
+            (*records, stage),
+        )
+        return {
+            (record, aspect)
+            for record, aspect, version, state in rows
+            if state in FINISHED and versions.get(aspect) == version
+        }
+
+    def entries(self, stage: str, versions: Mapping[str, str], records: Sequence[str]) -> list[Entry]:
+        """The entries of some records, a few hundred at a time."""
+        marks = ", ".join("?" * len(records))
+        rows = self._database.execute(f"{_SELECT} WHERE record IN ({marks}) AND stage = ?", (*records, stage))
+        return [entry for entry in map(_entry, rows) if versions.get(entry.aspect) == entry.version]
+
+    def stream(self, stage: str, aspect: str, version: str, state: str) -> Iterator[Entry]:
+        """The entries of an aspect in a state, in the order in which they were stored first."""
+        last = 0
+        while True:
+            rows = self._database.execute(
+                f"{_SELECT.replace('SELECT', 'SELECT id,', 1)} WHERE stage = ? AND aspect = ? AND version = ? "
+                "AND state = ? AND id > ? ORDER BY id LIMIT 500",
+                (stage, aspect, version, state, last),
+            ).fetchall()
+            if not rows:
+                return
+            yield from (_entry(row[1:]) for row in rows)
+            last = rows[-1][0]
+
+    def counts(self, stage: str, versions: Mapping[str, str]) -> dict[tuple[str, str], int]:
+        """Number of calls by aspect and state."""
+        totals: dict[tuple[str, str], int] = {}
+        for aspect, version in versions.items():
+            rows = self._database.execute(
+                "SELECT state, COUNT(*) FROM calls WHERE stage = ? AND aspect = ? AND version = ? GROUP BY state",
+                (stage, aspect, version),
+            )
+            totals.update({(aspect, state): count for state, count in rows})
+        return totals
+
+    def spent(self) -> float:
+        """Dollars of all calls of all runs."""
+        return float(self._database.execute("SELECT TOTAL(cost) FROM calls INDEXED BY calls_by_state").fetchone()[0])
+
+    def reopen(self, stage: str, versions: Mapping[str, str], states: Iterable[str]) -> int:
+        """Let calls in some states be tried again; their cost stays. Returns how many there are."""
+        states = list(states)
+        count = 0
+        for aspect, version in versions.items():
+            count += self._database.execute(
+                f"UPDATE calls SET state = '{GAVE_UP}' WHERE stage = ? AND aspect = ? AND version = ? "
+                f"AND state IN ({', '.join('?' * len(states))})",
+                (stage, aspect, version, *states),
+            ).rowcount
+        return count
+
+    def begin_batch(self, token: str, entries: Sequence[Entry]) -> int:
+        """Note that calls are about to be handed to the Batch API, before they are. Returns the batch's number."""
+        with self._transaction():
+            number = self._database.execute(
+                "INSERT INTO batches (token, state, time) VALUES (?, 'intended', ?)", (token, now())
+            ).lastrowid
+            assert number is not None
+            self._insert(entries, number)
+        return number
+
+    def name_batch(self, number: int, name: str) -> None:
+        """Note the name that the endpoint gave to a batch."""
+        self._database.execute("UPDATE batches SET name = ?, state = 'submitted' WHERE id = ?", (name, number))
+
+    def open_batches(self) -> list[tuple[int, str, str | None]]:
+        """Number, token and name of the batches that are not collected yet."""
+        return self._database.execute("SELECT id, token, name FROM batches WHERE state != 'collected'").fetchall()
+
+    def collect_batch(self, number: int, entries: Sequence[Entry]) -> None:
+        """Store a batch's answers and close it; calls of it that have no entry are to be asked again."""
+        with self._transaction():
+            self._insert(entries)
+            self._database.execute(
+                f"UPDATE calls SET state = '{GAVE_UP}', reason = 'the batch ended without this answer' "
+                "WHERE batch = ? AND state = ?",
+                (number, SUBMITTED),
+            )
+            self._database.execute("UPDATE batches SET state = 'collected' WHERE id = ?", (number,))
+
+    def batch_entries(self, number: int) -> list[Entry]:
+        """The calls of a batch that are still open."""
+        rows = self._database.execute(f"{_SELECT} WHERE batch = ? AND state = ?", (number, SUBMITTED))
+        return [_entry(row) for row in rows]
+
+    def close(self) -> None:
+        """Close the file and let others have it."""
+        self._database.close()
+        self._lock.close()
+
+    def _transaction(self) -> _Transaction:
+        return _Transaction(self._database)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Transaction:
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def __enter__(self) -> None:
+        self._database.execute("BEGIN IMMEDIATE")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._database.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
+def _entry(row: Sequence[object]) -> Entry:
+    return Entry(**dict(zip((*_COLUMNS, "answer"), row, strict=True)))  # type: ignore[arg-type]

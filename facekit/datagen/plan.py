@@ -1,0 +1,200 @@
+"""Which calls a records file still needs, made one by one while the file is read, so that memory stays small.
+
+The file is passed over once quickly for its ids and the number of calls; a record is read in full when its calls are
+made, and one that cannot be used becomes a recorded failure instead of stopping the run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from facekit.data.records import FaceRecord
+from facekit.datagen.annotators.messages import ANSWER_SCHEMA
+from facekit.datagen.calls import ANNOTATE, Call, Reply, Request, Review, call_key
+from facekit.datagen.facts import fill, is_known, record_facts
+from facekit.datagen.ledger import Ledger
+from facekit.datagen.quality.answers import review_answer
+from facekit.datagen.recipe import Aspect, Recipe
+from facekit.errors import RecordError
+from facekit.faces.frames import choose_frames
+
+T = TypeVar("T")
+
+BATCH = 400
+"""Records that are looked up in the ledger at a time."""
+
+
+@dataclass
+class Overview:
+    """What a records file holds for a recipe.
+
+    Args:
+        records: Number of records.
+        calls: Number of calls by aspect.
+        size: Bytes of the file.
+    """
+
+    records: int = 0
+    calls: dict[str, int] = field(default_factory=dict)
+    size: int = 0
+
+    @property
+    def total(self) -> int:
+        """Number of calls."""
+        return sum(self.calls.values())
+
+
+def iterate_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and raw values of every record.
+
+    Raises:
+        RecordError: If the file is missing, or a line is no JSON object with an id; the message has the line.
+    """
+    try:
+        lines = path.open("rb")
+    except OSError as error:
+        raise RecordError(f"records file {path} cannot be opened ({error.strerror}); check the path") from error
+    with lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                values = from_json(line)
+            except ValueError as error:
+                raise RecordError(f"{path}, line {number}: not JSON ({error})") from error
+            if not isinstance(values, dict) or not isinstance(values.get("id"), str) or not values["id"]:
+                raise RecordError(f"{path}, line {number}: a record needs an 'id', which is text")
+            yield number, values
+
+
+def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of ``size`` items, the last one shorter."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def survey(path: Path, recipe: Recipe) -> Overview:
+    """Pass over a records file once.
+
+    Raises:
+        RecordError: If a line is no record, two have the same id, or the file is empty.
+    """
+    overview = Overview(calls=dict.fromkeys(recipe.aspects, 0), size=path.stat().st_size if path.is_file() else 0)
+    seen: set[int] = set()
+    for number, values in iterate_lines(path):
+        digest = int.from_bytes(hashlib.blake2b(values["id"].encode(), digest_size=8).digest(), "big")
+        if digest in seen:
+            raise RecordError(f"{path}, line {number}: the id {values['id']!r} occurs twice; ids must be unique")
+        seen.add(digest)
+        overview.records += 1
+        for name, aspect in recipe.aspects.items():
+            overview.calls[name] += applies(aspect, values)
+    if not overview.records:
+        raise RecordError(f"{path} has no records")
+    return overview
+
+
+def applies(aspect: Aspect, values: dict[str, Any]) -> bool:
+    """Whether a record has every fact that an aspect requires."""
+    labels, groups = values.get("labels") or {}, values.get("groups") or {}
+    if not isinstance(labels, dict) or not isinstance(groups, dict):
+        return True
+    return all(is_known(name, labels, groups) for name in aspect.requires)
+
+
+def plan_annotations(path: Path, recipe: Recipe, ledger: Ledger | None) -> Iterator[Call]:
+    """The calls that are not answered yet, in the order of the file.
+
+    Args:
+        path: The records file.
+        recipe: What is asked.
+        ledger: What is answered; None plans everything.
+    """
+    versions = recipe.prompt_versions()
+    for lines in in_batches(iterate_lines(path), BATCH):
+        ids = [values["id"] for _, values in lines]
+        done = set() if ledger is None else ledger.finished(ANNOTATE, versions, ids)
+        for number, values in lines:
+            wanted = [
+                name for name, aspect in recipe.aspects.items()
+                if (values["id"], name) not in done and applies(aspect, values)
+            ]  # fmt: skip
+            if wanted:
+                yield from _record_calls(path, number, values, recipe, wanted, versions)
+
+
+def _record_calls(
+    path: Path, number: int, values: dict[str, Any], recipe: Recipe, aspects: list[str], versions: dict[str, str]
+) -> Iterator[Call]:
+    try:
+        record = FaceRecord.model_validate(values)
+        facts = record_facts(record, recipe.words)
+        media = record_media(record, path.parent, recipe.frames)
+        problem = None
+    except (ValidationError, RecordError) as error:
+        words = error.errors(include_url=False)[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        problem = f"{path.name}, line {number}: {words}"
+    for name in aspects:
+        if problem is None:
+            yield annotation_call(record, recipe, name, versions[name], media, facts)
+        else:
+            yield Call(ANNOTATE, values["id"], name, versions[name], None, _never, problem)
+
+
+def annotation_call(
+    record: FaceRecord, recipe: Recipe, name: str, version: str, media: tuple[str, ...], facts: Mapping[str, str]
+) -> Call:
+    """The call about one aspect of one record."""
+    aspect = recipe.aspects[name]
+    try:
+        prompt = fill(aspect.prompt, facts)
+    except RecordError as error:
+        return Call(ANNOTATE, record.id, name, version, None, _never, str(error))
+    request = Request(
+        key=call_key(ANNOTATE, record.id, name, version),
+        system=" ".join(recipe.system.split()),
+        prompt=prompt,
+        media=media,
+        image_side=recipe.image_side,
+        max_tokens=aspect.max_tokens or recipe.max_tokens,
+        temperature=recipe.temperature,
+        schema=ANSWER_SCHEMA if recipe.structured else None,
+        template=aspect.template,
+        facts=facts,
+        landmarks=None if isinstance(record.landmarks, str) else record.landmarks,
+    )
+    return Call(ANNOTATE, record.id, name, version, request, _reviewer(aspect))
+
+
+def record_media(record: FaceRecord, folder: Path, frames: int) -> tuple[str, ...]:
+    """Paths of the pictures that are sent for a record.
+
+    Raises:
+        RecordError: If one is missing, or the record is a video file.
+    """
+    if isinstance(record.video, str):
+        raise RecordError(f"{record.video} is a video file; take frames out of it first, with facekit preprocess")
+    paths = record.media_paths(folder)
+    if record.image is None and len(paths) > frames:
+        paths = [paths[index] for index in choose_frames(len(paths), frames)]
+    for path in paths:
+        if not path.is_file():
+            raise RecordError(f"there is no file {path}; paths are relative to the records file")
+    return tuple(str(path) for path in paths)
+
+
+def _reviewer(aspect: Aspect) -> Callable[[Reply], Review]:
+    return lambda reply: review_answer(reply, aspect.minimum_words)
+
+
+def _never(reply: Reply) -> Review:
+    raise AssertionError("a call without a request has no reply")

@@ -1,0 +1,120 @@
+"""What a run would do, without doing it: sample prompts, the number of calls, the estimated cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from facekit.datagen.calls import ANNOTATE, Call
+from facekit.datagen.ledger import FINISHED, LEDGER_NAME, Ledger
+from facekit.datagen.plan import plan_annotations, survey
+from facekit.datagen.prices import find_price, load_prices, prompt_tokens
+from facekit.datagen.questions import stored_question
+from facekit.datagen.recipe import Recipe, load_recipe
+from facekit.datagen.settings import GenerationSettings
+from facekit.errors import ConfigurationError
+
+ESTIMATED_FROM = 400
+"""Calls whose prompts are measured; the rest is taken to be alike."""
+
+
+@dataclass(frozen=True)
+class SamplePrompt:
+    """One prompt as it would be sent, and the question that would be stored."""
+
+    aspect: str
+    record: str
+    system: str
+    prompt: str
+    question: str
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a run would do.
+
+    Args:
+        records: Records in the file.
+        calls: Calls that are still to be made, by aspect.
+        samples: One prompt for each aspect.
+        problems: Why some of the measured calls cannot be made.
+        prompt_tokens: Estimate of the tokens read, all calls together.
+        longest_answers: Tokens written if every answer were as long as it may be.
+        lowest_cost: Dollars if answers had a third of their longest length; None without a price.
+        highest_cost: Dollars if every answer were as long as it may be; None without a price.
+    """
+
+    records: int
+    calls: dict[str, int]
+    samples: list[SamplePrompt]
+    problems: list[str]
+    prompt_tokens: int
+    longest_answers: int
+    lowest_cost: float | None
+    highest_cost: float | None
+
+    @property
+    def total(self) -> int:
+        """Number of calls."""
+        return sum(self.calls.values())
+
+
+def dry_run(
+    records: str | Path,
+    output: str | Path,
+    recipe: str | Path | Recipe,
+    model: str,
+    settings: GenerationSettings | None = None,
+) -> Preview:
+    """Look at what a run would do; asks nobody and writes nothing.
+
+    Args:
+        records: A records file.
+        output: The output folder; what its ledger has is not asked again.
+        recipe: A recipe, its name or path.
+        model: The annotator's model, for its price.
+        settings: For the price table, and whether batches are used.
+
+    Raises:
+        RecordError: If the records file is missing or malformed.
+        ConfigurationError: If the recipe or price table is wrong.
+    """
+    settings, records = settings or GenerationSettings(), Path(records)
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    price = find_price(load_prices(settings.prices), model)
+    if price is None and settings.max_cost is not None:
+        raise ConfigurationError(f"the price table has no model '{model}'; add it in a file and pass --prices")
+    if price is not None and settings.batch:
+        price = price.in_batch()
+    overview = survey(records, recipe)
+    calls, first = dict(overview.calls), plan_annotations(records, recipe, None)
+    if (Path(output) / LEDGER_NAME).is_file():
+        with Ledger(output) as ledger:
+            counts = ledger.counts(ANNOTATE, recipe.prompt_versions())
+            measured = list(islice(plan_annotations(records, recipe, ledger), ESTIMATED_FROM))
+        for (aspect, state), count in counts.items():
+            calls[aspect] -= count if state in FINISHED else 0
+    else:
+        measured = list(islice(first, ESTIMATED_FROM))
+    requests = [call.request for call in measured if call.request is not None]
+    share = sum(calls.values()) / max(1, len(requests))
+    known = price or next(iter(load_prices().values()))
+    read = round(share * sum(prompt_tokens(request, known) for request in requests))
+    written = round(share * sum(request.max_tokens for request in requests))
+    return Preview(
+        overview.records, calls, _samples(measured, recipe),
+        sorted({call.problem for call in measured if call.problem})[:5], read, written,
+        None if price is None else price.cost(read, written / 3), None if price is None else price.cost(read, written),
+    )  # fmt: skip
+
+
+def _samples(calls: list[Call], recipe: Recipe) -> list[SamplePrompt]:
+    samples: dict[str, SamplePrompt] = {}
+    for call in calls:
+        if call.request is not None and call.aspect not in samples:
+            question = stored_question(recipe, call.aspect, call.record)
+            samples[call.aspect] = SamplePrompt(
+                call.aspect, call.record, call.request.system, call.request.prompt, question
+            )
+    return list(samples.values())

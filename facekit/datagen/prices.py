@@ -1,0 +1,168 @@
+"""What calls cost: the table of prices, the estimate before a call, the price after it, and the budget."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from facekit.datagen.calls import Reply, Request
+from facekit.errors import ConfigurationError
+from facekit.registry import closest_match_hint
+
+MILLION = 1_000_000
+CHARACTERS_PER_TOKEN = 3.5
+"""Of English prompts; low, so that estimates are high."""
+TOKENS_PER_MESSAGE = 8
+_TILE, _LARGE_SIDE, _SHORT_SIDE = 512, 2048, 768
+
+Amount = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class Price(BaseModel):
+    """The price of one model.
+
+    Attributes:
+        input: Dollars per million tokens read.
+        output: Dollars per million tokens written.
+        batch: Share of the price in the Batch API; None where it has no such price.
+        image_base: Tokens of any picture.
+        image_tile: Further tokens for each tile of 512 pixels.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: Amount
+    output: Amount
+    batch: Annotated[float, Field(gt=0.0, le=1.0)] | None = None
+    image_base: Amount = 85
+    image_tile: Amount = 170
+
+    def cost(self, prompt_tokens: float, completion_tokens: float) -> float:
+        """Dollars for tokens read and written."""
+        return (prompt_tokens * self.input + completion_tokens * self.output) / MILLION
+
+    def in_batch(self) -> Price:
+        """The price of the same model in the Batch API."""
+        share = 1.0 if self.batch is None else self.batch
+        return self.model_copy(update={"input": self.input * share, "output": self.output * share})
+
+
+UNKNOWN_PRICE = Price(input=0.0, output=0.0)
+_TABLE = TypeAdapter(dict[str, Price])
+
+
+def load_prices(path: str | Path | None = None) -> dict[str, Price]:
+    """The table of prices.
+
+    Args:
+        path: A YAML file of the user's, whose entries come before the built-in ones.
+
+    Returns:
+        Price by model name or pattern, in order of precedence.
+
+    Raises:
+        ConfigurationError: If the file cannot be read or an entry is wrong; the message names it.
+    """
+    table = _read(resources.files("facekit.datagen") / "prices.yaml", "the built-in price table")
+    if path is None:
+        return table
+    own = _read(Path(path), f"price table {path}")
+    return own | {name: price for name, price in table.items() if name not in own}
+
+
+def find_price(table: Mapping[str, Price], model: str) -> Price | None:
+    """The first entry whose name or pattern fits a model, or None."""
+    exact = table.get(model)
+    return exact or next((price for pattern, price in table.items() if fnmatchcase(model, pattern)), None)
+
+
+def prompt_tokens(request: Request, price: Price) -> int:
+    """An estimate of the tokens that a request makes the model read, on the high side.
+
+    Pictures count as for GPT-4o: fitted into 2048 pixels, then to 768 on the shorter side, then cut into tiles of 512
+    (OpenAI, "Images and vision", cost of high detail), at the largest size that the request may send.
+    """
+    text = (len(request.system) + len(request.prompt)) / CHARACTERS_PER_TOKEN + 2 * TOKENS_PER_MESSAGE
+    side = min(request.image_side, _LARGE_SIDE, _SHORT_SIDE)
+    picture = price.image_base + price.image_tile * math.ceil(side / _TILE) ** 2
+    return math.ceil(text + len(request.media) * picture)
+
+
+def reply_tokens(request: Request, reply: Reply, price: Price) -> tuple[int, int]:
+    """Tokens read and written: the endpoint's count, or an estimate where it gives none."""
+    read = prompt_tokens(request, price) if reply.prompt_tokens is None else reply.prompt_tokens
+    written = math.ceil(len(reply.text) / CHARACTERS_PER_TOKEN)
+    return read, written if reply.completion_tokens is None else reply.completion_tokens
+
+
+class Budget:
+    """Money for calls. A call's highest cost is put aside before it is made, so that the limit is never passed.
+
+    Args:
+        limit: Dollars; None for no limit.
+        spent: Dollars of earlier runs.
+    """
+
+    def __init__(self, limit: float | None = None, spent: float = 0.0) -> None:
+        if limit is not None and not limit >= 0.0:
+            raise ConfigurationError(f"max_cost={limit} is out of range; give dollars, at least 0")
+        self.limit, self.spent, self._aside = limit, spent, 0.0
+        self._changed = asyncio.Event()
+
+    async def put_aside(self, amount: float) -> bool:
+        """Put a call's highest cost aside, waiting for running calls that may turn out cheaper.
+
+        Returns:
+            False where the money does not suffice and no running call can change that.
+        """
+        while not self.try_put_aside(amount):
+            if self._aside <= 0.0:
+                return False
+            self._changed.clear()
+            await self._changed.wait()
+        return True
+
+    def try_put_aside(self, amount: float) -> bool:
+        """Put money aside at once; False where it does not suffice."""
+        if self.limit is not None and self.spent + self._aside + amount > self.limit:
+            return False
+        self._aside += amount
+        return True
+
+    def settle(self, put_aside: float, cost: float) -> None:
+        """Replace what was put aside by what the call did cost."""
+        self._aside = max(0.0, self._aside - put_aside)
+        if self._aside < 1e-12:
+            self._aside = 0.0
+        self.spent += cost
+        self._changed.set()
+
+
+def require_price(table: Mapping[str, Price], model: str) -> Price:
+    """The price of a model; raises ``ConfigurationError`` where the table has none."""
+    price = find_price(table, model)
+    if price is None:
+        raise ConfigurationError(
+            f"the price table has no model '{model}', so a budget cannot be kept{closest_match_hint(model, table)}; "
+            "add it in a file of your own and pass it with --prices"
+        )
+    return price
+
+
+def _read(path: Path | resources.abc.Traversable, name: str) -> dict[str, Price]:
+    try:
+        return _TABLE.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"{name} cannot be read ({error}); give a YAML file of models and prices") from error
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in problem["loc"]) or "the file"
+        raise ConfigurationError(f"{name}, {place}: {problem['msg']} (got {problem['input']!r})") from error

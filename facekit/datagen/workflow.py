@@ -1,0 +1,243 @@
+"""The whole walk: plan, annotate, rate, select, write, report. A run that ended early goes on where it stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from facekit.catalog import current_registry
+from facekit.datagen.annotators.batch import BatchRunner
+from facekit.datagen.annotators.endpoint import EndpointAnnotator, parse_annotator_spec
+from facekit.datagen.annotators.pool import PooledAnnotator
+from facekit.datagen.calls import ANNOTATE, RATE, Annotator, Reply, Review
+from facekit.datagen.ledger import ACCEPTED, FAILED, FINISHED, REJECTED, SUBMITTED, Ledger
+from facekit.datagen.outputs import RECORDS_NAME, Written, write_outputs, write_summary
+from facekit.datagen.pipeline import Ending, GenerationProgress, Pipeline, ProgressListener
+from facekit.datagen.plan import Overview, plan_annotations, survey
+from facekit.datagen.prices import UNKNOWN_PRICE, Budget, Price, find_price, load_prices, require_price
+from facekit.datagen.quality.answers import review_answer
+from facekit.datagen.quality.rating import plan_ratings, review_rating
+from facekit.datagen.quality.report import REPORT_NAME, ReportData, write_report
+from facekit.datagen.recipe import Recipe, load_recipe
+from facekit.datagen.retry import RetryPolicy
+from facekit.datagen.selection import Selector
+from facekit.datagen.settings import GenerationSettings
+from facekit.errors import ConfigurationError
+
+Stage = tuple[str, "Annotator", Price]
+
+
+@dataclass(frozen=True)
+class GenerationResult:
+    """What a run achieved.
+
+    Args:
+        ending: Why it ended.
+        written: What is in the files.
+        cost: Dollars of all runs in this folder.
+        records: The records file.
+        report: The report.
+    """
+
+    ending: Ending
+    written: Written
+    cost: float
+    records: Path
+    report: Path
+
+
+def load_annotator(spec: str | Annotator, *, ask_key: Callable[[str], str] | None = None) -> Annotator:
+    """An annotator from its spec string, such as ``template`` or ``openai:MODEL?base_url=…``, or as it is.
+
+    Args:
+        spec: The spec string; never holds a key.
+        ask_key: Asks for a key where the environment has none.
+    """
+    if not isinstance(spec, str):
+        return spec
+    parsed = parse_annotator_spec(spec)
+    part = current_registry().load("annotator", parsed.name)
+    annotator: Annotator = part.from_spec(parsed.argument, ask_key=ask_key, **parsed.options)
+    return annotator
+
+
+def generate(
+    records: str | Path,
+    output: str | Path,
+    recipe: str | Path | Recipe = "fairfacegpt",
+    *,
+    annotator: str | Annotator = "template",
+    judge: str | Annotator | None = None,
+    settings: GenerationSettings | None = None,
+    on_progress: ProgressListener | None = None,
+    ask_key: Callable[[str], str] | None = None,
+) -> GenerationResult:
+    """Make instruction data from labelled faces.
+
+    Args:
+        records: A records file with labels or groups.
+        output: The folder for the ledger and the results; the same folder again goes on where a run stopped.
+        recipe: A recipe, its name, or the path of one's own.
+        annotator: Who answers, as a spec string or an object.
+        judge: Who rates the answers; None rates nothing.
+        settings: Speed, limits, budget.
+        on_progress: Told about progress a few times a second.
+        ask_key: Asks for an API key where the environment has none.
+
+    Returns:
+        What was achieved; ``ending`` says whether anything is left to do.
+
+    Raises:
+        RecordError: If the records file is missing or malformed.
+        ConfigurationError: If settings, recipe or budget do not fit.
+        EndpointError: If no call can succeed; what was answered is in the ledger.
+    """
+    settings = settings or GenerationSettings()
+    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    records, output = Path(records), Path(output)
+    if judge is not None and recipe.rating is None:
+        raise ConfigurationError(f"the recipe '{recipe.name}' has no rating, so a judge has nothing to do")
+    overview = survey(records, recipe)
+    prices = load_prices(settings.prices)
+    answering = load_annotator(annotator, ask_key=ask_key)
+    judging = None if judge is None else load_annotator(judge, ask_key=ask_key)
+    stages: list[Stage] = [(ANNOTATE, answering, _price(prices, answering, settings))]
+    if judging is not None:
+        stages.append((RATE, judging, _price(prices, judging, settings)))
+    with Ledger(output) as ledger:
+        run = _Run(records, output, recipe, settings, ledger, overview, on_progress)
+        ending = asyncio.run(run.all_stages(stages))
+        return run.finish(ending, stages)
+
+
+def _price(prices: dict[str, Price], annotator: Annotator, settings: GenerationSettings) -> Price:
+    found = find_price(prices, annotator.model)
+    if found is None and settings.max_cost is not None:
+        found = require_price(prices, annotator.model)
+    found = found or UNKNOWN_PRICE
+    return found.in_batch() if settings.batch else found
+
+
+@dataclass
+class _Run:
+    records: Path
+    output: Path
+    recipe: Recipe
+    settings: GenerationSettings
+    ledger: Ledger
+    overview: Overview
+    on_progress: ProgressListener | None
+
+    async def all_stages(self, stages: list[Stage]) -> Ending:
+        stop = asyncio.Event()
+        budget = Budget(self.settings.max_cost, self.ledger.spent())
+        with _stop_signals(stop):
+            for stage, annotator, price in stages:
+                ending = await self._stage(stage, annotator, price, budget, stop)
+                if ending is not Ending.FINISHED:
+                    return ending
+        return Ending.FINISHED
+
+    async def _stage(
+        self, stage: str, annotator: Annotator, price: Price, budget: Budget, stop: asyncio.Event
+    ) -> Ending:
+        recipe, ledger, settings = self.recipe, self.ledger, self.settings
+        if stage == ANNOTATE:
+            versions, total = recipe.prompt_versions(), self.overview.total
+            plan = partial(plan_annotations, self.records, recipe, ledger)
+        else:
+            versions = recipe.rating_versions()
+            answered = ledger.counts(ANNOTATE, recipe.prompt_versions())
+            total = sum(count for (_, state), count in answered.items() if state == ACCEPTED)
+            plan = partial(plan_ratings, self.records, recipe, ledger)
+        if settings.retry_failed:
+            ledger.reopen(stage, versions, (REJECTED, FAILED))
+        counts = ledger.counts(stage, versions)
+        done = sum(count for (_, state), count in counts.items() if state in FINISHED)
+        try:
+            if settings.batch and isinstance(annotator, EndpointAnnotator):
+                done -= sum(count for (_, state), count in counts.items() if state == SUBMITTED)
+                runner = BatchRunner(annotator, ledger, price, budget, settings, stop, self.on_progress)
+                return await runner.run(stage, plan, self._review(stage), total=total, done=done)
+            worker = annotator
+            if settings.processes > 1 and isinstance(annotator, EndpointAnnotator):
+                worker = PooledAnnotator(annotator, settings.processes)
+            pipeline = self._pipeline(worker, price, budget, stop)
+            try:
+                return await pipeline.run(stage, plan(), total=total, done=done)
+            finally:
+                if worker is not annotator:
+                    await worker.close()
+        finally:
+            await annotator.close()
+
+    def _pipeline(self, annotator: Annotator, price: Price, budget: Budget, stop: asyncio.Event) -> Pipeline:
+        settings = self.settings
+        return Pipeline(
+            annotator, self.ledger, price, budget,
+            concurrency=settings.concurrency, requests_per_minute=settings.requests_per_minute,
+            tokens_per_minute=settings.tokens_per_minute, policy=RetryPolicy(settings.attempts, settings.backoff),
+            second_tries=self.recipe.second_tries, stop=stop, on_progress=self.on_progress,
+        )  # fmt: skip
+
+    def _review(self, stage: str) -> Callable[[str, Reply], Review]:
+        """How answers to an aspect are judged, where the calls themselves are gone."""
+        if stage == RATE:
+            return lambda aspect, reply: review_rating(reply)
+        return lambda aspect, reply: review_answer(reply, self.recipe.aspects[aspect].minimum_words)
+
+    def finish(self, ending: Ending, stages: list[Stage]) -> GenerationResult:
+        recipe, ledger = self.recipe, self.ledger
+        rated = len(stages) > 1 or bool(recipe.rating and ledger.counts(RATE, recipe.rating_versions()))
+        threshold = self.settings.threshold or (recipe.rating.threshold if recipe.rating else 0.0)
+        data = ReportData(self.records.parent, recipe, rated, threshold)
+        selector = Selector(self.records, recipe, ledger, rated, threshold)
+        written = write_outputs(selector, self.output, self.records, recipe, data.observe)
+        cost = ledger.spent()
+        report = write_report(self.output, data, written, cost)
+        write_summary(
+            self.output,
+            {
+                "recipe": recipe.name, "recipe_summary": recipe.summary, "prompt_versions": recipe.prompt_versions(),
+                "source_records": self.records.name, "annotator": stages[0][1].model,
+                "judge": stages[1][1].model if len(stages) > 1 else None, "threshold": threshold if rated else None,
+                "ending": ending.value, "cost": cost, **asdict(written),
+            },
+        )  # fmt: skip
+        return GenerationResult(ending, written, cost, self.output / RECORDS_NAME, report)
+
+
+@contextmanager
+def _stop_signals(stop: asyncio.Event) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM ends the run after the calls in flight; the second ends it at once."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def on_signal() -> None:
+        if stop.is_set() and task is not None:
+            task.cancel()
+        stop.set()
+
+    handled = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, on_signal)
+        except (ValueError, RuntimeError, NotImplementedError):
+            continue
+        handled.append(number)
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if stop.is_set():
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)
+
+
+__all__ = ["REPORT_NAME", "GenerationProgress", "GenerationResult", "generate", "load_annotator"]

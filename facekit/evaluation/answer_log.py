@@ -1,0 +1,87 @@
+"""Answers on disk as they come, so that a killed run goes on where it stopped.
+
+One JSON line per answer, appended and flushed at once; the first line says which run it is. A line that a kill cut off
+is dropped when the log is opened again, and its question is asked again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from facekit.errors import ConfigurationError
+
+
+class AnswerLog:
+    """The answers of one run.
+
+    Args:
+        path: The file; it is made, with its folder.
+        run: What the run is: model, data, settings, as JSON values. A log of another run is not gone on with.
+        resume: Whether to keep the answers that are there; otherwise they are dropped.
+
+    Raises:
+        ConfigurationError: The file is the log of another run, or no log.
+    """
+
+    def __init__(self, path: str | Path, run: Mapping[str, Any], *, resume: bool = True) -> None:
+        self.path = Path(path)
+        self.replies: dict[str, tuple[str, dict[str, float] | None]] = {}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        kept = self._read(dict(run)) if resume and self.path.is_file() else 0
+        self._file: TextIO = self.path.open("a", encoding="utf-8")
+        self._file.truncate(kept)
+        if not kept:
+            self._write({"run": dict(run)})
+
+    def append(self, question: str, answer: str, scores: Mapping[str, float] | None = None) -> None:
+        """Keep an answer; it is in the file when this returns."""
+        self.replies[question] = (answer, None if scores is None else dict(scores))
+        self._write({"question": question, "answer": answer, **({} if scores is None else {"scores": dict(scores)})})
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def _read(self, run: dict[str, Any]) -> int:
+        """Read whole lines and return how many bytes they take."""
+        kept = 0
+        with self.path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    entry = json.loads(line)
+                    if number == 1:
+                        self._check(entry["run"], run)
+                    else:
+                        self.replies[entry["question"]] = (entry["answer"], entry.get("scores"))
+                except (ValueError, KeyError, TypeError) as error:
+                    raise ConfigurationError(
+                        f"{self.path}, line {number}: not a log of answers ({error}); choose another folder"
+                    ) from error
+                kept += len(line)
+        return kept
+
+    def _check(self, found: dict[str, Any], run: dict[str, Any]) -> None:
+        names = [name for name in {**found, **run} if found.get(name) != run.get(name)]
+        if names:
+            differences = ", ".join(f"{name} was {found.get(name)!r} and is {run.get(name)!r}" for name in names)
+            raise ConfigurationError(
+                f"{self.path} has the answers of another run ({differences}); choose another folder, or do not resume"
+            )

@@ -1,0 +1,117 @@
+"""``facekit export`` and ``facekit inspect`` on good and bad input."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, InternVLConfig, InternVLForConditionalGeneration
+
+from facekit.cli import main as cli
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("internvl")
+    text = {"model_type": "qwen2", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 64}  # fmt: skip
+    vision = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2,
+              "image_size": 32, "patch_size": 8}  # fmt: skip
+    config = InternVLConfig(vision_config=vision, text_config=text, image_token_id=5, image_seq_length=4)
+    InternVLForConditionalGeneration(config).save_pretrained(folder)
+    (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["facekit", *map(str, arguments)])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code or 0
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def test_export_writes_what_other_libraries_load(run, checkpoint, tmp_path):
+    status, out, error = run("export", checkpoint, tmp_path / "same", "--format", "internvl-hf")
+    assert status == 0, error
+    assert "internvl-hf" in out
+    original, written = (load_file(folder / "model.safetensors") for folder in (checkpoint, tmp_path / "same"))
+    assert original.keys() == written.keys()
+    status, _, error = run(
+        "export", checkpoint, tmp_path / "text", "--format", "language-model", "--max-shard-size", "9KB"
+    )
+    assert status == 0, error
+    assert len(list((tmp_path / "text").glob("*.safetensors"))) > 1
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "text").config.vocab_size == 64
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--format", "gguf"], "no export format 'gguf'"),
+        (["--format", "llava-hf"], "cannot be written as LLaVA: the encoder is 'hf' with 'internvl_vision'"),
+        (["--max-shard-size", "plenty"], "a shard size is"),
+    ],
+)
+def test_what_cannot_be_exported_is_one_line_and_status_2(run, checkpoint, tmp_path, options, words):
+    status, _, error = run("export", checkpoint, tmp_path / "out", *options)
+    assert status == 2
+    assert words in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_use_is_refused_before_anything_is_loaded(run, checkpoint, tmp_path):
+    status, _, error = run("export", tmp_path / "nowhere", checkpoint)
+    assert status == 2
+    assert "holds a checkpoint already" in error
+
+
+def test_inspect_tells_parts_counts_and_memory(run, checkpoint):
+    status, out, error = run("inspect", checkpoint, "--batch", 2, "--tokens", 100)
+    assert status == 0, error
+    total = sum(value.numel() for value in load_file(checkpoint / "model.safetensors").values())
+    for words in (
+        "InternVL",
+        "encoder",
+        "pixel-shuffle",
+        "qwen2",
+        f"{total:,}",
+        "float32",
+        "4 an image",
+        "2 x 100 tokens",
+    ):
+        assert words in out, words
+
+
+def test_inspect_of_no_checkpoint_and_of_unknown_parts_is_one_line(run, checkpoint, tmp_path):
+    status, _, error = run("inspect", tmp_path)
+    assert status == 2
+    assert "has no config.json" in error
+    status, _, error = run("inspect", checkpoint, "--parts", "decoder")
+    assert status == 2
+    assert "there is no part 'decoder'" in error
+
+
+def test_list_presets_shows_parts_parameters_tokens_and_licences(run):
+    status, out, _ = run("list", "presets")
+    assert status == 0
+    for words in (
+        "facellm-38b",
+        "face-llava-7b-released",
+        "InternViT-6B",
+        "Vicuna-7B",
+        "0.94 B",
+        "256",
+        "tokens an image",
+        "Llama 2",
+    ):
+        assert words in out, words

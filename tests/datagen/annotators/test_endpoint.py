@@ -1,0 +1,182 @@
+import asyncio
+import base64
+import io
+import logging
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from PIL import Image
+from pydantic import SecretStr
+
+from facekit.datagen.annotators.endpoint import EndpointAnnotator, parse_annotator_spec, retry_after
+from facekit.datagen.annotators.messages import ANSWER_SCHEMA
+from facekit.datagen.calls import (
+    EndpointError,
+    PermanentCallError,
+    RejectedRequestError,
+    Request,
+    TemporaryCallError,
+)
+from facekit.errors import ConfigurationError, InvalidSpecError
+
+KEY = "sk-test-very-secret-key-0123"
+
+
+@pytest.fixture
+def picture(tmp_path):
+    Image.new("RGB", (300, 200), "blue").save(tmp_path / "face.png")
+    return str(tmp_path / "face.png")
+
+
+def ask(server, picture, times=1, **options):
+    """Ask the same question some times with one annotator; returns replies, or raises."""
+
+    async def talk():
+        annotator = EndpointAnnotator("model", key=SecretStr(KEY), base_url=server.base_url, **options)
+        request = Request(
+            "key-1", "System.", "Prompt.", (picture,), image_side=128, max_tokens=77, schema=ANSWER_SCHEMA
+        )
+        try:
+            return [await annotator.answer(request) for _ in range(times)]
+        finally:
+            await annotator.close()
+
+    return asyncio.run(talk())
+
+
+def test_a_call_sends_both_prompts_and_the_bounded_picture_once(serve, picture):
+    server = serve()
+    (reply,) = ask(server, picture)
+    (call,) = server.calls
+    system, user = call.body["messages"]
+    assert (system["content"], user["content"][0]["text"]) == ("System.", "Prompt.")
+    (image,) = [part["image_url"]["url"] for part in user["content"] if part["type"] == "image_url"]
+    sent = Image.open(io.BytesIO(base64.b64decode(image.removeprefix("data:image/jpeg;base64,"))))
+    assert (sent.format, max(sent.size)) == ("JPEG", 128)
+    assert call.body["max_tokens"] == 77
+    assert (call.key, call.authorization) == ("key-1", f"Bearer {KEY}")
+    assert (reply.model, reply.prompt_tokens, reply.completion_tokens) == ("model-served", 1000, 100)
+    assert reply.text.startswith("The face shows")
+
+
+def test_an_endpoint_without_structured_answers_is_asked_in_plain_text_from_then_on(serve, picture):
+    server = serve(structured=False)
+    first, second = ask(server, picture, times=2)
+    assert [call.outcome for call in server.calls] == ["unsupported", "answered", "answered"]
+    assert first.text == second.text
+    assert "response_format" not in server.calls[-1].body
+
+
+@pytest.mark.parametrize(("faults", "error", "words"), [
+    ({"too_many": 1.0, "retry_after": "3"}, TemporaryCallError, "status 429: slow down"),
+    ({"server_error": 1.0}, TemporaryCallError, "status 500: internal error"),
+    ({"dropped": 1.0}, TemporaryCallError, "the connection failed"),
+    ({"malformed": 1.0}, TemporaryCallError, "not a chat completion"),
+    ({"status": 400}, RejectedRequestError, "status 400"),
+    ({"status": 401}, EndpointError, "the key is not accepted"),
+    ({"status": 404}, EndpointError, "no such model or address"),
+    ({"status": 503}, TemporaryCallError, "status 503"),
+])  # fmt: skip
+def test_failures_are_sorted_by_whether_they_pass(serve, picture, faults, error, words):
+    with pytest.raises(error, match=words):
+        ask(serve(**faults), picture)
+
+
+def test_the_wait_that_the_endpoint_asks_for_is_kept(serve, picture):
+    with pytest.raises(TemporaryCallError) as caught:
+        ask(serve(too_many=1.0, retry_after="3"), picture)
+    assert caught.value.retry_after == 3.0
+
+
+def test_a_slow_answer_is_given_up_after_the_timeout(serve, picture):
+    with pytest.raises(TemporaryCallError, match=r"no answer within 0\.1 seconds"):
+        ask(serve(latency=(3.0, 3.0)), picture, timeout=0.1)
+
+
+def test_a_server_that_is_not_there_is_a_failed_connection(picture):
+    class Nobody:
+        base_url = "http://127.0.0.1:9/v1"
+
+    with pytest.raises(TemporaryCallError, match="the connection failed"):
+        ask(Nobody, picture)
+
+
+def test_a_broken_picture_is_no_call(serve, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"x")
+    server = serve()
+    with pytest.raises(PermanentCallError, match="cannot be used"):
+        ask(server, str(tmp_path / "broken.png"))
+    assert server.calls == []
+
+
+def test_the_key_is_in_no_error_answer_or_log(serve, picture, caplog, monkeypatch):
+    caplog.set_level(logging.DEBUG)
+    echo = f"your key is {KEY}"
+    server = serve(answer=lambda body: echo)
+    (reply,) = ask(server, picture)
+    assert reply.text == "your key is [key]"
+    monkeypatch.setattr("chat_server.error", lambda status, message, headers=None: _echo_error(status, echo))
+    for status in (400, 401, 500):
+        server.faults.status = status
+        with pytest.raises((RejectedRequestError, EndpointError, TemporaryCallError)) as caught:
+            ask(server, picture)
+        assert "[key]" in str(caught.value)
+        assert KEY not in str(caught.value)
+    assert KEY not in caplog.text
+
+
+def _echo_error(status, words):
+    from chat_server import http
+
+    return http(status, f'{{"error": {{"message": "{words}"}}}}'.encode())
+
+
+@pytest.mark.parametrize("given", ["30", "Retry-After-Date", "0.5"])
+def test_both_forms_of_retry_after_are_read(given):
+    if given == "Retry-After-Date":
+        text = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+        assert retry_after({"retry-after": text}) == pytest.approx(30, abs=2)
+    else:
+        assert retry_after({"retry-after": given}) == float(given)
+
+
+def test_milliseconds_count_first_and_nonsense_does_not_count():
+    assert retry_after({"retry-after-ms": "250", "retry-after": "9"}) == 0.25
+    assert retry_after({"retry-after": "soon"}) is None
+    assert retry_after({"retry-after": "-5"}) == 0.0
+    assert retry_after({}) is None
+
+
+@pytest.mark.parametrize(
+    "spec", ["openai:m?api_key=sk-12345678", "openai:m?token=sk-12345678", "openai:m?key=sk-12345678"]
+)
+def test_a_key_as_an_argument_is_refused_without_repeating_it(spec):
+    with pytest.raises(InvalidSpecError, match="key_env=NAME") as caught:
+        parse_annotator_spec(spec)
+    assert "12345678" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("argument", "options", "words"), [
+    (None, {}, "needs a model"),
+    ("m", {"base_ulr": "x"}, "did you mean 'base_url'"),
+    ("m", {"base_url": "localhost"}, "is no address"),
+    ("m", {"base_url": "http://user:pass@host/v1"}, "must not carry a key or password"),
+    ("m", {"timeout": "soon"}, "no number of seconds"),
+    ("m", {"timeout": "-1"}, "out of range"),
+    ("m", {"structured": "maybe"}, "must be true or false"),
+])  # fmt: skip
+def test_a_wrong_spec_says_what_is_wrong(argument, options, words):
+    with pytest.raises(InvalidSpecError, match=words) as caught:
+        EndpointAnnotator.from_spec(argument, **options)
+    assert "pass@" not in str(caught.value)
+
+
+def test_a_hosted_endpoint_needs_a_key_and_a_local_one_does_not(monkeypatch):
+    with pytest.raises(ConfigurationError, match="OPENAI_API_KEY has no API key"):
+        EndpointAnnotator.from_spec("m")
+    with pytest.raises(ConfigurationError, match="MINE has no API key"):
+        EndpointAnnotator.from_spec("m", base_url="http://localhost:1/v1", key_env="MINE")
+    assert EndpointAnnotator.from_spec("m", base_url="http://localhost:1/v1").key is None
+    monkeypatch.setenv("MINE", KEY)
+    assert EndpointAnnotator.from_spec("m", key_env="MINE").key.get_secret_value() == KEY

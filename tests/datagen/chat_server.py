@@ -1,0 +1,268 @@
+"""A small OpenAI-compatible server on 127.0.0.1 that misbehaves on request and writes down every call.
+
+The tests talk to it over real HTTP. As a program (``python chat_server.py --latency 0.05``) it prints its port and
+serves until it is stopped, which is how the benchmark uses it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.parser import BytesHeaderParser
+
+REFUSAL = "I'm sorry, but I can't help with that request."
+
+
+@dataclass
+class Faults:
+    """Shares of the calls that go wrong, and how long an answer takes at least and at most, in seconds."""
+
+    too_many: float = 0.0
+    server_error: float = 0.0
+    dropped: float = 0.0
+    malformed: float = 0.0
+    refusal: float = 0.0
+    latency: tuple[float, float] = (0.0, 0.0)
+    retry_after: str = "0.02"
+    structured: bool = True
+    status: int | None = None
+
+
+@dataclass
+class Call:
+    """One call as the server saw it."""
+
+    key: str
+    outcome: str
+    path: str
+    time: float
+    body: dict = field(repr=False)
+    authorization: str | None = field(repr=False, default=None)
+
+
+def describe(body: dict) -> str:
+    """An answer that differs from call to call and is the same for the same call."""
+    digest = hashlib.sha256(json.dumps(body["messages"], sort_keys=True).encode()).hexdigest()
+    words = [f"{digest[place : place + 3]}" for place in range(0, 60, 3)]
+    return f"The face shows {' and '.join(words)}, which is visible in the picture."
+
+
+class ChatServer:
+    """Serves in a thread of its own between ``start`` and ``stop``.
+
+    ``answer`` makes the text of an answer from the body of a request; ``calls`` has every chat call, in order.
+    """
+
+    def __init__(self, faults: Faults | None = None, answer: Callable[[dict], str] = describe, seed: int = 0) -> None:
+        self.faults = faults or Faults()
+        self.answer = answer
+        self.calls: list[Call] = []
+        self.in_flight = self.most_in_flight = 0
+        self.files: dict[str, bytes] = {}
+        self.batches: dict[str, dict] = {}
+        self.batch_polls = 1
+        self.port = 0
+        self.keep_calls = True
+        self.served = 0
+        self._random = random.Random(seed)
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._connections: set[asyncio.Task] = set()
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def __enter__(self) -> ChatServer:
+        self._thread = threading.Thread(target=lambda: asyncio.run(self.serve()), daemon=True)
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join(10)
+
+    async def serve(self) -> None:
+        self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self._connection, "127.0.0.1", self.port, limit=2**26, backlog=512)
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._stopped.wait()
+        server.close()
+        for task in list(self._connections):
+            task.cancel()
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections.add(asyncio.current_task())
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                request, _, lines = head.partition(b"\r\n")
+                method, path, _ = request.decode().split(" ", 2)
+                headers = BytesHeaderParser().parsebytes(lines)
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                response = await self._respond(method, path, headers, body)
+                if response is None:
+                    writer.transport.abort()
+                    return
+                writer.write(response)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            return
+        finally:
+            self._connections.discard(asyncio.current_task())
+            writer.close()
+
+    async def _respond(self, method: str, path: str, headers, body: bytes) -> bytes | None:
+        path = path.split("?")[0]
+        if path == "/v1/chat/completions":
+            return await self._chat(path, headers, json.loads(body))
+        if path == "/v1/files" and method == "POST":
+            return self._upload(headers, body)
+        if path.startswith("/v1/files/") and path.endswith("/content"):
+            return http(200, self.files[path.split("/")[3]], kind="application/jsonl")
+        if path == "/v1/batches" and method == "POST":
+            return self._create_batch(json.loads(body), headers)
+        if path == "/v1/batches":
+            return reply({"object": "list", "data": list(self.batches.values()), "has_more": False})
+        if path.startswith("/v1/batches/"):
+            return self._poll_batch(path.split("/")[3])
+        return error(404, f"no such path {path}")
+
+    async def _chat(self, path: str, headers, body: dict) -> bytes | None:
+        faults = self.faults
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            low, high = faults.latency
+            if high:
+                await asyncio.sleep(low if low == high else self._random.uniform(low, high))
+            outcome, response = self._outcome(body)
+        finally:
+            self.in_flight -= 1
+        self.served += 1
+        if self.keep_calls:
+            key = headers.get("x-client-request-id", "")
+            self.calls.append(Call(key, outcome, path, time.monotonic(), body, headers.get("authorization")))
+        return response
+
+    def _outcome(self, body: dict) -> tuple[str, bytes | None]:
+        faults, chance = self.faults, self._random.random()
+        if faults.status is not None:
+            return "status", error(faults.status, f"status {faults.status}")
+        if not faults.structured and "response_format" in body:
+            return "unsupported", error(400, "response_format of type json_schema is not supported")
+        for share, outcome, response in (
+            (faults.too_many, "429", lambda: error(429, "slow down", {"Retry-After": faults.retry_after})),
+            (faults.server_error, "500", lambda: error(500, "internal error")),
+            (faults.dropped, "dropped", lambda: None),
+            (faults.malformed, "malformed", lambda: http(200, b'{"choices": [{"mess')),
+            (faults.refusal, "refusal", lambda: reply(self.completion(body, REFUSAL))),
+        ):
+            if chance < share:
+                return outcome, response()
+            chance -= share
+        return "answered", reply(self.completion(body, self.answer(body)))
+
+    def completion(self, body: dict, text: str) -> dict:
+        """A chat completion whose message has the text, as JSON where the request has a schema of one string."""
+        schema = body.get("response_format", {}).get("json_schema", {}).get("schema", {})
+        if list(schema.get("properties", {})) == ["answer"]:
+            text = json.dumps({"answer": text})
+        return {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": f"{body['model']}-served",
+            "choices": [
+                {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}},
+            ],
+            "usage": {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100},
+        }
+
+    def _upload(self, headers, body: bytes) -> bytes:
+        boundary = headers["content-type"].split("boundary=")[1].encode()
+        parts = [part.partition(b"\r\n\r\n") for part in body.split(b"--" + boundary)]
+        content = next(data.removesuffix(b"\r\n") for head, _, data in parts if b'name="file"' in head)
+        name = f"file-{len(self.files)}"
+        self.files[name] = content
+        return reply({"id": name, "object": "file", "bytes": len(content), "created_at": 1, "filename": "batch.jsonl",
+                      "purpose": "batch", "status": "processed"})  # fmt: skip
+
+    def _create_batch(self, body: dict, headers) -> bytes:
+        name = f"batch-{len(self.batches)}"
+        self.batches[name] = {
+            "id": name, "object": "batch", "endpoint": body["endpoint"], "input_file_id": body["input_file_id"],
+            "completion_window": "24h", "status": "in_progress", "created_at": 1, "output_file_id": None,
+            "metadata": body.get("metadata"), "request_counts": {"total": 1, "completed": 0, "failed": 0}, "polls": 0,
+        }  # fmt: skip
+        return reply(self.batches[name])
+
+    def _poll_batch(self, name: str) -> bytes:
+        batch = self.batches[name]
+        batch["polls"] += 1
+        if batch["polls"] > self.batch_polls and batch["status"] == "in_progress":
+            lines = []
+            for line in self.files[batch["input_file_id"]].splitlines():
+                request = json.loads(line)
+                body = self.completion(request["body"], self.answer(request["body"]))
+                self.calls.append(Call(request["custom_id"], "answered", "batch", time.monotonic(), request["body"]))
+                lines.append(json.dumps({"id": "r", "custom_id": request["custom_id"], "error": None,
+                                         "response": {"status_code": 200, "body": body}}))  # fmt: skip
+            self.files[f"{name}-output"] = "\n".join(reversed(lines)).encode()
+            batch |= {"status": "completed", "output_file_id": f"{name}-output"}
+        return reply(batch)
+
+
+_REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests",
+            500: "Internal Server Error", 503: "Service Unavailable"}  # fmt: skip
+
+
+def http(status: int, body: bytes, headers: dict[str, str] | None = None, kind: str = "application/json") -> bytes:
+    """One HTTP response."""
+    lines = [
+        f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}",
+        f"Content-Type: {kind}",
+        f"Content-Length: {len(body)}",
+        *(f"{name}: {value}" for name, value in (headers or {}).items()),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def reply(payload: dict) -> bytes:
+    """A JSON response."""
+    return http(200, json.dumps(payload).encode())
+
+
+def error(status: int, message: str, headers: dict[str, str] | None = None) -> bytes:
+    """An error in the form of the OpenAI API."""
+    return http(status, json.dumps({"error": {"message": message, "type": "error", "code": None}}).encode(), headers)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--latency", type=float, default=0.05)
+    parser.add_argument("--port", type=int, default=0)
+    arguments = parser.parse_args()
+    server = ChatServer(Faults(latency=(arguments.latency, arguments.latency)))
+    server.port, server.keep_calls = arguments.port, False
+
+    async def announce() -> None:
+        task = asyncio.create_task(server.serve())
+        await asyncio.to_thread(server._ready.wait)
+        print(server.port, flush=True)
+        await task
+
+    asyncio.run(announce())
+
+
+if __name__ == "__main__":
+    main()

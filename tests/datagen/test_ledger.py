@@ -1,0 +1,89 @@
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from facekit.datagen.calls import ANNOTATE
+from facekit.datagen.ledger import ACCEPTED, FAILED, GAVE_UP, REJECTED, SUBMITTED, Entry, Ledger
+from facekit.errors import ConfigurationError
+
+VERSIONS = {"look": "v1", "mood": "v1"}
+
+
+def entry(record="a", aspect="look", state=ACCEPTED, version="v1", **values):
+    return Entry(ANNOTATE, record, aspect, version, state, **values)
+
+
+def test_an_entry_comes_back_as_it_was_stored(tmp_path):
+    stored = entry(answer="A face.", model="m", time="2026-01-01T00:00:00+00:00", prompt_tokens=10,
+                   completion_tokens=3, cost=0.25, attempts=2)  # fmt: skip
+    with Ledger(tmp_path) as ledger:
+        ledger.store(stored)
+    with Ledger(tmp_path) as ledger:
+        assert ledger.entries(ANNOTATE, VERSIONS, ["a"]) == [stored]
+
+
+def test_storing_again_replaces_the_outcome_and_adds_up_what_was_spent(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        ledger.store(entry(state=GAVE_UP, reason="down", cost=0.25, attempts=6, prompt_tokens=5))
+        ledger.store(entry(answer="Yes.", cost=0.5, attempts=1, prompt_tokens=7))
+        (found,) = ledger.entries(ANNOTATE, VERSIONS, ["a"])
+    assert (found.state, found.answer, found.reason) == (ACCEPTED, "Yes.", None)
+    assert (found.cost, found.attempts, found.prompt_tokens) == (0.75, 7, 12)
+
+
+@pytest.mark.parametrize(("state", "finished"), [
+    (ACCEPTED, True), (REJECTED, True), (FAILED, True), (SUBMITTED, True), (GAVE_UP, False),
+])  # fmt: skip
+def test_what_passed_is_asked_again_and_what_is_settled_is_not(tmp_path, state, finished):
+    with Ledger(tmp_path) as ledger:
+        ledger.store(entry(state=state))
+        assert (("a", "look") in ledger.finished(ANNOTATE, VERSIONS, ["a", "b"])) is finished
+
+
+def test_another_prompt_version_is_another_call(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        ledger.store(entry(version="v1"), entry(version="v2", state=FAILED))
+        assert ledger.finished(ANNOTATE, {"look": "v3"}, ["a"]) == set()
+        assert ledger.counts(ANNOTATE, {"look": "v1"}) == {("look", ACCEPTED): 1}
+
+
+def test_counts_streams_and_reopening_agree(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        ledger.store(*(entry(record=str(number), answer=f"answer {number}") for number in range(1100)))
+        ledger.store(entry(record="x", state=REJECTED), entry(record="y", state=FAILED))
+        streamed = [each.record for each in ledger.stream(ANNOTATE, "look", "v1", ACCEPTED)]
+        assert streamed == [str(number) for number in range(1100)]
+        assert ledger.reopen(ANNOTATE, VERSIONS, (REJECTED, FAILED)) == 2
+        assert ledger.counts(ANNOTATE, VERSIONS) == {("look", ACCEPTED): 1100, ("look", GAVE_UP): 2}
+
+
+def test_a_second_process_is_kept_out_while_the_first_works(tmp_path):
+    with Ledger(tmp_path):
+        script = f"from facekit.datagen.ledger import Ledger; Ledger({str(tmp_path)!r})"
+        other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        assert other.returncode == 1
+        assert "another process is working on" in other.stderr
+    Ledger(tmp_path).close()
+
+
+def test_a_file_that_is_no_ledger_or_of_another_version_is_refused(tmp_path):
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "ledger.sqlite").write_text("this is not a database, it is a text file" * 50)
+    with pytest.raises(ConfigurationError, match="is not a ledger"):
+        Ledger(tmp_path / "text")
+    Ledger(tmp_path / "old").close()
+    database = sqlite3.connect(tmp_path / "old" / "ledger.sqlite")
+    database.execute("UPDATE facts SET value = '0' WHERE name = 'schema'")
+    database.commit()
+    database.close()
+    with pytest.raises(ConfigurationError, match="schema 0, not 1"):
+        Ledger(tmp_path / "old")
+
+
+def test_a_failed_transaction_leaves_nothing(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        with pytest.raises(sqlite3.IntegrityError):
+            ledger.store(entry(record="fine"), entry(record=None))
+        assert ledger.counts(ANNOTATE, VERSIONS) == {}

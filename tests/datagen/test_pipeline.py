@@ -1,0 +1,161 @@
+import asyncio
+import time
+
+import pytest
+
+from facekit.datagen.annotators.endpoint import EndpointAnnotator
+from facekit.datagen.annotators.pool import PooledAnnotator
+from facekit.datagen.calls import ANNOTATE, EndpointError
+from facekit.datagen.ledger import ACCEPTED, FAILED, GAVE_UP, REJECTED, Ledger
+from facekit.datagen.pipeline import Ending, Pipeline
+from facekit.datagen.plan import plan_annotations
+from facekit.datagen.prices import Budget, Price
+from facekit.datagen.recipe import load_recipe
+from facekit.datagen.retry import RetryPolicy
+
+PRICE = Price(input=1.0, output=10.0)
+
+
+def carry_out(
+    server, faces, recipe_path, folder, *, price=PRICE, limit=None, processes=0, stop_after=None, annotator=None, **options
+):  # fmt: skip
+    """Run the pipeline once; returns how it ended, the number of calls by state, and progress reports."""
+    recipe, reports = load_recipe(recipe_path), []
+
+    async def run():
+        endpoint = EndpointAnnotator("m", base_url=server.base_url)
+        worker = PooledAnnotator(endpoint, processes) if processes else endpoint
+        with Ledger(folder) as ledger:
+            pipeline = Pipeline(
+                worker, ledger, price, Budget(limit, ledger.spent()),
+                **{"policy": RetryPolicy(4, 0.01), "concurrency": 4, "on_progress": reports.append, **options},
+            )  # fmt: skip
+            if stop_after is not None:
+                asyncio.get_running_loop().call_later(stop_after, pipeline.stop.set)
+            try:
+                ending = await pipeline.run(ANNOTATE, plan_annotations(faces, recipe, ledger), total=20)
+            finally:
+                await worker.close()
+                await endpoint.close()
+                states = {}
+                for (_, state), count in ledger.counts(ANNOTATE, recipe.prompt_versions()).items():
+                    states[state] = states.get(state, 0) + count
+        return ending, states, pipeline.budget.spent
+
+    ending, states, spent = asyncio.run(run())
+    return ending, states, reports, spent
+
+
+def test_every_call_is_made_once_and_never_more_than_allowed_at_a_time(serve, faces, recipe_path, tmp_path):
+    server = serve(latency=(0.01, 0.02))
+    ending, states, reports, spent = carry_out(server, faces, recipe_path, tmp_path / "out", concurrency=3)
+    assert (ending, states) == (Ending.FINISHED, {ACCEPTED: 20})
+    assert len({call.key for call in server.calls}) == len(server.calls) == 20
+    assert server.most_in_flight == 3
+    assert (reports[-1].done, reports[-1].answered, reports[-1].seconds_left) == (20, 20, 0.0)
+    assert spent == pytest.approx(20 * (1000 + 100 * 10) / 1e6)
+
+
+def test_a_second_run_asks_nothing(serve, faces, recipe_path, tmp_path):
+    server = serve()
+    carry_out(server, faces, recipe_path, tmp_path / "out")
+    carry_out(server, faces, recipe_path, tmp_path / "out")
+    assert len(server.calls) == 20
+
+
+def test_a_refusal_is_asked_again_once_and_then_kept_as_unusable(serve, faces, recipe_path, tmp_path):
+    server = serve(refusal=1.0)
+    _, states, _, _ = carry_out(server, faces, recipe_path, tmp_path / "out", second_tries=1)
+    assert states == {REJECTED: 20}
+    assert len(server.calls) == 40
+
+
+def test_a_failure_that_passes_is_given_up_after_its_attempts_and_tried_again_in_the_next_run(
+    serve, faces, recipe_path, tmp_path
+):
+    server = serve(server_error=1.0)
+    _, states, _, _ = carry_out(server, faces, recipe_path, tmp_path / "out", concurrency=16)
+    assert (states, len(server.calls)) == ({GAVE_UP: 20}, 80)
+    server.faults.server_error = 0.0
+    _, states, _, _ = carry_out(server, faces, recipe_path, tmp_path / "out")
+    assert (states, len(server.calls)) == ({ACCEPTED: 20}, 100)
+
+
+def test_an_endpoint_that_answers_nothing_ends_the_run(serve, faces, recipe_path, tmp_path):
+    with pytest.raises(EndpointError, match="20 calls in a row failed, the last with: status 400"):
+        carry_out(serve(status=400), faces, recipe_path, tmp_path / "out")
+
+
+def test_a_wrong_key_ends_the_run_at_once_and_condemns_no_record(serve, faces, recipe_path, tmp_path):
+    server = serve(status=401)
+    with pytest.raises(EndpointError, match="the key is not accepted"):
+        carry_out(server, faces, recipe_path, tmp_path / "out", concurrency=1)
+    assert len(server.calls) == 1
+    server.faults.status = None
+    _, states, _, _ = carry_out(server, faces, recipe_path, tmp_path / "out")
+    assert states == {ACCEPTED: 20}
+
+
+def test_the_pause_that_an_endpoint_asks_for_holds_every_call_back(serve, faces, recipe_path, tmp_path):
+    server = serve(too_many=1.0, retry_after="0.4")
+    ended = []
+
+    def relent():
+        time.sleep(0.2)
+        server.faults.too_many = 0.0
+        ended.append(True)
+
+    import threading
+
+    threading.Thread(target=relent).start()
+    _, states, _, _ = carry_out(server, faces, recipe_path, tmp_path / "out", concurrency=4)
+    assert states == {ACCEPTED: 20}
+    first = [call for call in server.calls if call.outcome == "429"]
+    assert 1 <= len(first) <= 4
+    assert min(call.time for call in server.calls if call.outcome == "answered") - first[0].time >= 0.39
+
+
+def test_the_budget_stops_the_run_cleanly_and_more_money_goes_on(serve, faces, recipe_path, tmp_path):
+    server = serve()
+    price = Price(input=0.0, output=10.0)  # each call: at most and exactly 100 tokens, 0.001 dollars
+    ending, states, _, spent = carry_out(server, faces, recipe_path, tmp_path / "out", price=price, limit=0.0075)
+    assert (ending, states, len(server.calls)) == (Ending.BUDGET, {ACCEPTED: 7}, 7)
+    assert spent == pytest.approx(0.007)
+    ending, states, _, spent = carry_out(server, faces, recipe_path, tmp_path / "out", price=price, limit=1.0)
+    assert (ending, states, len(server.calls)) == (Ending.FINISHED, {ACCEPTED: 20}, 20)
+    assert spent == pytest.approx(0.02)
+
+
+def test_a_stop_waits_for_the_calls_in_flight_and_loses_none(serve, faces, recipe_path, tmp_path):
+    server = serve(latency=(0.2, 0.2))
+    ending, states, _, _ = carry_out(server, faces, recipe_path, tmp_path / "out", concurrency=2, stop_after=0.5)
+    assert ending is Ending.STOPPED
+    assert states[ACCEPTED] == len(server.calls) < 20
+    _, states, _, _ = carry_out(server, faces, recipe_path, tmp_path / "out", concurrency=20)
+    assert (states, len(server.calls)) == ({ACCEPTED: 20}, 20)
+
+
+def test_requests_are_spread_over_the_minute(serve, faces, recipe_path, tmp_path):
+    server = serve()
+    _, states, _, _ = carry_out(
+        server, faces, recipe_path, tmp_path / "out", concurrency=20, requests_per_minute=1200, stop_after=5.0
+    )
+    assert states == {ACCEPTED: 20}
+    assert server.most_in_flight <= 20
+    times = sorted(call.time for call in server.calls)
+    assert times[-1] - times[0] < 5.0
+
+
+def test_a_broken_picture_costs_its_own_calls_only(serve, faces, recipe_path, tmp_path):
+    (faces.parent / "images" / "3.png").write_bytes(b"broken")
+    (faces.parent / "images" / "4.png").unlink()
+    _, states, _, _ = carry_out(serve(), faces, recipe_path, tmp_path / "out")
+    assert states == {ACCEPTED: 16, FAILED: 4}
+
+
+def test_several_processes_do_the_same_work(serve, faces, recipe_path, tmp_path):
+    (faces.parent / "images" / "3.png").write_bytes(b"broken")
+    server = serve(too_many=0.1, server_error=0.1, latency=(0.01, 0.03))
+    _, states, _, _ = carry_out(server, faces, recipe_path, tmp_path / "out", processes=2, policy=RetryPolicy(9, 0.01))
+    assert states == {ACCEPTED: 18, FAILED: 2}
+    assert sum(call.outcome == "answered" for call in server.calls) == 18
