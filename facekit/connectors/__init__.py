@@ -5,8 +5,9 @@ Names resolve on first use, so that importing the package costs no import of tor
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from facekit.connectors.base import Connector
@@ -21,44 +22,15 @@ if TYPE_CHECKING:
     )
     from facekit.connectors.resampler import ResamplerConnector
 
-_HOMES = {
-    "Connector": "base",
-    "LandmarkTokenConnector": "landmark_tokens",
-    "MlpConnector": "mlp",
-    "PixelShuffleConnector": "pixel_shuffle",
-    "PointLandmarkProjector": "landmark_tokens",
-    "RegionConnector": "region",
-    "RegionGuidedCrossAttention": "region",
-    "RegionLandmarkProjector": "region",
-    "ReleasedLandmarkProjector": "region_released",
-    "ReleasedRegionConnector": "region_released",
-    "ReleasedRegionCrossAttention": "region_released",
-    "ResamplerConnector": "resampler",
-    "shuffle_patches": "pixel_shuffle",
-}
-
-__all__ = [
-    "Connector",
-    "LandmarkTokenConnector",
-    "MlpConnector",
-    "PixelShuffleConnector",
-    "PointLandmarkProjector",
-    "RegionConnector",
-    "RegionGuidedCrossAttention",
-    "RegionLandmarkProjector",
-    "ReleasedLandmarkProjector",
-    "ReleasedRegionConnector",
-    "ReleasedRegionCrossAttention",
-    "ResamplerConnector",
-    "shuffle_patches",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "base": ["Connector"],
+        "landmark_tokens": ["LandmarkTokenConnector", "PointLandmarkProjector"],
+        "mlp": ["MlpConnector"],
+        "pixel_shuffle": ["PixelShuffleConnector", "shuffle_patches"],
+        "region": ["RegionConnector", "RegionGuidedCrossAttention", "RegionLandmarkProjector"],
+        "region_released": ["ReleasedLandmarkProjector", "ReleasedRegionConnector", "ReleasedRegionCrossAttention"],
+        "resampler": ["ResamplerConnector"],
+    },
+)

@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+import lazy_loader
 
-_HOMES = {
-    "ACTION_UNITS": "labels",
-    "EXPRESSIONS": "labels",
-    "SYNTHETIC_ATTRIBUTES": "labels",
-    "TASKS": "labels",
-    "FaceLabels": "labels",
-    "FaceRecord": "records",
-    "RecordCounts": "counting",
-    "SourceSummary": "sources",
-    "Turn": "records",
-    "iterate_records": "records",
-    "read_records": "records",
-    "read_source": "sources",
-    "write_records": "records",
-    "canonical_question": "templates",
-    "phrase_answer": "templates",
-    "phrase_question": "templates",
-    "write_conversation": "templates",
-}
-
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "counting": ["RecordCounts"],
+        "labels": ["ACTION_UNITS", "EXPRESSIONS", "FaceLabels", "SYNTHETIC_ATTRIBUTES", "TASKS"],
+        "records": ["FaceRecord", "Turn", "iterate_records", "read_records", "write_records"],
+        "sources": ["SourceSummary", "read_source"],
+        "templates": ["canonical_question", "phrase_answer", "phrase_question", "write_conversation"],
+    },
+)

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+import lazy_loader
 
-_HOMES = {
-    "Annotator": "calls",
-    "EndpointAnnotator": "annotators.endpoint",
-    "GenerationResult": "workflow",
-    "GenerationSettings": "settings",
-    "Ledger": "ledger",
-    "Recipe": "recipe",
-    "TemplateAnnotator": "annotators.template",
-    "dry_run": "preview",
-    "generate": "workflow",
-    "load_recipe": "recipe",
-}
-
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "annotators.endpoint": ["EndpointAnnotator"],
+        "annotators.template": ["TemplateAnnotator"],
+        "calls": ["Annotator"],
+        "ledger": ["Ledger"],
+        "preview": ["dry_run"],
+        "recipe": ["Recipe", "load_recipe"],
+        "settings": ["GenerationSettings"],
+        "workflow": ["GenerationResult", "generate"],
+    },
+)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+import lazy_loader
 
-_HOMES = {"DemoResult": "run", "DemoSettings": "settings", "Photograph": "photograph", "run_demo": "run"}
-
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "photograph": ["Photograph"],
+        "run": ["DemoResult", "run_demo"],
+        "settings": ["DemoSettings"],
+    },
+)

@@ -5,8 +5,9 @@ Names resolve on first use, so that importing the package costs no import of tor
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from facekit.kernels.absorption import AbsorbedProjections, RegionAttentionWeights, absorb_projections
@@ -19,36 +20,17 @@ if TYPE_CHECKING:
     )
     from facekit.kernels.streaming import stream_region_attention
 
-_HOMES = {
-    "AbsorbedProjections": "absorption",
-    "RegionAttentionWeights": "absorption",
-    "absorb_projections": "absorption",
-    "IMPLEMENTATIONS": "dispatch",
-    "choose_implementation": "dispatch",
-    "region_attention": "dispatch",
-    "requested_implementation": "dispatch",
-    "use_implementation": "dispatch",
-    "stream_region_attention": "streaming",
-}
-
-__all__ = [
-    "IMPLEMENTATIONS",
-    "AbsorbedProjections",
-    "RegionAttentionWeights",
-    "absorb_projections",
-    "choose_implementation",
-    "region_attention",
-    "requested_implementation",
-    "stream_region_attention",
-    "use_implementation",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "absorption": ["AbsorbedProjections", "RegionAttentionWeights", "absorb_projections"],
+        "dispatch": [
+            "IMPLEMENTATIONS",
+            "choose_implementation",
+            "region_attention",
+            "requested_implementation",
+            "use_implementation",
+        ],
+        "streaming": ["stream_region_attention"],
+    },
+)

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+import lazy_loader
 
-_HOMES = {
-    "LossHistory": "history",
-    "RichProgress": "progress",
-    "TrainingProgress": "progress",
-    "TrainingResult": "trainer",
-    "TrainingSettings": "settings",
-    "train": "trainer",
-}
-
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "history": ["LossHistory"],
+        "progress": ["RichProgress", "TrainingProgress"],
+        "recipe": ["Recipe", "list_recipes", "load_recipe", "run_recipe"],
+        "settings": ["LoraSettings", "TrainingSettings"],
+        "trainer": ["TrainingResult", "train"],
+    },
+)

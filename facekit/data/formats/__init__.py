@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+import lazy_loader
 
-_HOMES = {
-    "FORMATS": "exchange",
-    "CardDetails": "card",
-    "base_folder": "exchange",
-    "detect_format": "exchange",
-    "read_records": "exchange",
-    "verify_shards": "shards",
-    "write_card": "card",
-    "write_records": "exchange",
-}
-
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "card": ["CardDetails", "write_card"],
+        "exchange": ["FORMATS", "base_folder", "detect_format", "read_records", "write_records"],
+        "shards": ["verify_shards"],
+    },
+)

@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+import lazy_loader
 
-_HOMES = {
-    "RENDERER_VERSION": "writing",
-    "FaceParameters": "parameters",
-    "SyntheticClip": "faces",
-    "SyntheticFace": "faces",
-    "draw_clip": "faces",
-    "draw_face": "faces",
-    "draw_parameters": "faces",
-    "face_seed": "writing",
-    "write_synthetic_dataset": "writing",
-}
-
-__all__ = sorted(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "faces": ["SyntheticClip", "SyntheticFace", "draw_clip", "draw_face", "draw_parameters"],
+        "parameters": ["FaceParameters"],
+        "writing": ["RENDERER_VERSION", "face_seed", "write_synthetic_dataset"],
+    },
+)
