@@ -6,19 +6,21 @@ It is apart because an adapter that was trained on another class, such as FaceLL
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import ModulesToSaveWrapper
 from torch import Tensor, nn
 
 from facekit.encoders.checkpoints import first_line, read_weights
 from facekit.errors import CheckpointError, ConfigurationError
 from facekit.models.interoperability.recognition import CheckpointFormat, Recognition, recognise
-from facekit.models.interoperability.weights import read_file_headers, shorten
+from facekit.models.interoperability.weights import PendingTensor, read_file_headers, shorten
 
 _PREFIX = "base_model.model."
 _FILES = ("adapter_model.safetensors", "adapter_model.bin")
@@ -67,8 +69,8 @@ def apply_adapter(model: nn.Module, recognised: Recognition, rename: Callable[[s
     if not isinstance(config, LoraConfig):
         raise CheckpointError(f"'{recognised.folder}' holds an adapter of type {config.peft_type}; facekit reads LoRA")
     path = _find_weights(recognised.folder)
-    adapted, whole = _split_weights(read_weights(path), rename)
     modules = dict(model.named_modules())
+    adapted, whole = _split_weights(read_weights(path), rename, modules)
     targets = sorted({_module_of(name) for name in adapted})
     unknown = [name for name in targets if name not in modules]
     state, dtype = model.state_dict(keep_vars=True), next(model.parameters()).dtype
@@ -93,8 +95,8 @@ def apply_adapter(model: nn.Module, recognised: Recognition, rename: Callable[[s
 
 
 def has_adapters(model: nn.Module) -> bool:
-    """Whether a model has adapters injected."""
-    return any(isinstance(module, BaseTunerLayer) for module in model.modules())
+    """Whether a model has adapters, or trained copies of modules beside the originals."""
+    return any(isinstance(module, BaseTunerLayer | ModulesToSaveWrapper) for module in model.modules())
 
 
 def count_adapter_parameters(folder: Path) -> int:
@@ -106,26 +108,42 @@ def count_adapter_parameters(folder: Path) -> int:
     return sum(header.numel for header in read_file_headers(_find_weights(folder)).values())
 
 
-def merged_state(model: nn.Module) -> dict[str, Callable[[], Tensor]]:
-    """Return what a model's state dict would be with its adapters merged: functions that compute it layer by layer.
+def pending_tensors(model: nn.Module) -> list[PendingTensor]:
+    """List a model's tensors as they are with its adapters merged, each computed when it is read.
 
     The model itself stays as it is; one layer at a time is copied.
 
+    Args:
+        model: With or without adapters, those of PEFT's ``modules_to_save`` included.
+
     Raises:
-        ConfigurationError: An adapter is of a kind that cannot be merged.
+        ConfigurationError: An adapter is of a kind that cannot be merged; it is raised when the tensor is read.
     """
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)}
-    merged: dict[str, Callable[[], Tensor]] = {}
+    kinds = (BaseTunerLayer, ModulesToSaveWrapper)
+    owners = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+    pending = []
     for name, value in model.state_dict(keep_vars=True).items():
-        owner = next((layer for layer in layers if name.startswith(f"{layer}.")), None)
-        if owner is None:
-            merged[name] = lambda value=value: value
-            continue
-        inner = name.removeprefix(f"{owner}.")
-        if inner.startswith("base_layer."):
-            leaf = inner.removeprefix("base_layer.")
-            merged[f"{owner}.{leaf}"] = lambda layer=layers[owner], leaf=leaf: _merge_layer(layer)[leaf]
-    return merged
+        owner = next((each for each in owners if name.startswith(f"{each}.")), None)
+        read: Callable[[], Tensor] = partial(_as_it_is, value)
+        if owner is not None:
+            module, inner = owners[owner], name.removeprefix(f"{owner}.")
+            kept = "base_layer." if isinstance(module, BaseTunerLayer) else f"modules_to_save.{_active_name(module)}."
+            if not inner.startswith(kept):
+                continue
+            name = f"{owner}.{inner.removeprefix(kept)}"
+            if isinstance(module, BaseTunerLayer):
+                read = partial(_merge_tensor, module, inner.removeprefix(kept))
+        pending.append(PendingTensor(name, value.numel() * value.element_size(), read))
+    return pending
+
+
+def active_part(module: nn.Module) -> Any:
+    """Return the module in use where PEFT keeps a trained copy beside the original, or the module itself."""
+    return module.modules_to_save[_active_name(module)] if isinstance(module, ModulesToSaveWrapper) else module
+
+
+def _active_name(wrapper: Any) -> str:
+    return next(iter(wrapper.active_adapters), "default")
 
 
 def _find_weights(folder: Path) -> Path:
@@ -135,18 +153,22 @@ def _find_weights(folder: Path) -> Path:
     return path
 
 
-def _merge_layer(layer: Any) -> dict[str, Tensor]:
+def _as_it_is(value: Tensor) -> Tensor:
+    return value
+
+
+def _merge_tensor(layer: Any, leaf: str) -> Tensor:
     clone = copy.deepcopy(layer)
     try:
         if not clone.merged:
             clone.merge(safe_merge=True)
     except (NotImplementedError, ValueError) as error:
         raise ConfigurationError(f"an adapter cannot be merged: {first_line(error)}") from error
-    return clone.get_base_layer().state_dict()
+    return clone.get_base_layer().state_dict()[leaf]
 
 
 def _split_weights(
-    weights: dict[str, Tensor], rename: Callable[[str], str | None] | None
+    weights: dict[str, Tensor], rename: Callable[[str], str | None] | None, modules: Container[str]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Return LoRA's tensors and whole ones, under facekit's names and without PEFT's prefix."""
     adapted, whole = {}, {}
@@ -159,9 +181,15 @@ def _split_weights(
                 whole[target] = value
             continue
         module, _, rest = plain.partition(part)
-        target = f"{module}.weight" if rename is None else rename(f"{module}.weight")
-        adapted[f"{(target or module).removesuffix('.weight')}{part}{rest}"] = value
+        adapted[f"{_find_module(module, rename, modules)}{part}{rest}"] = value
     return adapted, whole
+
+
+def _find_module(name: str, rename: Callable[[str], str | None] | None, modules: Container[str]) -> str:
+    """Facekit's name of a module that the adapter names as in the base model, or as in its language model alone."""
+    renamed = name if rename is None else (rename(f"{name}.weight") or name).removesuffix(".weight")
+    alone = f"language_model.{name}"
+    return alone if renamed not in modules and alone in modules else renamed
 
 
 def _injected_name(name: str) -> str:

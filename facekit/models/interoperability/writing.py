@@ -9,12 +9,12 @@ from __future__ import annotations
 import copy
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-import torch
-from torch import Tensor
+from peft import PeftModel
 from transformers import (
     InternVLConfig,
     InternVLProcessor,
@@ -27,6 +27,7 @@ from transformers import (
 from facekit.connectors import MlpConnector, PixelShuffleConnector
 from facekit.encoders.huggingface import HuggingFaceEncoder, architecture_values, square_side
 from facekit.errors import ConfigurationError
+from facekit.models.interoperability.adapters import active_part, has_adapters, pending_tensors
 from facekit.models.interoperability.chat_templates import original_chat_template
 from facekit.models.interoperability.image_transforms import build_image_processor
 from facekit.models.interoperability.llava_layout import (
@@ -45,11 +46,10 @@ logger = logging.getLogger(__name__)
 ExportFormat: TypeAlias = Literal["facekit", "internvl-hf", "llava-hf", "language-model"]
 EXPORT_FORMATS: tuple[str, ...] = get_args(ExportFormat)
 _LANGUAGE_PREFIX = "language_model."
-State = Mapping[str, Callable[[], Tensor]]
 
 
 def export(
-    model: FaceKitForConditionalGeneration,
+    model: FaceKitForConditionalGeneration | PeftModel,
     processor: FaceKitProcessor,
     folder: str | Path,
     format: ExportFormat = "facekit",
@@ -83,7 +83,8 @@ def export(
     folder, shard_size = Path(folder).expanduser(), read_size(max_shard_size)
     if (folder / "config.json").exists():
         raise ConfigurationError(f"'{folder}' holds a checkpoint already; name another folder")
-    state = _read_state(model, merge_lora)
+    model = model.get_base_model() if isinstance(model, PeftModel) else model
+    tensors = _read_state(model, merge_lora)
     if format == "language-model":
         config: PreTrainedConfig = _describe_language_model(model)
         rename: Callable[[str], str | None] = _language_model_name
@@ -96,7 +97,8 @@ def export(
         config, names = _describe_llava(model, is_internvl)
         rename = names.from_facekit
     folder.mkdir(parents=True, exist_ok=True)
-    write_shards(folder, _pending(model, state, rename), shard_size)
+    tied = bool(model.config.text_config.tie_word_embeddings)
+    write_shards(folder, _rename(tensors, rename, tied), shard_size)
     _save_processor(model, processor, folder, format)
     _save_generation(model, folder, keep=format == "facekit")
     config.save_pretrained(folder)
@@ -111,7 +113,7 @@ def refuse_foreign_composition(model: FaceKitForConditionalGeneration, is_intern
     """
     name = "InternVL" if is_internvl else "LLaVA"
     kinds = ("internvl_vision",) if is_internvl else LLAVA_TOWERS
-    encoder, connector = model.encoder, model.connector
+    encoder, connector = active_part(model.encoder), active_part(model.connector)
     kind = encoder.settings.model_type if isinstance(encoder, HuggingFaceEncoder) else None
     expected = PixelShuffleConnector if is_internvl else MlpConnector
     rows = model.config.text_config.vocab_size
@@ -147,38 +149,19 @@ def refuse_foreign_composition(model: FaceKitForConditionalGeneration, is_intern
             )
 
 
-def _read_state(model: FaceKitForConditionalGeneration, merge_lora: bool) -> State:
-    from facekit.models.interoperability.adapters import has_adapters, merged_state
-
-    if not has_adapters(model):
-        return {name: lambda value=value: value for name, value in model.state_dict(keep_vars=True).items()}  # type: ignore[misc]
-    if not merge_lora:
+def _read_state(model: FaceKitForConditionalGeneration, merge_lora: bool) -> list[PendingTensor]:
+    if has_adapters(model) and not merge_lora:
         raise ConfigurationError(
             "the model has adapters; merge them into what is written with merge_lora (--merge-lora)"
         )
-    return merged_state(model)
+    return pending_tensors(model)
 
 
-def _pending(
-    model: FaceKitForConditionalGeneration, state: State, rename: Callable[[str], str | None]
-) -> list[PendingTensor]:
-    """List the tensors to write under their new names; the head is left out where it is the embedding."""
-    sizes = _tensor_sizes(model)
-    tied = bool(model.config.text_config.tie_word_embeddings)
-    pending = []
-    for name, read in state.items():
-        target = rename(name)
-        if target is not None and not (tied and name.endswith("lm_head.weight")):
-            pending.append(PendingTensor(target, sizes[name], read))
-    return pending
-
-
-def _tensor_sizes(model: torch.nn.Module) -> dict[str, int]:
-    """Bytes of every tensor under its name without adapters."""
-    sizes = {}
-    for name, value in model.state_dict(keep_vars=True).items():
-        sizes[name.replace(".base_layer.", ".")] = value.numel() * value.element_size()
-    return sizes
+def _rename(tensors: list[PendingTensor], rename: Callable[[str], str | None], tied: bool) -> list[PendingTensor]:
+    """Give tensors their new names; the head is left out where it is the embedding."""
+    kept = [tensor for tensor in tensors if not (tied and tensor.name.endswith("lm_head.weight"))]
+    renamed = [(rename(tensor.name), tensor) for tensor in kept]
+    return [replace(tensor, name=name) for name, tensor in renamed if name is not None]
 
 
 def _describe_language_model(model: FaceKitForConditionalGeneration) -> PreTrainedConfig:
@@ -192,7 +175,7 @@ def _language_model_name(name: str) -> str | None:
 
 
 def _describe_llava(model: FaceKitForConditionalGeneration, is_internvl: bool) -> tuple[PreTrainedConfig, TensorNames]:
-    encoder, connector = model.encoder, model.connector
+    encoder, connector = active_part(model.encoder), active_part(model.connector)
     assert isinstance(encoder, HuggingFaceEncoder)
     used, unused = encoder.settings.num_hidden_layers, len(encoder.unused_layers)
     vision = {**architecture_values(encoder.settings), "num_hidden_layers": used + unused}
@@ -232,7 +215,7 @@ def _save_processor(
         return
     images = build_image_processor(processor.image_processor.transform)
     if format == "llava-hf":
-        encoder, connector = model.encoder, model.connector
+        encoder, connector = active_part(model.encoder), active_part(model.connector)
         assert isinstance(connector, MlpConnector)
         assert isinstance(encoder, HuggingFaceEncoder)
         LlavaProcessor(

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 import facekit
-from facekit.errors import ConfigurationError
+from facekit.errors import CheckpointError, ConfigurationError
 from facekit.models.interoperability import export, weights
 
 CLASSES = {"llava": LlavaForConditionalGeneration, "internvl": InternVLForConditionalGeneration}
@@ -192,9 +192,38 @@ def test_an_adapter_on_facekits_own_model_loads_beside_its_base(tmp_path, make_p
     path = tmp_path / "adapter" / "adapter_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": "base"}))
     again, _ = facekit.load(tmp_path / "adapter")
+    export(trained, processor, tmp_path / "merged", "facekit", merge_lora=True)
+    merged, _ = facekit.load(tmp_path / "merged")
     inputs = processor(images=make_picture(48, 48), text=CHAT, landmarks=[None])
     with torch.no_grad():
-        torch.testing.assert_close(again(**inputs).logits, trained(**inputs).logits, rtol=0, atol=1e-5)
+        expected = trained(**inputs).logits
+        torch.testing.assert_close(again(**inputs).logits, expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(merged(**inputs).logits, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_an_adapter_of_the_language_model_alone_finds_its_place(name, foreign, make_picture, tmp_path):
+    folder = foreign[name][0]
+    model, processor = facekit.load(folder)
+    trained = get_peft_model(model.language_model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    trained.save_pretrained(tmp_path / "adapter")
+    path = tmp_path / "adapter" / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": str(folder)}))
+    again, _ = facekit.load(tmp_path / "adapter")
+    inputs = processor(images=make_picture(32, 32), text=CHAT, landmarks=[None])
+    with torch.no_grad():
+        torch.testing.assert_close(again(**inputs).logits, model(**inputs).logits, rtol=0, atol=1e-5)
+
+
+def test_an_adapter_that_adapts_what_is_not_there_is_refused(foreign, tmp_path):
+    folder = foreign["llava"][0]
+    other = facekit.load(foreign["internvl"][0])[0]
+    trained = get_peft_model(other.encoder, LoraConfig(r=2, target_modules=["q_proj"]))
+    trained.save_pretrained(tmp_path)
+    path = tmp_path / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "base_model_name_or_path": str(folder)}))
+    with pytest.raises(CheckpointError, match="which the model does not have"):
+        facekit.load(tmp_path)
 
 
 def test_a_composition_of_named_parts_can_be_written_as_llava(foreign, make_picture, tmp_path):
