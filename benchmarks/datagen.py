@@ -51,27 +51,27 @@ IMAGE_SIDE = 448
 RECORD_ANSWER = "The face is oval, the brows are level and the lips closed. " * 8
 
 RESUME = """
-import json, resource, sys, time
+import json, re, sys, time
 started = time.perf_counter()
 import asyncio
 from pathlib import Path
 from facekit.datagen.ledger import Ledger
-from facekit.datagen.plan import plan_annotations, survey
+from facekit.datagen.plan import plan_annotations, survey_once
 from facekit.datagen.recipe import load_recipe
 from facekit.datagen.calls import ANNOTATE
 import facekit.datagen.workflow
 imported = time.perf_counter()
 records, folder = Path(sys.argv[1]), Path(sys.argv[2])
 recipe = load_recipe("fairfacegpt")
-overview = survey(records, recipe)
 with Ledger(folder) as ledger:
+    overview = survey_once(records, recipe, ledger)
     counts = ledger.counts(ANNOTATE, recipe.prompt_versions())
     spent = ledger.spent()
     first = next(plan_annotations(records, recipe, ledger))
 ready = time.perf_counter()
 print(json.dumps({"records": overview.records, "stored": sum(counts.values()), "first": first.record,
                   "import_seconds": imported - started, "seconds": ready - started,
-                  "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+                  "peak_bytes": int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024}))
 """
 
 
@@ -248,10 +248,11 @@ def measure_resume(work: Path, count: int) -> dict[str, float]:
                 )
             )
     del records
-    finished = subprocess.run(
-        [sys.executable, "-c", RESUME, str(path), str(work / "many")], capture_output=True, text=True, check=True
+    command = [sys.executable, "-c", RESUME, str(path), str(work / "many")]
+    first, found = (
+        json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(2)
     )
-    found: dict[str, float] = json.loads(finished.stdout)
+    found["first_seconds"] = first["seconds"]
     assert (found["records"], found["stored"]) == (count, (count - 1) * len(versions))
     found["ledger_bytes"] = (work / "many" / "ledger.sqlite").stat().st_size
     return found
@@ -280,8 +281,9 @@ def report(console: Console, rates: list[Rate], resume: dict[str, float], latenc
     )
     console.print(
         f"Ledger: {resume['records']:,} records, {resume['stored']:,} answers, {resume['ledger_bytes'] / 2**20:,.0f} "
-        f"MiB; first open call after {resume['seconds']:.2f} s ({resume['import_seconds']:.2f} s of it imports), peak "
-        f"memory {resume['peak_bytes'] / 2**20:,.0f} MiB."
+        f"MiB; first open call after {resume['seconds']:.2f} s ({resume['import_seconds']:.2f} s of it imports; "
+        f"{resume['first_seconds']:.2f} s where the records file is new), peak memory "
+        f"{resume['peak_bytes'] / 2**20:,.0f} MiB."
     )
     return share
 

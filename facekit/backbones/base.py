@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from facekit.errors import CheckpointError, InvalidSpecError
+from facekit.encoders.checkpoints import first_line
+from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError
 
 logger = logging.getLogger(__name__)
 
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
 _USUAL_PAD_TOKENS = ("<|finetune_right_pad_id|>", "<pad>", "<|pad|>", "[PAD]", "<|endoftext|>")
 
 
@@ -29,6 +32,11 @@ class Backbone:
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer."""
+    return any((folder / name).is_file() for name in _TOKENIZER_FILES)
 
 
 def ensure_pad_token(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -59,12 +67,6 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
         )
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's text, or its kind where it has none."""
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
-
-
 def read_dtype(name: str | torch.dtype) -> torch.dtype:
     """Return the floating type of torch that a name means.
 
@@ -75,6 +77,22 @@ def read_dtype(name: str | torch.dtype) -> torch.dtype:
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise InvalidSpecError(f"dtype={name} is no floating type; use float32, bfloat16 or float16")
     return dtype
+
+
+def read_device(device: str | torch.device | None) -> torch.device | None:
+    """Return the device that a name means; None stays None.
+
+    Raises:
+        ConfigurationError: torch knows no such device, or this machine has none.
+    """
+    if device is None:
+        return None
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise ConfigurationError(
+            f"the device '{device}' cannot be used here: {first_line(error)}; choose another, such as 'cpu'"
+        ) from error
 
 
 def read_boolean(name: str, text: str | bool) -> bool:

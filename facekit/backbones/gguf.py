@@ -13,8 +13,9 @@ from typing import Any
 import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from facekit.backbones.base import Backbone, check_vocabulary, ensure_pad_token, first_line, read_dtype
+from facekit.backbones.base import Backbone, check_vocabulary, ensure_pad_token, read_dtype
 from facekit.backbones.chat_template import set_chat_template
+from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line
 from facekit.errors import CheckpointError, InvalidSpecError
 
 _MAGIC = b"GGUF"
@@ -53,7 +54,9 @@ def load_gguf_backbone(
         model, report = AutoModelForCausalLM.from_pretrained(
             str(path.parent), output_loading_info=True, **common, **settings
         )
-    except (OSError, ValueError, KeyError, IndexError, RuntimeError, struct.error) as error:
+    except (UnicodeDecodeError, IndexError, struct.error) as error:
+        raise CheckpointError(f"backbone '{spec}': the file is damaged or cut off: {first_line(error)}") from error
+    except (*CONFIGURATION_FAULTS, RuntimeError) as error:
         raise CheckpointError(f"backbone '{spec}' cannot be loaded: {first_line(error)}") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])

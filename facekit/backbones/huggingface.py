@@ -17,12 +17,12 @@ from facekit.backbones.base import (
     Backbone,
     check_vocabulary,
     ensure_pad_token,
-    first_line,
     read_boolean,
     read_dtype,
 )
 from facekit.backbones.chat_template import set_chat_template
 from facekit.backbones.quantization import read_quantization
+from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line
 from facekit.errors import CheckpointError, InvalidSpecError, MissingExtraError
 
 __all__ = ["load_huggingface_backbone", "read_dtype", "resolve_source"]
@@ -78,7 +78,7 @@ def load_huggingface_backbone(
         raise
     except ImportError as error:
         raise MissingExtraError(f"backbone '{spec}' needs a package that is missing: {first_line(error)}") from error
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (*CONFIGURATION_FAULTS, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"backbone '{spec}' cannot be loaded: {first_line(error)}") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])

@@ -46,11 +46,11 @@ def datagen(
     """Describe faces with a model, filter and rate the answers, and write records to train on."""
     from rich.console import Console
 
-    from facekit.datagen.workflow import generate, load_annotator
     from facekit.datagen.pipeline import Ending
     from facekit.datagen.preview import dry_run as preview_run
     from facekit.datagen.recipe import load_recipe
     from facekit.datagen.settings import GenerationSettings
+    from facekit.datagen.workflow import generate, load_annotator
     from facekit.training.progress import RichProgress
 
     console = Console()

@@ -1,4 +1,4 @@
-"""``facekit eval``: metrics of a saved model on a records file."""
+"""``facekit eval`` and ``facekit facexbench``: a model on a records file, and on the FaceXBench benchmark."""
 
 from __future__ import annotations
 
@@ -7,41 +7,103 @@ from typing import Annotated
 
 import typer
 
+_MODEL = "A folder with a saved model, hf:ID, openai:MODEL?base_url=URL, or predictions:FILE."
+
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A folder with a saved model.")],
+    model: Annotated[str, typer.Argument(help=_MODEL)],
     records: Annotated[Path, typer.Argument(help="A records file (JSON lines) with labels.")],
-    tasks: Annotated[str | None, typer.Option(help="Names, separated by commas; by default all with labels.")] = None,
+    tasks: Annotated[
+        str | None, typer.Option(help="Names, separated by commas; by default the five with labels.")
+    ] = None,
     training_records: Annotated[
         Path | None, typer.Option(help="Records whose commonest labels make the baseline.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Where metrics.json and predictions.jsonl go.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 64,
+    output: Annotated[Path | None, typer.Option(help="Where metrics and predictions go.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures at a time.")] = None,
+    scoring: Annotated[str, typer.Option(help="generation, or likelihood: the most likely option.")] = "generation",
+    resume: Annotated[bool, typer.Option(help="Go on with the answers that are in --output.")] = False,
+    compare: Annotated[
+        list[str] | None, typer.Option(help="Another model to compare with; may be given again.")
+    ] = None,
 ) -> None:
-    """Evaluate a model: every task beside a baseline, and by demographic group."""
+    """Evaluate a model: every task with intervals beside a baseline, and by demographic group."""
     from rich.console import Console
     from rich.markup import escape
 
-    from facekit.evaluation import ALL_TASKS, group_table, load_tasks, metric_table
-    from facekit.evaluation import evaluate as evaluate_model
-    from facekit.models.load import load
+    from facekit.errors import ConfigurationError
+    from facekit.evaluation import (
+        ALL_TASKS,
+        Run,
+        compare_runs,
+        comparison_table,
+        disparity_table,
+        evaluate_model,
+        group_table,
+        load_tasks,
+        metric_table,
+        open_model,
+        write_report,
+    )
     from facekit.training.progress import RichProgress
 
+    if compare and output is None:
+        raise ConfigurationError("--compare keeps each model's predictions; say where with --output")
     chosen = ALL_TASKS if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
-    composed, processor = load(model)
+    console = Console()
+    runs = {}
+    for number, spec in enumerate((model, *(compare or ()))):
+        under_test = open_model(spec, batch_size=batch_size)
+        folder = output if output is None or number == 0 else output / f"compare-{number}"
+        with RichProgress() as progress:
+            result = evaluate_model(
+                under_test,
+                records,
+                chosen,
+                scoring=scoring,
+                training_records=training_records,
+                output_dir=folder,
+                resume=resume,
+                on_progress=progress.for_stage(f"ask {under_test.name}"),
+            )
+        for table in (metric_table(result), group_table(result), disparity_table(result)):
+            console.print(table)
+        rate = f"{result.questions_per_second:.1f} a second"
+        console.print(f"{result.questions} questions in {result.seconds:.1f} s, {rate}")
+        if folder is not None:
+            runs[f"{number + 1}. {under_test.name}"] = folder / "predictions.jsonl"
+    differences = compare_runs(records, runs, chosen) if compare else ()
+    if differences:
+        console.print(comparison_table(differences))
+    if output is not None:
+        report = write_report(output, records, [Run.read(path.parent) for path in runs.values()], differences)
+        console.print(f"report  [bold]{escape(str(report))}[/bold]")
+
+
+def facexbench(
+    model: Annotated[str, typer.Argument(help=_MODEL)],
+    folder: Annotated[Path, typer.Argument(help="The benchmark's own folder.")],
+    setting: Annotated[str, typer.Option(help="zero-shot, in-context or chain-of-thought.")] = "zero-shot",
+    output: Annotated[Path | None, typer.Option(help="Where answers are kept; a run goes on from there.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Questions at a time.")] = None,
+    fresh: Annotated[bool, typer.Option(help="Drop the answers that are in --output.")] = False,
+) -> None:
+    """Put FaceXBench to a model and print its row beside the published ones."""
+    from rich.console import Console
+
+    from facekit.evaluation import facexbench_tables, open_model, run_facexbench
+    from facekit.training.progress import RichProgress
+
+    under_test = open_model(model, batch_size=batch_size)
     with RichProgress() as progress:
-        result = evaluate_model(
-            composed,
-            processor,
-            records,
-            chosen,
-            training_records=training_records,
+        result = run_facexbench(
+            under_test,
+            folder,
+            setting=setting,
             output_dir=output,
-            batch_size=batch_size,
-            on_progress=progress.for_stage("evaluate"),
+            resume=not fresh,
+            on_progress=progress.for_stage("ask"),
         )
     console = Console()
-    console.print(metric_table(result))
-    console.print(group_table(result))
-    if output is not None:
-        console.print(f"metrics and predictions: {escape(str(output))}")
+    for table in facexbench_tables(result):
+        console.print(table)

@@ -32,6 +32,7 @@ app.command("preprocess")(preprocess.preprocess)
 app.command("datagen")(datagen.datagen)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("facexbench")(evaluate.facexbench)
 app.command("export")(export.export)
 app.command("inspect")(inspect.inspect)
 

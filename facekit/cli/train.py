@@ -1,16 +1,32 @@
-"""``facekit train``: train a composed model on a records file."""
+"""``facekit train``: train a composed model on a records file, or by a recipe."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from facekit.data.dataset import RecordSet
+    from facekit.models.modeling import FaceKitForConditionalGeneration
+    from facekit.models.processing import FaceKitProcessor
+
+_WITH_RECIPES = ("context", "arguments", "output", "resume", "dry_run")
+
 
 def train(
-    records: Annotated[Path, typer.Argument(help="A records file (JSON lines) with conversations.")],
-    output: Annotated[Path, typer.Option(help="Where the model, checkpoints and the loss plot go.")],
+    context: typer.Context,
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RECORDS | recipe=NAME KEY=VALUE…",
+            help="A records file (JSON lines) with conversations; or a recipe's name or file and overrides, such as "
+            "records=faces.jsonl output=runs/mine stage=region lr=5e-5.",
+        ),
+    ],
+    output: Annotated[Path | None, typer.Option(help="Where the model, checkpoints and the loss plot go.")] = None,
     model: Annotated[Path | None, typer.Option(help="Start from this saved model, not from a new one.")] = None,
     preset: Annotated[str | None, typer.Option(help="A named set of parts.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Spec of the encoder.")] = None,
@@ -26,6 +42,9 @@ def train(
     cache_features: Annotated[bool, typer.Option(help="Encode every picture once; needs a frozen encoder.")] = False,
     resume: Annotated[bool, typer.Option(help="Go on from the newest whole checkpoint.")] = False,
     seed: Annotated[int, typer.Option(help="Decides new weights and the order of records.")] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With a recipe: show what learns and the estimated memory, and stop.")
+    ] = False,
 ) -> None:
     """Train a model on records; the loss counts the assistant's words only."""
     from rich.console import Console
@@ -37,6 +56,12 @@ def train(
     from facekit.training import RichProgress, TrainingSettings
     from facekit.training import train as train_model
 
+    if any(word.startswith("recipe=") for word in arguments):
+        _refuse_options(context)
+        _train_recipe(arguments, output, resume=resume, dry_run=dry_run)
+        return
+    if len(arguments) > 1 or output is None or dry_run:
+        raise ConfigurationError("training needs one records file and --output, or recipe=NAME and its overrides")
     settings = TrainingSettings(
         steps=steps,
         epochs=epochs,
@@ -55,7 +80,68 @@ def train(
     console = Console()
     with RichProgress() as progress:
         result = train_model(
-            composed, processor, records, output, settings, resume=resume, on_progress=progress.for_training()
+            composed, processor, arguments[0], output, settings, resume=resume, on_progress=progress.for_training()
         )
     console.print(f"model  [bold]{escape(str(result.model_folder))}[/bold]")
     console.print(f"loss   {escape(str(result.plot_path))}")
+
+
+def _refuse_options(context: typer.Context) -> None:
+    """Refuse what a recipe says by itself; two ways to say it would leave open which one counts."""
+    from facekit.errors import ConfigurationError
+
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if name not in _WITH_RECIPES and source is not None and source.name == "COMMANDLINE":
+            raise ConfigurationError(f"--{name.replace('_', '-')} does not go with a recipe; write it as key=value")
+
+
+def _train_recipe(arguments: Sequence[str], output: Path | None, *, resume: bool, dry_run: bool) -> None:
+    from rich.console import Console
+
+    from facekit.training.progress import RichProgress
+    from facekit.training.recipe import load_recipe
+    from facekit.training.stages import Listeners, plan_recipe, run_recipe
+    from facekit.training.tables import plan_table
+
+    name, overrides = _read_words(arguments, output)
+    recipe, console = load_recipe(name, overrides), Console()
+    if dry_run:
+        for plan in plan_recipe(recipe):
+            console.print(plan_table(plan), highlight=False)
+        return
+    with RichProgress() as progress:
+        results = run_recipe(
+            recipe,
+            resume=resume,
+            listeners=Listeners(
+                on_plan=lambda plan: console.print(plan_table(plan), highlight=False),
+                on_progress=progress.for_training,
+                metrics=_measure,
+            ),
+        )
+    for result in results:
+        lines = (("model", result.training.model_folder), ("loss", result.training.plot_path), ("page", result.summary))
+        for label, path in lines:
+            console.print(f"{result.stage}  {label:<6}{path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _read_words(arguments: Sequence[str], output: Path | None) -> tuple[str, list[str]]:
+    """Return the recipe's name and the overrides; a word without ``=`` is the records file."""
+    from facekit.errors import ConfigurationError
+
+    overrides = [word if "=" in word else f"records={word}" for word in arguments]
+    names = [word.removeprefix("recipe=") for word in overrides if word.startswith("recipe=")]
+    if len(names) > 1:
+        raise ConfigurationError(f"one recipe at a time, not {' and '.join(names)}")
+    overrides = [word for word in overrides if not word.startswith("recipe=")]
+    return names[0], overrides if output is None else [*overrides, f"output={output}"]
+
+
+def _measure(
+    model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, records: RecordSet, tasks: Sequence[str]
+) -> Mapping[str, float]:
+    from facekit.evaluation import evaluate, load_tasks
+
+    result = evaluate(model, processor, records, load_tasks(tasks))
+    return {f"{task.task}, {task.headline_title}": task.score for task in result.tasks}

@@ -152,7 +152,7 @@ class FaceDataset(Dataset[FaceExample]):
         self.options = options or DatasetOptions()
         self.with_pixels = with_pixels
         self.epoch = 0
-        frames = sum(_count_frames(record, processor.image_processor.num_frames) for record in records.records)
+        frames = sum(count_frames(record, processor.image_processor.num_frames) for record in records.records)
         bytes_needed = frames * 12 * processor.image_processor.image_size**2
         caching = self.options.cache_pictures
         self._caching = bytes_needed <= self.options.cache_limit if caching is None else caching
@@ -221,8 +221,14 @@ class FaceDataset(Dataset[FaceExample]):
         return points
 
 
-def _count_frames(record: FaceRecord, num_frames: int) -> int:
-    return num_frames if isinstance(record.video, str) else len(record.video or [record.image])
+def count_frames(record: FaceRecord, num_frames: int) -> int:
+    """How many frames a record's example has: 1 for a picture, at most ``num_frames`` of a video file.
+
+    Of a video file that is shorter than that, all; which is not known before it is opened.
+    """
+    if isinstance(record.video, str):
+        return min(num_frames, len(record.frames)) if record.frames else num_frames
+    return len(record.video or [record.image])
 
 
 def split_exchanges(turns: Sequence[Turn]) -> tuple[list[Turn], list[list[Turn]]]:

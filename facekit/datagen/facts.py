@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError, UndefinedError
+from jinja2 import StrictUndefined, Template, TemplateError, UndefinedError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from facekit.data.labels import TASKS
@@ -91,6 +91,12 @@ def compile_template(template: str) -> Template:
         return _ENVIRONMENT.from_string(template)
     except TemplateError as error:
         raise ConfigurationError(f"the template {template[:60]!r} is not a Jinja template ({error})") from error
+
+
+@lru_cache(maxsize=1024)
+def template_names(template: str) -> frozenset[str]:
+    """The facts that a template may ask for."""
+    return frozenset(meta.find_undeclared_variables(_ENVIRONMENT.parse(template)))
 
 
 def _person(facts: Mapping[str, str]) -> str:

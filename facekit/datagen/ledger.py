@@ -124,8 +124,10 @@ class Ledger:
             raise ConfigurationError(f"another process is working on {folder}; wait for it or stop it") from error
         try:
             self._database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            self._database.execute("PRAGMA locking_mode=EXCLUSIVE")  # one process only, and no lock per transaction
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=NORMAL")
+            self._database.execute("PRAGMA cache_size=-65536")
             self._database.execute("PRAGMA wal_autocheckpoint=4000")
             self._database.executescript(_TABLES)
         except sqlite3.DatabaseError as error:
@@ -143,6 +145,11 @@ class Ledger:
         """Set a fact about the whole ledger if it is not set yet, and return what it is."""
         self._database.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
         return str(self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()[0])
+
+    def recall(self, name: str) -> str | None:
+        """A fact that was remembered, or None."""
+        row = self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
 
     def store(self, *entries: Entry) -> None:
         """Write entries in one transaction; cost, tokens and attempts add up over tries of the same call."""
@@ -174,6 +181,16 @@ class Ledger:
             for record, aspect, version, state in rows
             if state in FINISHED and versions.get(aspect) == version
         }
+
+    def complete(self, stage: str, versions: Mapping[str, str], records: Sequence[str]) -> set[str]:
+        """Which of some records, a few hundred at a time, need no call about any aspect."""
+        among = [", ".join("?" * len(names)) for names in (records, versions, FINISHED)]
+        rows = self._database.execute(
+            f"SELECT record FROM calls WHERE record IN ({among[0]}) AND stage = ? AND version IN ({among[1]}) "
+            f"AND state IN ({among[2]}) GROUP BY record HAVING COUNT(DISTINCT aspect) = ?",
+            (*records, stage, *versions.values(), *FINISHED, len(versions)),
+        )
+        return {record for (record,) in rows}
 
     def entries(self, stage: str, versions: Mapping[str, str], records: Sequence[str]) -> list[Entry]:
         """The entries of some records, a few hundred at a time."""

@@ -137,7 +137,8 @@ class Pipeline:
         """
         self._stage, self._total, self._done_before = stage, total, done
         self._answered = self._unusable = self._failures_in_a_row = 0
-        self._ending, self._error = Ending.FINISHED, None
+        self._ending = Ending.FINISHED
+        self._error: EndpointError | None = None
         self._started = self._last_progress = time.monotonic()
         self._halt = asyncio.Event()
         self._limiter: RateLimiter | None = None

@@ -7,6 +7,8 @@ made, and one that cannot be used becomes a recorded failure instead of stopping
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -28,6 +30,8 @@ from facekit.faces.frames import choose_frames
 
 T = TypeVar("T")
 
+_FIRST_ID = re.compile(rb'\s*\{\s*"id"\s*:\s*"([^"\\]+)"')
+
 BATCH = 400
 """Records that are looked up in the ledger at a time."""
 
@@ -39,12 +43,10 @@ class Overview:
     Args:
         records: Number of records.
         calls: Number of calls by aspect.
-        size: Bytes of the file.
     """
 
     records: int = 0
     calls: dict[str, int] = field(default_factory=dict)
-    size: int = 0
 
     @property
     def total(self) -> int:
@@ -52,8 +54,8 @@ class Overview:
         return sum(self.calls.values())
 
 
-def iterate_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and raw values of every record.
+def iterate_ids(path: Path) -> Iterator[tuple[int, str, bytes]]:
+    """Line number, id and text of every record; a record whose id comes first is not parsed.
 
     Raises:
         RecordError: If the file is missing, or a line is no JSON object with an id; the message has the line.
@@ -64,15 +66,32 @@ def iterate_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise RecordError(f"records file {path} cannot be opened ({error.strerror}); check the path") from error
     with lines:
         for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                values = from_json(line)
-            except ValueError as error:
-                raise RecordError(f"{path}, line {number}: not JSON ({error})") from error
-            if not isinstance(values, dict) or not isinstance(values.get("id"), str) or not values["id"]:
-                raise RecordError(f"{path}, line {number}: a record needs an 'id', which is text")
-            yield number, values
+            first = _FIRST_ID.match(line)
+            if first:
+                yield number, first[1].decode("utf-8", "replace"), line
+            elif line.strip():
+                yield number, parse_line(path, number, line)["id"], line
+
+
+def parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    """The raw values of a record.
+
+    Raises:
+        RecordError: If the line is no JSON object with an id.
+    """
+    try:
+        values = from_json(line)
+    except ValueError as error:
+        raise RecordError(f"{path}, line {number}: not JSON ({error})") from error
+    if not isinstance(values, dict) or not isinstance(values.get("id"), str) or not values["id"]:
+        raise RecordError(f"{path}, line {number}: a record needs an 'id', which is text")
+    return values
+
+
+def iterate_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and raw values of every record; raises what ``iterate_ids`` raises."""
+    for number, _, line in iterate_ids(path):
+        yield number, parse_line(path, number, line)
 
 
 def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -88,7 +107,7 @@ def survey(path: Path, recipe: Recipe) -> Overview:
     Raises:
         RecordError: If a line is no record, two have the same id, or the file is empty.
     """
-    overview = Overview(calls=dict.fromkeys(recipe.aspects, 0), size=path.stat().st_size if path.is_file() else 0)
+    overview = Overview(calls=dict.fromkeys(recipe.aspects, 0))
     seen: set[int] = set()
     for number, values in iterate_lines(path):
         digest = int.from_bytes(hashlib.blake2b(values["id"].encode(), digest_size=8).digest(), "big")
@@ -101,6 +120,21 @@ def survey(path: Path, recipe: Recipe) -> Overview:
     if not overview.records:
         raise RecordError(f"{path} has no records")
     return overview
+
+
+def survey_once(path: Path, recipe: Recipe, ledger: Ledger) -> Overview:
+    """What ``survey`` finds, kept in the ledger for as long as the file stays as it is."""
+    state = path.stat() if path.is_file() else None
+    if state is None:
+        return survey(path, recipe)
+    asked = {name: aspect.requires for name, aspect in recipe.aspects.items()}
+    place = json.dumps([str(path.resolve()), state.st_size, state.st_mtime_ns, asked])
+    known = ledger.recall(place)
+    if known is None:
+        overview = survey(path, recipe)
+        ledger.remember(place, json.dumps([overview.records, overview.calls]))
+        return overview
+    return Overview(*json.loads(known))
 
 
 def applies(aspect: Aspect, values: dict[str, Any]) -> bool:
@@ -120,14 +154,18 @@ def plan_annotations(path: Path, recipe: Recipe, ledger: Ledger | None) -> Itera
         ledger: What is answered; None plans everything.
     """
     versions = recipe.prompt_versions()
-    for lines in in_batches(iterate_lines(path), BATCH):
-        ids = [values["id"] for _, values in lines]
-        done = set() if ledger is None else ledger.finished(ANNOTATE, versions, ids)
-        for number, values in lines:
+    for lines in in_batches(iterate_ids(path), BATCH):
+        if ledger is not None:
+            complete = ledger.complete(ANNOTATE, versions, [identifier for _, identifier, _ in lines])
+            lines = [each for each in lines if each[1] not in complete]
+        done = set() if ledger is None else ledger.finished(ANNOTATE, versions, [each[1] for each in lines])
+        for number, identifier, line in lines:
+            values = parse_line(path, number, line)
             wanted = [
-                name for name, aspect in recipe.aspects.items()
-                if (values["id"], name) not in done and applies(aspect, values)
-            ]  # fmt: skip
+                name
+                for name, aspect in recipe.aspects.items()
+                if (identifier, name) not in done and applies(aspect, values)
+            ]
             if wanted:
                 yield from _record_calls(path, number, values, recipe, wanted, versions)
 

@@ -35,7 +35,7 @@ class GenerationSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    concurrency: Annotated[int, Field(ge=1, le=4096)] = 16
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     requests_per_minute: Limit | None = None
     tokens_per_minute: Limit | None = None

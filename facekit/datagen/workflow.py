@@ -18,7 +18,7 @@ from facekit.datagen.calls import ANNOTATE, RATE, Annotator, Reply, Review
 from facekit.datagen.ledger import ACCEPTED, FAILED, FINISHED, REJECTED, SUBMITTED, Ledger
 from facekit.datagen.outputs import RECORDS_NAME, Written, write_outputs, write_summary
 from facekit.datagen.pipeline import Ending, GenerationProgress, Pipeline, ProgressListener
-from facekit.datagen.plan import Overview, plan_annotations, survey
+from facekit.datagen.plan import Overview, plan_annotations, survey_once
 from facekit.datagen.prices import UNKNOWN_PRICE, Budget, Price, find_price, load_prices, require_price
 from facekit.datagen.quality.answers import review_answer
 from facekit.datagen.quality.rating import plan_ratings, review_rating
@@ -27,7 +27,7 @@ from facekit.datagen.recipe import Recipe, load_recipe
 from facekit.datagen.retry import RetryPolicy
 from facekit.datagen.selection import Selector
 from facekit.datagen.settings import GenerationSettings
-from facekit.errors import ConfigurationError
+from facekit.errors import ConfigurationError, RecordError
 
 Stage = tuple[str, "Annotator", Price]
 
@@ -102,7 +102,8 @@ def generate(
     records, output = Path(records), Path(output)
     if judge is not None and recipe.rating is None:
         raise ConfigurationError(f"the recipe '{recipe.name}' has no rating, so a judge has nothing to do")
-    overview = survey(records, recipe)
+    if not records.is_file():
+        raise RecordError(f"records file {records} cannot be opened (no such file); check the path")
     prices = load_prices(settings.prices)
     answering = load_annotator(annotator, ask_key=ask_key)
     judging = None if judge is None else load_annotator(judge, ask_key=ask_key)
@@ -110,6 +111,7 @@ def generate(
     if judging is not None:
         stages.append((RATE, judging, _price(prices, judging, settings)))
     with Ledger(output) as ledger:
+        overview = survey_once(records, recipe, ledger)
         run = _Run(records, output, recipe, settings, ledger, overview, on_progress)
         ending = asyncio.run(run.all_stages(stages))
         return run.finish(ending, stages)

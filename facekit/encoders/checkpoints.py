@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import pickle
+import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -27,6 +28,12 @@ _WEIGHTS_FILES = (
     "pytorch_model.bin",
 )
 _NAMES_IN_MESSAGES = 5
+
+CONFIGURATION_FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError)
+"""What transformers raises where a configuration lacks a value, or has one of a wrong type."""
+
+UNREADABLE_PICKLE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, struct.error)
+"""What PyTorch raises, beside ``pickle.UnpicklingError``, where a file is no weights file or is cut off."""
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -50,8 +57,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             f"{path} is not a PyTorch weights file, or holds pickled code, which is refused; "
             "save its state dict as safetensors"
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read as a PyTorch weights file: {first_line(error)}") from error
+    except UNREADABLE_PICKLE as error:
+        raise CheckpointError(f"{path} is no PyTorch weights file, or is cut off: {first_line(error)}") from error
     return _unwrap(content, path)
 
 
@@ -183,5 +190,6 @@ def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its class name where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """Return the first line of an error's message, with the next where it ends in a colon; or the error's class name."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

@@ -12,6 +12,7 @@ import math
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -40,7 +41,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import logging as transformers_logging
 
 from facekit.encoders.base import VisionEncoder
-from facekit.encoders.checkpoints import first_line
+from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line
 from facekit.encoders.internvit import OFFICIAL_KIND, load_internvit, translate_settings
 from facekit.encoders.options import boolean, integer, non_empty, positive_integer, read_options, resolve_layer
 from facekit.encoders.transform import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, ImageTransform
@@ -258,7 +259,7 @@ def read_vision_config(source: str, revision: str = "main") -> PretrainedConfig:
         if isinstance(values, dict) and values.get("model_type") == OFFICIAL_KIND:
             return InternVLVisionConfig(**translate_settings(values, source))
         settings = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except CONFIGURATION_FAULTS as error:
         raise CheckpointError(
             f"encoder 'hf' cannot read the configuration of '{source}': {first_line(error)}"
         ) from error
@@ -313,11 +314,14 @@ def read_transform(
 
     Raises:
         InvalidSpecError: The preprocessing is for pictures that are not square.
+        CheckpointError: ``preprocessor_config.json`` cannot be read.
     """
     mean, std = _NORMALISATION[architecture_name(settings)]
     try:
         values, _ = BaseImageProcessor.get_image_processor_dict(source, revision=revision)
-    except OSError:
+    except OSError as error:
+        if (Path(source) / "preprocessor_config.json").is_file():
+            raise CheckpointError(f"the preprocessing of '{source}' cannot be read: {first_line(error)}") from error
         logger.info("'%s' has no preprocessor_config.json; the architecture's own values are used", source)
         values = {}
     values = values.get("image_processor", values)

@@ -8,11 +8,16 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "answering": ["FaceKitModel"],
+        "comparison": ["PairedDifference", "compare_predictions", "compare_runs"],
         "evaluator": ["Statistics", "evaluate", "evaluate_model"],
+        "facexbench": ["FaceXBenchResult", "read_facexbench", "run_facexbench"],
+        "option_extraction": ["extract_published", "extract_strict"],
         "other_models": ["EndpointModel", "HuggingFaceModel", "RecordedModel", "open_model"],
-        "questions": ["ModelUnderTest", "Question"],
+        "questions": ["ModelUnderTest", "Question", "collect_replies"],
+        "exports": ["to_csv", "to_latex"],
+        "report": ["Run", "write_report"],
         "results": ["Disparity", "EvaluationResult", "GroupComparison", "TaskResult"],
-        "tables": ["group_table", "metric_table"],
+        "tables": ["comparison_table", "disparity_table", "facexbench_tables", "group_table", "metric_table"],
         "tasks": [
             "ACTION_UNITS",
             "AGE",

@@ -142,24 +142,26 @@ class EndpointModel:
         """
         with ThreadPoolExecutor(self.concurrency) as pool:
             calls = {pool.submit(self._ask, question): place for place, question in enumerate(questions)}
-            failure: tuple[str, BaseException] | None = None
+            failed = None
             for call in as_completed(calls):
-                if call.cancelled():
-                    continue
-                error = call.exception()
-                if error is None:
-                    yield calls[call], call.result()
-                elif failure is None:
-                    failure = (questions[calls[call]].id, error)
-                    pool.shutdown(wait=False, cancel_futures=True)
-        if failure is None:
-            return
-        identity, error = failure
-        if isinstance(error, self._errors):
+                place = calls.pop(call)
+                if call.exception() is not None:
+                    failed = (call, place)
+                    break
+                yield place, call.result()
+            if failed is None:
+                return
+            running = {call: place for call, place in calls.items() if not call.cancel()}
+            for call in as_completed(running):
+                if call.exception() is None:
+                    yield running[call], call.result()
+        try:
+            failed[0].result()
+        except self._errors as error:
             raise ConfigurationError(
-                f"'{self.name}' gave no answer to the question '{identity}' ({error}); run again to go on from here"
+                f"'{self.name}' gave no answer to the question '{questions[failed[1]].id}' ({error}); run again to go "
+                "on from here"
             ) from error
-        raise error
 
     def _ask(self, question: Question) -> str:
         pictures = [
@@ -233,7 +235,7 @@ def open_model(spec: str, *, batch_size: int | None = None) -> ModelUnderTest:
         RecordError: A predictions file cannot be read.
     """
     kind = spec.partition(":")[0]
-    sizes = {} if batch_size is None else {"batch_size": batch_size}
+    sizes: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
     if kind not in ("hf", "openai", "predictions") or Path(spec).exists():
         from facekit.evaluation.answering import FaceKitModel
         from facekit.models.load import load

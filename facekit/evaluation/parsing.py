@@ -249,7 +249,7 @@ def _last_verdict(text: str) -> bool | None:
 def _spread_hair(text: str) -> str:
     """Turn "wavy, black hair" and "hair is wavy and black" into "wavy hair, black hair", so that each is found."""
     adjective = f"(?:{'|'.join(HAIR_WORDS)})"
-    filler = r"(?:very |rather |dark |light |long |short |medium |thick |thin |shoulder-length )*"
+    filler = r"(?:(?:very|rather|dark|light|long|short|medium|thick|thin|shoulder-length)(?:, and |, | and | ))*"
     joint = r"(?:, and |, or |, | and | or | )"
 
     def spread(match: re.Match[str]) -> str:

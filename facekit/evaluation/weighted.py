@@ -158,7 +158,7 @@ def weigh_scores(
     def metrics(weights: np.ndarray) -> dict[str, np.ndarray]:
         rows = []
         for weighting in weights.astype(int):
-            places = np.repeat(np.arange(len(truths)), weighting)
+            places = np.repeat(np.arange(len(truths)), weighting).tolist()
             rows.append(score([truths[i] for i in places], [predictions[i] for i in places]) if len(places) else {})
         names = dict.fromkeys(name for row in rows for name in row)
         return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}

@@ -10,6 +10,7 @@ import bisect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlparse
@@ -109,8 +110,8 @@ def read_clip(
         ConfigurationError: ``num_frames`` is out of its range.
         MissingExtraError: A file is given and PyAV is not installed.
     """
-    if not 1 <= num_frames <= LARGEST_CHOICE:
-        raise ConfigurationError(f"num_frames is from 1 to {LARGEST_CHOICE}, not {num_frames}")
+    if not isinstance(num_frames, Integral) or not 1 <= num_frames <= LARGEST_CHOICE:
+        raise ConfigurationError(f"num_frames is a whole number from 1 to {LARGEST_CHOICE}, not {num_frames!r}")
     if isinstance(source, Clip):
         return source
     if isinstance(source, (str, Path)):

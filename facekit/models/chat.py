@@ -15,6 +15,7 @@ from facekit.errors import ConfigurationError
 
 Message = Mapping[str, Any]
 VIDEO_MARK = "<video>"
+_ARTICLES = {"image": "a picture", "video": "a clip"}
 _SOURCE_KEYS = {
     "image": ("image", "url", "path", "image_url"),
     "video": ("video", "url", "path", "video_url"),
@@ -90,7 +91,7 @@ def _read_entry(entry: Message, marks: Mapping[str, str], flat: FlatChat) -> str
     for medium, mark in marks.items():
         if mark in entry["text"]:
             raise ConfigurationError(
-                f"a text holds the {medium} token '{mark}', which stands for a {medium}; give each as an entry "
-                f'{{"type": "{medium}"}}'
+                f"a text holds '{mark}', which stands for {_ARTICLES[medium]}; write it in other words, and give "
+                f'{_ARTICLES[medium]} as an entry {{"type": "{medium}"}}'
             )
     return entry["text"]

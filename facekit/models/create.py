@@ -13,8 +13,7 @@ from dataclasses import replace
 import torch
 from transformers import PreTrainedModel
 
-from facekit.backbones.base import Backbone
-from facekit.backbones.huggingface import read_dtype
+from facekit.backbones.base import Backbone, read_device, read_dtype
 from facekit.backbones.image_token import add_image_token
 from facekit.catalog import current_registry
 from facekit.connectors.base import Connector
@@ -62,7 +61,8 @@ def create(
         The model, in evaluation mode, and the processor.
 
     Raises:
-        ConfigurationError: A part is named neither by the preset nor by itself, or parts do not fit each other.
+        ConfigurationError: A part is named neither by the preset nor by itself, parts do not fit each other, or the
+            device is not there.
         UnknownPartError: A name is not registered.
         InvalidSpecError: A spec or one of its options cannot be used.
         CheckpointError: Weights that a spec names are missing or do not fit.
@@ -76,6 +76,7 @@ def create(
         video_encoder=video_encoder,
         checkpoint=checkpoint,
     )
+    device = read_device(device)
     if parts.checkpoint is not None:
         return _start_from_checkpoint(parts, preset, encoder or video_encoder or backbone, dtype, device, seed)
     if parts.landmarker is not None:

@@ -12,13 +12,23 @@ import torch
 from safetensors import SafetensorError
 
 import facekit.models  # noqa: F401 - registers the auto classes that from_pretrained looks up
-from facekit.backbones.base import read_dtype
-from facekit.encoders.checkpoints import first_line
+from facekit.backbones.base import has_tokenizer, read_device, read_dtype
+from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line
 from facekit.encoders.huggingface import errors_only
-from facekit.errors import CheckpointError, FaceKitError
-from facekit.models.interoperability.recognition import CheckpointFormat, Recognition, find_checkpoint, recognise
+from facekit.errors import CheckpointError, ConfigurationError, FaceKitError
+from facekit.models.interoperability.recognition import (
+    FORMAT_NAMES,
+    CheckpointFormat,
+    Recognition,
+    find_checkpoint,
+    read_json,
+    recognise,
+)
+from facekit.models.interoperability.weights import list_weights_files, shorten
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
+
+_PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 
 
 def load(
@@ -52,9 +62,11 @@ def load(
     Raises:
         CheckpointError: The folder is missing, is no checkpoint, is one of another format, or is damaged or
             incomplete.
+        ConfigurationError: ``tower_root`` or ``tokenizer`` is given where it means nothing, or the device is not there.
         InvalidSpecError: ``dtype`` is no floating type.
     """
-    recognised = recognise(find_checkpoint(path, revision))
+    device, recognised = read_device(device), recognise(find_checkpoint(path, revision))
+    _check_options(recognised, tower_root, tokenizer)
     if recognised.format is CheckpointFormat.FACEKIT:
         model, processor = _load_own(recognised.folder, dtype)
     elif recognised.format is CheckpointFormat.ADAPTER:
@@ -66,10 +78,31 @@ def load(
     return model.to(device).eval(), processor
 
 
+def _check_options(recognised: Recognition, tower_root: str | Path | None, tokenizer: str | Path | None) -> None:
+    kind = recognised.format
+    if tower_root is not None and kind not in (CheckpointFormat.FACE_LLAVA, CheckpointFormat.ADAPTER):
+        raise ConfigurationError(
+            f"tower_root goes with Face-LLaVA as released, but '{recognised.folder}' holds {FORMAT_NAMES[kind]}"
+        )
+    if tokenizer is not None and kind is CheckpointFormat.FACEKIT:
+        raise ConfigurationError(f"'{recognised.folder}' was saved by facekit with its own tokenizer; leave tokenizer out")
+
+
+def _check_files(folder: Path) -> None:
+    list_weights_files(folder)
+    if not any((folder / name).is_file() for name in _PROCESSOR_FILES):
+        raise CheckpointError(f"'{folder}' has no processor_config.json; save the processor beside the model")
+    if not has_tokenizer(folder):
+        raise CheckpointError(f"'{folder}' has no tokenizer; save the processor, which has it, beside the model")
+    if (folder / "generation_config.json").is_file():
+        read_json(folder / "generation_config.json")
+
+
 def _load_own(
     folder: Path, dtype: str | torch.dtype | None
 ) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
     chosen = "auto" if dtype in (None, "auto") else read_dtype(dtype)  # type: ignore[arg-type]
+    _check_files(folder)
     try:
         with errors_only():
             model, report = FaceKitForConditionalGeneration.from_pretrained(
@@ -80,7 +113,7 @@ def _load_own(
         raise
     except SafetensorError as error:
         raise CheckpointError(f"the weights in '{folder}' are damaged or cut off: {first_line(error)}") from error
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (*CONFIGURATION_FAULTS, RuntimeError) as error:
         raise CheckpointError(f"'{folder}' cannot be loaded: {first_line(error)}") from error
     _check_complete(folder, report)
     return model, processor
@@ -103,8 +136,6 @@ def _load_adapter(
 
 
 def _check_complete(folder: Path, report: dict[str, Any]) -> None:
-    from facekit.models.interoperability.weights import shorten
-
     problems = (
         ("missing_keys", "lack"),
         ("unexpected_keys", "have, beyond what config.json describes,"),

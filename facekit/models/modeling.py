@@ -21,6 +21,7 @@ from transformers.utils.generic import can_return_tuple
 from facekit.catalog import current_registry
 from facekit.connectors.base import Connector
 from facekit.encoders.base import VisionEncoder
+from facekit.encoders.transform import ImageTransform
 from facekit.errors import ConfigurationError
 from facekit.models.configuration import FaceKitConfig
 from facekit.models.visual_tokens import merge_visual_tokens, read_frame_counts, rows_of_media
@@ -330,8 +331,8 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
             image, video = self.encoder.transform, self.video_encoder.transform
             if (image.image_size, image.mean, image.std) != (video.image_size, video.mean, video.std):
                 raise ConfigurationError(
-                    f"the encoder sees {image} but the video encoder {video}; one processor serves both, so choose "
-                    "two that take the same pixels"
+                    f"the encoder sees {_describe_pixels(image)}, the video encoder {_describe_pixels(video)}; one "
+                    "processor serves both, so choose two that take the same pixels"
                 )
         for source, width, target, expected in pairs:
             if width != expected:
@@ -363,11 +364,7 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Raises:
             ConfigurationError: The language model is quantised; its packed weights are no checkpoint of their own.
         """
-        if not all(parameter.is_floating_point() for parameter in self.language_model.parameters()):
-            raise ConfigurationError(
-                "a model whose language model is quantised (load_in=...) cannot be saved whole; save its adapters, and "
-                "merge them into the model in its floating type"
-            )
+        refuse_quantised(self)
         super().save_pretrained(*args, **kwargs)
 
     def enable_input_require_grads(self) -> None:
@@ -389,6 +386,24 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
         super()._move_missing_keys_from_meta_to_device(*args, **kwargs)
         for name, value in computed.items():
             self.get_buffer(name).copy_(value)
+
+
+def refuse_quantised(model: FaceKitForConditionalGeneration) -> None:
+    """Make sure that a model's weights are those of a checkpoint.
+
+    Raises:
+        ConfigurationError: The language model is quantised.
+    """
+    if not all(parameter.is_floating_point() for parameter in model.language_model.parameters()):
+        raise ConfigurationError(
+            "a model whose language model is quantised (load_in=...) cannot be saved whole; save its adapters, and "
+            "merge them into the model in its floating type"
+        )
+
+
+def _describe_pixels(transform: ImageTransform) -> str:
+    mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (transform.mean, transform.std))
+    return f"{transform.image_size} px of mean ({mean}) and deviation ({std})"
 
 
 @contextmanager

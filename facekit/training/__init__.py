@@ -9,8 +9,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "history": ["LossHistory"],
         "progress": ["RichProgress", "TrainingProgress"],
-        "recipe": ["Recipe", "list_recipes", "load_recipe", "run_recipe"],
+        "recipe": ["Recipe", "list_recipes", "load_recipe"],
         "settings": ["LoraSettings", "TrainingSettings"],
+        "stages": ["Listeners", "StageResult", "plan_recipe", "run_recipe"],
         "trainer": ["TrainingResult", "train"],
     },
 )

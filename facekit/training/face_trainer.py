@@ -15,11 +15,19 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from facekit.errors import CheckpointError
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.training.batching import TellEpoch, group_records, load_groups
 from facekit.training.checkpoints import find_checkpoint, prune_checkpoints, seal_checkpoint
+from facekit.training.distributed import (
+    autocast_of_shards,
+    check_lockstep,
+    prepare_sharding,
+    wait_for_everyone,
+)
 from facekit.training.losses import count_items, find_targets, supervised_loss
 from facekit.training.parts import parameter_groups, set_evaluation_of_frozen
 from facekit.training.prefix_attention import packed_inputs
@@ -57,6 +65,30 @@ class FaceTrainer(Trainer):
         self.failed_saves = 0
 
     optimizer: torch.optim.Optimizer | None
+    is_sharded = False
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Create accelerate's accelerator; see ``prepare_sharding``."""
+        super().create_accelerator_and_postprocess()
+        self.is_fsdp_enabled = prepare_sharding(self.accelerator)
+        self.is_sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Load batches as they come, or grouped by modality and length."""
+        if not self.settings.group_batches:
+            return super().get_train_dataloader()
+        arguments, records = self.args, self.train_dataset.records.records
+        sampler = group_records(
+            records,
+            self.processing_class,
+            arguments.per_device_train_batch_size,
+            seed=self.settings.seed,
+            rank=arguments.process_index,
+            processes=arguments.world_size,
+        )
+        self.add_callback(TellEpoch(sampler))
+        workers = arguments.dataloader_num_workers
+        return load_groups(self.train_dataset, sampler, self.data_collator, arguments.device, workers)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """Make AdamW with one group per rate and decay."""
@@ -77,6 +109,8 @@ class FaceTrainer(Trainer):
         Raises:
             TrainingError: It is not finite.
         """
+        if self.is_sharded:
+            check_lockstep(inputs)
         composed = self.accelerator.unwrap_model(model)
         set_evaluation_of_frozen(composed, self.settings.parts)
         indices = inputs.pop("example_indices")
@@ -87,10 +121,11 @@ class FaceTrainer(Trainer):
         if segments is not None:
             text_config = composed.config.get_text_config()
             inputs.update(packed_inputs(segments, inputs["position_ids"], text_config, dtype=composed.dtype))
-        if self.settings.logits == "all":
-            loss = super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
-        else:
-            loss = self._labelled_loss(model, composed, inputs, segments, num_items_in_batch)
+        with autocast_of_shards(self.accelerator):
+            if self.settings.logits == "all":
+                loss = super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+            else:
+                loss = self._labelled_loss(model, composed, inputs, segments, num_items_in_batch)
         self.guard.watch(loss, indices, self.state.global_step)
         return (loss, None) if return_outputs else loss
 
@@ -132,10 +167,12 @@ class FaceTrainer(Trainer):
             TrainingError: The loss is not finite, so the weights are not worth saving.
         """
         self.guard.check()
+        wait_for_everyone()
         run_folder = Path(self.args.output_dir)
         folder = run_folder / f"checkpoint-{self.state.global_step}"
         try:
             super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 seal_checkpoint(folder)
         except (OSError, SafetensorError, RuntimeError) as error:

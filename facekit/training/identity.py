@@ -17,6 +17,7 @@ from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet
 from facekit.errors import CheckpointError, ConfigurationError
 from facekit.training.checkpoints import find_checkpoint, list_checkpoints
+from facekit.training.distributed import is_main_process
 from facekit.training.settings import PARTS, TrainingSettings
 
 IDENTITY_NAME = "run.json"
@@ -102,7 +103,8 @@ def prepare_run(
             )
     elif not resume and list_checkpoints(folder):
         raise ConfigurationError(f"{folder} holds checkpoints of an earlier run; resume it, or choose another folder")
-    identity.write(path)
+    if is_main_process():
+        identity.write(path)
     return checkpoint
 
 

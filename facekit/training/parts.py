@@ -1,17 +1,65 @@
-"""Which parameters learn, and at which rate."""
+"""Which parameters learn, and at which rate: parts of a model by name, coarse or fine."""
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from facekit.errors import ConfigurationError
-from facekit.training.settings import PARTS, TrainingSettings
+from facekit.training.settings import PARTS, TRAINABLE, TrainingSettings
+
+_NAMES = {
+    "encoder": r"(video_)?encoder\.",
+    "connector": r"connector\.",
+    "connector.projector": r"connector\.(vision_projector|layers)\.",
+    "connector.region": r"connector\.(landmark_projector|cross_attention)\.",
+    "language_model": r"language_model\.",
+    "language_model.lora": r"language_model\..*\.lora_",
+}
+
+_FINEST_FIRST = sorted(_NAMES, key=lambda part: "." not in part)
+
+
+@dataclass(frozen=True)
+class TrainedPart:
+    """A part in the table of what learns.
+
+    Args:
+        name: Of ``TRAINABLE``, or one of ``PARTS`` that stays as it is.
+        parameters: How many it has.
+        trainable: How many of them learn.
+        learning_rate: Their peak rate, or None where nothing learns or finer parts have rates of their own.
+    """
+
+    name: str
+    parameters: int
+    trainable: int
+    learning_rate: float | None
+
+
+def list_trained_parts(model: nn.Module, settings: TrainingSettings) -> list[TrainedPart]:
+    """Return one entry per part of a model, and one for every finer part that is trained.
+
+    Args:
+        model: The composed model, inside ``trainable_parts``.
+        settings: The run's settings.
+    """
+    finer = dict.fromkeys(part for part in (*settings.parts, *settings.learning_rates) if part not in PARTS)
+    table = []
+    for part in (*PARTS, *finer):
+        chosen = {name: value for name, value in model.named_parameters() if is_of(name, part)}
+        learning = {name: value for name, value in chosen.items() if value.requires_grad}
+        rates = {_rate_of_parameter(name, settings) for name in learning}
+        counts = (sum(value.numel() for value in values.values()) for values in (chosen, learning))
+        table.append(TrainedPart(part, *counts, rates.pop() if len(rates) == 1 else None))
+    return table
 
 
 @contextmanager
@@ -27,17 +75,22 @@ def trainable_parts(model: nn.Module, parts: Sequence[str]) -> Iterator[None]:
     """
     before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     for part in parts:
-        if part not in PARTS:
-            raise ConfigurationError(f"there is no part '{part}' to train; the parts are {', '.join(PARTS)}")
-        if not any(True for _ in getattr(model, part).parameters()):
+        if part not in _NAMES:
+            raise ConfigurationError(f"there is no part '{part}' to train; the parts are {', '.join(TRAINABLE)}")
+        if not any(re.match(_NAMES[part], name) for name, _ in model.named_parameters()):
             raise ConfigurationError(f"the model's {part} has no parameters, so it cannot be trained")
     try:
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(part_of(name) in parts)
+            parameter.requires_grad_(any(re.match(_NAMES[part], name) for part in parts))
         yield
     finally:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(before[name])
+
+
+def is_of(name: str, part: str) -> bool:
+    """Whether a parameter, by its name, belongs to one of ``TRAINABLE``."""
+    return re.match(_NAMES[part], name) is not None
 
 
 def part_of(name: str) -> str:
@@ -85,16 +138,21 @@ def parameter_groups(model: nn.Module, settings: TrainingSettings) -> list[dict[
     Returns:
         Groups with ``params``, ``lr`` and ``weight_decay``; empty groups are left out, the encoder's come last.
     """
-    encoder_rate = settings.encoder_learning_rate or settings.learning_rate
-    groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[bool, float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decay = settings.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((part_of(name) == "encoder", decay), []).append(parameter)
+            place = (part_of(name) == "encoder", _rate_of_parameter(name, settings), decay)
+            groups.setdefault(place, []).append(parameter)
     return [
-        {"params": params, "lr": encoder_rate if of_encoder else settings.learning_rate, "weight_decay": decay}
-        for (of_encoder, decay), params in sorted(groups.items(), key=lambda item: item[0])
+        {"params": params, "lr": rate, "weight_decay": decay}
+        for (_, rate, decay), params in sorted(groups.items(), key=lambda item: item[0])
     ]
+
+
+def _rate_of_parameter(name: str, settings: TrainingSettings) -> float:
+    own = next((part for part in _FINEST_FIRST if part in settings.learning_rates and is_of(name, part)), None)
+    return settings.rate_of(own or part_of(name))
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:

@@ -166,25 +166,23 @@ def shared_prefix_attention(
     layout, groups = packed_layout, query.shape[1] // key.shape[1]
     of_beginning, of_question = layout.masks[sliding_window]
     tokens = [rearrange(each, "b h l d -> (b l) h d") for each in (query, key, value)]
-    options = {"dropout_p": dropout, "scale": scaling}
-    shared = [_pick(each, layout.beginnings) for each in tokens]
-    own = [_pick(each, layout.questions) for each in tokens]
+    options: dict[str, Any] = {"groups": groups, "dropout_p": dropout, "scale": scaling}
+    shared_query, *shared = (_pick(each, layout.beginnings) for each in tokens)
+    own_query, *own = (_pick(each, layout.questions) for each in tokens)
     results = []
     if layout.beginnings.numel():
-        results.append(_attend(*shared, groups, attn_mask=of_beginning, is_causal=of_beginning is None, **options))
+        is_causal = of_beginning is None
+        results.append(_attend(shared_query, *shared, attn_mask=of_beginning, is_causal=is_causal, **options))
     if layout.questions.numel():
-        keys, values = own[1:]
         if layout.beginnings.numel():
-            keys, values = (
-                torch.cat([beginning.index_select(0, layout.owners), each], dim=1)
-                for beginning, each in zip(shared[1:], own[1:], strict=True)
-            )
-        results.append(_attend(own[0], keys, values, groups, attn_mask=of_question, **options))
+            seen = (each.index_select(0, layout.owners) for each in shared)
+            own = [torch.cat(pair, dim=1) for pair in zip(seen, own, strict=True)]
+        results.append(_attend(own_query, *own, attn_mask=of_question, **options))
     found = torch.cat(results).index_select(0, layout.sources)
     return rearrange(found, "(b l) h d -> b l h d", b=len(query)), None
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, groups: int, **options: Any) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, *, groups: int, **options: Any) -> Tensor:
     """Attend in a batch ``(N, S, H, d)`` and return its tokens one after the other, ``(N * S, H, d)``."""
     query = rearrange(query, "n s h d -> n h s d")
     key, value = (repeat(each, "n s h d -> n (h g) s d", g=groups) for each in (key, value))

@@ -5,14 +5,20 @@ The settings that decide what is learned are compared when a run is resumed; the
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from facekit.errors import ConfigurationError
 
 PARTS = ("encoder", "connector", "language_model")
-Part = Literal["encoder", "connector", "language_model"]
+Part = Literal[
+    "encoder", "connector", "language_model", "connector.projector", "connector.region", "language_model.lora"
+]
+TRAINABLE: tuple[str, ...] = get_args(Part)
+"""What can be named to be trained: whole parts, the connector's projector, FRLP and FRGCA (``connector.region``), or
+adapters of the language model (``language_model.lora``); ``llm`` is short for ``language_model``."""
 
 _MAY_CHANGE = frozenset(
     {
@@ -20,6 +26,24 @@ _MAY_CHANGE = frozenset(
         "gradient_checkpointing", "logits", "fused_loss",
     }
 )  # fmt: skip
+
+
+class LoraSettings(BaseModel):
+    """Low-rank adapters of the language model (Hu et al. 2021, section 4); the defaults are FaceLLM's.
+
+    Attributes:
+        rank: Of the two factors.
+        alpha: Their product is scaled by ``alpha / rank``.
+        dropout: Of the adapter's input.
+        targets: Names of the adapted modules, or ``all-linear``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: int = Field(default=16, ge=1)
+    alpha: int = Field(default=32, ge=1)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
 
 
 class TrainingSettings(BaseModel):
@@ -32,11 +56,15 @@ class TrainingSettings(BaseModel):
         accumulation: Batches whose gradients make one step.
         learning_rate: Peak rate of the connector and the language model.
         encoder_learning_rate: Peak rate of the encoder where it is trained; None for ``learning_rate``.
+        learning_rates: Peak rates of parts that have one of their own, by names of ``TRAINABLE``; of two names that a
+            parameter goes by the finer one counts.
         weight_decay: Of AdamW, on matrices only.
         betas: Of AdamW.
         warmup: Share of the steps in which the rate rises; afterwards it falls on a cosine to zero.
         gradient_clipping: Largest gradient norm; 0 for none.
-        parts: What is trained, of ``PARTS``; the rest stays as it is.
+        parts: What is trained, of ``TRAINABLE``; the rest stays as it is.
+        lora: The adapters, where ``language_model.lora`` is trained. They are merged into the saved model, and saved
+            in the layout of PEFT beside it.
         precision: ``float32``, or ``bfloat16`` for automatic mixed precision.
         gradient_checkpointing: Compute activations again in the backward pass: about a third more time, and only one
             layer's activations in memory.
@@ -51,6 +79,8 @@ class TrainingSettings(BaseModel):
             ``facekit.data.packing``. Needs attention of the kind ``sdpa``, ``flex_attention`` or ``eager``.
         row_tokens: Put several examples of a batch into one row of up to so many tokens, none of which sees another;
             None for one example a row, padded to the longest.
+        group_batches: Put examples with as many frames and of similar length into a batch; in other batches they are
+            by chance alone.
         turns_per_example: Questions kept per example and epoch; None for all.
         landmark_noise: Standard deviation of noise on the landmarks, as a fraction of the picture.
         landmark_dropout: Share of examples whose landmarks are withheld.
@@ -75,11 +105,13 @@ class TrainingSettings(BaseModel):
     accumulation: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0.0, lt=1.0)
     encoder_learning_rate: float | None = Field(default=None, gt=0.0, lt=1.0)
+    learning_rates: dict[Part, Annotated[float, Field(gt=0.0, lt=1.0)]] = Field(default_factory=dict)
     weight_decay: float = Field(default=0.01, ge=0.0, lt=1.0)
     betas: tuple[float, float] = (0.9, 0.98)
     warmup: float = Field(default=0.03, ge=0.0, le=1.0)
     gradient_clipping: float = Field(default=1.0, ge=0.0)
     parts: tuple[Part, ...] = ("connector", "language_model")
+    lora: LoraSettings = LoraSettings()
     precision: Literal["float32", "bfloat16"] = "float32"
     gradient_checkpointing: bool = False
     loss_average: Literal["token", "sample"] = "token"
@@ -88,6 +120,7 @@ class TrainingSettings(BaseModel):
     shuffle_turns: bool = True
     independent_turns: bool = False
     row_tokens: int | None = Field(default=None, ge=1)
+    group_batches: bool = False
     turns_per_example: int | None = Field(default=None, ge=1)
     landmark_noise: float = Field(default=0.0, ge=0.0, lt=1.0)
     landmark_dropout: float = Field(default=0.0, ge=0.0, le=1.0)
@@ -111,12 +144,26 @@ class TrainingSettings(BaseModel):
             where = f"training setting '{name}': {message} (got {problem['input']!r})" if name else message
             raise ConfigurationError(where) from error
 
+    @field_validator("parts", mode="before")
+    @classmethod
+    def _spell_out_parts(cls, parts: Any) -> Any:
+        if not isinstance(parts, (list, tuple)):
+            return parts
+        return tuple(_spell_out(part) for part in parts)
+
+    @field_validator("learning_rates", mode="before")
+    @classmethod
+    def _spell_out_rates(cls, rates: Any) -> Any:
+        return {_spell_out(part): rate for part, rate in rates.items()} if isinstance(rates, dict) else rates
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("training needs its length: give either steps or epochs")
         if not self.parts or len(set(self.parts)) != len(self.parts):
-            raise ValueError(f"parts names at least one of {', '.join(PARTS)}, each once")
+            raise ValueError(f"parts names at least one of {', '.join(TRAINABLE)}, each once")
+        if {"language_model", "language_model.lora"} <= set(self.parts):
+            raise ValueError("parts names the language model and its adapters; train one of them")
         if self.encoder_learning_rate is not None and "encoder" not in self.parts:
             raise ValueError("encoder_learning_rate is set but 'encoder' is not among the trained parts")
         if self.cache_features and "encoder" in self.parts:
@@ -129,16 +176,27 @@ class TrainingSettings(BaseModel):
             raise ValueError("row_tokens is the length of whole rows, so it is at least max_tokens")
         return self
 
+    def rate_of(self, part: str) -> float:
+        """The peak learning rate of one of ``TRAINABLE``."""
+        coarse = part.partition(".")[0]
+        named: dict[Any, float] = dict(self.learning_rates)
+        rate = named.get(part, named.get(coarse, self.encoder_learning_rate if coarse == "encoder" else None))
+        return self.learning_rate if rate is None else rate
+
     def differences(self, other: dict[str, Any]) -> list[str]:
         """What a run with ``other`` settings, as ``model_dump(mode="json")`` has them, would have learned otherwise.
 
         Returns:
             Sentences such as ``"learning_rate was 0.001 and is 0.002"``; none where a run may go on.
         """
-        defaults = {name: field.default for name, field in type(self).model_fields.items()}
+        defaults = type(self)(steps=1).model_dump(mode="json") | {"steps": None}
         before = {**defaults, **other}
         return [
             f"{name} was {before[name]!r} and is {value!r}"
             for name, value in self.model_dump(mode="json").items()
             if name not in _MAY_CHANGE and before[name] != value
         ]
+
+
+def _spell_out(part: Any) -> Any:
+    return re.sub(r"^llm\b", "language_model", part) if isinstance(part, str) else part

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_model
 from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback, TrainerState, TrainingArguments
 from transformers.utils import logging as transformers_logging
@@ -25,14 +24,24 @@ from facekit.data.dataset import DatasetOptions, FaceDataset, RecordSet
 from facekit.errors import ConfigurationError, MissingExtraError, TrainingError
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
+from facekit.training.adapters import ADAPTER_FOLDER, Adapters, adapters_in_place
 from facekit.training.checkpoints import STATE_NAME, is_finished
 from facekit.training.corrupt import SKIPPED_NAME, SkippingDataset
+from facekit.training.distributed import (
+    count_processes,
+    count_processes_here,
+    is_main_process,
+    load_whole_weights,
+    wait_for_everyone,
+    whole_again,
+)
 from facekit.training.face_trainer import FaceTrainer
 from facekit.training.features import encode_dataset
+from facekit.training.float_types import trained_in_float32
 from facekit.training.history import LossHistory, draw_loss
 from facekit.training.identity import prepare_run
 from facekit.training.interruption import SaveOnSignal
-from facekit.training.parts import gradient_checkpointing, trainable_parts
+from facekit.training.parts import TrainedPart, gradient_checkpointing, list_trained_parts, trainable_parts
 from facekit.training.prefix_attention import split_attention
 from facekit.training.progress import ProgressListener
 from facekit.training.settings import TrainingSettings
@@ -81,6 +90,7 @@ def train(
     *,
     resume: bool = False,
     on_progress: ProgressListener | None = None,
+    on_parts: Callable[[list[TrainedPart]], None] | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainingResult:
     """Train a model in place and save it.
@@ -92,10 +102,11 @@ def train(
         processor: Its processor.
         records: Records with conversations, or the path of a records file.
         output_dir: The model is saved here; checkpoints, ``losses.json`` and ``loss.png`` go to its folder
-            ``training``.
+            ``training``, adapters to its folder ``adapter``.
         settings: What to do.
         resume: Go on from the newest whole checkpoint, if there is one.
         on_progress: Called after every step.
+        on_parts: Called with the table of what learns, before the first step.
         callbacks: Further callbacks for the trainer.
 
     Returns:
@@ -115,41 +126,38 @@ def train(
     _check_settings(model, settings, arguments)
     log_path, options = run_folder / SKIPPED_NAME, _dataset_options(settings)
     dataset = SkippingDataset(record_set, processor, options, log_path=log_path, limit=settings.skip_limit)
-    checkpoint = prepare_run(run_folder, settings, record_set, model, resume=resume)
-    if checkpoint is None:
-        dataset.forget_skipped()
     _use_threads(settings.threads)
     watcher, interruption = RunWatcher(dataset, run_folder / "losses.json", on_progress), SaveOnSignal()
-    with (
-        interruption.listening(),
-        trainable_parts(model, settings.parts),
-        _without_progress_bars(),
-        _memory_explained(settings),
-    ):
-        if checkpoint is not None and is_finished(checkpoint):
-            logger.info("%s is the end of its run; nothing is left to train", checkpoint)
-            load_model(model, checkpoint / "model.safetensors")
-            state = TrainerState.load_from_json(str(checkpoint / STATE_NAME))
-            watcher.first_step = state.global_step
-        else:
-            listeners = [watcher, *callbacks, interruption]
+    with interruption.listening(), _without_progress_bars(), adapters_in_place(model, settings) as adapters:
+        checkpoint = prepare_run(run_folder, settings, record_set, model, resume=resume)
+        if checkpoint is None:
+            dataset.forget_skipped()
+        wait_for_everyone()
+        listeners = [watcher, *callbacks, interruption]
+        with trainable_parts(model, settings.parts), _memory_explained(settings):
+            if on_parts is not None:
+                on_parts(list_trained_parts(model, settings))
             state = _run_trainer(model, processor, dataset, arguments, settings, checkpoint, listeners)
         is_cut = interruption.received and state.global_step < state.max_steps
-        if not is_cut and state.is_world_process_zero:
-            model.save_pretrained(output_dir)
-            processor.save_pretrained(output_dir)
+        if not is_cut:
+            _save(model, processor, Path(output_dir), adapters, is_writer=state.is_world_process_zero)
     interruption.let_through()
     if is_cut:
         raise TrainingError(f"a signal ended the run after step {state.global_step}, which is saved; resume it")
     model.eval()
     history = LossHistory.from_log(state.log_history)
+    history_path, plot_path = run_folder / "losses.json", run_folder / "loss.png"
+    if is_main_process():
+        history.write(history_path)
+        draw_loss(history, plot_path)
+    wait_for_everyone()
     return TrainingResult(
         model_folder=Path(output_dir),
         history=history,
-        history_path=history.write(run_folder / "losses.json"),
-        plot_path=draw_loss(history, run_folder / "loss.png"),
+        history_path=history_path,
+        plot_path=plot_path,
         steps=state.global_step,
-        resumed_from=watcher.first_step,
+        resumed_from=state.global_step if watcher.first_step is None else watcher.first_step,
         seconds=watcher.seconds,
         samples_per_second=watcher.samples_per_second(state),
         skipped=dataset.skipped,
@@ -165,7 +173,25 @@ def _run_trainer(
     checkpoint: Path | None,
     callbacks: list[TrainerCallback],
 ) -> TrainerState:
+    if checkpoint is not None and is_finished(checkpoint):
+        logger.info("%s is the end of its run; nothing is left to train", checkpoint)
+        load_whole_weights(model, checkpoint)
+        return TrainerState.load_from_json(str(checkpoint / STATE_NAME))
     tokens = _keep_tokens(model, dataset, arguments) if settings.cache_features else None
+    with whole_again(model) as trained:
+        return _run_loop(trained, processor, dataset, arguments, settings, checkpoint, callbacks, tokens)
+
+
+def _run_loop(
+    model: FaceKitForConditionalGeneration,
+    processor: FaceKitProcessor,
+    dataset: FaceDataset,
+    arguments: TrainingArguments,
+    settings: TrainingSettings,
+    checkpoint: Path | None,
+    callbacks: list[TrainerCallback],
+    tokens: Tensor | None,
+) -> TrainerState:
     trainer = FaceTrainer(
         model=model,
         args=arguments,
@@ -181,6 +207,7 @@ def _run_trainer(
     )
     trainer.remove_callback(PrinterCallback)
     with ExitStack() as stack:
+        stack.enter_context(trained_in_float32(model, settings))
         if settings.gradient_checkpointing:
             stack.enter_context(gradient_checkpointing(model, settings.parts))
         if settings.independent_turns or settings.row_tokens is not None:
@@ -190,8 +217,25 @@ def _run_trainer(
     return trainer.state
 
 
+def _save(
+    model: FaceKitForConditionalGeneration,
+    processor: FaceKitProcessor,
+    folder: Path,
+    adapters: Adapters | None,
+    *,
+    is_writer: bool,
+) -> None:
+    if adapters is not None:
+        if is_writer:
+            adapters.save(folder / ADAPTER_FOLDER)
+        adapters.merge()
+    if is_writer:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
+
+
 def _trainer_arguments(folder: Path, settings: TrainingSettings, examples: int) -> TrainingArguments:
-    examples_per_step = settings.batch_size * settings.accumulation
+    examples_per_step = settings.batch_size * settings.accumulation * count_processes()
     steps = settings.steps or max(1, round((settings.epochs or 0) * examples / examples_per_step))
     return TrainingArguments(
         output_dir=str(folder),
@@ -211,6 +255,7 @@ def _trainer_arguments(folder: Path, settings: TrainingSettings, examples: int) 
         seed=settings.seed,
         data_seed=settings.seed,
         remove_unused_columns=False,
+        use_cpu=not torch.accelerator.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
         disable_tqdm=True,
         report_to=[],
@@ -289,7 +334,7 @@ def _without_progress_bars() -> Iterator[None]:
 def _use_threads(threads: int | None) -> None:
     if threads is None and os.environ.get("OMP_NUM_THREADS"):
         return
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // count_processes_here()))
 
 
 def _require_extra() -> None:

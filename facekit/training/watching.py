@@ -26,7 +26,7 @@ class RunWatcher(TrainerCallback):
         self.dataset = dataset
         self.history_path = history_path
         self.listener = listener
-        self.first_step = 0
+        self.first_step: int | None = None
         self.seconds = 0.0
         self._started = 0.0
         self._examples_per_step = 0
@@ -50,7 +50,7 @@ class RunWatcher(TrainerCallback):
         self.seconds = time.perf_counter() - self._started
         if self.listener is None or not state.is_world_process_zero:
             return
-        done = state.global_step - self.first_step
+        done = state.global_step - (self.first_step or 0)
         losses = [entry["loss"] for entry in state.log_history[-1:] if "loss" in entry]
         left = self.seconds / done * (state.max_steps - state.global_step) if done else None
         loss = losses[-1] if losses else None
@@ -63,7 +63,7 @@ class RunWatcher(TrainerCallback):
 
     def samples_per_second(self, state: TrainerState) -> float:
         """Examples per second since the run began or went on."""
-        done = (state.global_step - self.first_step) * self._examples_per_step
+        done = (state.global_step - (self.first_step or 0)) * self._examples_per_step
         return done / self.seconds if self.seconds else 0.0
 
 
@@ -79,7 +79,7 @@ class LossGuard:
 
     def __init__(self, record_ids: Sequence[str]) -> None:
         self.record_ids = record_ids
-        self._pending: tuple[Tensor, list[int], int] | None = None
+        self._pending: tuple[Tensor, Tensor, int] | None = None
 
     def watch(self, loss: Tensor, indices: Tensor, step: int) -> None:
         """Look at the loss of a batch.
@@ -93,7 +93,7 @@ class LossGuard:
             TrainingError: This loss, or the one before, is not finite.
         """
         self.check()
-        self._pending = (loss.detach(), indices.tolist(), step + 1)
+        self._pending = (loss.detach(), indices, step + 1)
         if not loss.is_cuda:
             self.check()
 
@@ -105,7 +105,7 @@ class LossGuard:
         self._pending = None
         value = float(loss)
         if not math.isfinite(value):
-            names = ", ".join(repr(self.record_ids[index]) for index in indices[:_NAMED_RECORDS])
+            names = ", ".join(repr(self.record_ids[index]) for index in indices[:_NAMED_RECORDS].tolist())
             more = f" and {len(indices) - _NAMED_RECORDS} more" if len(indices) > _NAMED_RECORDS else ""
             raise TrainingError(
                 f"the loss is {value} in step {step}, in a batch of the records {names}{more}; look at these records, "

@@ -15,8 +15,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from email.parser import BytesHeaderParser
 
+ANSWER = "The face is oval, the brows are level, the eyes are open and the lips closed. " * 5
 REFUSAL = "I'm sorry, but I can't help with that request."
 
 
@@ -49,8 +49,8 @@ class Call:
 
 def describe(body: dict) -> str:
     """An answer that differs from call to call and is the same for the same call."""
-    digest = hashlib.sha256(json.dumps(body["messages"], sort_keys=True).encode()).hexdigest()
-    words = [f"{digest[place : place + 3]}" for place in range(0, 60, 3)]
+    digest = hashlib.blake2b(str(body["messages"]).encode()).hexdigest()
+    words = [digest[place : place + 3] for place in range(0, 60, 3)]
     return f"The face shows {' and '.join(words)}, which is visible in the picture."
 
 
@@ -105,9 +105,9 @@ class ChatServer:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                request, _, lines = head.partition(b"\r\n")
-                method, path, _ = request.decode().split(" ", 2)
-                headers = BytesHeaderParser().parsebytes(lines)
+                request, *lines = head.decode("latin-1").split("\r\n")
+                method, path, _ = request.split(" ", 2)
+                headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 response = await self._respond(method, path, headers, body)
                 if response is None:
@@ -252,7 +252,7 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.05)
     parser.add_argument("--port", type=int, default=0)
     arguments = parser.parse_args()
-    server = ChatServer(Faults(latency=(arguments.latency, arguments.latency)))
+    server = ChatServer(Faults(latency=(arguments.latency, arguments.latency)), answer=lambda body: ANSWER)
     server.port, server.keep_calls = arguments.port, False
 
     async def announce() -> None:

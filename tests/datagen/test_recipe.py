@@ -70,7 +70,7 @@ def test_the_list_of_instructions_may_be_ones_own_beside_the_recipe(tmp_path):
 @pytest.mark.parametrize(("change", "words"), [
     (("system:", "sytem:"), r"unknown key 'sytem'; did you mean 'system'|the key 'system' is missing"),
     (('question: "What is seen?"', "questoin: What"), r"questoin'; did you mean 'question'"),
-    (('question: "What is seen?"', "question: What, instructions: age"), "exactly one of 'question' and 'instructions'"),
+    (('question: "What is seen?"', "question: What, instructions: age"), "exactly one of 'question'"),
     (('question: "What is seen?"', "instructions: agee"), "no list of instructions 'agee'; did you mean 'age'"),
     (("{{ person }}", "{{ person"), "not a Jinja template"),
     (("aspects:", "image_side: 9\naspects:"), "image_side: .*greater than or equal to 32"),

@@ -104,9 +104,17 @@ def test_sigterm_saves_the_step_and_then_does_what_it_would_have_done(records, s
     heard = []
     before = signal.signal(signal.SIGTERM, lambda *_: heard.append(list_checkpoints(tmp_path / "training")[-1][0]))
     try:
-        told = At(3, lambda: signal.raise_signal(signal.SIGTERM))
+        model, processor = fresh_model()
+        passes = []
+
+        def in_the_third_step(*_):
+            passes.append(1)
+            if len(passes) == 3:
+                signal.raise_signal(signal.SIGTERM)
+
+        model.connector.register_forward_hook(in_the_third_step)
         with pytest.raises(TrainingError, match="after step 3, which is saved"):
-            train(*fresh_model(), records, tmp_path, TrainingSettings(**SETTINGS), callbacks=[told])
+            train(model, processor, records, tmp_path, TrainingSettings(**SETTINGS))
     finally:
         signal.signal(signal.SIGTERM, before)
     assert heard == [3]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from facekit.errors import ConfigurationError
-from facekit.training.settings import TrainingSettings
+from facekit.training.settings import TRAINABLE, TrainingSettings
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,10 @@ from facekit.training.settings import TrainingSettings
         ({"steps": 1, "parts": ("encoder",), "cache_features": True}, "needs a frozen encoder"),
         ({"steps": 1, "precision": "float8"}, "'precision'.*got 'float8'"),
         ({"steps": 1, "batchsize": 3}, "'batchsize'"),
+        ({"steps": 1, "learning_rates": {"encoder": 1e-4}}, "'encoder', which is not among the trained parts"),
+        ({"steps": 1, "learning_rates": {"conector": 1e-4}}, r"'learning_rates\.conector"),
+        ({"steps": 1, "learning_rates": {"llm": 2.0}}, r"'learning_rates\.language_model'.*got 2\.0"),
+        ({"steps": 1, "parts": ("llm", "llm.lora")}, "language model and its adapters"),
         ({"steps": 1, "loss_average": "sample", "logits": "all"}, "need logits='labelled'"),
         ({"steps": 1, "loss_average": "sample", "fused_loss": True}, "needs loss_average='token'"),
         ({"steps": 1, "row_tokens": 10, "max_tokens": 20}, "at least max_tokens"),
@@ -44,3 +48,15 @@ def test_settings_cannot_change_under_a_run():
     settings = TrainingSettings(steps=5)
     with pytest.raises(ValueError, match="frozen"):
         settings.steps = 6
+
+
+def test_the_finest_name_decides_a_rate():
+    settings = TrainingSettings(
+        steps=1, parts=("encoder", "connector", "llm.lora"), learning_rate=1e-3, encoder_learning_rate=1e-6,
+        learning_rates={"connector.region": 1e-4, "llm": 1e-5},
+    )  # fmt: skip
+    rates = {part: settings.rate_of(part) for part in TRAINABLE}
+    assert rates == {
+        "encoder": 1e-6, "connector": 1e-3, "connector.projector": 1e-3, "connector.region": 1e-4,
+        "language_model": 1e-5, "language_model.lora": 1e-5,
+    }  # fmt: skip

@@ -12,6 +12,7 @@ import facekit
 from facekit.data.dataset import RecordSet
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError, RecordError, TrainingError
+from facekit.models.create import set_dtype
 from facekit.training import LossHistory, TrainingSettings, train
 
 
@@ -222,3 +223,37 @@ def test_a_device_without_enough_memory_says_what_to_change(records, tmp_path):
 
     with pytest.raises(TrainingError, match="batch_size to 4 and accumulation to 2, or set gradient_checkpointing"):
         train(*fresh_model(), records, tmp_path, quick(), callbacks=[Exhausted()])
+
+
+def test_parts_of_parts_learn_at_their_own_rates(records, tmp_path):
+    model, processor = fresh_model("region")
+    before, tables = snapshot(model), []
+    rates = {"connector.region": 1e-4, "language_model": 1e-6}
+    settings = quick(steps=1, warmup=0.0, learning_rate=1e-2, learning_rates=rates)
+    train(model, processor, records, tmp_path, settings, on_parts=tables.append)
+    largest = {}
+    for name, value in model.named_parameters():
+        part = ".".join(name.split(".")[:2])
+        largest[part] = max(largest.get(part, 0.0), (value - before[name]).abs().max().item())
+    assert largest["connector.vision_projector"] == pytest.approx(1e-2, rel=0.1)
+    assert largest["connector.cross_attention"] == pytest.approx(1e-4, rel=0.1)
+    assert 0 < largest["language_model.model"] < 1e-5
+    shown = {part.name: part.learning_rate for part in tables[0]}
+    assert shown == {"encoder": None, "connector": None, "language_model": 1e-6, "connector.region": 1e-4}
+
+
+@pytest.mark.parametrize("parts", [("connector", "language_model"), ("connector.region",), ("llm.lora",)])
+def test_a_bfloat16_model_learns_in_float32_and_keeps_its_type(records, tmp_path, parts):
+    model, processor = fresh_model("region")
+    set_dtype(model, torch.bfloat16)
+    seen = set()
+
+    class LookAtTypes(TrainerCallback):
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            seen.update((value.requires_grad, value.dtype) for value in model.parameters())
+
+    settings = quick(steps=2, precision="bfloat16", parts=parts, independent_turns=True)
+    result = train(model, processor, records, tmp_path, settings, callbacks=[LookAtTypes()])
+    assert seen == {(True, torch.float32), (False, torch.bfloat16)}
+    assert {value.dtype for value in model.parameters()} == {torch.bfloat16}
+    assert result.history.losses[-1] < 10.0

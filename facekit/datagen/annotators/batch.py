@@ -14,7 +14,8 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 from facekit.datagen.annotators.endpoint import EndpointAnnotator
 from facekit.datagen.annotators.messages import ANSWER_SCHEMA, parse_completion, request_body
@@ -29,7 +30,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-ENDPOINT, WINDOW, TOKEN_NAME = "/v1/chat/completions", "24h", "facekit"
+ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+WINDOW: Literal["24h"] = "24h"
+TOKEN_NAME = "facekit"
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 
 
@@ -192,7 +195,7 @@ class BatchRunner:
         while open_batches := self.ledger.open_batches():
             for number, _, name in open_batches:
                 assert name is not None
-                batch = await self._retrying(lambda name=name: self.annotator.client.batches.retrieve(name))
+                batch = await self._retrying(partial(self.annotator.client.batches.retrieve, name))
                 if batch.status in ENDED:
                     await self._collect(number, batch)
             self._report()
@@ -208,7 +211,7 @@ class BatchRunner:
         for file in (batch.output_file_id, batch.error_file_id):
             if not file:
                 continue
-            response = await self._retrying(lambda file=file: self.annotator.client.files.content(file))
+            response = await self._retrying(partial(self.annotator.client.files.content, file))
             for line in response.text.splitlines():
                 result = json.loads(line)
                 entry = expected.pop(result.get("custom_id", ""), None)

@@ -165,6 +165,10 @@ async def _serve(connection: socket.socket, annotator: EndpointAnnotator) -> Non
     except (asyncio.IncompleteReadError, ConnectionError):
         for task in running:
             task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    finally:
+        await annotator.close()
+        writer.close()
 
 
 async def _answer(annotator: EndpointAnnotator, number: int, request: Request, writer: asyncio.StreamWriter) -> None:

@@ -7,12 +7,11 @@ template needs what the record does not have.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from facekit.datagen.annotators.measurements import LANDMARK_FACTS, PICTURE_FACTS, landmark_facts, picture_facts
 from facekit.datagen.calls import PermanentCallError, Reply, Request
-from facekit.datagen.facts import fill
+from facekit.datagen.facts import fill, template_names
 from facekit.errors import ImageError, InvalidSpecError, RecordError
 
 MODEL = "template"
@@ -40,7 +39,7 @@ class TemplateAnnotator:
         if request.template is None:
             raise PermanentCallError("the recipe has no template for this aspect; use an endpoint, or add one")
         try:
-            text = await asyncio.to_thread(fill, request.template, Known(request))
+            text = fill(request.template, await asyncio.to_thread(known_facts, request))
         except (RecordError, ImageError) as error:
             raise PermanentCallError(f"the template annotator cannot answer: {error}") from error
         return Reply(text, MODEL, prompt_tokens=0, completion_tokens=0)
@@ -52,23 +51,16 @@ class TemplateAnnotator:
         """Nothing to release."""
 
 
-class Known(Mapping[str, Any]):
-    """A request's facts, with measurements that are made when a template asks for them."""
+def known_facts(request: Request) -> dict[str, Any]:
+    """A request's facts, with the measurements that its template asks for.
 
-    def __init__(self, request: Request) -> None:
-        self._facts: dict[str, Any] = dict(request.facts)
-        self._request = request
-
-    def __getitem__(self, name: str) -> Any:
-        if name not in self._facts and name in PICTURE_FACTS:
-            self._facts |= picture_facts(self._request.media[0])
-        if name not in self._facts and name in LANDMARK_FACTS and self._request.landmarks is not None:
-            self._facts |= landmark_facts(self._request.landmarks)
-        return self._facts[name]
-
-    def __iter__(self) -> Iterator[str]:
-        names = {*self._facts, *PICTURE_FACTS}
-        return iter(names | set(LANDMARK_FACTS) if self._request.landmarks is not None else names)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+    Raises:
+        ImageError: If the picture is to be measured and cannot be read.
+    """
+    facts = dict(request.facts)
+    asked = template_names(request.template or "") - set(facts)
+    if asked & set(PICTURE_FACTS):
+        facts |= picture_facts(request.media[0])
+    if asked & set(LANDMARK_FACTS) and request.landmarks is not None:
+        facts |= landmark_facts(request.landmarks)
+    return facts

@@ -16,6 +16,8 @@ from facekit.data.records import FaceRecord
 AGE_TOLERANCE = 10.0
 """Years by which an answered age may differ from the label, or from the nearer end of its group."""
 
+_STEM = 3
+
 _GENDERS = {
     "man": r"\b(?:man|men|male|boy|gentleman|he|him|his|himself)\b",
     "woman": r"\b(?:woman|women|female|girl|lady|she|her|hers|herself)\b",
@@ -53,7 +55,14 @@ def _check(answer: str, record: FaceRecord, check: str) -> str | None:
     task = current_registry().load("task", check)
     truth = task.truth(record.labels)
     said = None if truth is None else task.parse(answer)
-    return None if said is None else _difference(check, truth, said)
+    if said is None or (isinstance(said, str) and not _is_named(said, answer)):
+        return None
+    return _difference(check, truth, said)
+
+
+def _is_named(label: str, answer: str) -> bool:
+    """Whether an answer has a label's own word, in whatever form: a long answer's "relaxed brows" name no label."""
+    return bool(re.search(rf"\b{label[:_STEM]}", answer, re.IGNORECASE))
 
 
 def _difference(check: str, truth: Any, said: Any) -> str | None:

@@ -17,8 +17,8 @@ from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.initialization import no_init_weights
 
-from facekit.backbones.base import Backbone, ensure_pad_token, read_dtype
-from facekit.encoders.checkpoints import first_line
+from facekit.backbones.base import Backbone, ensure_pad_token, has_tokenizer, read_dtype
+from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import CheckpointError
 from facekit.models.configuration import FaceKitConfig
@@ -30,9 +30,6 @@ from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 
 logger = logging.getLogger(__name__)
-
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
-
 
 @dataclass(frozen=True)
 class Composition:
@@ -109,11 +106,6 @@ def build_with_weights(
     return model.eval()
 
 
-def has_tokenizer(folder: Path) -> bool:
-    """Whether a folder holds a tokenizer."""
-    return any((folder / name).is_file() for name in _TOKENIZER_FILES)
-
-
 def load_tokenizer(
     folder: Path, text_config: PreTrainedConfig, tokenizer: str | Path | None = None
 ) -> PreTrainedTokenizerBase:
@@ -137,7 +129,7 @@ def load_tokenizer(
     source = folder if tokenizer is None else tokenizer
     try:
         loaded = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except CONFIGURATION_FAULTS as error:
         raise CheckpointError(f"the tokenizer in '{source}' cannot be loaded: {first_line(error)}") from error
     ensure_pad_token(loaded)
     return loaded

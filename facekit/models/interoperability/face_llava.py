@@ -18,7 +18,7 @@ from transformers import AddedToken, LlamaConfig, PreTrainedConfig, PreTrainedTo
 from facekit.backbones.chat_template import set_chat_template
 from facekit.backbones.image_token import IMAGE_TOKENS
 from facekit.connectors.mlp import MlpConnector
-from facekit.encoders.checkpoints import read_checkpoint
+from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line, read_checkpoint
 from facekit.encoders.languagebind import LanguageBindEncoder, read_languagebind_settings, tower_weights
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError
 from facekit.models.interoperability.composition import Composition, load_tokenizer
@@ -34,6 +34,7 @@ _EXPECTED = {
     "use_landmark_tokens": False,
     "mm_use_im_start_end": False,
 }
+_REQUIRED = ("mm_hidden_size", "hidden_size", "vocab_size")
 _LLAMA_ENTRIES = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
     "hidden_act", "max_position_embeddings", "initializer_range", "rms_norm_eps", "pad_token_id", "bos_token_id",
@@ -83,7 +84,13 @@ def read_towers(config: dict[str, Any], tower_root: str | Path | None) -> dict[s
         source = str(name) if tower_root is None else str(Path(tower_root).expanduser() / name)
         if tower_root is not None and not Path(source).is_dir():
             raise CheckpointError(f"tower_root '{tower_root}' has no folder '{name}', which config.json names as tower")
-        settings = read_languagebind_settings(source)
+        try:
+            settings = read_languagebind_settings(source)
+        except CheckpointError as error:
+            if tower_root is not None:
+                raise
+            hint = "tower_root names the folder that has the towers' folders, where they are local"
+            raise CheckpointError(f"{str(error).rstrip('.')}; {hint}") from error
         keeps_class = kind == "video" or config.get("mm_vision_select_feature", "patch") == "cls_patch"
         try:
             with torch.device("meta"):
@@ -110,6 +117,9 @@ def describe_face_llava(recognised: Recognition, towers: dict[str, Tower], image
         CheckpointError: It is of a variant that facekit has no part for.
     """
     config = recognised.config
+    lacking = [name for name in _REQUIRED if name not in config]
+    if lacking:
+        raise CheckpointError(f"'{recognised.folder}/config.json' lacks {', '.join(lacking)}")
     for key, expected in _EXPECTED.items():
         if config.get(key, expected) != expected:
             raise CheckpointError(
@@ -156,8 +166,15 @@ def rename_face_llava(name: str, towers: dict[str, Tower]) -> str | None:
 
 
 def read_text_config(config: dict[str, Any]) -> PreTrainedConfig:
-    """Return the Llama configuration inside a released ``config.json``."""
-    return LlamaConfig(**{name: config[name] for name in _LLAMA_ENTRIES if config.get(name) is not None})
+    """Return the Llama configuration inside a released ``config.json``.
+
+    Raises:
+        CheckpointError: An entry is of a wrong type, or entries do not fit each other.
+    """
+    try:
+        return LlamaConfig(**{name: config[name] for name in _LLAMA_ENTRIES if config.get(name) is not None})
+    except CONFIGURATION_FAULTS as error:
+        raise CheckpointError(f"config.json describes no Llama: {first_line(error)}") from error
 
 
 def stream_face_llava(

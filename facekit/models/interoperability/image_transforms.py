@@ -11,7 +11,7 @@ from typing import Any
 from transformers import AutoImageProcessor, CLIPImageProcessor, LlavaImageProcessor, SiglipImageProcessor
 from transformers.image_processing_utils import BaseImageProcessor
 
-from facekit.encoders.checkpoints import first_line
+from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import CheckpointError
 
@@ -32,7 +32,7 @@ def read_image_transform(folder: Path) -> ImageTransform | None:
         return None
     try:
         processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except CONFIGURATION_FAULTS as error:
         raise CheckpointError(f"the image processor in '{folder}' cannot be loaded: {first_line(error)}") from error
     return describe_image_processor(processor)
 

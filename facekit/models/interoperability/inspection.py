@@ -16,7 +16,8 @@ from transformers import PreTrainedConfig
 from facekit.catalog import current_registry
 from facekit.connectors.base import Connector
 from facekit.encoders.base import VisionEncoder
-from facekit.errors import CheckpointError, ConfigurationError
+from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line
+from facekit.errors import CheckpointError, ConfigurationError, FaceKitError
 from facekit.models.configuration import FaceKitConfig
 from facekit.models.interoperability.recognition import (
     FORMAT_NAMES,
@@ -143,9 +144,13 @@ class CheckpointReport:
         text, size = self.text_config, self._bytes_per_value
         trained = self.trainable_parameters(parts)
         states = trained * (size + _ADAM_BYTES + (_MASTER_BYTES if size == 2 else 0))
-        layer = _ACTIVATIONS_PER_LAYER * batch * tokens * text.hidden_size * size // 2
-        kept = size * batch * tokens * text.hidden_size * text.num_hidden_layers
-        activations = kept + layer if gradient_checkpointing else layer * text.num_hidden_layers
+        activations = activation_memory(
+            batch * tokens,
+            text.hidden_size,
+            text.num_hidden_layers,
+            size,
+            gradient_checkpointing=gradient_checkpointing,
+        )
         return (
             self.num_bytes
             + self.adapter_parameters * size
@@ -164,6 +169,23 @@ class CheckpointReport:
         text = self.text_config
         heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
         return heads * (getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)
+
+
+def activation_memory(
+    tokens: int, width: int, layers: int, bytes_per_value: int, *, gradient_checkpointing: bool
+) -> int:
+    """Estimate the bytes of a transformer's activations; see ``CheckpointReport.training_memory``.
+
+    Args:
+        tokens: Of all sequences of a batch together.
+        width: Of a token.
+        layers: Their number.
+        bytes_per_value: 2 for 16 bits.
+        gradient_checkpointing: Whether only each layer's input, and one layer's activations, are kept.
+    """
+    layer = _ACTIVATIONS_PER_LAYER * tokens * width * bytes_per_value // 2
+    kept = bytes_per_value * tokens * width * layers
+    return kept + layer if gradient_checkpointing else layer * layers
 
 
 def inspect_checkpoint(
@@ -188,6 +210,7 @@ def inspect_checkpoint(
         encoder = _build("encoder", config.encoder)
         connector = _build("connector", config.connector)
         video = encoder if config.video_encoder is None else _build("encoder", config.video_encoder)
+    _check_widths(config, encoder, connector, video)
     parts = _report_parts(config, renamed, encoder, connector, video)
     return CheckpointReport(
         recognised.folder,
@@ -220,10 +243,27 @@ def _describe(
 
 
 def _build(kind: str, values: dict[str, Any] | None) -> Any:
-    settings = {key: value for key, value in (values or {}).items() if key != "name"}
-    if not values or "name" not in values:
-        raise CheckpointError(f"config.json names no {kind}")
-    return current_registry().load(kind, values["name"]).from_config(settings)
+    if not isinstance(values, dict) or "name" not in values:
+        raise CheckpointError(f"config.json names no {kind}: it needs {{'name': ..., ...}}")
+    settings = {key: value for key, value in values.items() if key != "name"}
+    part = current_registry().load(kind, values["name"])
+    try:
+        return part.from_config(settings)
+    except FaceKitError:
+        raise
+    except CONFIGURATION_FAULTS as error:
+        raise CheckpointError(f"config.json does not describe the {kind} '{values['name']}': {first_line(error)}") from error
+
+
+def _check_widths(config: FaceKitConfig, encoder: VisionEncoder, connector: Connector, video: VisionEncoder) -> None:
+    text: Any = config.text_config
+    for source, width, target, expected in (
+        ("encoder", encoder.hidden_size, "connector's input", connector.input_width),
+        ("video encoder", video.hidden_size, "connector's input", connector.input_width),
+        ("connector", connector.output_width, "language model", text.hidden_size),
+    ):
+        if width != expected:
+            raise CheckpointError(f"config.json gives the {source} width {width} but the {target} width {expected}")
 
 
 def _report_parts(

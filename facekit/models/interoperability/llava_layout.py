@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from facekit.encoders.checkpoints import first_line
+from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line
 from facekit.encoders.huggingface import architecture_values, square_side
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import CheckpointError
@@ -94,7 +94,7 @@ def describe_llava(recognised: Recognition, headers: dict[str, TensorHeader]) ->
     """
     try:
         config: Any = AutoConfig.from_pretrained(recognised.folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except CONFIGURATION_FAULTS as error:
         raise CheckpointError(f"'{recognised.folder}/config.json' cannot be read: {first_line(error)}") from error
     is_internvl = recognised.format is CheckpointFormat.INTERNVL
     vision, used = config.vision_config, _count_used_layers(config)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from facekit.encoders.checkpoints import first_line, read_weights
+from facekit.encoders.checkpoints import UNREADABLE_PICKLE, first_line, read_weights
 from facekit.errors import CheckpointError, ConfigurationError
 from facekit.models.interoperability.recognition import read_json
 
@@ -85,7 +85,11 @@ def list_weights_files(folder: Path) -> list[Path]:
             places = content.get("weight_map") if isinstance(content, dict) else None
             if not isinstance(places, dict) or not places:
                 raise CheckpointError(f"'{folder / index}' is no index of weights files: it has no 'weight_map'")
-            files = [folder / name for name in sorted(set(places.values()))]
+            names = set(places.values())
+            foreign = [name for name in names if not isinstance(name, str) or name != Path(name).name]
+            if foreign:
+                raise CheckpointError(f"'{folder / index}' names {foreign[0]!r}, which is no file beside it")
+            files = [folder / name for name in sorted(names)]
             missing = [file.name for file in files if not file.is_file()]
             if missing:
                 raise CheckpointError(f"'{folder}' lacks {len(missing)} of {len(files)} shards, first '{missing[0]}'")
@@ -221,6 +225,9 @@ def write_shards(folder: Path, tensors: Iterable[PendingTensor], max_shard_size:
 
     Returns:
         The files.
+
+    Raises:
+        CheckpointError: A file cannot be written, as where the disk is full.
     """
     shards = plan_shards(tensors, max_shard_size)
     single = len(shards) == 1
@@ -228,7 +235,10 @@ def write_shards(folder: Path, tensors: Iterable[PendingTensor], max_shard_size:
         f"model-{number:05d}-of-{len(shards):05d}.safetensors" for number in range(1, len(shards) + 1)
     ]  # fmt: skip
     for name, shard in zip(names, shards, strict=True):
-        save_file(_materialise(shard), folder / name, metadata={"format": "pt"})
+        try:
+            save_file(_materialise(shard), folder / name, metadata={"format": "pt"})
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"'{folder / name}' cannot be written: {first_line(error)}") from error
     if not single:
         places = {tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
         total = sum(tensor.num_bytes for shard in shards for tensor in shard)
@@ -264,7 +274,7 @@ def _open_pickle(file: Path, device: str) -> Iterable[tuple[str, Tensor]]:
             f"'{file}' is not a PyTorch weights file, or holds pickled code, which is refused; save its state dict as "
             "safetensors"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError):
+    except UNREADABLE_PICKLE:
         content = read_weights(file)  # an older format, which cannot be mapped; or damaged, which is told there
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(f"'{file}' holds no dictionary of tensors")

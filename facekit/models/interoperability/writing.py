@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from facekit.connectors import MlpConnector, PixelShuffleConnector
+from facekit.encoders.checkpoints import first_line
 from facekit.encoders.huggingface import HuggingFaceEncoder, architecture_values, square_side
 from facekit.errors import ConfigurationError
 from facekit.models.interoperability.adapters import active_part, has_adapters, pending_tensors
@@ -38,7 +39,7 @@ from facekit.models.interoperability.llava_layout import (
     vision_prefix,
 )
 from facekit.models.interoperability.weights import PendingTensor, read_size, write_shards
-from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.modeling import FaceKitForConditionalGeneration, refuse_quantised
 from facekit.models.processing import FaceKitProcessor
 
 logger = logging.getLogger(__name__)
@@ -76,13 +77,13 @@ def export(
 
     Raises:
         ConfigurationError: The format is unknown, the composition is none that it can express, the model has adapters
-            and ``merge_lora`` is off, or the folder holds a checkpoint already.
+            and ``merge_lora`` is off, its language model is quantised, or the folder cannot be made or is in use.
+        CheckpointError: A file cannot be written.
     """
     if format not in EXPORT_FORMATS:
         raise ConfigurationError(f"there is no export format '{format}'; choose one of {', '.join(EXPORT_FORMATS)}")
     folder, shard_size = Path(folder).expanduser(), read_size(max_shard_size)
-    if (folder / "config.json").exists():
-        raise ConfigurationError(f"'{folder}' holds a checkpoint already; name another folder")
+    refuse_folder_in_use(folder)
     model = model.get_base_model() if isinstance(model, PeftModel) else model
     tensors = _read_state(model, merge_lora)
     if format == "language-model":
@@ -96,13 +97,30 @@ def export(
         refuse_foreign_composition(model, is_internvl)
         config, names = _describe_llava(model, is_internvl)
         rename = names.from_facekit
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"the folder '{folder}' cannot be made: {first_line(error)}") from error
     tied = bool(model.config.text_config.tie_word_embeddings)
     write_shards(folder, _rename(tensors, rename, tied), shard_size)
     _save_processor(model, processor, folder, format)
     _save_generation(model, folder, keep=format == "facekit")
     config.save_pretrained(folder)
     return folder
+
+
+def refuse_folder_in_use(folder: Path) -> None:
+    """Make sure that a checkpoint can go to a folder: none is there, nor weights that an interrupted export left.
+
+    Raises:
+        ConfigurationError: It is a file, or has a configuration or weights in it.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigurationError(f"'{folder}' is a file; name a folder")
+    if (folder / "config.json").exists():
+        raise ConfigurationError(f"'{folder}' holds a checkpoint already; name another folder")
+    if any(folder.glob("*.safetensors*")):
+        raise ConfigurationError(f"'{folder}' holds weights already; remove them, or name another folder")
 
 
 def refuse_foreign_composition(model: FaceKitForConditionalGeneration, is_internvl: bool) -> None:
@@ -154,6 +172,7 @@ def _read_state(model: FaceKitForConditionalGeneration, merge_lora: bool) -> lis
         raise ConfigurationError(
             "the model has adapters; merge them into what is written with merge_lora (--merge-lora)"
         )
+    refuse_quantised(model)
     return pending_tensors(model)
 
 

@@ -32,6 +32,7 @@ def test_another_label_contradicts(check, answer, words):
 @pytest.mark.parametrize(("check", "answer"), [
     ("expression", "The expression is anger: the brows are drawn together."),
     ("expression", "The mouth is closed."),
+    ("expression", "The brows are level and relaxed, and the corners of the mouth are raised."),
     ("action_units", "The active units are AU4."),
     ("attributes", "The person has bangs."),
     ("age", "The person is about 34 years old."),

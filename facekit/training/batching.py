@@ -1,0 +1,171 @@
+"""Batches of one modality and of similar length, dealt so that all processes of a run do the same at every step.
+
+Padding an image's conversation to the length of a clip's wastes most of a batch; and where weights are sharded, every
+process must go through the same parts of the model, or the others wait for ever. So, like the released Face-LLaVA
+(whose grouping is LLaVA's), batches do not mix modalities; unlike there, the lengths within one are close.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from facekit.data.collation import FaceCollator
+from facekit.data.dataset import FaceDataset, FaceExample, count_frames
+from facekit.data.records import FaceRecord
+from facekit.errors import ConfigurationError
+from facekit.models.processing import FaceKitProcessor
+
+ROUNDS_PER_WINDOW = 50
+
+
+class GroupedBatchSampler(Sampler[list[int]]):
+    """Deals the places of a data set in batches, one per process and round.
+
+    In every epoch each group is shuffled and cut into windows; a window is sorted by length and cut into rounds of
+    ``batch_size * processes`` neighbours, which the processes share; the rounds of all groups are shuffled. Which
+    rounds there are depends on that product, the seed and the epoch only. Every place occurs once in an epoch, but for
+    what a group's last round is short of one per process: at most ``processes - 1`` places per group are repeated.
+
+    Args:
+        groups: What each place belongs to, such as its number of frames.
+        lengths: Its length, in any unit.
+        batch_size: Places per batch; the last batches of a group may have fewer.
+        seed: Decides, with the epoch, all order.
+        rank: Which process this is.
+        processes: How many there are.
+        window: Rounds within which places are sorted: more is less padding, and less chance.
+
+    Raises:
+        ConfigurationError: There is nothing to deal, or an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[Hashable],
+        lengths: Sequence[int],
+        batch_size: int,
+        *,
+        seed: int = 0,
+        rank: int = 0,
+        processes: int = 1,
+        window: int = ROUNDS_PER_WINDOW,
+    ) -> None:
+        if not groups or len(groups) != len(lengths):
+            raise ConfigurationError(
+                f"batches need as many groups ({len(groups)}) as lengths ({len(lengths)}), and some"
+            )
+        if batch_size < 1 or window < 1 or not 0 <= rank < processes:
+            raise ConfigurationError(
+                f"there are no batches of {batch_size} in windows of {window} for process {rank} of {processes}"
+            )
+        self.lengths = np.asarray(lengths)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.processes = processes
+        self.window = window
+        self.epoch = 0
+        members: dict[Hashable, list[int]] = defaultdict(list)
+        for place, group in enumerate(groups):
+            members[group].append(place)
+        self._members = [np.asarray(places) for places in members.values()]
+
+    @property
+    def places_per_round(self) -> int:
+        """How many places all processes together take in a round."""
+        return self.batch_size * self.processes
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order is dealt."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Batches per process and epoch."""
+        return sum(-(-len(places) // self.places_per_round) for places in self._members)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Deal this process's batches of the chosen epoch."""
+        rng = np.random.default_rng((self.seed, self.epoch))
+        rounds = [each for places in self._members for each in self._cut(rng.permutation(places))]
+        for number in rng.permutation(len(rounds)):
+            yield [int(place) for place in rounds[number][self.rank :: self.processes]]
+
+    def _cut(self, places: np.ndarray) -> Iterator[np.ndarray]:
+        for start in range(0, len(places), self.window * self.places_per_round):
+            chosen = places[start : start + self.window * self.places_per_round]
+            # The last round of a group is its short one, wherever its lengths fall.
+            whole = len(chosen) - len(chosen) % self.places_per_round
+            ordered = chosen[:whole][np.argsort(self.lengths[chosen[:whole]], kind="stable")]
+            yield from ordered.reshape(-1, self.places_per_round)
+            rest = chosen[whole:]
+            if len(rest):
+                yield rest if len(rest) >= self.processes else np.resize(rest, self.processes)
+
+
+class TellEpoch(TrainerCallback):
+    """Tells a sampler the epoch, also of a run that goes on in the middle of one."""
+
+    def __init__(self, sampler: GroupedBatchSampler) -> None:
+        self.sampler = sampler
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Tell it."""
+        self.sampler.set_epoch(int(state.epoch or 0))
+
+
+def group_records(
+    records: Sequence[FaceRecord],
+    processor: FaceKitProcessor,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    rank: int = 0,
+    processes: int = 1,
+) -> GroupedBatchSampler:
+    """Group records by their number of frames, and within that by the tokens that they will have, roughly.
+
+    Args:
+        records: The records.
+        processor: Knows what a frame costs.
+        batch_size: Records per batch and process.
+        seed: Decides, with the epoch, all order.
+        rank: Which process this is.
+        processes: How many there are.
+    """
+    frames = [count_frames(record, processor.image_processor.num_frames) for record in records]
+    words = [sum(len(turn.content.split()) for turn in record.conversations) for record in records]
+    costs = {count: processor.count_visual_tokens(count) for count in set(frames)}
+    lengths = [costs[count] + said for count, said in zip(frames, words, strict=True)]
+    return GroupedBatchSampler(frames, lengths, batch_size, seed=seed, rank=rank, processes=processes)
+
+
+def load_groups(
+    dataset: FaceDataset, sampler: GroupedBatchSampler, collator: FaceCollator, device: torch.device, workers: int = 0
+) -> DataLoader[FaceExample]:
+    """Return accelerate's data loader of a sampler that has dealt the batches already.
+
+    Args:
+        dataset: The examples.
+        sampler: Says which of them this process takes.
+        collator: Makes batches of them.
+        device: Where batches go.
+        workers: Processes that load.
+    """
+    from accelerate.data_loader import prepare_data_loader
+
+    pins = device.type == "cuda"
+    loader = DataLoader(
+        dataset, batch_sampler=sampler, collate_fn=collator, num_workers=workers, pin_memory=pins
+    )  # fmt: skip
+    return prepare_data_loader(
+        loader, device, num_processes=1, process_index=0, put_on_device=True, non_blocking=pins
+    )  # fmt: skip

@@ -1,0 +1,217 @@
+"""What changes when a run has several processes: who writes, what they wait for, and weights that are in pieces.
+
+DDP needs nothing of a model but its gradients. FSDP2 and ZeRO-3 take its weights apart where they stand, so here a
+stand-in is trained, and the model gets the whole weights back when the training is over.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors.torch import load_model
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from facekit.errors import CheckpointError, ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+_WEIGHTS = "model.safetensors"
+_SHARDED_WEIGHTS = "pytorch_model_fsdp_0"
+
+_USE_FSDP, _USE_DEEPSPEED = "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"
+_YES = {"true", "1"}
+
+_M = TypeVar("_M", bound=nn.Module)
+
+
+def count_processes() -> int:
+    """How many processes the launcher started for this run (``WORLD_SIZE``); 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def count_processes_here() -> int:
+    """How many of them share this machine (``LOCAL_WORLD_SIZE``)."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that writes files and reports progress (``RANK`` 0)."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def wait_for_everyone() -> None:
+    """Return when all processes of the run have come here."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        from accelerate import PartialState
+
+        PartialState().wait_for_everyone()
+
+
+def shards_weights() -> bool:
+    """Whether ``accelerate launch`` was told to take weights apart, by FSDP or by DeepSpeed."""
+    return any(os.environ.get(switch, "false").lower() in _YES for switch in (_USE_FSDP, _USE_DEEPSPEED))
+
+
+@contextmanager
+def whole_again(model: _M) -> Iterator[_M]:
+    """Yield what to train in place of a model; afterwards the model has its whole weights, in every process.
+
+    Without sharding that is the model itself. Otherwise it is a stand-in that takes the weights over, and the model
+    holds none inside the ``with`` block, so that no memory is spent twice; they come back on the CPU. After an error
+    they do not, because that needs all processes.
+
+    Args:
+        model: The model; its structure and what asks for gradients stay as they are.
+
+    Raises:
+        ConfigurationError: The processes begin with different weights, whose pieces would not fit together.
+    """
+    if not shards_weights():
+        yield model
+        return
+    _check_same_weights(model)
+    weights = {id(weight): weight for weight in model.parameters()}
+    stand_in = copy.deepcopy(model, dict(weights))
+    empty = {key: nn.Parameter(weight.to("meta"), weight.requires_grad) for key, weight in weights.items()}
+    _replace_weights(model, empty)
+    yield stand_in
+    found = dict(stand_in.named_parameters(remove_duplicate=False))
+    filled: dict[int, nn.Parameter] = {}
+    for name, weight in model.named_parameters(remove_duplicate=False):
+        if id(weight) not in filled:
+            filled[id(weight)] = nn.Parameter(_whole(found[name]), weight.requires_grad)
+    _replace_weights(model, filled)
+    for name, buffer in stand_in.named_buffers():
+        model.get_buffer(name).copy_(buffer)
+
+
+def load_whole_weights(model: nn.Module, checkpoint: Path) -> None:
+    """Load the weights of a checkpoint, whether they are in one file or in FSDP's pieces.
+
+    Args:
+        model: A model that is in one piece.
+        checkpoint: A folder that the trainer wrote.
+
+    Raises:
+        CheckpointError: It holds neither.
+    """
+    if (checkpoint / _WEIGHTS).is_file():
+        load_model(model, checkpoint / _WEIGHTS)
+        return
+    if not (checkpoint / _SHARDED_WEIGHTS).is_dir():
+        raise CheckpointError(f"{checkpoint} has neither {_WEIGHTS} nor {_SHARDED_WEIGHTS}; resume from an earlier one")
+    from torch.distributed import checkpoint as distributed_checkpoint
+
+    state = {"model": model.state_dict()}
+    distributed_checkpoint.load(state, checkpoint_id=checkpoint / _SHARDED_WEIGHTS, no_dist=True)
+    model.load_state_dict(state["model"])
+
+
+def prepare_sharding(accelerator: Any) -> bool:
+    """Make FSDP2 fit composed models: landmarks stay exact, gradients are added in float32, and the CPU may rehearse.
+
+    accelerate shards on accelerators only; on the CPU, with gloo, the same run goes through the same code here.
+
+    Args:
+        accelerator: accelerate's ``Accelerator``, before it has prepared the model.
+
+    Returns:
+        Whether the run uses FSDP2.
+
+    Raises:
+        ConfigurationError: The configuration asks for FSDP1, or for what the recipe says otherwise.
+    """
+    from accelerate import DistributedType
+    from accelerate.utils import FullyShardedDataParallelPlugin
+    from torch.distributed.fsdp import MixedPrecisionPolicy
+
+    state = accelerator.state
+    is_asked_for = os.environ.get(_USE_FSDP, "false").lower() in _YES
+    if state.distributed_type == DistributedType.MULTI_CPU and is_asked_for:
+        state.distributed_type = DistributedType.FSDP
+        state.fsdp_plugin = FullyShardedDataParallelPlugin()
+    if state.distributed_type != DistributedType.FSDP:
+        return False
+    plugin = state.fsdp_plugin
+    _check_plugin(plugin)
+    if accelerator.mixed_precision == "bf16":
+        plugin.mixed_precision_policy = MixedPrecisionPolicy(
+            param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False
+        )
+    return True
+
+
+def autocast_of_shards(accelerator: Any) -> AbstractContextManager[Any]:
+    """Mixed precision inside a sharded model, which accelerate leaves to FSDP2's casting of every input."""
+    if accelerator.is_fsdp2 and accelerator.mixed_precision == "bf16":
+        return torch.autocast(accelerator.device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def check_lockstep(inputs: Mapping[str, Any]) -> None:
+    """Refuse a batch through which a sharded model would go in more passes than through those of other processes.
+
+    Every pass through a sharded part gathers its weights from all processes, so one that goes twice waits for ever.
+
+    Raises:
+        ConfigurationError: The batch mixes images and clips, or clips of different length.
+    """
+    if inputs.get("num_frames") is not None:
+        raise ConfigurationError(
+            f"a batch mixes media of {sorted(set(inputs['num_frames'].tolist()))} frames, which FSDP and ZeRO-3 cannot "
+            "take; set group_batches to true, and leave out clips that are shorter than the rest"
+        )
+
+
+def _check_plugin(plugin: Any) -> None:
+    problems = {
+        "fsdp_version must be 2": plugin.fsdp_version != 2,
+        "fsdp_activation_checkpointing must be false; set gradient_checkpointing in the recipe": (
+            plugin.activation_checkpointing
+        ),
+        "fsdp_cpu_ram_efficient_loading must be false": plugin.cpu_ram_efficient_loading,
+    }
+    wrong = [problem for problem, occurs in problems.items() if occurs]
+    if wrong:
+        raise ConfigurationError(f"the accelerate configuration does not fit: {'; '.join(wrong)}")
+
+
+def _check_same_weights(model: nn.Module) -> None:
+    """Compare a sum of all weights between the processes; DDP would copy those of the first, sharding does not."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
+    total = sum((weight.detach().double().sum().item() for weight in model.parameters()), 0.0)
+    totals: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(totals, total)
+    if any(each != totals[0] for each in totals):
+        raise ConfigurationError(
+            f"the processes begin with different weights (their sums are {totals}); create the model with the same "
+            "seed in all of them"
+        )
+
+
+def _replace_weights(model: nn.Module, replacements: Mapping[int, nn.Parameter]) -> None:
+    for module in model.modules():
+        for name, weight in module._parameters.items():
+            if weight is not None:
+                module._parameters[name] = replacements[id(weight)]
+
+
+def _whole(weight: Tensor) -> Tensor:
+    """A weight in one piece on the CPU; all processes take part."""
+    if isinstance(weight, DTensor):
+        return weight.detach().full_tensor().cpu()
+    if hasattr(weight, "ds_id"):
+        from deepspeed.zero import GatheredParameters
+
+        with GatheredParameters([weight]):
+            return weight.detach().cpu().clone()
+    return weight.detach().cpu()

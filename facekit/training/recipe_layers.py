@@ -1,0 +1,142 @@
+"""How recipes are read: YAML, overrides, tables laid over each other, and every key and value checked by name.
+
+It is apart from what a recipe is, because here the rules are those of any configuration file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from facekit.errors import ConfigurationError, MissingExtraError
+from facekit.registry import closest_match_hint
+
+SHORT_NAMES = {"lr": "learning_rate", "train": "parts"}
+WEIGHT_SOURCES = ("preset", "encoder", "backbone", "video_encoder", "checkpoint")
+"""Keys of a recipe's model that say which weights it has, beside ``load``."""
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the table in a YAML file; raises ``ConfigurationError`` where there is none."""
+    OmegaConf, OmegaConfError = _import_omegaconf()
+    try:
+        tree = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfError) as error:
+        raise ConfigurationError(f"recipe {path} cannot be read ({' '.join(str(error).split())})") from error
+    if not isinstance(tree, dict):
+        raise ConfigurationError(f"recipe {path} is no table of keys and values; see the built-in ones")
+    return tree
+
+
+def read_overrides(overrides: Sequence[str], stages: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return overrides as a tree, and the stages that run."""
+    OmegaConf, OmegaConfError = _import_omegaconf()
+    for override in overrides:
+        key, equals, _ = override.partition("=")
+        if not equals or not key.strip():
+            raise ConfigurationError(f"'{override}' is no override; write key=value")
+    try:
+        given: dict[str, Any] = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
+    except (yaml.YAMLError, OmegaConfError) as error:
+        raise ConfigurationError(f"the overrides cannot be read ({' '.join(str(error).split())})") from error
+    chosen = given.pop("stage", None)
+    names = list(stages) if chosen is None else chosen if isinstance(chosen, list) else str(chosen).split(",")
+    for name in names:
+        if name not in stages:
+            raise ConfigurationError(f"the recipe has no stage '{name}'{closest_match_hint(str(name), stages)}")
+    return given, tuple(stage for stage in stages if stage in names)
+
+
+def spell_out(place: str, layer: dict[str, Any]) -> dict[str, Any]:
+    """Replace short names, and a rate per part by the setting for that."""
+    both = next((short for short, long in SHORT_NAMES.items() if short in layer and long in layer), None)
+    if both:
+        raise ConfigurationError(f"{place}: '{both}' and '{SHORT_NAMES[both]}' are the same; give one of them")
+    spelt = {SHORT_NAMES.get(key, key): value for key, value in layer.items()}
+    if isinstance(spelt.get("learning_rate"), dict):
+        spelt["learning_rates"] = _flatten(spelt.pop("learning_rate"))
+    if isinstance(spelt.get("parts"), str):
+        spelt["parts"] = split_words(spelt["parts"])
+    return spelt
+
+
+def merge_layers(layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Lay tables over each other; what a later one contradicts goes."""
+    OmegaConf, _ = _import_omegaconf()
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        kept = {key: value for key, value in merged.items() if key not in _contradicted(layer)}
+        merged = OmegaConf.to_container(OmegaConf.merge(kept, layer))
+    return merged
+
+
+def _contradicted(layer: Mapping[str, Any]) -> set[str]:
+    given = {key for key, value in layer.items() if value is not None}
+    gone = {"epochs"} if "steps" in given else {"steps"} if "epochs" in given else set()
+    if "learning_rate" in given:
+        gone |= {"learning_rates", "encoder_learning_rate"}
+    if "load" in given:
+        gone |= set(WEIGHT_SOURCES)
+    elif given & set(WEIGHT_SOURCES):
+        gone.add("load")
+    return gone - given
+
+
+def _flatten(rates: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in rates.items():
+        flat.update(_flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat
+
+
+def split_words(text: str) -> list[str]:
+    """Return the words of a list that was written as ``a,b``."""
+    return [word.strip() for word in text.split(",")]
+
+
+def as_table(place: str, values: Any) -> dict[str, Any]:
+    """Return a table, empty where nothing was written; raises ``ConfigurationError`` where it is none."""
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"{place}: this is a table of keys and values, not {values!r}")
+    return values
+
+
+def require_key(place: str, values: Mapping[str, Any], key: str) -> None:
+    """Raise ``ConfigurationError`` where a key has no value, saying how to give it one."""
+    if values.get(key) in (None, "???"):
+        dotted = "validation." if place.endswith("validation") else ""
+        raise ConfigurationError(f"{place} needs '{key}'; add {dotted}{key}=VALUE to the command")
+
+
+def check_keys(place: str, values: Mapping[str, Any], known: Any) -> None:
+    """Raise ``ConfigurationError`` at an unknown key, with the closest known one."""
+    for key in values:
+        if key not in known:
+            raise ConfigurationError(f"{place}: there is no key '{key}'{closest_match_hint(str(key), known)}")
+
+
+def check_table(place: str, kind: type[BaseModel], values: dict[str, Any]) -> Any:
+    """Make a pydantic model of a table; raises ``ConfigurationError`` with the key and its value."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
+        told = f"'{name}': {message} (got {problem['input']!r})" if name else message
+        raise ConfigurationError(f"{place}: {told}") from error
+
+
+def _import_omegaconf() -> tuple[Any, Any]:
+    try:
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+    except ImportError as error:
+        raise MissingExtraError("recipes need omegaconf; pip install 'facekit-mllm[train]'") from error
+    return OmegaConf, OmegaConfBaseException

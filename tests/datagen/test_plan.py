@@ -1,0 +1,124 @@
+import json
+
+import pytest
+
+from facekit.data.records import FaceRecord
+from facekit.datagen.annotators.messages import ANSWER_SCHEMA
+from facekit.datagen.calls import ANNOTATE
+from facekit.datagen.ledger import ACCEPTED, GAVE_UP, Entry, Ledger
+from facekit.datagen.plan import (
+    Overview,
+    in_batches,
+    iterate_ids,
+    plan_annotations,
+    record_media,
+    survey,
+    survey_once,
+)
+from facekit.datagen.recipe import load_recipe
+from facekit.errors import RecordError
+
+
+def test_calls_hold_the_labels_and_stored_questions_do_not(faces, recipe_path):
+    calls = list(plan_annotations(faces, load_recipe(recipe_path), None))
+    assert len(calls) == 20
+    first = calls[0].request
+    assert first.prompt == "This is a girl, 3-9 years old. Describe the face."
+    assert (first.system, first.max_tokens, first.image_side, first.schema) == (
+        "You describe faces.", 100, 64, ANSWER_SCHEMA,
+    )  # fmt: skip
+    assert calls[1].request.prompt == "The expression is happiness. Describe it."
+    assert len({call.request.key for call in calls}) == 20
+    assert not any("face-" in call.request.key for call in calls)
+
+
+def test_what_is_answered_is_not_planned_and_what_passed_is(faces, recipe_path, tmp_path):
+    recipe = load_recipe(recipe_path)
+    version = recipe.prompt_version("look")
+    with Ledger(tmp_path) as ledger:
+        ledger.store(
+            Entry(ANNOTATE, "face-0", "look", version, ACCEPTED), Entry(ANNOTATE, "face-1", "look", version, GAVE_UP)
+        )
+        planned = [(call.record, call.aspect) for call in plan_annotations(faces, recipe, ledger)]
+    assert len(planned) == 19
+    assert ("face-0", "look") not in planned
+    assert ("face-1", "look") in planned
+
+
+def test_an_aspect_that_needs_a_label_is_left_out_where_there_is_none(faces, recipe_path):
+    lines = [json.loads(line) for line in faces.read_text().splitlines()]
+    del lines[0]["labels"]
+    faces.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    recipe = load_recipe(recipe_path)
+    assert survey(faces, recipe).calls == {"look": 10, "mood": 9}
+    assert len(list(plan_annotations(faces, recipe, None))) == 19
+
+
+def test_a_record_that_cannot_be_used_has_calls_with_a_problem(faces, recipe_path):
+    lines = [json.loads(line) for line in faces.read_text().splitlines()]
+    lines[0]["image"] = "images/none.png"
+    lines[1]["labels"] = {"expression": "hapiness"}
+    del lines[2]["groups"]
+    faces.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    problems = {}
+    for call in plan_annotations(faces, load_recipe(recipe_path), None):
+        if call.problem:
+            assert call.request is None
+            problems.setdefault(call.record, []).append(call.problem)
+    assert {record: len(found) for record, found in problems.items()} == {"face-0": 2, "face-1": 2, "face-2": 1}
+    assert "no file" in problems["face-0"][0]
+    assert "line 2" in problems["face-1"][0]
+    assert "'age_group' is undefined" in problems["face-2"][0]
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("", "has no records"),
+    ('{"id": "a"', "line 1: not JSON"),
+    ('{"id": "a", "image": "a.png"}\n\n{"id": "a", "image": "b.png"}', "line 3: the id 'a' occurs twice"),
+    ('{"image": "a.png"}', "line 1: a record needs an 'id'"),
+    ("[1]", "line 1: a record needs an 'id'"),
+])  # fmt: skip
+def test_a_file_that_is_no_records_file_says_where(tmp_path, recipe_path, text, words):
+    (tmp_path / "records.jsonl").write_text(text)
+    with pytest.raises(RecordError, match=words):
+        survey(tmp_path / "records.jsonl", load_recipe(recipe_path))
+
+
+def test_a_missing_file_is_named(tmp_path, recipe_path):
+    with pytest.raises(RecordError, match=r"none\.jsonl cannot be opened"):
+        survey(tmp_path / "none.jsonl", load_recipe(recipe_path))
+
+
+def test_of_a_clip_evenly_spaced_frames_are_sent(tmp_path):
+    names = [f"{number}.png" for number in range(10)]
+    for name in names:
+        (tmp_path / name).touch()
+    clip = FaceRecord(id="a", video=names)
+    sent = record_media(clip, tmp_path, 4)
+    assert [path.rsplit("/", 1)[1] for path in sent] == ["0.png", "3.png", "6.png", "9.png"]
+    with pytest.raises(RecordError, match="is a video file"):
+        record_media(FaceRecord(id="a", video="clip.mp4"), tmp_path, 4)
+
+
+def test_batches_have_the_size_that_is_asked():
+    assert list(in_batches(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(in_batches([], 3)) == []
+
+
+def test_a_file_is_surveyed_once_and_again_when_it_changes(faces, recipe_path, tmp_path, monkeypatch):
+    recipe = load_recipe(recipe_path)
+    with Ledger(tmp_path) as ledger:
+        first = survey_once(faces, recipe, ledger)
+        monkeypatch.setattr("facekit.datagen.plan.survey", lambda *_: pytest.fail("surveyed again"))
+        assert survey_once(faces, recipe, ledger) == first == Overview(10, {"look": 10, "mood": 10})
+        monkeypatch.undo()
+        faces.write_text("".join(faces.read_text().splitlines(keepends=True)[:4]))
+        assert survey_once(faces, recipe, ledger).total == 8
+
+
+@pytest.mark.parametrize("line", [
+    '{"id": "a", "image": "a.png"}', '  { "id" : "a" }', '{"image": "a.png", "id": "a"}', '{"id": "\\u0061"}',
+])  # fmt: skip
+def test_ids_are_found_wherever_they_stand_and_however_they_are_written(tmp_path, line):
+    (tmp_path / "records.jsonl").write_text(f"\n{line}\n")
+    assert [(number, name) for number, name, _ in iterate_ids(tmp_path / "records.jsonl")] == [(2, "a")]

@@ -1,0 +1,149 @@
+import json
+import re
+
+import pytest
+
+from facekit.data.records import read_records
+from facekit.datagen import GenerationSettings, dry_run, generate
+from facekit.datagen.pipeline import Ending
+from facekit.errors import ConfigurationError, RecordError
+
+KEY = "sk-workflow-secret-456789"
+
+
+def rate(body):
+    """A judge that likes every answer but those about face-1."""
+    text = body["messages"][1]["content"][0]["text"]
+    if body["model"] != "judge":
+        return (
+            "The face shows a calm look." if "Describe the face" in text else "The expression is happiness, it seems."
+        )
+    overall = 3 if "man" in text and "3-9" in text else 9
+    return json.dumps({"image": 8, "label": 9, "completeness": 7, "overall": overall, "reason": "x"})
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def spec(server, model):
+    return f"openai:{model}?base_url={server.base_url}"
+
+
+def test_answers_are_kept_dropped_and_reported_and_every_one_says_where_it_came_from(
+    serve, faces, recipe_path, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server, output = serve(answer=rate), tmp_path / "out"
+    result = generate(
+        faces, output, recipe_path, annotator=spec(server, "gpt-4o"), judge=spec(server, "judge"),
+        settings=GenerationSettings(concurrency=4),
+    )  # fmt: skip
+    assert result.ending is Ending.FINISHED
+    # of ten moods, five are anger and contradict; of the rest none is a man of 3-9, of ten looks three are
+    assert result.written.reasons["contradicts the label"] == 5
+    failures = lines(output / "failures.jsonl")
+    assert len(lines(output / "answers.jsonl")) + len(failures) == 20
+    assert all(line["outcome"] == "dropped" and line["reason"] for line in failures)
+    low = [line for line in failures if line["reason"].startswith("rated low: 3 of 10")]
+    assert {line["rating"]["overall"] for line in low} == {3.0}
+    assert result.written.reasons.get("rated low", 0) == len(low) > 0
+    for line in lines(output / "answers.jsonl"):
+        assert line["model"] == "gpt-4o-served"
+        assert re.fullmatch(r"small-1-[0-9a-f]{10}", line["prompt_version"])
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", line["time"])
+        assert (line["prompt_tokens"], line["completion_tokens"], line["attempts"]) == (1000, 100, 1)
+        assert line["cost"] == pytest.approx(0.0035)
+        assert line["rating"]["overall"] == 9.0
+    assert result.cost == pytest.approx(20 * 0.0035)
+    records = read_records(output / "records.jsonl")
+    assert sum(len(record.conversations) for record in records) == 2 * result.written.kept
+    assert records[0].source == {"dataset": "made", "recipe": "small", "annotator": "gpt-4o-served"}
+    assert records[0].conversations[0].content in ("Describe the face.", "Describe the expression.")
+    report = (output / "report.html").read_text()
+    for words in ("<svg", "contradicts the label", "rated low", "age group", "overall 9", "data:image/jpeg;base64,"):
+        assert words in report
+    assert not re.search(r'(?:src|href)="(?!data:)', report)
+    for path in output.iterdir():
+        assert KEY.encode() not in path.read_bytes()
+
+
+def test_another_threshold_needs_no_new_call(serve, faces, recipe_path, tmp_path):
+    server = serve(answer=rate)
+    specs = {"annotator": spec(server, "m"), "judge": spec(server, "judge")}
+    first = generate(faces, tmp_path / "out", recipe_path, **specs)
+    calls = len(server.calls)
+    second = generate(faces, tmp_path / "out", recipe_path, **specs, settings=GenerationSettings(threshold=2))
+    assert second.written.kept == first.written.kept + first.written.reasons["rated low"]
+    assert len(server.calls) == calls
+
+
+def test_near_duplicates_are_dropped_but_for_the_first(serve, faces, recipe_path, tmp_path):
+    same = "The brows are level and relaxed, the eyes are open, the cheeks are at rest and the lips closed; " * 2
+    server = serve(answer=lambda body: f"{same}nothing else stands out.")
+    result = generate(faces, tmp_path / "out", recipe_path, annotator=spec(server, "m"))
+    assert result.written.reasons == {"near-duplicate": 18}
+
+
+def test_failures_are_asked_again_when_that_is_wanted(serve, faces, recipe_path, tmp_path):
+    server = serve(refusal=1.0)
+    first = generate(faces, tmp_path / "out", recipe_path, annotator=spec(server, "m"))
+    assert first.written.reasons == {"refusal": 20}
+    server.faults.refusal = 0.0
+    again = generate(faces, tmp_path / "out", recipe_path, annotator=spec(server, "m"))
+    assert again.written.dropped == 20
+    settings = GenerationSettings(retry_failed=True)
+    wanted = generate(faces, tmp_path / "out", recipe_path, annotator=spec(server, "m"), settings=settings)
+    assert wanted.written.kept == 20
+
+
+def test_the_offline_annotator_answers_from_labels_and_pixels(faces, recipe_path, tmp_path):
+    result = generate(faces, tmp_path / "out", recipe_path)
+    assert (result.written.kept, result.written.failed) == (10, 10)
+    assert result.cost == 0.0
+    first = read_records(result.records)[0]
+    assert re.fullmatch(r"A girl in [a-z, ]+ light\.", first.conversations[1].content)
+    (reason,) = result.written.reasons
+    assert reason.startswith("the recipe has no template")
+
+
+@pytest.mark.parametrize(("recipe", "kept"), [("fairfacegpt", 50), ("faceinstruct", 10)])
+def test_the_built_in_recipes_work_offline_on_what_is_annotated(faces, tmp_path, recipe, kept):
+    result = generate(faces, tmp_path / "out", recipe)
+    assert result.written.kept == kept
+    assert result.written.records == 10
+    records = read_records(result.records)
+    turns = [turn for record in records for turn in record.conversations if turn.role == "user"]
+    if recipe == "faceinstruct":
+        assert [record.id for record in records] == [f"face-{index}#expression" for index in range(10)]
+        assert len({turn.content for turn in turns}) > 5
+    assert not any(word in turn.content for turn in turns for word in ("3-9", "20-29", "happiness", "anger"))
+
+
+def test_a_dry_run_counts_and_prices_without_asking(serve, faces, recipe_path, tmp_path):
+    preview = dry_run(faces, tmp_path / "out", recipe_path, "gpt-4o")
+    assert (preview.records, preview.calls, preview.longest_answers) == (10, {"look": 10, "mood": 10}, 2000)
+    assert preview.samples[0].prompt == "This is a girl, 3-9 years old. Describe the face."
+    assert preview.samples[0].question == "Describe the face."
+    assert preview.highest_cost == pytest.approx((preview.prompt_tokens * 2.5 + 2000 * 10) / 1e6)
+    assert preview.lowest_cost < preview.highest_cost
+    assert not (tmp_path / "out").exists()
+    assert dry_run(faces, tmp_path / "out", recipe_path, "local-model").highest_cost is None
+    server = serve()
+    generate(faces, tmp_path / "out", recipe_path, annotator=spec(server, "m"))
+    assert dry_run(faces, tmp_path / "out", recipe_path, "gpt-4o").total == 0
+
+
+def test_a_budget_without_a_price_and_a_judge_without_a_rating_are_refused(serve, faces, recipe_path, tmp_path):
+    server = serve()
+    with pytest.raises(ConfigurationError, match="no model 'mine'"):
+        generate(faces, tmp_path / "out", recipe_path, annotator=spec(server, "mine"),
+                 settings=GenerationSettings(max_cost=1.0))  # fmt: skip
+    recipe_path.write_text(recipe_path.read_text().split("rating:")[0])
+    with pytest.raises(ConfigurationError, match="has no rating"):
+        generate(faces, tmp_path / "out", recipe_path, annotator="template", judge=spec(server, "judge"))
+    with pytest.raises(ConfigurationError, match="generation setting 'concurrency'"):
+        GenerationSettings(concurrency=0)
+    with pytest.raises(RecordError, match="cannot be opened"):
+        generate(tmp_path / "none.jsonl", tmp_path / "out", "fairfacegpt")
+    assert server.calls == []
