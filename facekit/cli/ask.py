@@ -9,9 +9,9 @@ import typer
 
 
 def ask(
-    image: Annotated[Path, typer.Argument(help="A picture, video file or animated GIF with a face.")],
+    image: Annotated[str, typer.Argument(help="A picture, video file or animated GIF with a face, or its address.")],
     questions: Annotated[list[str], typer.Argument(help="One or more questions.")],
-    model: Annotated[Path, typer.Option(help="A folder with a saved model.")] = Path("runs/demo"),
+    model: Annotated[str, typer.Option(help="A folder or hub id that facekit loads.")] = "runs/demo",
     landmarker: Annotated[
         str | None,
         typer.Option(help="What finds the face: dlib, mediapipe:FILE, fan, given:FILE.npy?coordinates=pixels"),
@@ -21,6 +21,14 @@ def ask(
     num_frames: Annotated[
         int | None, typer.Option(min=1, help="Frames of a video to look at; by default as the model was saved.")
     ] = None,
+    device: Annotated[str | None, typer.Option(help="Such as cuda; by default the CPU.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Floating type of the model; by default as saved.")] = None,
+    tower_root: Annotated[
+        Path | None, typer.Option(help="For released Face-LLaVA: the folder with the towers' configurations.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="For other people's checkpoints: a tokenizer in place of theirs.")
+    ] = None,
 ) -> None:
     """Ask a model about the face in a picture or a video.
 
@@ -29,17 +37,22 @@ def ask(
     from rich.console import Console
     from rich.markup import escape
 
+    from facekit.catalog import current_registry
     from facekit.errors import ConfigurationError
     from facekit.faces import CroppedFace, draw_clip_overlay, draw_overlay, is_video, open_image, read_clip
     from facekit.models.ask import ask as ask_model
     from facekit.models.ask import check_questions
     from facekit.models.load import load
+    from facekit.registry import PartSpec
 
     check_questions(questions)
     if overlay is not None and (overlay.suffix.lower() not in (".png", ".jpg", ".jpeg") or not overlay.parent.is_dir()):
         raise ConfigurationError(f"the overlay '{overlay}' must be a .png or .jpg file in a folder that exists")
-    _ = read_clip(image, 1) if is_video(image) else open_image(image)  # what cannot be used is found before loading
-    composed, processor = load(model)
+    if not image.startswith(("http://", "https://")):
+        _ = read_clip(image, 1) if is_video(image) else open_image(image)  # what cannot be used is found before loading
+    if landmarker is not None:
+        current_registry().part("landmarker", PartSpec.parse(landmarker).name)
+    composed, processor = load(model, dtype=dtype, device=device, tower_root=tower_root, tokenizer=tokenizer)
     if landmarker is not None:
         processor.image_processor.landmarker = landmarker
     settings = processor.image_processor

@@ -10,7 +10,7 @@ import typer
 
 def export(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A folder that facekit loads: its own, InternVL, LLaVA, an adapter.")
+        str, typer.Argument(help="A folder or hub id that facekit loads: its own, InternVL, LLaVA, an adapter.")
     ],
     output: Annotated[Path, typer.Argument(help="Where the new checkpoint goes.")],
     format: Annotated[
@@ -21,6 +21,9 @@ def export(
     dtype: Annotated[str | None, typer.Option(help="Floating type of what is written; by default as saved.")] = None,
     tower_root: Annotated[
         Path | None, typer.Option(help="For released Face-LLaVA: the folder with the towers' configurations.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="For other people's checkpoints: a tokenizer in place of theirs.")
     ] = None,
 ) -> None:
     """Write a checkpoint in a format that other programs read, such as vLLM and SGLang.
@@ -34,14 +37,14 @@ def export(
     from facekit.models.interoperability import EXPORT_FORMATS
     from facekit.models.interoperability import export as export_model
     from facekit.models.interoperability.weights import read_size
+    from facekit.models.interoperability.writing import refuse_folder_in_use
     from facekit.models.load import load
 
     if format not in EXPORT_FORMATS:
         raise ConfigurationError(f"there is no export format '{format}'; choose one of {', '.join(EXPORT_FORMATS)}")
     read_size(max_shard_size)
-    if (output / "config.json").exists():
-        raise ConfigurationError(f"'{output}' holds a checkpoint already; name another folder")
-    composed, processor = load(checkpoint, dtype=dtype, tower_root=tower_root)
+    refuse_folder_in_use(output)
+    composed, processor = load(checkpoint, dtype=dtype, tower_root=tower_root, tokenizer=tokenizer)
     folder = export_model(
         composed,
         processor,

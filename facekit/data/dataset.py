@@ -168,14 +168,9 @@ class FaceDataset(Dataset[FaceExample]):
 
     def __getitem__(self, index: int) -> FaceExample:
         """Return one example; raises ``RecordError`` or ``ImageError`` naming the record or file at fault."""
-        rng = np.random.default_rng((self.options.seed, self.epoch, index))
         pixels, points = self._media(index) if self.with_pixels else (None, self._landmarks_only(index))
-        try:
-            tokens = self._tokens(index, len(points), rng)
-        except RecordError as error:
-            raise RecordError(f"record {self.records.records[index].id!r}: {error}") from error
-        columns = {name: torch.tensor(column) for name, column in vars(tokens).items()}
-        return FaceExample(index, pixels, self._disturb(points, rng), **columns)
+        record = self.records.records[index]
+        return make_example(index, record, pixels, points, self.processor, self.options, self.epoch)
 
     def pixel_values(self, index: int) -> Tensor:
         """The pixels ``(T, 3, H, W)`` of one record."""
@@ -202,23 +197,59 @@ class FaceDataset(Dataset[FaceExample]):
             self._points[index] = torch.from_numpy(np.stack([frame.landmarks_or_absent for frame in frames]))
         return self._points[index]
 
-    def _tokens(self, index: int, frames: int, rng: np.random.Generator) -> SupervisedTokens | PackedTokens:
-        opening, exchanges = split_exchanges(self.records.records[index].conversations)
-        if self.options.shuffle_turns:
-            exchanges = [exchanges[place] for place in rng.permutation(len(exchanges))]
-        kept = exchanges[: self.options.turns_per_example]
-        limits: dict[str, Any] = {"frames": frames, "max_tokens": self.options.max_tokens}
-        if self.options.independent_turns:
-            return pack_exchanges(self.processor, opening, kept, **limits)
-        return encode_conversation(self.processor, opening + [turn for turns in kept for turn in turns], **limits)
 
-    def _disturb(self, points: Tensor, rng: np.random.Generator) -> Tensor:
-        if self.options.landmark_dropout and rng.random() < self.options.landmark_dropout:
-            return torch.full_like(points, float("nan"))
-        if self.options.landmark_noise:
-            noise = rng.normal(0.0, self.options.landmark_noise, points.shape)
-            return points + torch.from_numpy(noise).to(points.dtype)
-        return points
+def make_example(
+    index: int,
+    record: FaceRecord,
+    pixels: Tensor | None,
+    points: Tensor,
+    processor: FaceKitProcessor,
+    options: DatasetOptions,
+    epoch: int,
+) -> FaceExample:
+    """Make an example of a record whose media are open; all chance comes of the seed, the epoch and the index.
+
+    Args:
+        index: The record's number.
+        record: The record.
+        pixels: ``(T, 3, H, W)``, if any.
+        points: Its landmarks ``(T, 68, 2)``.
+        processor: The model's processor.
+        options: How records become examples.
+        epoch: The epoch.
+
+    Raises:
+        RecordError: Its conversation cannot be learned from.
+    """
+    rng = np.random.default_rng((options.seed, epoch, index))
+    try:
+        tokens = _encode_turns(record, processor, options, len(points), rng)
+    except RecordError as error:
+        raise RecordError(f"record {record.id!r}: {error}") from error
+    columns = {name: torch.tensor(column) for name, column in vars(tokens).items()}
+    return FaceExample(index, pixels, _disturb(points, options, rng), **columns)
+
+
+def _encode_turns(
+    record: FaceRecord, processor: FaceKitProcessor, options: DatasetOptions, frames: int, rng: np.random.Generator
+) -> SupervisedTokens | PackedTokens:
+    opening, exchanges = split_exchanges(record.conversations)
+    if options.shuffle_turns:
+        exchanges = [exchanges[place] for place in rng.permutation(len(exchanges))]
+    kept = exchanges[: options.turns_per_example]
+    limits: dict[str, Any] = {"frames": frames, "max_tokens": options.max_tokens}
+    if options.independent_turns:
+        return pack_exchanges(processor, opening, kept, **limits)
+    return encode_conversation(processor, opening + [turn for turns in kept for turn in turns], **limits)
+
+
+def _disturb(points: Tensor, options: DatasetOptions, rng: np.random.Generator) -> Tensor:
+    if options.landmark_dropout and rng.random() < options.landmark_dropout:
+        return torch.full_like(points, float("nan"))
+    if options.landmark_noise:
+        noise = rng.normal(0.0, options.landmark_noise, points.shape)
+        return points + torch.from_numpy(noise).to(points.dtype)
+    return points
 
 
 def count_frames(record: FaceRecord, num_frames: int) -> int:

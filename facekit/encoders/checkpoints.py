@@ -58,7 +58,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             "save its state dict as safetensors"
         ) from error
     except UNREADABLE_PICKLE as error:
-        raise CheckpointError(f"{path} is no PyTorch weights file, or is cut off: {first_line(error)}") from error
+        raise CheckpointError(f"{path} is no PyTorch weights file, or is cut off") from error
     return _unwrap(content, path)
 
 
@@ -190,6 +190,6 @@ def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, with the next where it ends in a colon; or the error's class name."""
+    """Return the first line of an error's message, and the next after a colon; or the name of its class."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

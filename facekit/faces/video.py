@@ -111,7 +111,7 @@ def read_clip(
         MissingExtraError: A file is given and PyAV is not installed.
     """
     if not isinstance(num_frames, Integral) or not 1 <= num_frames <= LARGEST_CHOICE:
-        raise ConfigurationError(f"num_frames is a whole number from 1 to {LARGEST_CHOICE}, not {num_frames!r}")
+        raise ConfigurationError(f"num_frames is from 1 to {LARGEST_CHOICE}, not {num_frames!r}")
     if isinstance(source, Clip):
         return source
     if isinstance(source, (str, Path)):

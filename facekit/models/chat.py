@@ -91,7 +91,7 @@ def _read_entry(entry: Message, marks: Mapping[str, str], flat: FlatChat) -> str
     for medium, mark in marks.items():
         if mark in entry["text"]:
             raise ConfigurationError(
-                f"a text holds '{mark}', which stands for {_ARTICLES[medium]}; write it in other words, and give "
-                f'{_ARTICLES[medium]} as an entry {{"type": "{medium}"}}'
+                f"a text holds the {medium} token '{mark}', which stands for {_ARTICLES[medium]}; leave it out, and "
+                f'give {_ARTICLES[medium]} as an entry {{"type": "{medium}"}}'
             )
     return entry["text"]

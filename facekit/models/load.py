@@ -85,7 +85,9 @@ def _check_options(recognised: Recognition, tower_root: str | Path | None, token
             f"tower_root goes with Face-LLaVA as released, but '{recognised.folder}' holds {FORMAT_NAMES[kind]}"
         )
     if tokenizer is not None and kind is CheckpointFormat.FACEKIT:
-        raise ConfigurationError(f"'{recognised.folder}' was saved by facekit with its own tokenizer; leave tokenizer out")
+        raise ConfigurationError(
+            f"'{recognised.folder}' was saved by facekit with its own tokenizer; leave tokenizer out"
+        )
 
 
 def _check_files(folder: Path) -> None:

@@ -21,6 +21,7 @@ from facekit.errors import ConfigurationError
 from facekit.faces import CroppedClip
 from facekit.models.chat import VIDEO_MARK, flatten_chat, is_chat
 from facekit.models.image_processing import FaceKitImageProcessor
+from facekit.models.interoperability.id_tokenizer import refuse_words
 from facekit.models.media import flatten_clips, flatten_images
 
 
@@ -224,8 +225,8 @@ class FaceKitProcessor(ProcessorMixin):
                 the expanded text.
 
         Raises:
-            ConfigurationError: There are not as many numbers as image and video tokens, or truncation cut image tokens
-                off.
+            ConfigurationError: There are not as many numbers as image and video tokens, truncation cut image tokens
+                off, or the checkpoint came without a tokenizer and a prompt holds words.
         """
         marks = [len(self.find_marks(prompt)) for prompt in prompts]
         counts = [frames] * sum(marks) if isinstance(frames, int) else list(frames)
@@ -238,6 +239,7 @@ class FaceKitProcessor(ProcessorMixin):
         ]
         if add_special_tokens is None:
             add_special_tokens = self.adds_special_tokens(expanded[0])
+        refuse_words(self.tokenizer, expanded)
         encoding = self.tokenizer(expanded, add_special_tokens=add_special_tokens, **options)
         for prompt, ids in zip(expanded, encoding["input_ids"], strict=True):
             expected, kept = prompt.count(self.image_token), list(ids).count(self.image_token_id)

@@ -13,6 +13,7 @@ import torch
 from peft import LoraConfig, LoraModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 
+from facekit.backbones.lora import lora_target_modules
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.training.settings import TrainingSettings
 
@@ -35,7 +36,9 @@ class Adapters:
             r=lora.rank,
             lora_alpha=lora.alpha,
             lora_dropout=lora.dropout,
-            target_modules=lora.targets if isinstance(lora.targets, str) else list(lora.targets),
+            target_modules=(
+                lora_target_modules(model.language_model) if isinstance(lora.targets, str) else list(lora.targets)
+            ),
             task_type="CAUSAL_LM",
         )
         self.language_model = model.language_model

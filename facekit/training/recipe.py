@@ -216,9 +216,9 @@ def _build(where: str, name: str, written: dict[str, Any], given: dict[str, Any]
     stages = []
     for stage, values in written["stages"].items():
         place = f"{where}, stage '{stage}'"
-        above = shared[1] if stage in chosen else {}
-        if stage != chosen[0]:
-            above = {key: value for key, value in above.items() if key != "start"}
+        meant = {"records", "validation"} | (set(settings) if stage in chosen else set())
+        meant |= {"start"} if stage == chosen[0] else set()
+        above = {key: value for key, value in shared[1].items() if key in meant}
         layers = [as_table(place, layer) for layer in (shared[0], values, above, given_stages.get(stage))]
         for layer in layers:
             check_keys(place, layer, (*_OF_STAGES, *settings))

@@ -75,12 +75,17 @@ def merge_layers(layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _contradicted(layer: Mapping[str, Any]) -> set[str]:
+    """Keys that lower layers may have and that no longer hold under this one."""
     given = {key for key, value in layer.items() if value is not None}
     gone = {"epochs"} if "steps" in given else {"steps"} if "epochs" in given else set()
     if "learning_rate" in given:
         gone |= {"learning_rates", "encoder_learning_rate"}
     if "load" in given:
         gone |= set(WEIGHT_SOURCES)
+    elif "preset" in given:
+        gone |= {*WEIGHT_SOURCES, "load", "connector", "landmarker"}
+    elif {"encoder", "backbone"} <= given:
+        gone |= {"load", "preset", "checkpoint"}
     elif given & set(WEIGHT_SOURCES):
         gone.add("load")
     return gone - given

@@ -35,7 +35,7 @@ class LoraSettings(BaseModel):
         rank: Of the two factors.
         alpha: Their product is scaled by ``alpha / rank``.
         dropout: Of the adapter's input.
-        targets: Names of the adapted modules, or ``all-linear``.
+        targets: Names of the adapted modules, or ``all-linear``: those of attention and MLP in every layer.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

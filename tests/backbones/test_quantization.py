@@ -14,6 +14,7 @@ import facekit
 from facekit.backbones import load_huggingface_backbone, lora_target_modules
 from facekit.backbones.quantization import read_quantization
 from facekit.errors import ConfigurationError, InvalidSpecError, MissingExtraError
+from facekit.models.interoperability import export
 
 needs_bitsandbytes = pytest.mark.skipif(
     importlib.util.find_spec("bitsandbytes") is None or importlib.util.find_spec("accelerate") is None,
@@ -64,6 +65,10 @@ def test_a_composed_model_answers_and_is_not_saved_in_packed_form(checkpoint, tm
     assert answer.shape[1] == inputs["input_ids"].shape[1] + 2
     with pytest.raises(ConfigurationError, match=r"quantised .* cannot be saved whole"):
         model.save_pretrained(tmp_path)
+    for kind in ("facekit", "language-model"):
+        with pytest.raises(ConfigurationError, match=r"quantised .* cannot be saved whole"):
+            export(model, processor, tmp_path / kind, kind)
+        assert not (tmp_path / kind).exists()
 
 
 def test_a_missing_package_is_named_with_the_extra(monkeypatch):

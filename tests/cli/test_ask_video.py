@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 import skimage.data
 from PIL import Image
-from video_files import write_video
+from video_files import write_sound, write_video
 
 import facekit
 from facekit.cli import main as cli
+
+RELEASED = Path(__file__).parents[1] / "data" / "face_llava_tiny"
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +34,8 @@ def portrait():
 
 @pytest.fixture
 def run(monkeypatch, capsys, model_folder):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["facekit", "ask", *map(str, arguments), "--model", str(model_folder)])
+    def call(*arguments, model=model_folder):
+        monkeypatch.setattr(sys, "argv", ["facekit", "ask", *map(str, arguments), "--model", str(model)])
         try:
             cli.main()
             status = 0
@@ -58,6 +61,7 @@ def test_a_clip_is_answered_and_drawn(run, portrait, tmp_path, name, codec):
     [
         (lambda path: path.write_text("no video"), "no video of a known format"),
         (lambda path: write_video(path, [Image.new("RGB", (64, 48))] * 3), "no face"),
+        (write_sound, "has no video, only audio"),
         (lambda path: None, "there is no file"),
     ],
 )
@@ -70,3 +74,35 @@ def test_a_clip_that_cannot_be_used_is_one_line_and_status_2(run, tmp_path, writ
     assert error.count("\n") == 1
     assert "clip.mp4" in error
     assert words in error
+
+
+def test_an_address_out_of_reach_is_told_by_its_address(run):
+    status, _, error = run("http://127.0.0.1:1/clip.mp4", "Smile?")
+    assert status == 2
+    assert "'http://127.0.0.1:1/clip.mp4' cannot be fetched" in error
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "portrait.png"])
+def test_released_face_llava_is_asked_with_its_towers_and_a_tokenizer(run, portrait, tmp_path, name):
+    path = tmp_path / name
+    _ = write_video(path, [portrait] * 3) if name == "clip.mp4" else portrait.save(path)
+    released = RELEASED / "FaceLLaVA-tiny"
+    options = ["--tower-root", RELEASED]
+    status, _, error = run(path, "Smile?", *options, model=released)
+    assert status == 2
+    assert "the checkpoint has no tokenizer, so texts are token ids such as <17>, unlike" in error
+    status, out, error = run(path, "<17><42>", "--max-new-tokens", 2, *options, model=released)
+    assert status == 0, error
+    assert "<17><42>" in out
+    status, _, error = run(path, "<17>", "--tower-root", tmp_path, model=released)
+    assert status == 2
+    assert "has no folder 'LanguageBind/LanguageBind_Image'" in error
+
+
+def test_a_device_and_a_landmarker_that_are_not_there_are_one_line(run, portrait, tmp_path):
+    portrait.save(tmp_path / "portrait.png")
+    for options, words in ((["--device", "gpu"], "the device 'gpu'"), (["--landmarker", "eyes"], "landmarker 'eyes'")):
+        status, _, error = run(tmp_path / "portrait.png", "Smile?", *options)
+        assert status == 2
+        assert words in error
+        assert error.count("\n") == 1

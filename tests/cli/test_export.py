@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 
 import pytest
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, InternVLConfig, InternVLForConditionalGeneration
 
+import facekit
 from facekit.cli import main as cli
 
 
@@ -73,6 +76,66 @@ def test_a_folder_in_use_is_refused_before_anything_is_loaded(run, checkpoint, t
     status, _, error = run("export", tmp_path / "nowhere", checkpoint)
     assert status == 2
     assert "holds a checkpoint already" in error
+
+
+def test_places_that_cannot_take_a_checkpoint_are_refused(run, checkpoint, tmp_path):
+    (tmp_path / "file").write_text("hello")
+    (tmp_path / "left").mkdir()
+    (tmp_path / "left" / "model-00001-of-00002.safetensors").write_bytes(b"")
+    for name, words in (
+        ("file", "is a file; name a folder"),
+        ("left", "holds weights already; remove them"),
+        ("file/below", "cannot be made"),
+    ):
+        status, _, error = run("export", checkpoint, tmp_path / name)
+        assert status == 2
+        assert words in error
+        assert error.strip().splitlines()[-1].startswith("facekit: error: ")
+
+
+def test_hub_ids_are_taken_and_what_is_out_of_reach_is_one_line(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for verb in (["inspect", "nobody/nothing"], ["export", "nobody/nothing", "out"]):
+        status, _, error = run(*verb)
+        assert status == 2
+        assert "'nobody/nothing' does not exist as a folder, nor within reach on the hub" in error
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"vision_config": {"image_size": "large"}}, "Validation error for field 'image_size'"),
+        ({"text_config": {"num_attention_heads": 5}}, "not a multiple of the number of attention heads"),
+    ],
+)
+def test_values_that_do_not_fit_are_one_line(run, checkpoint, tmp_path, changes, words):
+    values = json.loads((checkpoint / "config.json").read_text())
+    for part, entries in changes.items():
+        values[part].update(entries)
+    folder = shutil.copytree(checkpoint, tmp_path / "changed")
+    (folder / "config.json").write_text(json.dumps(values))
+    for verb in (["inspect", folder], ["export", folder, tmp_path / "out"]):
+        status, _, error = run(*verb)
+        assert status == 2
+        assert words in error
+        assert error.count("\n") == 1
+
+
+def test_inspect_of_parts_that_do_not_fit_is_one_line(run, tmp_path):
+    model, _ = facekit.create(encoder="tiny?width=32&depth=1", connector="mlp", backbone="tiny", seed=0)
+    model.save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    for part, changes, words in (
+        ("connector", {"input_width": 48}, "gives the encoder width 32 but the connector's input width 48"),
+        ("encoder", {"colour": 1}, "does not describe the encoder 'tiny'"),
+        ("encoder", None, "names no encoder"),
+    ):
+        edited = {**written, part: changes and {**written[part], **changes}}
+        (tmp_path / "config.json").write_text(json.dumps(edited))
+        status, _, error = run("inspect", tmp_path)
+        assert status == 2
+        assert words in error
+        assert error.count("\n") == 1
 
 
 def test_inspect_tells_parts_counts_and_memory(run, checkpoint):

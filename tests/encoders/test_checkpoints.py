@@ -7,10 +7,19 @@ import pickle
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from facekit.encoders.checkpoints import fetch_file, load_strictly, read_checkpoint, read_metadata, read_weights
+from facekit.encoders.checkpoints import (
+    fetch_file,
+    first_line,
+    load_strictly,
+    read_checkpoint,
+    read_metadata,
+    read_weights,
+)
 from facekit.errors import CheckpointError
 
 
@@ -55,6 +64,22 @@ def test_files_of_other_formats_are_named(tmp_path):
     ):
         with pytest.raises(CheckpointError, match=message):
             read_weights(tmp_path / name)
+
+
+@given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(str.encode)))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_no_weights_file_is_told(tmp_path, content):
+    for name in ("weights.pt", "weights.safetensors"):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(CheckpointError) as caught:
+            read_weights(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_errors_next_line_is_told_where_the_first_ends_in_a_colon():
+    assert first_line(ValueError("wrong field:\n   width is text\nmore")) == "wrong field: width is text"
+    assert first_line(ValueError("wrong field\nmore")) == "wrong field"
+    assert first_line(ValueError("")) == "ValueError"
 
 
 def test_metadata_is_read_where_there_is_any(tmp_path):

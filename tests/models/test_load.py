@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import facekit
-from facekit.errors import CheckpointError, InvalidSpecError, UnknownPartError
+from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, UnknownPartError
+from facekit.models.interoperability import export
 
 
 @pytest.fixture
@@ -154,7 +155,58 @@ def test_weights_that_are_garbage_are_told(saved):
 
 def test_missing_weights_are_told(saved):
     (saved / "model.safetensors").unlink()
-    assert "cannot be loaded" in refused(saved)
+    assert "has no weights" in refused(saved)
+
+
+def test_a_missing_shard_is_named(small, tmp_path):
+    export(*small, tmp_path / "model", max_shard_size="100KB")
+    shard = sorted((tmp_path / "model").glob("model-*.safetensors"))[1]
+    shard.write_bytes(shard.read_bytes()[:-40])
+    assert "damaged or cut off" in refused(tmp_path / "model")
+    shard.unlink()
+    assert f"shards, first '{shard.name}'" in refused(tmp_path / "model")
+
+
+@pytest.mark.parametrize("place", ["../other/model.safetensors", "/etc/passwd", 3])
+def test_an_index_that_leads_elsewhere_is_refused(saved, place):
+    (saved / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": {"a": place}}))
+    assert f"names {place!r}, which is no file beside it" in refused(saved)
+
+
+def test_generation_settings_that_are_no_json_are_not_passed_over(saved):
+    (saved / "generation_config.json").write_text("{")
+    assert "generation_config.json' is not valid JSON" in refused(saved)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"hidden_size": "big"}, "Field 'hidden_size' expected int, got str"),
+        ({"num_attention_heads": 5}, "not a multiple of the number of attention heads"),
+    ],
+)
+def test_a_language_model_whose_values_do_not_fit_is_told(saved, changes, words):
+    text = json.loads((saved / "config.json").read_text())["text_config"]
+    edit_config(saved, text_config={**text, **changes})
+    with pytest.raises(ConfigurationError, match=r"does not describe a language model of the type 'llama': ") as caught:
+        facekit.load(saved)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_told_before_anything_is_read(device, tmp_path):
+    with pytest.raises(ConfigurationError, match=f"the device '{device}' cannot be used here: .* such as 'cpu'"):
+        facekit.load(tmp_path / "nowhere", device=device)
+    with pytest.raises(ConfigurationError, match=f"the device '{device}' cannot be used here"):
+        facekit.create(preset="facekit-tiny", device=device)
+
+
+def test_options_of_other_formats_are_not_ignored(saved):
+    with pytest.raises(ConfigurationError, match=r"tower_root goes with Face-LLaVA as released, but .* by facekit"):
+        facekit.load(saved, tower_root="/towers")
+    with pytest.raises(ConfigurationError, match="leave tokenizer out"):
+        facekit.load(saved, tokenizer="/tokenizer")
 
 
 def test_a_missing_key_is_named_rather_than_drawn_at_random(saved):
@@ -184,12 +236,12 @@ def test_a_key_of_another_shape_is_named(saved):
 def test_a_missing_tokenizer_is_told(saved):
     (saved / "tokenizer.json").unlink()
     (saved / "tokenizer_config.json").unlink()
-    assert "cannot be loaded" in refused(saved)
+    assert "has no tokenizer; save the processor" in refused(saved)
 
 
 def test_a_missing_processor_is_told(saved):
     (saved / "processor_config.json").unlink()
-    assert "cannot be loaded" in refused(saved)
+    assert "has no processor_config.json; save the processor" in refused(saved)
 
 
 def test_a_part_that_is_not_registered_here_is_named(saved):

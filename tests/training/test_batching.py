@@ -1,8 +1,9 @@
-"""Grouped batches: every place once, one group a batch, similar lengths, the same rounds for any number of processes."""
+"""Grouped batches: every place once, one group a batch, similar lengths, the same rounds for all processes."""
 
 from __future__ import annotations
 
 from collections import Counter
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -72,7 +73,9 @@ def test_the_rounds_are_the_same_for_any_number_of_processes():
     groups, lengths = [1, 8, 8] * 16, list(range(48))
     alone = dealt(groups, lengths, 8)[0]
     together = dealt(groups, lengths, 2, processes=4)
-    assert [sorted(sum(step, [])) for step in zip(*together, strict=True)] == [sorted(batch) for batch in alone]
+    assert [sorted(chain.from_iterable(step)) for step in zip(*together, strict=True)] == [
+        sorted(batch) for batch in alone
+    ]
 
 
 def test_order_is_a_matter_of_seed_and_epoch():
@@ -110,7 +113,7 @@ def test_records_are_grouped_by_frames_and_by_what_is_said():
     frames = [count_frames(record, 8) for record in records]
     assert frames == [1] * 4 + [2] * 4 + [8] * 4 + [1] * 4
     batches = list(group_records(records, fresh_model()[1], 2))
-    assert sorted(sum(batches, [])) == list(range(16))
+    assert sorted(chain.from_iterable(batches)) == list(range(16))
     for batch in batches:
         assert len({frames[place] for place in batch}) == 1
         assert len({len(records[place].conversations[1].content) for place in batch}) == 1

@@ -1,191 +1,186 @@
-"""Recipes are checked before anything is loaded, and both papers' run from end to end at tiny scale."""
+"""Recipes are checked before anything is loaded: what is wrong is named with key, value and closest match."""
 
 from __future__ import annotations
 
-import hashlib
+from pathlib import Path
 
 import pytest
-import torch
-from peft import PeftModel
 
-import facekit
-from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError
-from facekit.training import TrainingSettings, list_recipes, load_recipe, run_recipe, train
-from facekit.training.parts import list_trained_parts, trainable_parts
+from facekit.training.recipe import list_recipes, load_recipe
 
-GIVEN = ["records=faces.jsonl", "output=runs/x"]
-TINY = [
-    "model.preset=null", "model.dtype=null", "model.encoder='tiny?image_size=64&width=32&depth=1'",
-    "model.backbone='tiny?width=48&depth=1&heads=2'", "model.seed=0",
-    "precision=float32", "epochs=null", "steps=12", "batch_size=8", "accumulation=1", "lr=1e-2", "threads=1",
-    "log_every=1",
-]  # fmt: skip
+GIVEN = ("records=faces.jsonl", "output=runs/x")
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory):
-    return write_synthetic_dataset(tmp_path_factory.mktemp("faces"), 24, seed=2, image_size=64)
+def load(name, *overrides):
+    return load_recipe(name, [*GIVEN, *overrides])
 
 
-def hashes(model):
-    """A hash of the weights of every module that is a direct child of a part."""
-    digests = {}
-    for name, value in model.state_dict().items():
-        digests.setdefault(".".join(name.split(".")[:2]), hashlib.sha256()).update(value.numpy().tobytes())
-    return {name: digest.hexdigest() for name, digest in digests.items()}
+def settings(recipe, stage):
+    return next(each.settings for each in recipe.stages if each.name == stage)
 
 
-def changed(before, after):
-    return {name for name, digest in hashes(after).items() if before[name] != digest}
+@pytest.fixture
+def write(tmp_path):
+    def make(text):
+        path = tmp_path / "mine.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return make
 
 
-@pytest.mark.parametrize("name", list_recipes())
-def test_every_recipe_is_valid_and_opens_with_its_command(name):
-    from facekit.training.recipe import RECIPE_FOLDER
-
-    recipe = load_recipe(name, GIVEN)
-    assert recipe.chosen == tuple(recipe.stages)
-    head = (RECIPE_FOLDER / f"{name}.yaml").read_text().split("\nmodel:")[0]
-    assert f"#   facekit train recipe={name} records=" in head
-    assert "Needs" in head
-
-
-def test_face_llava_trains_what_the_paper_trains():
-    recipe = load_recipe("face-llava", GIVEN)
-    region, finetune = recipe.stages["region"], recipe.stages["finetune"]
-    assert (region.parts, region.learning_rate, region.batch_size * region.accumulation) == (
-        ("connector.region",), 1e-4, 168,
-    )  # fmt: skip
-    assert (finetune.parts, finetune.learning_rate) == (("connector", "language_model"), 2e-5)
+def test_face_llava_has_the_papers_two_stages():
+    recipe = load("face-llava")
+    region, finetune = settings(recipe, "region"), settings(recipe, "finetune")
+    assert recipe.chosen == ("region", "finetune")
+    assert region.parts == ("connector.region",)
+    assert finetune.parts == ("connector", "language_model")
+    assert (region.learning_rate, finetune.learning_rate) == (1e-4, 2e-5)
+    assert (region.batch_size * region.accumulation, finetune.batch_size * finetune.accumulation) == (24 * 7, 16 * 7)
+    assert {region.warmup, finetune.warmup} == {0.03}
+    assert {region.epochs, finetune.epochs} == {1.0}
+    assert {region.max_tokens, finetune.max_tokens} == {3072}
 
 
-def test_overrides_reach_the_stages_that_run():
-    recipe = load_recipe("face-llava", [*GIVEN, "stage=region", "lr=5e-5", "stages.finetune.batch_size=2"])
+def test_facellm_has_the_papers_adapters():
+    chosen = settings(load("facellm-lora"), "lora")
+    assert chosen.parts == ("language_model.lora",)
+    assert (chosen.lora.rank, chosen.lora.alpha, chosen.lora.dropout) == (16, 32, 0.0)
+    assert (chosen.learning_rate, chosen.warmup, chosen.gradient_clipping) == (1e-5, 0.0, 1.0)
+    assert chosen.batch_size * 8 == 80
+    assert chosen.max_tokens == 2048
+
+
+def test_an_override_by_name_changes_the_stages_that_run_and_wins_over_what_they_say():
+    recipe = load("face-llava", "stage=region", "lr=5e-5")
     assert recipe.chosen == ("region",)
-    assert recipe.stages["region"].learning_rate == 5e-5
-    assert recipe.stages["finetune"].learning_rate == 2e-5
-    assert recipe.stages["finetune"].batch_size == 2
-    lora = load_recipe("facellm-lora", [*GIVEN, "lora.rank=4", "model.preset=facellm-8b"])
-    assert lora.stages["lora"].lora.rank == 4
-    assert lora.stages["lora"].lora.alpha == 32
-    assert lora.model.preset == "facellm-8b"
+    assert settings(recipe, "region").learning_rate == 5e-5
+    assert settings(recipe, "finetune").learning_rate == 2e-5
+    both = load("face-llava", "lr=5e-5")
+    assert settings(both, "region").learning_rate == settings(both, "finetune").learning_rate == 5e-5
+
+
+def test_an_override_by_path_changes_one_stage_only():
+    recipe = load("face-llava", "stages.finetune.batch_size=3", "batch_size=8")
+    assert settings(recipe, "region").batch_size == 8
+    assert settings(recipe, "finetune").batch_size == 3
+
+
+def test_an_override_takes_the_place_of_what_it_contradicts():
+    recipe = load("face-llava", "steps=7")
+    assert (settings(recipe, "region").steps, settings(recipe, "region").epochs) == (7, None)
+    loaded = load("facellm-lora", "model.load=weights/internvl")
+    assert (loaded.model.load, loaded.model.preset) == ("weights/internvl", None)
+    composed = load("face-llava", "model.encoder=tiny", "model.backbone=tiny")
+    assert (composed.model.load, composed.model.encoder) == (None, "tiny")
+    assert composed.model.connector == "region?keep_prefix_tokens=true"
+    preset = load("face-llava", "model.preset=facellm-1b-region").model
+    assert (preset.load, preset.connector, preset.landmarker) == (None, None, None)
+    whole = load("facellm-lora", "model.encoder=tiny", "model.backbone=tiny", "model.connector=mlp").model
+    assert (whole.preset, whole.encoder, whole.dtype) == (None, "tiny", "bfloat16")
+    one_rate = settings(load("qlora-single-gpu", "lr=3e-4"), "qlora")
+    assert (one_rate.learning_rate, one_rate.learning_rates) == (3e-4, {})
+
+
+def test_rates_may_differ_by_part_in_a_file_and_on_the_command_line():
+    assert settings(load("qlora-single-gpu"), "qlora").learning_rates == {
+        "connector": 1e-3, "language_model.lora": 2e-4
+    }  # fmt: skip
+    changed = settings(load("qlora-single-gpu", "lr.connector=5e-3"), "qlora")
+    assert changed.rate_of("connector") == 5e-3
+    assert changed.rate_of("language_model.lora") == 2e-4
+
+
+def test_parts_are_a_list_or_words_with_commas():
+    for override in ("train=[connector.region,llm.lora]", "train=connector.region,llm.lora"):
+        assert settings(load("face-llava", override), "region").parts == ("connector.region", "language_model.lora")
+
+
+def test_spec_strings_with_equals_signs_pass_through():
+    recipe = load("face-llava", "model.encoder=openclip:ViT-L-14?pretrained=openai&layer=-2", "model.backbone=tiny")
+    assert recipe.model.encoder == "openclip:ViT-L-14?pretrained=openai&layer=-2"
+
+
+def test_a_recipe_written_with_its_overrides_reads_back_the_same(tmp_path):
+    recipe = load(
+        "qlora-single-gpu", "lr.connector=5e-3", "validation.records=v.jsonl", "validation.tasks=age,expression"
+    )
+    again = load_recipe(recipe.write(tmp_path / "qlora-single-gpu.yaml"))
+    assert again == recipe
+
+
+def test_a_single_stage_leaves_its_model_in_the_output_itself():
+    assert load("facellm-lora").folder_of("lora") == Path("runs/x")
+    assert load("face-llava").folder_of("region") == Path("runs/x/region")
 
 
 @pytest.mark.parametrize(
-    ("source", "overrides", "message"),
+    ("overrides", "message"),
     [
-        ("face-lava", GIVEN, "neither a recipe nor a file; did you mean 'face-llava'"),
-        ("face-llava", GIVEN[:1], "needs output; add output=VALUE"),
-        ("face-llava", [*GIVEN, "stage=regions"], "no stage 'regions'; did you mean 'region'"),
-        ("face-llava", [*GIVEN, "learning_rat=1"], "no 'learning_rat'; did you mean 'learning_rate'"),
-        ("face-llava", [*GIVEN, "stages.region.batchsize=1"], "no 'batchsize'; did you mean 'batch_size'"),
-        ("face-llava", [*GIVEN, "model.encodr=tiny"], "model: there is no 'encodr'; did you mean 'encoder'"),
-        ("face-llava", [*GIVEN, "lr=fast"], "stage 'region': training setting 'learning_rate'"),
-        ("face-llava", [*GIVEN, "train=[connector.regoin]"], r"'parts\.0'.*got 'connector\.regoin'"),
-        ("face-llava", [*GIVEN, "model.load=runs/y"], r"leave model\.preset out"),
-        ("face-llava", [*GIVEN, "stages.region.learning_rate=1e-4"], "lr and learning_rate are the same"),
-        ("face-llava", [*GIVEN, "resume"], "'resume' is no override"),
+        (["btach_size=3"], r"face-llava: there is no key 'btach_size'; did you mean 'batch_size'\?"),
+        (["stages.region.epoch=3"], r"stage 'region': there is no key 'epoch'; did you mean 'epochs'"),
+        (["stages.regoin.lr=3"], r"stages: there is no key 'regoin'; did you mean 'region'"),
+        (["model.encodr=tiny"], r"model: there is no key 'encodr'; did you mean 'encoder'"),
+        (["lora.rnk=3"], r"lora: there is no key 'rnk'; did you mean 'rank'"),
+        (["validation.record=a.jsonl"], r"validation: there is no key 'record'; did you mean 'records'"),
+        (["validation.every=2"], r"validation needs 'records'; add validation.records=VALUE"),
+        (["stage=finetun"], r"no stage 'finetun'; did you mean 'finetune'"),
+        (["lr=fast"], r"stage 'region': training setting 'learning_rate': .*\(got 'fast'\)"),
+        (["batch_size=0"], r"'batch_size'.*\(got 0\)"),
+        (["batch_size=[1,2]"], r"'batch_size'.*\(got \[1, 2\]\)"),
+        (["gradient_checkpointing=perhaps"], r"'gradient_checkpointing'.*\(got 'perhaps'\)"),
+        (["train=[connector.regions]"], r"'parts.0'.*\(got 'connector.regions'\)"),
+        (["lr=1e-4", "learning_rate=1e-4"], r"'lr' and 'learning_rate' are the same"),
+        (["steps=3", "epochs=3"], "either steps or epochs"),
+        (["model=tiny"], r"'model' is a table, not 'tiny'"),
+        (["model.load=a", "model.preset=facellm-1b"], r"'load' names a whole model, so leave 'preset' out"),
+        (["model.load=null"], r"name a model to 'load', a 'preset', or"),
+        (["model.seed=-1"], r"model: 'seed'.*\(got -1\)"),
+        (["lr"], r"'lr' is no override; write key=value"),
+        (["lr=[1,"], r"the overrides cannot be read"),
+        (["output=null"], r"needs 'output'; add output=VALUE"),
     ],
-)
-def test_mistakes_are_named_with_what_was_meant(source, overrides, message):
+)  # fmt: skip
+def test_bad_overrides_are_named(overrides, message):
     with pytest.raises(ConfigurationError, match=message):
-        load_recipe(source, overrides)
+        load("face-llava", *overrides)
 
 
-def test_a_file_that_is_no_recipe_is_refused(tmp_path):
-    path = tmp_path / "mine.yaml"
-    for text, message in (
-        ("a: [", "cannot be read"),
-        ("model: {preset: x}", "has no stages"),
-        ("[]", "cannot be read"),
-    ):
-        path.write_text(text)
-        with pytest.raises(ConfigurationError, match=message):
-            load_recipe(path, [])
+def test_what_the_recipe_leaves_open_must_be_given():
+    with pytest.raises(ConfigurationError, match=r"stage 'lora' needs 'records'; add records=VALUE to the command"):
+        load_recipe("facellm-lora", ["output=runs/x"])
 
 
-def test_face_llava_runs_and_its_first_stage_changes_frlp_and_frgca_only(records, tmp_path):
-    given = [f"records={records}", f"output={tmp_path}", *TINY, "model.connector=region"]
-    model, _ = facekit.create(
-        encoder="tiny?image_size=64&width=32&depth=1", connector="region", backbone="tiny?width=48&depth=1&heads=2",
-        seed=0,
-    )  # fmt: skip
-    before = hashes(model)
-    results = run_recipe(load_recipe("face-llava", [*given, "stage=region"]))
-    region, _ = facekit.load(tmp_path / "region")
-    assert changed(before, region) == {"connector.landmark_projector", "connector.cross_attention"}
-    results |= run_recipe(load_recipe("face-llava", [*given, "stage=finetune"]))
-    finetuned, _ = facekit.load(tmp_path / "finetune")
-    assert "connector.vision_projector" in changed(hashes(region), finetuned)
-    assert not any(name.startswith("encoder") for name in changed(before, finetuned))
-    assert results["finetune"].history.losses[-1] < results["region"].history.losses[-1] - 1.0
+def test_an_unknown_recipe_gets_the_closest_one():
+    with pytest.raises(ConfigurationError, match="no recipe 'face-lava'; did you mean 'face-llava'"):
+        load("face-lava")
+    assert "face-llava" in list_recipes()
 
 
-def test_a_stage_without_the_one_before_is_refused(records, tmp_path):
-    given = [f"records={records}", f"output={tmp_path}", *TINY, "model.connector=region", "stage=finetune"]
-    with pytest.raises(ConfigurationError, match="begins where 'region' ended"):
-        run_recipe(load_recipe("face-llava", given))
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- a\n- b\n", "no table of keys and values"),
+        ("model: {preset: facekit-tiny}\n", "has no stages"),
+        ("model: [a\n", "cannot be read"),
+        ("model: {preset: facekit-tiny}\nstages: {only: 5}\n", "this is a table of keys and values, not 5"),
+        ("model: {preset: facekit-tiny}\nstages: {only: {epochs: 1}}\nstage: only\n", "there is no key 'stage'"),
+    ],
+)  # fmt: skip
+def test_bad_files_are_named(write, text, message):
+    with pytest.raises(ConfigurationError, match=message):
+        load_recipe(write(text), GIVEN)
 
 
-def test_facellm_runs_and_its_adapter_merges_to_the_same_logits(records, tmp_path):
-    given = [f"records={records}", f"output={tmp_path}", *TINY, "model.connector=mlp"]
-    result = run_recipe(load_recipe("facellm-lora", given))["lora"]
-    assert result.history.losses[-1] < result.history.losses[1]
-    options = {"encoder": "tiny?image_size=64&width=32&depth=1", "connector": "mlp", "seed": 0}
-    model, _ = facekit.create(backbone="tiny?width=48&depth=1&heads=2", **options)
-    trained, _ = facekit.load(tmp_path / "lora")
-    assert {name.partition(".")[0] for name in changed(hashes(model), trained)} == {"language_model"}
-    ids = torch.randint(10, 500, (2, 20), generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        plain = model.language_model(ids).logits
-        adapted = PeftModel.from_pretrained(model.language_model, tmp_path / "lora" / "adapter")(ids).logits
-        merged = trained.language_model(ids).logits
-    assert (adapted - plain).abs().max() > 1e-2
-    torch.testing.assert_close(merged, adapted, rtol=0, atol=1e-5)
-
-
-def test_adapters_are_taken_out_of_a_run_that_fails_and_go_on_when_it_is_resumed(records, tmp_path):
-    settings = {"steps": 4, "batch_size": 4, "save_every": 2, "log_every": 1, "threads": 1, "warmup": 0.0}
-    settings = TrainingSettings(**settings, parts=("llm.lora",), lora={"rank": 2})
-    assert settings.parts == ("language_model.lora",)
-
-    def fresh():
-        return facekit.create(
-            encoder="tiny?image_size=64&width=32&depth=1", connector="mlp", backbone="tiny?width=48&depth=1&heads=2",
-            seed=0,
-        )  # fmt: skip
-
-    whole = train(*fresh(), records, tmp_path / "whole", settings)
-    model, processor = fresh()
-    names = set(model.state_dict())
-
-    def stop(progress):
-        if progress.step == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(model, processor, records, tmp_path / "cut", settings, on_progress=stop)
-    assert set(model.state_dict()) == names
-    resumed = train(*fresh(), records, tmp_path / "cut", settings, resume=True)
-    assert resumed.resumed_from == 2
-    assert resumed.history.losses == whole.history.losses
-    again = train(*fresh(), records, tmp_path / "cut", settings, resume=True)
-    assert again.resumed_from == 4
-    first, second = (facekit.load(tmp_path / name)[0].state_dict() for name in ("whole", "cut"))
-    assert all(torch.equal(value, second[name]) for name, value in first.items())
-
-
-def test_the_table_of_parts_says_what_learns_and_at_which_rate():
-    model, _ = facekit.create(encoder="tiny", connector="region", backbone="tiny", seed=0)
-    settings = TrainingSettings(
-        steps=1, parts=("encoder", "connector.region"), learning_rate=1e-3, encoder_learning_rate=1e-5
+def test_settings_at_the_top_hold_for_all_stages_and_a_stage_may_differ(write):
+    path = write(
+        "model: {preset: facekit-tiny}\nepochs: 2\nlr: 1e-3\nlora: {rank: 4}\n"
+        "stages: {first: {train: [connector]}, second: {train: [llm.lora], lr: 2e-4, lora: {alpha: 8}, steps: 9}}\n"
     )
-    with trainable_parts(model, settings.parts):
-        table = {part.name: part for part in list_trained_parts(model, settings)}
-    assert table["encoder"].trainable == table["encoder"].parameters
-    assert table["encoder"].learning_rate == 1e-5
-    region = table["connector.region"]
-    assert table["connector"].trainable == region.trainable == region.parameters < table["connector"].parameters
-    assert region.learning_rate == 1e-3
-    assert (table["language_model"].trainable, table["language_model"].learning_rate) == (0, None)
+    recipe = load_recipe(path, GIVEN)
+    first, second = settings(recipe, "first"), settings(recipe, "second")
+    assert (first.learning_rate, first.epochs) == (1e-3, 2.0)
+    assert (second.learning_rate, second.epochs, second.steps) == (2e-4, None, 9)
+    assert (second.lora.rank, second.lora.alpha) == (4, 8)
+    assert recipe.name == "mine"

@@ -19,7 +19,7 @@ from facekit.data.formats.folders import write_folder
 from facekit.data.records import FaceRecord, describe_problem, format_record
 from facekit.errors import MissingExtraError, RecordError
 
-__all__ = ["MANIFEST", "read_shards", "verify_shards", "write_shards"]
+__all__ = ["MANIFEST", "read_shards", "sample_fields", "verify_shards", "write_shards"]
 
 MANIFEST = "manifest.json"
 PER_SHARD = 10_000
@@ -126,8 +126,8 @@ def verify_shards(path: Path) -> int:
     return records
 
 
-def _fields(record: FaceRecord) -> dict[str, str]:
-    """The field of a sample for each file that a record names."""
+def sample_fields(record: FaceRecord) -> dict[str, str]:
+    """The field of a sample for each file that a record names; that of the landmarks comes last."""
     fields = {}
     if isinstance(record.video, list):
         for place, name in enumerate(record.video):
@@ -146,7 +146,7 @@ def _suffix(name: str) -> str:
 
 def _to_sample(record: FaceRecord, number: int, folder: Path) -> dict[str, Any]:
     sample: dict[str, Any] = {"__key__": f"{number:09d}", "json": format_record(record).encode()}
-    for field, name in _fields(record).items():
+    for field, name in sample_fields(record).items():
         try:
             sample[field] = (folder / name).read_bytes()
         except OSError as error:
@@ -155,7 +155,7 @@ def _to_sample(record: FaceRecord, number: int, folder: Path) -> dict[str, Any]:
 
 
 def _extract(record: FaceRecord, sample: dict[str, Any], folder: Path, where: str) -> None:
-    for field, name in _fields(record).items():
+    for field, name in sample_fields(record).items():
         target = folder / name
         if not target.resolve().is_relative_to(folder.resolve()):
             raise RecordError(f"{where}: the path {name!r} leads out of {folder}; the shard is not to be trusted")

@@ -188,7 +188,9 @@ class _Run:
                 note = UnitNote.model_validate_json(note_path(self.output, number).read_bytes())
                 records += note.records
                 if note.shard is not None:
-                    shards.append({"name": note.shard, "bytes": note.bytes, "sha256": note.sha256})
+                    shards.append(
+                        {"name": note.shard, "bytes": note.bytes, "sha256": note.sha256, "records": note.records}
+                    )
                 for failure in note.failures:
                     kinds[failure.kind] += 1
                     failures.write(json.dumps(asdict(failure), ensure_ascii=False) + "\n")

@@ -31,6 +31,7 @@ from facekit.models.processing import FaceKitProcessor
 
 logger = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True)
 class Composition:
     """A foreign model in facekit's parts.

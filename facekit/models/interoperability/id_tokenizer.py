@@ -5,9 +5,15 @@ It is apart because it invents no words: whoever reads such text sees at once th
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from facekit.errors import ConfigurationError
+
+_ID = r"<\d+>"
 _TEMPLATE = "{% for message in messages %}{{ message.content }}{% endfor %}"
 
 
@@ -19,7 +25,7 @@ def build_id_tokenizer(config: PreTrainedConfig) -> PreTrainedTokenizerBase:
     """
     size = config.vocab_size
     tokenizer = Tokenizer(models.WordLevel({f"<{index}>": index for index in range(size)}))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"<\d+>"), behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_ID), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
     special = {}
     for role in ("bos", "eos", "pad"):
@@ -29,3 +35,21 @@ def build_id_tokenizer(config: PreTrainedConfig) -> PreTrainedTokenizerBase:
             special[f"{role}_token"] = f"<{index}>"
     special.setdefault("pad_token", special.get("eos_token", "<0>"))
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=_TEMPLATE, **special)
+
+
+def refuse_words(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> None:
+    """Make sure that texts for a tokenizer of ``build_id_tokenizer`` hold ids only; any other tokenizer passes.
+
+    Raises:
+        ConfigurationError: A text holds something else.
+    """
+    if getattr(tokenizer, "chat_template", None) != _TEMPLATE:
+        return
+    known = "|".join([_ID, *map(re.escape, tokenizer.get_added_vocab())])
+    for text in texts:
+        words = re.sub(known, "", text)
+        if words:
+            raise ConfigurationError(
+                f"the checkpoint has no tokenizer, so texts are token ids such as <17>, unlike {words[:40]!r}; load it "
+                "with tokenizer=..., a folder or hub id"
+            )

@@ -252,7 +252,9 @@ def _build(kind: str, values: dict[str, Any] | None) -> Any:
     except FaceKitError:
         raise
     except CONFIGURATION_FAULTS as error:
-        raise CheckpointError(f"config.json does not describe the {kind} '{values['name']}': {first_line(error)}") from error
+        raise CheckpointError(
+            f"config.json does not describe the {kind} '{values['name']}': {first_line(error)}"
+        ) from error
 
 
 def _check_widths(config: FaceKitConfig, encoder: VisionEncoder, connector: Connector, video: VisionEncoder) -> None:

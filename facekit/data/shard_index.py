@@ -1,0 +1,120 @@
+"""What lies where in WebDataset shards: samples by number, found by reading the headers of a tar file only.
+
+A stream that is to go on in the middle must know what it has passed without reading it; so a shard is read in two
+steps, first where its samples are, then the bytes of those that are wanted.
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from facekit.data.formats.shards import MANIFEST
+from facekit.errors import RecordError
+
+
+@dataclass(frozen=True)
+class ShardSample:
+    """Where a sample is.
+
+    Args:
+        shard: The tar file.
+        key: The sample's name in it.
+        fields: Offset and size by field, such as ``json``, ``jpg`` or ``landmarks.npy``.
+    """
+
+    shard: Path
+    key: str
+    fields: Mapping[str, tuple[int, int]]
+
+    def read(self) -> dict[str, bytes]:
+        """Read the sample's fields.
+
+        Raises:
+            OSError: The shard cannot be read.
+        """
+        found = {}
+        with self.shard.open("rb") as file:
+            for field, (offset, size) in self.fields.items():
+                file.seek(offset)
+                found[field] = file.read(size)
+        return found
+
+
+def list_samples(shard: Path) -> Iterator[ShardSample]:
+    """List the samples of a shard in order, as WebDataset groups them: neighbours of one name up to the first point.
+
+    Raises:
+        RecordError: The file is missing, is no tar file, or ends too early.
+    """
+    key, fields = "", {}
+    end = 0
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for member in archive:
+                end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+                if not member.isreg():
+                    continue
+                folder, slash, name = member.name.rpartition("/")
+                stem, _, field = name.partition(".")
+                if folder + slash + stem != key:
+                    if fields:
+                        yield ShardSample(shard, key, fields)
+                    key, fields = folder + slash + stem, {}
+                fields[field.lower()] = (member.offset_data, member.size)
+        _check_end(shard, end)
+    except (OSError, tarfile.TarError) as error:
+        raise RecordError(f"{shard} cannot be read as a shard ({error}); copy it again") from error
+    if fields:
+        yield ShardSample(shard, key, fields)
+
+
+def count_samples(folder: Path) -> dict[Path, int]:
+    """How many samples each shard of a folder has, by its manifest where that says so.
+
+    Args:
+        folder: A folder of shards, or one shard.
+
+    Returns:
+        Counts in the order of the shards' names; empty shards are left out.
+
+    Raises:
+        RecordError: There is no sample, a shard of the manifest is missing, or a file cannot be read.
+    """
+    announced = _read_manifest(folder) if folder.is_dir() else {}
+    shards = [folder] if folder.is_file() else sorted({*folder.glob("*.tar"), *(folder / name for name in announced)})
+    counts = {}
+    for shard in shards:
+        size, count = announced.get(shard.name, (None, None))
+        if not shard.is_file():
+            raise RecordError(f"{folder}: the manifest names {shard.name}, which is not there; copy the folder again")
+        if size is not None and shard.stat().st_size != size:
+            raise RecordError(f"{shard} has {shard.stat().st_size} bytes, not {size}; copy it again")
+        counts[shard] = sum(1 for _ in list_samples(shard)) if count is None else count
+    counts = {shard: count for shard, count in counts.items() if count}
+    if not counts:
+        raise RecordError(f"{folder} has no .tar file with samples; give a folder of WebDataset shards")
+    return counts
+
+
+def _read_manifest(folder: Path) -> dict[str, tuple[int | None, int | None]]:
+    """Bytes and records of each shard, as far as the manifest says."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return {}
+    try:
+        shards = json.loads(path.read_text(encoding="utf-8"))["shards"]
+        return {str(shard["name"]): (shard.get("bytes"), shard.get("records")) for shard in shards}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(f"{path} cannot be read as a manifest of shards ({error})") from error
+
+
+def _check_end(shard: Path, end: int) -> None:
+    """Look for the empty block that ends a tar file, because a header that is cut off looks like the end."""
+    with shard.open("rb") as file:
+        file.seek(end)
+        if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("it ends too early")

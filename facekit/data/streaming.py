@@ -1,0 +1,358 @@
+"""Training examples straight from WebDataset shards, for data that is too much for one machine's memory or disk.
+
+The samples of an epoch, in the order of its shuffled shards, are cut into one stretch per loading process of all
+training processes, of equal length but for one sample; each stretch is shuffled within a buffer. What a stretch
+yields depends on the seed, the epoch and the numbers of processes only, so a run that goes on in the middle gets what
+an uninterrupted one would have got.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from pydantic import ValidationError
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from facekit.data.collation import FaceCollator
+from facekit.data.dataset import DatasetOptions, FaceExample, load_media, make_example
+from facekit.data.formats.shards import sample_fields
+from facekit.data.records import FaceRecord, describe_problem
+from facekit.data.shard_index import ShardSample, count_samples, list_samples
+from facekit.errors import ConfigurationError, ImageError, RecordError
+from facekit.models.processing import FaceKitProcessor
+
+logger = logging.getLogger(__name__)
+
+BUFFER = 1000
+
+Ends = Literal["repeat", "drop"]
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """How far a stream is, for all training processes alike.
+
+    Args:
+        epoch: Epochs that are over.
+        batches: Batches of the next one that are over.
+        order: What decides which samples come after that; see ``ShardLoader.order``.
+    """
+
+    epoch: int
+    batches: int
+    order: dict[str, Any]
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        path.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what ``write`` wrote.
+
+        Raises:
+            RecordError: It is missing or damaged.
+        """
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise RecordError(f"{path} cannot be read as the state of a stream ({error})") from error
+
+
+class ShardStream(IterableDataset[FaceExample]):
+    """Examples of shards, those of one training process.
+
+    A sample that cannot be used is left out and listed, as long as there are few, and the next one of the stretch
+    takes its place, so that all processes end together. What an example is like does not depend on the stream: it is
+    what ``FaceDataset`` makes of the record at the place that is the sample's number.
+
+    Args:
+        path: A folder of shards as ``facekit preprocess`` and ``facekit convert`` write them, or one shard.
+        processor: The model's processor.
+        options: How records become examples.
+        rank: Which training process this is.
+        processes: How many there are.
+        seed: Decides, with the epoch, all order.
+        buffer: Samples among which the next one is drawn; 1 for the order of the shards.
+        ends: Where stretches differ by a sample: ``repeat`` gives the shorter ones one of theirs again, ``drop``
+            leaves one of the longer ones out for this epoch.
+        log_path: Where samples that cannot be used are listed, a JSON line each, by which a resumed stream knows
+            them; a file that all processes share. Without it none may be left out.
+        skip_limit: Largest share of the samples that may be left out.
+
+    Raises:
+        RecordError: There are no shards, or they cannot be read.
+        ConfigurationError: An argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        processor: FaceKitProcessor,
+        options: DatasetOptions | None = None,
+        *,
+        rank: int = 0,
+        processes: int = 1,
+        seed: int = 0,
+        buffer: int = BUFFER,
+        ends: Ends = "repeat",
+        log_path: Path | None = None,
+        skip_limit: float = 0.01,
+    ) -> None:
+        super().__init__()
+        if not 0 <= rank < processes or buffer < 1 or not 0.0 <= skip_limit <= 1.0:
+            raise ConfigurationError(
+                f"there is no process {rank} of {processes}, no buffer of {buffer}, or no share of {skip_limit}"
+            )
+        self.counts = count_samples(Path(path))
+        self.total = sum(self.counts.values())
+        self.processor = processor
+        self.options = options or DatasetOptions()
+        self.rank = rank
+        self.processes = processes
+        self.seed = seed
+        self.buffer = buffer
+        self.ends = ends
+        self.log_path = log_path
+        self.skip_limit = skip_limit if log_path is not None else 0.0
+        self.epoch = 0
+        self.batch_size = 1
+        self.batches_over = 0
+        self._skipped: set[str] = set()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration goes through."""
+        self.epoch = epoch
+
+    def samples_per_worker(self, workers: int) -> int:
+        """How many examples each loading process yields in an epoch.
+
+        Raises:
+            ConfigurationError: There are more loading processes than samples.
+        """
+        stretches = self.processes * max(1, workers)
+        count = self.total // stretches if self.ends == "drop" else -(-self.total // stretches)
+        if self.total < stretches:
+            raise ConfigurationError(f"{self.total} samples are too few for {stretches} loading processes; use fewer")
+        return count
+
+    def __iter__(self) -> Iterator[FaceExample]:
+        """Yield the examples of this loading process, those of ``batches_over`` batches left out.
+
+        Raises:
+            RecordError: Too many samples cannot be used, or a shard cannot be read.
+        """
+        info = get_worker_info()
+        workers = 1 if info is None else info.num_workers
+        worker = 0 if info is None else (info.id + self.batches_over) % workers
+        passed = len(range(worker, self.batches_over, workers)) * self.batch_size
+        self._skipped = set(self.read_skipped())
+        with tempfile.TemporaryDirectory(prefix="facekit-stream-") as folder:
+            usable = self._usable(worker, workers, passed, Path(folder))
+            yield from islice(usable, max(0, self.samples_per_worker(workers) - passed))
+
+    def read_skipped(self) -> dict[str, str]:
+        """Why each sample was left out, by shard and name, as far as any process has come."""
+        if self.log_path is None or not self.log_path.is_file():
+            return {}
+        try:
+            entries = [json.loads(line) for line in self.log_path.read_text(encoding="utf-8").splitlines()]
+            return {str(entry["sample"]): str(entry["reason"]) for entry in entries}
+        except (ValueError, KeyError, TypeError) as error:
+            raise RecordError(f"{self.log_path} is damaged ({error}); remove it to try all samples again") from error
+
+    def _usable(self, worker: int, workers: int, passed: int, folder: Path) -> Iterator[FaceExample]:
+        """Examples of a stretch, over and over, because what is left out at its end is replaced from its beginning."""
+        while True:
+            found = False
+            for sample in self._shuffled(worker, workers):
+                if _name(sample) in self._skipped:
+                    continue
+                if passed:
+                    passed, found = passed - 1, True
+                    continue
+                try:
+                    example = self._decode(sample, folder)
+                except (RecordError, ImageError, OSError) as error:
+                    self._skip(sample, error)
+                    continue
+                found = True
+                yield example
+            if not found:
+                raise RecordError(f"no sample of a loading process can be used; {self.log_path} says why")
+
+    def _shuffled(self, worker: int, workers: int) -> Iterator[ShardSample]:
+        stretch = self.rank * workers + worker
+        rng = np.random.default_rng((self.seed, self.epoch, stretch))
+        waiting: list[ShardSample] = []
+        for sample in self._stretch(stretch, self.processes * workers):
+            if len(waiting) < self.buffer:
+                waiting.append(sample)
+                continue
+            place = int(rng.integers(self.buffer))
+            yield waiting[place]
+            waiting[place] = sample
+        for place in rng.permutation(len(waiting)) if self.buffer > 1 else range(len(waiting)):
+            yield waiting[place]
+
+    def _stretch(self, stretch: int, stretches: int) -> Iterator[ShardSample]:
+        first, last = (self.total * edge // stretches for edge in (stretch, stretch + 1))
+        if self.ends == "drop":
+            last = min(last, first + self.total // stretches)
+        names = list(self.counts)
+        begin = 0
+        for number in np.random.default_rng((self.seed, self.epoch)).permutation(len(names)):
+            shard = names[number]
+            end = begin + self.counts[shard]
+            if begin < last and end > first:
+                wanted = range(max(first - begin, 0), min(last, end) - begin)
+                samples = list(islice(list_samples(shard), wanted.start, wanted.stop))
+                if len(samples) < len(wanted):
+                    raise RecordError(
+                        f"{shard} has fewer samples than the {self.counts[shard]} announced; copy it again"
+                    )
+                yield from samples
+            begin = end
+
+    def _decode(self, sample: ShardSample, folder: Path) -> FaceExample:
+        if not Path(sample.key).name.isdecimal():
+            raise RecordError(f"sample {_name(sample)} has no number for a name; write shards with facekit")
+        record, (pixels, points) = _open_sample(sample, folder, self.processor)
+        if not record.conversations:
+            raise RecordError(f"record {record.id!r} has no conversation; annotate the records first")
+        index = int(Path(sample.key).name)
+        return make_example(index, record, pixels, points, self.processor, self.options, self.epoch)
+
+    def _skip(self, sample: ShardSample, error: Exception) -> None:
+        self._skipped |= {*self.read_skipped(), _name(sample)}
+        left_out = len(self._skipped)
+        if self.log_path is None or left_out > self.skip_limit * self.total:
+            raise RecordError(
+                f"{left_out} of {self.total} samples cannot be used, more than skip_limit={self.skip_limit:g} allows; "
+                f"the last is {_name(sample)}: {error}"
+            ) from error
+        logger.warning("sample %s is left out: %s", _name(sample), error)
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"sample": _name(sample), "reason": str(error)}) + "\n")
+
+
+class ShardLoader:
+    """Batches of a stream, epoch after epoch, with a state to go on from.
+
+    Args:
+        stream: The examples of this training process.
+        collator: Makes batches of them.
+        batch_size: Examples per batch; a loading process's last batch of an epoch may have fewer.
+        workers: Loading processes; 0 loads in this one.
+        pin_memory: Keep batches where a GPU fetches them faster.
+    """
+
+    def __init__(
+        self,
+        stream: ShardStream,
+        collator: FaceCollator,
+        batch_size: int,
+        *,
+        workers: int = 0,
+        pin_memory: bool = False,
+    ) -> None:
+        stream.samples_per_worker(workers)
+        stream.batch_size = batch_size
+        self.stream = stream
+        self.workers = workers
+        self.epoch = 0
+        self.batches = 0
+        self._options: dict[str, Any] = {
+            "batch_size": batch_size, "collate_fn": collator, "num_workers": workers, "pin_memory": pin_memory,
+        }  # fmt: skip
+
+    def __len__(self) -> int:
+        """Batches per epoch, the same in all training processes."""
+        return max(1, self.workers) * -(-self.stream.samples_per_worker(self.workers) // self.stream.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """Yield what is left of the epoch; the next iteration is the next epoch."""
+        self.stream.set_epoch(self.epoch)
+        self.stream.batches_over = self.batches
+        for batch in DataLoader(self.stream, **self._options):
+            self.batches += 1
+            yield batch
+        self.epoch, self.batches = self.epoch + 1, 0
+
+    @property
+    def order(self) -> dict[str, Any]:
+        """What decides, with epoch and batch, which samples come; the same in all training processes."""
+        stream = self.stream
+        return {
+            "seed": stream.seed, "buffer": stream.buffer, "ends": stream.ends, "processes": stream.processes,
+            "workers": self.workers, "batch_size": stream.batch_size,
+            "shards": {shard.name: count for shard, count in stream.counts.items()},
+        }  # fmt: skip
+
+    def state(self) -> StreamState:
+        """How far the loader is: the batches that were yielded, not those that are being prepared."""
+        return StreamState(self.epoch, self.batches, self.order)
+
+    def go_on_from(self, state: StreamState) -> None:
+        """Go on from a state, which one process may write for all.
+
+        Raises:
+            ConfigurationError: The stream that it is of had another order.
+        """
+        differences = [
+            f"{name} was {state.order.get(name)} and is {value}"
+            for name, value in self.order.items()
+            if state.order.get(name) != value
+        ]
+        if differences:
+            raise ConfigurationError(f"the stream cannot go on as another: {'; '.join(differences)}")
+        self.epoch, self.batches = state.epoch, state.batches
+
+
+def _name(sample: ShardSample) -> str:
+    return f"{sample.shard.name}/{sample.key}"
+
+
+def _open_sample(
+    sample: ShardSample, folder: Path, processor: FaceKitProcessor
+) -> tuple[FaceRecord, tuple[Tensor, Tensor]]:
+    """A sample's record and media, by way of files whose names are not those that the record asks for."""
+    content = sample.read()
+    if "json" not in content:
+        raise RecordError(f"sample {_name(sample)} has no .json with the record")
+    try:
+        record = FaceRecord.model_validate_json(content["json"])
+    except ValidationError as error:
+        raise RecordError(f"sample {_name(sample)}: {describe_problem(error)}") from error
+    written: list[str] = []
+    try:
+        for field in sample_fields(record):
+            if field not in content:
+                raise RecordError(f"record {record.id!r}: sample {_name(sample)} has no .{field}")
+            (folder / f"sample.{field}").write_bytes(content[field])
+            written.append(f"sample.{field}")
+        return record, load_media(_renamed(record, written), folder, processor)
+    finally:
+        for name in written:
+            (folder / name).unlink()
+
+
+def _renamed(record: FaceRecord, names: list[str]) -> FaceRecord:
+    changes: dict[str, Any] = {}
+    if isinstance(record.landmarks, str):
+        names, changes["landmarks"] = names[:-1], names[-1]
+    if isinstance(record.video, list):
+        changes["video"] = names
+    else:
+        changes["image" if record.image is not None else "video"] = names[0]
+    return record.model_copy(update=changes)
