@@ -11,7 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from facekit import __version__
@@ -81,6 +81,7 @@ def write_report(
     environment = Environment(
         loader=PackageLoader("facekit.evaluation", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["short"] = _shorten
     first = runs[0]
     page = environment.get_template(REPORT_NAME).render(
         version=__version__,
@@ -140,6 +141,12 @@ def _is_wrong(entry: dict[str, Any], task: TaskResult) -> bool:
     if task.task == "age":
         return abs(float(entry["truth"]) - float(entry["prediction"])) >= _FAR_IN_YEARS
     return entry["prediction"] != entry["truth"]
+
+
+def _shorten(name: str) -> str:
+    """The last two parts of a model's folder; other names as they are."""
+    path = PurePath(name)
+    return "/".join(path.parts[-2:]) if path.is_absolute() or len(path.parts) > 3 else name
 
 
 def _score_rows(results: Sequence[EvaluationResult]) -> list[dict[str, Any]]:
