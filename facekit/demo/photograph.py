@@ -7,15 +7,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from facekit.catalog import current_registry
 from facekit.errors import MissingExtraError
 from facekit.evaluation.tasks import ALL_TASKS
 from facekit.faces import CroppedFace, open_image, prepare_face
+from facekit.faces.landmarker import load_landmarker
 from facekit.models.ask import ask
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.presets import FACEKIT_TINY
 from facekit.models.processing import FaceKitProcessor
-from facekit.registry import PartSpec
 
 DEFAULT_NAME = "NASA's portrait of Eileen Collins"
 
@@ -48,8 +47,7 @@ def check_photograph(photo: str | Path | None = None) -> None:
         FaceNotFoundError: It shows no face.
         MissingExtraError: The landmarker, or for the default picture scikit-image, is not installed.
     """
-    spec = PartSpec.parse(FACEKIT_TINY.landmarker)
-    landmarker = current_registry().load("landmarker", spec.name).from_spec(spec.argument, **spec.options)
+    landmarker = load_landmarker(FACEKIT_TINY.landmarker or "dlib")
     prepare_face(_default_picture() if photo is None else photo, landmarker)
 
 

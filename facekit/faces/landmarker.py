@@ -15,9 +15,10 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
+from facekit.catalog import current_registry
 from facekit.errors import ConfigurationError, ImageError, InvalidSpecError, MissingExtraError
 from facekit.faces.layout import NUM_LANDMARKS
-from facekit.registry import closest_match_hint
+from facekit.registry import PartSpec, closest_match_hint
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +93,23 @@ class Landmarker(ABC):
             found = f"mode '{image.mode}'" if isinstance(image, Image.Image) else type(image).__name__
             raise ImageError(f"a landmarker takes an RGB PIL image, not {found}; open it with facekit.faces.open_image")
         return sorted(self.find_faces(image), key=lambda face: (-face.size, face.box))
+
+
+def load_landmarker(spec: str) -> Landmarker:
+    """Build the landmarker that a spec string names.
+
+    Raises:
+        UnknownPartError: There is none of that name; the message has the closest one.
+        InvalidSpecError: The argument or an option cannot be used.
+        MissingExtraError: A package that it needs is not installed.
+        ConfigurationError: What is registered under that name is no landmarker.
+    """
+    parsed = PartSpec.parse(spec)
+    part = current_registry().load("landmarker", parsed.name)
+    landmarker = part.from_spec(parsed.argument, **parsed.options)
+    if not isinstance(landmarker, Landmarker):
+        raise ConfigurationError(f"'{parsed.name}' is registered as a landmarker but is a {type(landmarker).__name__}")
+    return landmarker
 
 
 def require_packages(landmarker: str, extra: str, *packages: str) -> None:

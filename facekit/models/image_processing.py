@@ -17,13 +17,13 @@ from transformers import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.processing_utils import ImagesKwargs
 
-from facekit.catalog import current_registry
 from facekit.encoders.transform import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, ImageTransform
 from facekit.errors import ConfigurationError
 from facekit.faces import CroppedClip, CroppedFace, Landmarker, prepare_clip, prepare_face
 from facekit.faces.crop import DEFAULT_MARGIN
 from facekit.faces.frames import FRAMES_PER_CLIP
 from facekit.faces.images import ImageSource
+from facekit.faces.landmarker import load_landmarker
 from facekit.faces.prepare import ON_NO_FACE
 from facekit.faces.video import ClipSource
 from facekit.models.media import (
@@ -37,9 +37,12 @@ from facekit.models.media import (
     take_as_cropped,
     take_clip_as_cropped,
 )
-from facekit.registry import PartSpec
 
 Medium: TypeAlias = CroppedFace | CroppedClip
+
+
+NO_LANDMARKER = "none"
+"""Whole pictures, in files and on the command line: transformers leaves None out of the files that it writes."""
 
 
 class FaceKitImageProcessor(BaseImageProcessor):
@@ -111,6 +114,15 @@ class FaceKitImageProcessor(BaseImageProcessor):
             "resizer": transform.resizer,
         }
         return cls(transform.image_size, transform.mean, transform.std, transform.interpolation, **frame, **options)
+
+    @property
+    def landmarker(self) -> str | None:
+        """Spec of the landmarker; None, which may be written ``none``, for whole pictures."""
+        return self._landmarker
+
+    @landmarker.setter
+    def landmarker(self, spec: str | None) -> None:
+        self._landmarker = None if spec == NO_LANDMARKER else spec
 
     @property
     def transform(self) -> ImageTransform:
@@ -263,15 +275,14 @@ class FaceKitImageProcessor(BaseImageProcessor):
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values from which ``from_dict`` rebuilds the processor."""
-        return {name: value for name, value in super().to_dict().items() if not name.startswith("_")}
+        values = {name: value for name, value in super().to_dict().items() if not name.startswith("_")}
+        return {**values, "landmarker": NO_LANDMARKER if self.landmarker is None else self.landmarker}
 
     def _load_landmarker(self) -> Landmarker:
         if self.landmarker is None:
             raise ConfigurationError("this processor has no landmarker; set image_processor.landmarker, such as 'dlib'")
         if self._loaded_landmarker is None or self._loaded_landmarker[0] != self.landmarker:
-            spec = PartSpec.parse(self.landmarker)
-            part = current_registry().load("landmarker", spec.name)
-            self._loaded_landmarker = (self.landmarker, part.from_spec(spec.argument, **spec.options))
+            self._loaded_landmarker = (self.landmarker, load_landmarker(self.landmarker))
         return self._loaded_landmarker[1]
 
     def __getstate__(self) -> dict[str, Any]:

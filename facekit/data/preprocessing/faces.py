@@ -11,17 +11,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from facekit.catalog import current_registry
 from facekit.data.preprocessing.settings import PreprocessSettings
 from facekit.data.records import FaceRecord
 from facekit.errors import ConfigurationError, FaceKitError, MissingExtraError, UnknownPartError
 from facekit.faces.clips import prepare_clip
 from facekit.faces.crop import CroppedFace, crop_face
 from facekit.faces.images import open_image
-from facekit.faces.landmarker import DetectedFace, Landmarker, landmark_bounds
+from facekit.faces.landmarker import DetectedFace, Landmarker, landmark_bounds, load_landmarker
 from facekit.faces.prepare import prepare_face
 from facekit.faces.video import Clip, read_clip
-from facekit.registry import PartSpec
 
 MEDIA_FOLDER = "media"
 _FATAL = (ConfigurationError, MissingExtraError, UnknownPartError)
@@ -74,7 +72,7 @@ def prepare_records(
         MissingExtraError: A package is not installed.
         UnknownPartError: There is no such landmarker.
     """
-    landmarker = load_landmarker(settings.landmarker)
+    landmarker = shared_landmarker(settings.landmarker)
     results: list[PreparedRecord | RecordFailure] = []
     for number, record in enumerate(records, first):
         try:
@@ -93,13 +91,9 @@ def describe_failure(record: FaceRecord, kind: str, reason: str) -> RecordFailur
 
 
 @lru_cache(maxsize=2)
-def load_landmarker(text: str) -> Landmarker:
-    """Load a landmarker once per process."""
-    spec = PartSpec.parse(text)
-    landmarker = current_registry().load("landmarker", spec.name).from_spec(spec.argument, **spec.options)
-    if not isinstance(landmarker, Landmarker):
-        raise ConfigurationError(f"'{text}' is no landmarker")
-    return landmarker
+def shared_landmarker(spec: str) -> Landmarker:
+    """The landmarker of this process, loaded once."""
+    return load_landmarker(spec)
 
 
 def _prepare(

@@ -18,8 +18,8 @@ from facekit.data.preprocessing.faces import (
     PreparedRecord,
     RecordFailure,
     describe_failure,
-    load_landmarker,
     prepare_records,
+    shared_landmarker,
 )
 from facekit.data.preprocessing.settings import PreprocessSettings
 from facekit.data.preprocessing.shards import (
@@ -127,7 +127,7 @@ def preprocess(
     output = Path(output).expanduser().resolve()
     _check_output(output)
     require_webdataset()
-    load_landmarker(settings.landmarker)
+    shared_landmarker(settings.landmarker)
     total = sum(1 for _ in open_records(origin, split=split, media_folder=media_folder)[0])
     records, folder, summary = open_records(origin, split=split, media_folder=media_folder)
     output.mkdir(parents=True, exist_ok=True)
