@@ -1,12 +1,14 @@
 """How fast answers come in: the pipeline beside a sequential client, and the ledger with 100,000 records.
 
 One server on this machine answers each call after a fixed time. In one run it is asked by a bare client that only
-writes prepared bytes to sockets (the server's own capacity), by the pipeline, and by a sequential client that makes
-the same calls one after the other through the ``openai`` package. The bare client and the pipeline take turns. Start-up
-of a finished run of 100,000 records is timed in a process of its own, with its peak memory.
+writes prepared bytes to as many sockets (the server's own capacity), by the pipeline over each of its transports, and
+by a sequential client that makes the same calls one after the other through the ``openai`` package. The bare client
+and the pipelines take turns. Start-up of a run of which all but the last of 100,000 records are answered is timed in a
+process of its own, with its peak memory.
 
     python -m benchmarks.datagen                    # 50 ms a call, 64 calls at a time
     python -m benchmarks.datagen --processes 4      # more processes that talk to the server
+    python -m benchmarks.datagen --part ledger      # one of the two measurements; the other's results stay
     python -m benchmarks.datagen --quick            # a few seconds, to see that it runs
 """
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import os
 import statistics
@@ -39,6 +42,7 @@ from facekit.data.records import FaceRecord, write_records
 from facekit.datagen.annotators.endpoint import EndpointAnnotator
 from facekit.datagen.annotators.messages import request_body
 from facekit.datagen.annotators.pool import PooledAnnotator
+from facekit.datagen.annotators.transport import TRANSPORTS
 from facekit.datagen.calls import ANNOTATE, Call
 from facekit.datagen.ledger import ACCEPTED, Entry, Ledger, now
 from facekit.datagen.pipeline import Pipeline
@@ -48,6 +52,7 @@ from facekit.datagen.recipe import Recipe, load_recipe
 
 SERVER = Path(__file__).parent.parent / "tests" / "datagen" / "chat_server.py"
 IMAGE_SIDE = 448
+PIPELINE = "pipeline, transport={}"
 RECORD_ANSWER = "The face is oval, the brows are level and the lips closed. " * 8
 
 RESUME = """
@@ -156,9 +161,11 @@ async def ask_bare(port: int, body: bytes, calls: int, concurrency: int) -> None
     await asyncio.gather(*(connection() for _ in range(concurrency)))
 
 
-async def ask_with_pipeline(port: int, calls: list[Call], folder: Path, concurrency: int, processes: int) -> float:
+async def ask_with_pipeline(
+    port: int, calls: list[Call], folder: Path, concurrency: int, processes: int, transport: str
+) -> float:
     """The pipeline, with a new ledger; returns the seconds from the first call to the last stored answer."""
-    endpoint = EndpointAnnotator("benchmark", base_url=f"http://127.0.0.1:{port}/v1")
+    endpoint = EndpointAnnotator("benchmark", base_url=f"http://127.0.0.1:{port}/v1", transport=transport)
     worker = PooledAnnotator(endpoint, processes) if processes > 1 else endpoint
     with Ledger(folder) as ledger:
         warm = Pipeline(worker, ledger, UNKNOWN_PRICE, Budget(), concurrency=concurrency)
@@ -203,6 +210,7 @@ def measure_rates(work: Path, arguments: argparse.Namespace) -> list[Rate]:
     faces = make_faces(work / "faces", -(-arguments.calls // len(recipe.aspects)))
     calls = planned_calls(faces, recipe, arguments.calls)
     rates = []
+    gc.freeze()  # what the harness imports, PyTorch above all, is no garbage of a client's
     with running_server(arguments.latency) as port:
         body = prepared_body(calls[0], port)
         asyncio.run(ask_bare(port, body, 4 * arguments.concurrency, arguments.concurrency))
@@ -210,11 +218,15 @@ def measure_rates(work: Path, arguments: argparse.Namespace) -> list[Rate]:
             started, processor = time.perf_counter(), processor_seconds()
             asyncio.run(ask_bare(port, body, arguments.calls, arguments.concurrency))
             rates.append(_rate("bare client", arguments.calls, started, processor))
-            processor = processor_seconds()
-            seconds = asyncio.run(
-                ask_with_pipeline(port, calls, work / f"turn-{turn}", arguments.concurrency, arguments.processes)
-            )
-            rates.append(Rate("pipeline", arguments.calls, seconds, processor_seconds() - processor))
+            for transport in TRANSPORTS:
+                processor = processor_seconds()
+                seconds = asyncio.run(
+                    ask_with_pipeline(
+                        port, calls, work / f"{transport}-{turn}", arguments.concurrency, arguments.processes, transport
+                    )
+                )
+                used = processor_seconds() - processor
+                rates.append(Rate(PIPELINE.format(transport), arguments.calls, seconds, used))
         started, processor = time.perf_counter(), processor_seconds()
         asyncio.run(ask_in_sequence(port, calls[: arguments.sequential_calls]))
         rates.append(_rate("sequential client", arguments.sequential_calls, started, processor))
@@ -258,8 +270,8 @@ def measure_resume(work: Path, count: int) -> dict[str, float]:
     return found
 
 
-def report(console: Console, rates: list[Rate], resume: dict[str, float], latency: float, concurrency: int) -> float:
-    """Print the tables; returns the pipeline's share of the server's capacity."""
+def report_rates(console: Console, rates: list[Rate], latency: float, concurrency: int) -> dict[str, float]:
+    """Print the table; returns the pipeline's share of the server's capacity by transport."""
     table = Table(title=f"{latency * 1000:g} ms a call, {concurrency} calls at a time")
     for column in ("client", "calls", "calls/s, median", "calls/s, all turns", "processor ms a call"):
         table.add_column(column)
@@ -273,19 +285,26 @@ def report(console: Console, rates: list[Rate], resume: dict[str, float], latenc
             ", ".join(f"{rate.per_second:,.0f}" for rate in mine), f"{each:.2f}",
         )  # fmt: skip
     console.print(table)
-    share = medians["pipeline"] / medians["bare client"]
-    console.print(
-        f"The pipeline reaches {100 * share:.1f} % of what the bare client gets from the server "
-        f"({concurrency / latency:,.0f} calls/s at best), {medians['pipeline'] / medians['sequential client']:.1f} "
-        "times the sequential client."
-    )
+    shares = {}
+    for transport in TRANSPORTS:
+        reached = medians[PIPELINE.format(transport)]
+        shares[transport] = reached / medians["bare client"]
+        console.print(
+            f"With transport={transport} the pipeline reaches {100 * shares[transport]:.1f} % of what the bare client "
+            f"gets from the server ({concurrency / latency:,.0f} calls/s at best), "
+            f"{reached / medians['sequential client']:.1f} times the sequential client."
+        )
+    return shares
+
+
+def report_resume(console: Console, resume: dict[str, float]) -> None:
+    """Print what start-up takes."""
     console.print(
         f"Ledger: {resume['records']:,} records, {resume['stored']:,} answers, {resume['ledger_bytes'] / 2**20:,.0f} "
         f"MiB; first open call after {resume['seconds']:.2f} s ({resume['import_seconds']:.2f} s of it imports; "
         f"{resume['first_seconds']:.2f} s where the records file is new), peak memory "
         f"{resume['peak_bytes'] / 2**20:,.0f} MiB."
     )
-    return share
 
 
 def main() -> None:
@@ -298,34 +317,38 @@ def main() -> None:
     parser.add_argument("--sequential-calls", type=int, default=200)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--records", type=int, default=100_000, help="records in the ledger")
+    parser.add_argument("--part", choices=("rates", "ledger", "both"), default="both")
     parser.add_argument("--quick", action="store_true", help="few calls and records; writes no results")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.calls, arguments.turns, arguments.records, arguments.sequential_calls = 320, 1, 500, 20
-    console = Console()
+    console, path = Console(), RESULTS_FOLDER / "datagen.json"
+    document = json.loads(path.read_text()) if path.is_file() else {}
     with tempfile.TemporaryDirectory() as folder:
-        facts = environment(torch.device("cpu"))
-        rates = measure_rates(Path(folder), arguments)
-        resume = measure_resume(Path(folder), arguments.records)
-    share = report(console, rates, resume, arguments.latency, arguments.concurrency)
+        if arguments.part in ("rates", "both"):
+            rates = measure_rates(Path(folder), arguments)
+            shares = report_rates(console, rates, arguments.latency, arguments.concurrency)
+            document["rates"] = {
+                "environment": environment(torch.device("cpu")), "settings": settings_of(arguments),
+                "share_of_capacity": shares,
+                "turns": [asdict(rate) | {"per_second": rate.per_second} for rate in rates],
+            }  # fmt: skip
+        if arguments.part in ("ledger", "both"):
+            resume = measure_resume(Path(folder), arguments.records)
+            report_resume(console, resume)
+            document["ledger"] = {"environment": environment(torch.device("cpu")), "resume": resume}
     if arguments.quick:
         return
-    settings = {
-        "latency": arguments.latency, "concurrency": arguments.concurrency, "processes": arguments.processes,
-        "cores": len(os.sched_getaffinity(0)), "image_side": IMAGE_SIDE,
-    }  # fmt: skip
-    results = [asdict(rate) | {"per_second": rate.per_second} for rate in rates]
-    document = {
-        "environment": facts,
-        "settings": settings,
-        "share_of_capacity": share,
-        "rates": results,
-        "resume": resume,
-    }
     RESULTS_FOLDER.mkdir(exist_ok=True)
-    path = RESULTS_FOLDER / "datagen.json"
     path.write_text(json.dumps(document, indent=1) + "\n")
     console.print(f"results: {path}", soft_wrap=True)
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, float]:
+    """What the rates were measured with."""
+    names = ("latency", "concurrency", "processes", "calls", "turns")
+    cores = {"cores": len(os.sched_getaffinity(0)), "image_side": IMAGE_SIDE}
+    return {name: getattr(arguments, name) for name in names} | cores
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ def ask(
     model: Annotated[str, typer.Option(help="A folder or hub id that facekit loads.")] = "runs/demo",
     landmarker: Annotated[
         str | None,
-        typer.Option(help="What finds the face: dlib, mediapipe:FILE, fan, given:FILE.npy?coordinates=pixels"),
+        typer.Option(help="What finds the face: dlib, mediapipe:FILE, fan, given:FILE.npy?coordinates=pixels, none"),
     ] = None,
     overlay: Annotated[Path | None, typer.Option(help="Save the crop with its landmarks and regions drawn.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 64,
@@ -42,6 +42,7 @@ def ask(
     from facekit.faces import CroppedFace, draw_clip_overlay, draw_overlay, is_video, open_image, read_clip
     from facekit.models.ask import ask as ask_model
     from facekit.models.ask import check_questions
+    from facekit.models.image_processing import NO_LANDMARKER
     from facekit.models.load import load
     from facekit.registry import PartSpec
 
@@ -50,7 +51,7 @@ def ask(
         raise ConfigurationError(f"the overlay '{overlay}' must be a .png or .jpg file in a folder that exists")
     if not image.startswith(("http://", "https://")):
         _ = read_clip(image, 1) if is_video(image) else open_image(image)  # what cannot be used is found before loading
-    if landmarker is not None:
+    if landmarker not in (None, NO_LANDMARKER):
         current_registry().part("landmarker", PartSpec.parse(landmarker).name)
     composed, processor = load(model, dtype=dtype, device=device, tower_root=tower_root, tokenizer=tokenizer)
     if landmarker is not None:

@@ -17,7 +17,10 @@ STOPPED_STATUS, BUDGET_STATUS = 130, 3
 
 
 def datagen(
-    records: Annotated[Path, typer.Argument(help="A records file (JSON lines) with labels or groups.")],
+    records: Annotated[
+        str,
+        typer.Argument(help="A records file (JSON lines) with labels or groups; or shards, or a dataset: name:folder"),
+    ],
     output: Annotated[Path, typer.Option(help="Folder for ledger and results; the same folder again goes on.")],
     recipe: Annotated[
         str, typer.Option(help="fairfacegpt, faceinstruct, or the path of your own YAML.")
@@ -42,6 +45,10 @@ def datagen(
     batch: Annotated[bool, typer.Option("--batch", help="Use the OpenAI Batch API, for half the price.")] = False,
     poll_seconds: Annotated[float, typer.Option(help="Time between looks at a batch.")] = 60.0,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again about what failed before.")] = False,
+    format: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="Also write llava, sharegpt, datasets or webdataset; may be repeated."),
+    ] = None,
 ) -> None:
     """Describe faces with a model, filter and rate the answers, and write records to train on."""
     from rich.console import Console
@@ -58,6 +65,7 @@ def datagen(
         concurrency=concurrency, processes=processes, requests_per_minute=requests_per_minute,
         tokens_per_minute=tokens_per_minute, max_cost=max_cost, prices=prices, attempts=attempts, threshold=threshold,
         batch=batch, poll_seconds=poll_seconds, retry_failed=retry_failed,
+        formats=tuple(format or ()),
     )  # fmt: skip
     chosen = load_recipe(recipe)
     if image_side is not None:
@@ -80,8 +88,8 @@ def datagen(
         f"{written.pending:,} still open; ${result.cost:.2f} spent"
     )
     for name, path in (("records", result.records), ("failures", result.records.with_name("failures.jsonl")),
-                       ("report", result.report)):  # fmt: skip
-        console.print(f"{name:<9}{path}", markup=False, highlight=False, soft_wrap=True)
+                       ("report", result.report), ("card", result.card), *result.exports.items()):  # fmt: skip
+        console.print(f"{name:<11}{path}", markup=False, highlight=False, soft_wrap=True)
     if result.ending is not Ending.FINISHED:
         console.print(f"{result.ending.value}; run the same command again to go on")
         raise typer.Exit(BUDGET_STATUS if result.ending is Ending.BUDGET else STOPPED_STATUS)

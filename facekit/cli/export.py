@@ -53,4 +53,4 @@ def export(
         merge_lora=merge_lora,
         max_shard_size=max_shard_size,
     )
-    Console().print(f"{escape(format)}  [bold]{escape(str(folder))}[/bold]", highlight=False)
+    Console().print(f"{escape(format)}  [bold]{escape(str(folder))}[/bold]", highlight=False, soft_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,7 +38,7 @@ def inspect(
     learning = tuple(part.strip() for part in parts.split(","))
     report = inspect_checkpoint(checkpoint, tower_root=tower_root)
     trainable = report.trainable_parameters(learning)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 160, soft_wrap=True)
     console.print(f"[bold]{escape(str(report.folder))}[/bold]: {escape(report.description)}", highlight=False)
     if report.base is not None:
         console.print(f"base model: {escape(str(report.base))}", highlight=False)

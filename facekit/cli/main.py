@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from facekit._version import __version__
-from facekit.cli import ask, convert, datagen, demo, evaluate, export, inspect, list_parts, preprocess, train
+from facekit.cli import ask, convert, datagen, demo, evaluate, export, inspect, judge, list_parts, preprocess, train
 from facekit.errors import FaceKitError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.command("datagen")(datagen.datagen)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("facexbench")(evaluate.facexbench)
+app.command("judge")(judge.judge)
 app.command("export")(export.export)
 app.command("inspect")(inspect.inspect)
 

@@ -22,6 +22,12 @@ def preprocess(
     engine: Annotated[str, typer.Option(help="local, or ray")] = "local",
     ray_address: Annotated[str | None, typer.Option(help="The Ray cluster to join.")] = None,
     records_per_shard: Annotated[int, typer.Option(help="Records of the input per shard.")] = 500,
+    features: Annotated[
+        str | None, typer.Option(help="Spec of a frozen encoder: its tokens of all faces go to OUTPUT/features.")
+    ] = None,
+    video_features: Annotated[str | None, typer.Option(help="Spec of the encoder for clips, if another.")] = None,
+    features_dtype: Annotated[str, typer.Option(help="Floating type of encoder and tokens: the model's.")] = "float32",
+    feature_cache_bytes: Annotated[int, typer.Option(help="Most bytes of tokens.")] = 50 << 30,
 ) -> None:
     """Detect, crop and landmark every face of a dataset; may be stopped and started again without loss."""
     import os
@@ -36,6 +42,8 @@ def preprocess(
     from facekit.errors import ConfigurationError
     from facekit.training.progress import RichProgress
 
+    if video_features is not None and features is None:
+        raise ConfigurationError("--video-features goes with --features, the encoder for images")
     try:
         settings = PreprocessSettings(
             landmarker=landmarker,
@@ -72,3 +80,29 @@ def preprocess(
         console.print(f"  {count:,} failed: {kind}", highlight=False)
     if result.failures:
         console.print(f"  reasons: {escape(str(result.output / 'failures.jsonl'))}", highlight=False)
+    if features is not None:
+        _encode(result.output, features, video_features, features_dtype, feature_cache_bytes)
+
+
+def _encode(output: Path, encoder: str, video_encoder: str | None, dtype: str, limit: int) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    from facekit.data.preprocessing import encode_shards
+    from facekit.training.progress import RichProgress
+
+    with RichProgress() as progress:
+        result = encode_shards(
+            output,
+            encoder,
+            video_encoder,
+            dtype=dtype,
+            limit=limit,
+            on_progress=lambda done, total: progress("encode", done, total, ""),
+        )
+    console = Console()
+    console.print(
+        f"{result.computed:,} faces encoded, {result.found:,} before: feature_cache={escape(str(result.folder))}"
+    )
+    if result.stopped is not None:
+        console.print(f"  not all are kept: {escape(result.stopped)}", highlight=False)

@@ -55,10 +55,12 @@ def train(
     from facekit.models.load import load
     from facekit.training import RichProgress, TrainingSettings
     from facekit.training import train as train_model
+    from facekit.training.distributed import is_main_process, leave_processes
 
     if any(word.startswith("recipe=") for word in arguments):
         _refuse_options(context)
         _train_recipe(arguments, output, resume=resume, dry_run=dry_run)
+        leave_processes()
         return
     if len(arguments) > 1 or output is None or dry_run:
         raise ConfigurationError("training needs one records file and --output, or recipe=NAME and its overrides")
@@ -77,11 +79,12 @@ def train(
         composed, processor = load(model)
     else:
         composed, processor = create(preset=preset, encoder=encoder, connector=connector, backbone=backbone, seed=seed)
-    console = Console()
+    console = Console(quiet=not is_main_process())
     with RichProgress() as progress:
         result = train_model(
             composed, processor, arguments[0], output, settings, resume=resume, on_progress=progress.for_training()
         )
+    leave_processes()
     console.print(f"model  [bold]{escape(str(result.model_folder))}[/bold]")
     console.print(f"loss   {escape(str(result.plot_path))}")
 
@@ -99,13 +102,14 @@ def _refuse_options(context: typer.Context) -> None:
 def _train_recipe(arguments: Sequence[str], output: Path | None, *, resume: bool, dry_run: bool) -> None:
     from rich.console import Console
 
+    from facekit.training.distributed import is_main_process
     from facekit.training.progress import RichProgress
     from facekit.training.recipe import load_recipe
     from facekit.training.stages import Listeners, plan_recipe, run_recipe
     from facekit.training.tables import plan_table
 
     name, overrides = _read_words(arguments, output)
-    recipe, console = load_recipe(name, overrides), Console()
+    recipe, console = load_recipe(name, overrides), Console(quiet=not is_main_process())
     if dry_run:
         for plan in plan_recipe(recipe):
             console.print(plan_table(plan), highlight=False)

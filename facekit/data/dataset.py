@@ -17,6 +17,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from facekit.data.formats import base_folder
+from facekit.data.formats import read_records as read_any_records
 from facekit.data.packing import PackedTokens, pack_exchanges
 from facekit.data.records import FaceRecord, Turn, read_records
 from facekit.data.supervision import SupervisedTokens, encode_conversation
@@ -41,8 +43,15 @@ class RecordSet:
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """Read a records file, checking every line; raises ``RecordError`` with file and line."""
-        return cls(tuple(read_records(path)), Path(path).parent)
+        """Read a records file, or a file in another format, checking every line.
+
+        Raises:
+            RecordError: If a line is malformed or a file is missing; the message has file and line.
+        """
+        path = Path(path)
+        if path.suffix == ".jsonl" or not path.exists():
+            return cls(tuple(read_records(path)), path.parent)
+        return cls(tuple(read_any_records(path, check_files=True)), base_folder(path))
 
     @classmethod
     def of(cls, records: RecordSet | str | Path) -> RecordSet:

@@ -50,8 +50,8 @@ def list_samples(shard: Path) -> Iterator[ShardSample]:
     Raises:
         RecordError: The file is missing, is no tar file, or ends too early.
     """
-    key, fields = "", {}
-    end = 0
+    key, end = "", 0
+    fields: dict[str, tuple[int, int]] = {}
     try:
         with tarfile.open(shard, "r:") as archive:
             for member in archive:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
+import torch
 from pydantic import ValidationError
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -284,7 +285,9 @@ class ShardLoader:
         """Yield what is left of the epoch; the next iteration is the next epoch."""
         self.stream.set_epoch(self.epoch)
         self.stream.batches_over = self.batches
-        for batch in DataLoader(self.stream, **self._options):
+        # Of its own, so that a loader draws nothing from the random state of the run.
+        generator = torch.Generator().manual_seed(self.stream.seed)
+        for batch in DataLoader(self.stream, generator=generator, **self._options):
             self.batches += 1
             yield batch
         self.epoch, self.batches = self.epoch + 1, 0

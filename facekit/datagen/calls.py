@@ -30,6 +30,19 @@ class AnswerSchema:
 
 
 @dataclass(frozen=True)
+class ClipFrames:
+    """Which frames of a video file are sent.
+
+    Args:
+        count: How many, evenly spaced.
+        among: Places of those that are meant, from 0; None for the whole file.
+    """
+
+    count: int
+    among: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Request:
     """One question to an annotator about one face.
 
@@ -37,7 +50,7 @@ class Request:
         key: Names the call in logs of both sides; says nothing about the record.
         system: The system prompt.
         prompt: The question, which may hold the known labels.
-        media: Paths of the picture, or of frames in order.
+        media: Paths of the picture, or of frames in order; or the path of one video file.
         image_side: Longest side, in pixels, at which a picture is sent.
         max_tokens: Longest answer.
         temperature: Of sampling; None for the endpoint's default.
@@ -45,6 +58,7 @@ class Request:
         template: What the template annotator fills in; None where it has no answer.
         facts: What is known of the face, by name, for the template.
         landmarks: Of the picture, (68, 2) or (T, 68, 2) as nested lists, for the template; None where there are none.
+        clip: The frames of the video file that are sent; None for pictures.
     """
 
     key: str
@@ -58,6 +72,12 @@ class Request:
     template: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     landmarks: Sequence[Any] | None = None
+    clip: ClipFrames | None = None
+
+    @property
+    def pictures(self) -> int:
+        """How many pictures are sent, at most."""
+        return len(self.media) if self.clip is None else self.clip.count
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -89,6 +90,41 @@ class Spent:
     model: str = ""
 
 
+class _LedgerWriter:
+    """Stores what arrives in one turn of the event loop in one transaction: nobody waits longer for that."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
+
+    def add(self, entry: Entry) -> asyncio.Future[None]:
+        """Take an entry; the future is done when it is on disk."""
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_soon(self.flush)
+        stored: asyncio.Future[None] = loop.create_future()
+        self._waiting.append((entry, stored))
+        return stored
+
+    def flush(self) -> None:
+        """Store what has arrived."""
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        problem: sqlite3.Error | None = None
+        try:
+            self._ledger.store(*(entry for entry, _ in waiting))
+        except sqlite3.Error as error:
+            problem = error
+        for _, stored in waiting:
+            if stored.done():
+                continue
+            if problem is None:
+                stored.set_result(None)
+            else:
+                stored.set_exception(problem)
+
+
 class _StopError(Exception):
     """Raised inside a worker that waits when the run is told to stop."""
 
@@ -141,6 +177,7 @@ class Pipeline:
         self._error: EndpointError | None = None
         self._started = self._last_progress = time.monotonic()
         self._halt = asyncio.Event()
+        self._writer = _LedgerWriter(self.ledger)
         self._limiter: RateLimiter | None = None
         queue: asyncio.Queue[Call | None] = asyncio.Queue(self.concurrency)
         producer = asyncio.create_task(self._produce(calls, queue))
@@ -153,6 +190,7 @@ class Pipeline:
         finally:
             watcher.cancel()
             producer.cancel()
+            self._writer.flush()
         self._report(force=True)
         if self._error is not None:
             raise self._error
@@ -192,7 +230,7 @@ class Pipeline:
             if call is None or self._halt.is_set():
                 return
             if call.request is None:
-                self._store(call, Spent(), FAILED, reason=call.problem)
+                await self._store(call, Spent(), FAILED, reason=call.problem)
                 continue
             try:
                 await self._carry_out(call, call.request)
@@ -206,35 +244,35 @@ class Pipeline:
                 reply = await self._ask(request, spent)
             except _StopError:
                 if spent.attempts:
-                    self._store(call, spent, GAVE_UP, reason="the run was stopped before another try")
+                    await self._store(call, spent, GAVE_UP, reason="the run was stopped before another try")
                 return
             except TemporaryCallError as failure:
                 failures += 1
                 delay = self.policy.delay(failures, failure.retry_after)
                 if delay is None:
-                    self._store(call, spent, GAVE_UP, reason=f"after {spent.attempts} tries: {failure}")
+                    await self._store(call, spent, GAVE_UP, reason=f"after {spent.attempts} tries: {failure}")
                     self._count_failure(str(failure))
                     return
                 logger.debug("call %s: %s; trying again in %.2f s", request.key, failure, delay)
                 try:
                     await self._sleep(delay)
                 except _StopError:
-                    self._store(call, spent, GAVE_UP, reason=f"stopped after: {failure}")
+                    await self._store(call, spent, GAVE_UP, reason=f"stopped after: {failure}")
                     return
             except PermanentCallError as failure:
-                self._store(call, spent, FAILED, reason=str(failure))
+                await self._store(call, spent, FAILED, reason=str(failure))
                 if isinstance(failure, RejectedRequestError):
                     self._count_failure(str(failure))
                 return
             except EndpointError as error:
-                self._store(call, spent, GAVE_UP, reason=str(error))
+                await self._store(call, spent, GAVE_UP, reason=str(error))
                 raise
             else:
                 self._failures_in_a_row = 0
                 review = call.review(reply)
                 if review.reason is None or tries >= self.second_tries or self._halt.is_set():
                     state = ACCEPTED if review.reason is None else REJECTED
-                    self._store(call, spent, state, answer=review.answer, reason=review.reason)
+                    await self._store(call, spent, state, answer=review.answer, reason=review.reason)
                     return
                 tries += 1
 
@@ -285,14 +323,18 @@ class Pipeline:
             return
         raise _StopError
 
-    def _store(self, call: Call, spent: Spent, state: str, *, answer: str = "", reason: str | None = None) -> None:
-        self.ledger.store(
+    async def _store(
+        self, call: Call, spent: Spent, state: str, *, answer: str = "", reason: str | None = None
+    ) -> None:
+        """Return when the outcome is on disk; outcomes of one turn of the event loop share a transaction."""
+        stored = self._writer.add(
             Entry(
                 call.stage, call.record, call.aspect, call.version, state, answer,
                 model=spent.model or self.annotator.model, time=now(), prompt_tokens=spent.read,
                 completion_tokens=spent.written, cost=spent.cost, attempts=spent.attempts, reason=reason,
             )
         )  # fmt: skip
+        await stored
         if state == ACCEPTED:
             self._answered += 1
         else:

@@ -20,7 +20,7 @@ from pydantic_core import from_json
 
 from facekit.data.records import FaceRecord
 from facekit.datagen.annotators.messages import ANSWER_SCHEMA
-from facekit.datagen.calls import ANNOTATE, Call, Reply, Request, Review, call_key
+from facekit.datagen.calls import ANNOTATE, Call, ClipFrames, Reply, Request, Review, call_key
 from facekit.datagen.facts import fill, is_known, record_facts
 from facekit.datagen.ledger import Ledger
 from facekit.datagen.quality.answers import review_answer
@@ -209,25 +209,31 @@ def annotation_call(
         template=aspect.template,
         facts=facts,
         landmarks=None if isinstance(record.landmarks, str) else record.landmarks,
+        clip=clip_frames(record, recipe.frames),
     )
     return Call(ANNOTATE, record.id, name, version, request, _reviewer(aspect))
 
 
 def record_media(record: FaceRecord, folder: Path, frames: int) -> tuple[str, ...]:
-    """Paths of the pictures that are sent for a record.
+    """Paths of the pictures that are sent for a record, or of its video file.
 
     Raises:
-        RecordError: If one is missing, or the record is a video file.
+        RecordError: If one is missing.
     """
-    if isinstance(record.video, str):
-        raise RecordError(f"{record.video} is a video file; take frames out of it first, with facekit preprocess")
     paths = record.media_paths(folder)
-    if record.image is None and len(paths) > frames:
+    if isinstance(record.video, list) and len(paths) > frames:
         paths = [paths[index] for index in choose_frames(len(paths), frames)]
     for path in paths:
         if not path.is_file():
             raise RecordError(f"there is no file {path}; paths are relative to the records file")
     return tuple(str(path) for path in paths)
+
+
+def clip_frames(record: FaceRecord, frames: int) -> ClipFrames | None:
+    """The frames of a record's video file that are sent; None where it has pictures."""
+    if not isinstance(record.video, str):
+        return None
+    return ClipFrames(frames, None if record.frames is None else tuple(record.frames))
 
 
 def _reviewer(aspect: Aspect) -> Callable[[Reply], Review]:

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from facekit.datagen.calls import ANNOTATE, Call
+from facekit.datagen.intake import take_in
 from facekit.datagen.ledger import FINISHED, LEDGER_NAME, Ledger
 from facekit.datagen.plan import plan_annotations, survey
 from facekit.datagen.prices import find_price, load_prices, prompt_tokens
@@ -67,10 +68,10 @@ def dry_run(
     model: str,
     settings: GenerationSettings | None = None,
 ) -> Preview:
-    """Look at what a run would do; asks nobody and writes nothing.
+    """Look at what a run would do; asks nobody, and writes nothing but a conversion that the run would need.
 
     Args:
-        records: A records file.
+        records: A records file; or what ``facekit.datagen.intake.take_in`` turns into one.
         output: The output folder; what its ledger has is not asked again.
         recipe: A recipe, its name or path.
         model: The annotator's model, for its price.
@@ -80,7 +81,7 @@ def dry_run(
         RecordError: If the records file is missing or malformed.
         ConfigurationError: If the recipe or price table is wrong.
     """
-    settings, records = settings or GenerationSettings(), Path(records)
+    settings, records = settings or GenerationSettings(), take_in(records, Path(output))
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     price = find_price(load_prices(settings.prices), model)
     if price is None and settings.max_cost is not None:

@@ -93,7 +93,7 @@ def prompt_tokens(request: Request, price: Price) -> int:
     text = (len(request.system) + len(request.prompt)) / CHARACTERS_PER_TOKEN + 2 * TOKENS_PER_MESSAGE
     side = min(request.image_side, _LARGE_SIDE, _SHORT_SIDE)
     picture = price.image_base + price.image_tile * math.ceil(side / _TILE) ** 2
-    return math.ceil(text + len(request.media) * picture)
+    return math.ceil(text + request.pictures * picture)
 
 
 def reply_tokens(request: Request, reply: Reply, price: Price) -> tuple[int, int]:

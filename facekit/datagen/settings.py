@@ -31,6 +31,7 @@ class GenerationSettings(BaseModel):
         poll_seconds: Time between looks at a batch.
         batch_requests: Most requests in a batch.
         batch_bytes: Largest batch file.
+        formats: Of ``facekit.datagen.exports.EXPORTS``, in which the records are written besides.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -49,6 +50,7 @@ class GenerationSettings(BaseModel):
     poll_seconds: Annotated[float, Field(gt=0.0)] = 60.0
     batch_requests: Annotated[int, Field(ge=1, le=50_000)] = 50_000
     batch_bytes: Annotated[int, Field(ge=1_000, le=200_000_000)] = 150_000_000
+    formats: tuple[str, ...] = ()
 
     def __init__(self, **values: Any) -> None:
         try:

@@ -15,6 +15,8 @@ from facekit.datagen.annotators.batch import BatchRunner
 from facekit.datagen.annotators.endpoint import EndpointAnnotator, parse_annotator_spec
 from facekit.datagen.annotators.pool import PooledAnnotator
 from facekit.datagen.calls import ANNOTATE, RATE, Annotator, Reply, Review
+from facekit.datagen.exports import Provenance, check_exports, write_exports, write_provenance_card
+from facekit.datagen.intake import take_in
 from facekit.datagen.ledger import ACCEPTED, FAILED, FINISHED, REJECTED, SUBMITTED, Ledger
 from facekit.datagen.outputs import RECORDS_NAME, Written, write_outputs, write_summary
 from facekit.datagen.pipeline import Ending, GenerationProgress, Pipeline, ProgressListener
@@ -42,6 +44,8 @@ class GenerationResult:
         cost: Dollars of all runs in this folder.
         records: The records file.
         report: The report.
+        card: The dataset card.
+        exports: What was written besides, by format.
     """
 
     ending: Ending
@@ -49,6 +53,8 @@ class GenerationResult:
     cost: float
     records: Path
     report: Path
+    card: Path
+    exports: dict[str, Path]
 
 
 def load_annotator(spec: str | Annotator, *, ask_key: Callable[[str], str] | None = None) -> Annotator:
@@ -80,7 +86,7 @@ def generate(
     """Make instruction data from labelled faces.
 
     Args:
-        records: A records file with labels or groups.
+        records: A records file with labels or groups; or what ``facekit.datagen.intake.take_in`` turns into one.
         output: The folder for the ledger and the results; the same folder again goes on where a run stopped.
         recipe: A recipe, its name, or the path of one's own.
         annotator: Who answers, as a spec string or an object.
@@ -99,9 +105,11 @@ def generate(
     """
     settings = settings or GenerationSettings()
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    records, output = Path(records), Path(output)
+    output = Path(output)
     if judge is not None and recipe.rating is None:
         raise ConfigurationError(f"the recipe '{recipe.name}' has no rating, so a judge has nothing to do")
+    check_exports(output, settings.formats)
+    records = take_in(records, output)
     if not records.is_file():
         raise RecordError(f"records file {records} cannot be opened (no such file); check the path")
     prices = load_prices(settings.prices)
@@ -138,7 +146,7 @@ class _Run:
     async def all_stages(self, stages: list[Stage]) -> Ending:
         stop = asyncio.Event()
         budget = Budget(self.settings.max_cost, self.ledger.spent())
-        with _stop_signals(stop):
+        with stop_signals(stop):
             for stage, annotator, price in stages:
                 ending = await self._stage(stage, annotator, price, budget, stop)
                 if ending is not Ending.FINISHED:
@@ -195,7 +203,8 @@ class _Run:
 
     def finish(self, ending: Ending, stages: list[Stage]) -> GenerationResult:
         recipe, ledger = self.recipe, self.ledger
-        rated = len(stages) > 1 or bool(recipe.rating and ledger.counts(RATE, recipe.rating_versions()))
+        judge = stages[1][1].model if len(stages) > 1 else None
+        rated = judge is not None or bool(recipe.rating and ledger.counts(RATE, recipe.rating_versions()))
         threshold = self.settings.threshold or (recipe.rating.threshold if recipe.rating else 0.0)
         data = ReportData(self.records.parent, recipe, rated, threshold)
         selector = Selector(self.records, recipe, ledger, rated, threshold)
@@ -207,15 +216,22 @@ class _Run:
             {
                 "recipe": recipe.name, "recipe_summary": recipe.summary, "prompt_versions": recipe.prompt_versions(),
                 "source_records": self.records.name, "annotator": stages[0][1].model,
-                "judge": stages[1][1].model if len(stages) > 1 else None, "threshold": threshold if rated else None,
+                "judge": judge, "threshold": threshold if rated else None,
                 "ending": ending.value, "cost": cost, **asdict(written),
             },
         )  # fmt: skip
-        return GenerationResult(ending, written, cost, self.output / RECORDS_NAME, report)
+        path = self.output / RECORDS_NAME
+        provenance = Provenance(
+            recipe, dict(data.models.most_common()), judge, threshold if rated else None, written.reasons,
+            self.records.name,
+        )  # fmt: skip
+        card = write_provenance_card(path, provenance)
+        exports = write_exports(path, self.settings.formats) if written.records else {}
+        return GenerationResult(ending, written, cost, path, report, card, exports)
 
 
 @contextmanager
-def _stop_signals(stop: asyncio.Event) -> Iterator[None]:
+def stop_signals(stop: asyncio.Event) -> Iterator[None]:
     """The first Ctrl-C or SIGTERM ends the run after the calls in flight; the second ends it at once."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 

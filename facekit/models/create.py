@@ -21,7 +21,7 @@ from facekit.encoders.base import VisionEncoder
 from facekit.encoders.fusion import build_encoder, encoder_name
 from facekit.errors import ConfigurationError
 from facekit.models.configuration import FaceKitConfig
-from facekit.models.image_processing import FaceKitImageProcessor
+from facekit.models.image_processing import NO_LANDMARKER, FaceKitImageProcessor
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.part_options import call_with_options
 from facekit.models.presets import Preset
@@ -49,7 +49,7 @@ def create(
         encoder: Such as ``tiny`` or ``openclip:ViT-L-14?pretrained=openai``.
         connector: Such as ``mlp`` or ``region``.
         backbone: Such as ``tiny`` or ``hf:Qwen/Qwen2.5-0.5B-Instruct``.
-        landmarker: What finds the face and its landmarks; ``dlib`` by default.
+        landmarker: What finds the face and its landmarks; ``dlib`` by default, ``none`` for whole pictures.
         video_encoder: What sees clips, such as ``languagebind:LanguageBind/LanguageBind_Video_merge``; without it
             ``encoder`` sees their frames one by one.
         checkpoint: For presets that start from one, where it lies in place of the hub: a folder, or another hub id.
@@ -76,6 +76,8 @@ def create(
         video_encoder=video_encoder,
         checkpoint=checkpoint,
     )
+    if parts.landmarker == NO_LANDMARKER:
+        parts = replace(parts, landmarker=None)
     device = read_device(device)
     if parts.checkpoint is not None:
         return _start_from_checkpoint(parts, preset, encoder or video_encoder or backbone, dtype, device, seed)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,6 +47,11 @@ class SkippingDataset(FaceDataset):
     def skipped(self) -> dict[int, str]:
         """Why each record was skipped, by index, as far as any process has come."""
         return self._read_log()
+
+    @property
+    def record_ids(self) -> Sequence[str]:
+        """Ids of the records, by index."""
+        return [record.id for record in self.records.records]
 
     def forget_skipped(self) -> None:
         """Begin a new list, where a run starts anew in the folder of an earlier one."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -55,6 +56,12 @@ def wait_for_everyone() -> None:
         PartialState().wait_for_everyone()
 
 
+def leave_processes() -> None:
+    """End what the processes of a run share, when nothing is left to do together; a program calls it at its end."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 def shards_weights() -> bool:
     """Whether ``accelerate launch`` was told to take weights apart, by FSDP or by DeepSpeed."""
     return any(os.environ.get(switch, "false").lower() in _YES for switch in (_USE_FSDP, _USE_DEEPSPEED))
@@ -87,7 +94,11 @@ def whole_again(model: _M) -> Iterator[_M]:
     filled: dict[int, nn.Parameter] = {}
     for name, weight in model.named_parameters(remove_duplicate=False):
         if id(weight) not in filled:
-            filled[id(weight)] = nn.Parameter(_whole(found[name]), weight.requires_grad)
+            # What learns is float32 in pieces; adapters stay so, because they are merged and saved in it.
+            whole = _whole(found[name])
+            filled[id(weight)] = nn.Parameter(
+                whole if "lora_" in name else whole.to(weight.dtype), weight.requires_grad
+            )
     _replace_weights(model, filled)
     for name, buffer in stand_in.named_buffers():
         model.get_buffer(name).copy_(buffer)
@@ -141,7 +152,9 @@ def prepare_sharding(accelerator: Any) -> bool:
     if state.distributed_type != DistributedType.FSDP:
         return False
     plugin = state.fsdp_plugin
-    _check_plugin(plugin)
+    check_plugin(plugin)
+    # Nothing here writes into what a sharded part returned.
+    warnings.filterwarnings("ignore", message=r"FSDP2-wrapped module .* returned a view tensor")
     if accelerator.mixed_precision == "bf16":
         plugin.mixed_precision_policy = MixedPrecisionPolicy(
             param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False
@@ -154,6 +167,27 @@ def autocast_of_shards(accelerator: Any) -> AbstractContextManager[Any]:
     if accelerator.is_fsdp2 and accelerator.mixed_precision == "bf16":
         return torch.autocast(accelerator.device.type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def check_plugin(plugin: Any) -> None:
+    """Refuse what accelerate can do with FSDP but composed models or recipes cannot.
+
+    Args:
+        plugin: accelerate's ``FullyShardedDataParallelPlugin``.
+
+    Raises:
+        ConfigurationError: The configuration asks for it.
+    """
+    problems = {
+        "fsdp_version must be 2": plugin.fsdp_version != 2,
+        "fsdp_activation_checkpointing must be false; set gradient_checkpointing in the recipe": (
+            plugin.activation_checkpointing
+        ),
+        "fsdp_cpu_ram_efficient_loading must be false": plugin.cpu_ram_efficient_loading,
+    }
+    wrong = [problem for problem, occurs in problems.items() if occurs]
+    if wrong:
+        raise ConfigurationError(f"the accelerate configuration does not fit: {'; '.join(wrong)}")
 
 
 def check_lockstep(inputs: Mapping[str, Any]) -> None:
@@ -169,19 +203,6 @@ def check_lockstep(inputs: Mapping[str, Any]) -> None:
             f"a batch mixes media of {sorted(set(inputs['num_frames'].tolist()))} frames, which FSDP and ZeRO-3 cannot "
             "take; set group_batches to true, and leave out clips that are shorter than the rest"
         )
-
-
-def _check_plugin(plugin: Any) -> None:
-    problems = {
-        "fsdp_version must be 2": plugin.fsdp_version != 2,
-        "fsdp_activation_checkpointing must be false; set gradient_checkpointing in the recipe": (
-            plugin.activation_checkpointing
-        ),
-        "fsdp_cpu_ram_efficient_loading must be false": plugin.cpu_ram_efficient_loading,
-    }
-    wrong = [problem for problem, occurs in problems.items() if occurs]
-    if wrong:
-        raise ConfigurationError(f"the accelerate configuration does not fit: {'; '.join(wrong)}")
 
 
 def _check_same_weights(model: nn.Module) -> None:
@@ -208,7 +229,7 @@ def _replace_weights(model: nn.Module, replacements: Mapping[int, nn.Parameter])
 def _whole(weight: Tensor) -> Tensor:
     """A weight in one piece on the CPU; all processes take part."""
     if isinstance(weight, DTensor):
-        return weight.detach().full_tensor().cpu()
+        return weight.full_tensor().detach().cpu()
     if hasattr(weight, "ds_id"):
         from deepspeed.zero import GatheredParameters
 

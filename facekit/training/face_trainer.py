@@ -28,10 +28,19 @@ from facekit.training.distributed import (
     prepare_sharding,
     wait_for_everyone,
 )
+from facekit.training.features import FeaturesOnDisk
 from facekit.training.losses import count_items, find_targets, supervised_loss
 from facekit.training.parts import parameter_groups, set_evaluation_of_frozen
 from facekit.training.prefix_attention import packed_inputs
 from facekit.training.settings import TrainingSettings
+from facekit.training.streamed import StreamedDataset, load_stream
+from facekit.training.trained_weights import (
+    hash_base,
+    holds_trained_only,
+    load_trained,
+    save_trained,
+    saves_trained_only,
+)
 from facekit.training.watching import LossGuard
 
 logger = logging.getLogger(__name__)
@@ -46,7 +55,7 @@ class FaceTrainer(Trainer):
     Args:
         settings: The run's settings.
         record_ids: Ids of the records by index, for messages.
-        encoder_tokens: ``(records, T, P + N, C)`` by record, in place of pixels in the batches.
+        encoder_tokens: In place of pixels in the batches: ``(records, T, P + N, C)`` by record, or a cache on disk.
         **options: See ``transformers.Trainer``.
     """
 
@@ -55,7 +64,7 @@ class FaceTrainer(Trainer):
         *,
         settings: TrainingSettings,
         record_ids: Sequence[str],
-        encoder_tokens: Tensor | None = None,
+        encoder_tokens: Tensor | FeaturesOnDisk | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -63,6 +72,7 @@ class FaceTrainer(Trainer):
         self.encoder_tokens = encoder_tokens
         self.guard = LossGuard(record_ids)
         self.failed_saves = 0
+        self.base: str | None = None
 
     optimizer: torch.optim.Optimizer | None
     is_sharded = False
@@ -71,10 +81,14 @@ class FaceTrainer(Trainer):
         """Create accelerate's accelerator; see ``prepare_sharding``."""
         super().create_accelerator_and_postprocess()
         self.is_fsdp_enabled = prepare_sharding(self.accelerator)
-        self.is_sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        plugin = self.accelerator.state.deepspeed_plugin
+        self.is_sharded = self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Load batches as they come, or grouped by modality and length."""
+        """Load batches as they come, or grouped by modality and length, or from shards."""
+        if isinstance(self.train_dataset, StreamedDataset):
+            batch_size = self.args.per_device_train_batch_size
+            return load_stream(self.train_dataset, self.data_collator, batch_size, self.args.device)
         if not self.settings.group_batches:
             return super().get_train_dataloader()
         arguments, records = self.args, self.train_dataset.records.records
@@ -114,7 +128,9 @@ class FaceTrainer(Trainer):
         composed = self.accelerator.unwrap_model(model)
         set_evaluation_of_frozen(composed, self.settings.parts)
         indices = inputs.pop("example_indices")
-        if self.encoder_tokens is not None:
+        if isinstance(self.encoder_tokens, FeaturesOnDisk):
+            inputs["image_features"] = self.encoder_tokens.project(composed, indices, inputs.pop("landmarks"))
+        elif self.encoder_tokens is not None:
             tokens = self.encoder_tokens[indices.cpu()].to(indices.device)
             inputs["image_features"] = composed.project_tokens(tokens, inputs.pop("landmarks"))
         segments = inputs.pop("segments", None)
@@ -159,6 +175,22 @@ class FaceTrainer(Trainer):
         total = torch.tensor(sum(counts), device=device)
         return self.accelerator.gather(total).sum() if self.args.world_size > 1 else total
 
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        if self.is_sharded or state_dict is not None or not saves_trained_only(self.settings):
+            super()._save(output_dir, state_dict)
+        elif self.args.should_save:
+            composed = self.accelerator.unwrap_model(self.model)
+            self.base = self.base or hash_base(composed)
+            save_trained(composed, Path(output_dir or self.args.output_dir), self.base)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if self.is_sharded or not holds_trained_only(Path(resume_from_checkpoint)):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        composed = self.accelerator.unwrap_model(self.model if model is None else model)
+        self.base = hash_base(composed)
+        load_trained(composed, Path(resume_from_checkpoint), self.base)
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Save and seal a checkpoint; where that fails, delete what was written and go on, if there is more to do.
 
@@ -170,6 +202,8 @@ class FaceTrainer(Trainer):
         wait_for_everyone()
         run_folder = Path(self.args.output_dir)
         folder = run_folder / f"checkpoint-{self.state.global_step}"
+        if isinstance(self.encoder_tokens, FeaturesOnDisk):
+            self.encoder_tokens.flush()
         try:
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()

@@ -1,6 +1,7 @@
-"""The tokens of a frozen encoder, computed once per picture and kept in memory.
+"""The tokens of frozen encoders, computed once per picture and kept, in memory or on disk.
 
 A frozen encoder that sees the same picture gives the same tokens, so a run of many epochs need not repeat its work.
+In memory are those of small data sets with one length of clip; on disk any, and the next run finds them.
 """
 
 from __future__ import annotations
@@ -9,8 +10,13 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
+from facekit.data.cached_encoding import CachedEncoding, MediaIdentifier
 from facekit.data.dataset import FaceDataset
+from facekit.data.feature_cache import FeatureStorage
+from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.training.settings import TrainingSettings
 
 
 def encode_dataset(
@@ -50,3 +56,58 @@ def encode_dataset(
         encoder.train(was_training)
     assert tokens is not None
     return tokens.clone() if tokens.is_inference() else tokens
+
+
+class FeaturesOnDisk:
+    """The visual tokens of a run's batches by way of a cache on disk.
+
+    Args:
+        model: Its encoders stay as they are.
+        dataset: The run's records; its examples need no pixels.
+        settings: Say where the cache is and what it may hold.
+
+    Raises:
+        ConfigurationError: The cache's folder is a file.
+    """
+
+    def __init__(
+        self, model: FaceKitForConditionalGeneration, dataset: FaceDataset, settings: TrainingSettings
+    ) -> None:
+        assert settings.feature_cache is not None
+        dtype = getattr(torch, settings.feature_cache_dtype) if settings.feature_cache_dtype else None
+        storage = FeatureStorage(settings.feature_cache, settings.feature_cache_bytes, dtype)
+        images = dataset.processor.image_processor
+        self.encoding = CachedEncoding(model.encoder, model.video_encoder, storage)
+        self._identifier = MediaIdentifier(images.transform, images.num_frames)
+        self._dataset = dataset
+        self._autocasts = settings.precision == "bfloat16"
+
+    def project(self, model: FaceKitForConditionalGeneration, indices: Tensor, landmarks: Tensor) -> Tensor:
+        """Return the visual tokens of a batch, as ``model.get_image_features`` does of pixels.
+
+        Args:
+            model: The model; gradients go to its connector.
+            indices: ``(B,)``, places of the records in the data set.
+            landmarks: ``(B, T, 68, 2)``, padded to the longest clip.
+
+        Returns:
+            ``(B, n, D)`` with n the visual tokens of the longest; the rows of shorter ones end in zeros.
+
+        Raises:
+            ImageError, RecordError: A picture that is not in the cache cannot be opened.
+        """
+        places, records = indices.tolist(), self._dataset.records
+        media = [self._identifier.identify(records.records[place], records.folder) for place in places]
+        tokens = self.encoding.encode(media, lambda row: FaceDataset.pixel_values(self._dataset, places[row]))
+        features: dict[int, Tensor] = {}
+        with torch.autocast(tokens[0].device.type, dtype=torch.bfloat16, enabled=self._autocasts):
+            for frames in sorted({len(each) for each in tokens}):
+                rows = [row for row, each in enumerate(tokens) if len(each) == frames]
+                stacked = torch.stack([tokens[row] for row in rows])
+                projected = model.project_tokens(stacked, landmarks[rows, :frames])
+                features |= dict(zip(rows, projected, strict=True))
+        return pad_sequence([features[row] for row in range(len(places))], batch_first=True)
+
+    def flush(self) -> None:
+        """Write what waits to be written."""
+        self.encoding.flush()

@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from torch import nn
 
@@ -17,10 +17,16 @@ from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet
 from facekit.errors import CheckpointError, ConfigurationError
 from facekit.training.checkpoints import find_checkpoint, list_checkpoints
-from facekit.training.distributed import is_main_process
+from facekit.training.distributed import count_processes, is_main_process
 from facekit.training.settings import PARTS, TrainingSettings
 
 IDENTITY_NAME = "run.json"
+
+
+class Described(Protocol):
+    """Records that a run does not hold, which say themselves what they are."""
+
+    def describe(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -31,17 +37,19 @@ class RunIdentity:
         settings: ``TrainingSettings.model_dump(mode="json")``.
         records: Number and hash of the records; the pictures that they name are not read for it.
         parts: Per part its class, number of parameters and a hash of its configuration and shapes.
+        processes: How many processes share a batch.
     """
 
     settings: dict[str, Any]
     records: str
     parts: dict[str, str]
+    processes: int = 1
 
     @classmethod
-    def of(cls, settings: TrainingSettings, records: RecordSet, model: nn.Module) -> Self:
+    def of(cls, settings: TrainingSettings, records: RecordSet | Described, model: nn.Module) -> Self:
         """Describe a run that is about to begin or to go on."""
         parts = {part: _describe_part(model, part) for part in PARTS}
-        return cls(settings.model_dump(mode="json"), _describe_records(records), parts)
+        return cls(settings.model_dump(mode="json"), _describe_records(records), parts, count_processes())
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -64,6 +72,8 @@ class RunIdentity:
         told = settings.differences(before.settings)
         if self.records != before.records:
             told.append(f"the records were {before.records} and are {self.records}")
+        if self.processes != before.processes:
+            told.append(f"the processes were {before.processes} and are {self.processes}")
         for part, described in self.parts.items():
             if described != before.parts.get(part):
                 told.append(f"the {part} was {before.parts.get(part)} and is {described}")
@@ -71,7 +81,7 @@ class RunIdentity:
 
 
 def prepare_run(
-    folder: str | Path, settings: TrainingSettings, records: RecordSet, model: nn.Module, *, resume: bool
+    folder: str | Path, settings: TrainingSettings, records: RecordSet | Described, model: nn.Module, *, resume: bool
 ) -> Path | None:
     """Make a run's folder ready and say where to go on from.
 
@@ -108,7 +118,9 @@ def prepare_run(
     return checkpoint
 
 
-def _describe_records(records: RecordSet) -> str:
+def _describe_records(records: RecordSet | Described) -> str:
+    if not isinstance(records, RecordSet):
+        return records.describe()
     digest = hashlib.sha256()
     for record in records.records:
         digest.update(record.model_dump_json().encode() + b"\n")

@@ -57,8 +57,8 @@ def list_trained_parts(model: nn.Module, settings: TrainingSettings) -> list[Tra
         chosen = {name: value for name, value in model.named_parameters() if is_of(name, part)}
         learning = {name: value for name, value in chosen.items() if value.requires_grad}
         rates = {_rate_of_parameter(name, settings) for name in learning}
-        counts = (sum(value.numel() for value in values.values()) for values in (chosen, learning))
-        table.append(TrainedPart(part, *counts, rates.pop() if len(rates) == 1 else None))
+        counts = [sum(value.numel() for value in values.values()) for values in (chosen, learning)]
+        table.append(TrainedPart(part, counts[0], counts[1], rates.pop() if len(rates) == 1 else None))
     return table
 
 

@@ -6,6 +6,7 @@ The settings that decide what is learned are compared when a run is resumed; the
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -23,7 +24,7 @@ adapters of the language model (``language_model.lora``); ``llm`` is short for `
 _MAY_CHANGE = frozenset(
     {
         "save_every", "keep_checkpoints", "log_every", "threads", "cache_pictures", "skip_limit",
-        "gradient_checkpointing", "logits", "fused_loss",
+        "gradient_checkpointing", "logits", "fused_loss", "feature_cache", "feature_cache_bytes",
     }
 )  # fmt: skip
 
@@ -88,10 +89,17 @@ class TrainingSettings(BaseModel):
         cache_pictures: Keep prepared pictures in memory; None where they need less than 2 GiB.
         cache_features: Encode every picture once and train on the kept tokens; needs a frozen encoder and one
             process.
+        feature_cache: Folder in which the tokens of frozen encoders are kept, of pictures and of clips of any length,
+            for this run and others; see ``facekit preprocess --features``. Those that are not there are computed when
+            they are first needed.
+        feature_cache_bytes: Most bytes of it. Where there is no room, tokens of encoders that this run does not use go
+            first; then no more are kept.
+        feature_cache_dtype: Floating type of tokens on disk; None for that of the encoder.
         skip_limit: Largest share of the records that may be skipped because they cannot be used, before the run is
             given up; 0 for none.
         save_every: Steps between checkpoints; None for a tenth of the run.
-        keep_checkpoints: How many checkpoints stay on disk.
+        keep_checkpoints: How many checkpoints stay on disk. Where the language model itself does not learn, they hold
+            what learns only, and a run goes on from them on top of the same weights.
         log_every: Steps between entries of the loss history; None for about two hundred entries.
         threads: CPU threads; None for ``OMP_NUM_THREADS`` where it is set, else all cores.
         seed: Seed of all chance.
@@ -127,6 +135,9 @@ class TrainingSettings(BaseModel):
     max_tokens: int | None = Field(default=None, ge=1)
     cache_pictures: bool | None = None
     cache_features: bool = False
+    feature_cache: Path | None = None
+    feature_cache_bytes: int = Field(default=50 << 30, ge=1)
+    feature_cache_dtype: Literal["float32", "bfloat16", "float16"] | None = None
     skip_limit: float = Field(default=0.01, ge=0.0, le=1.0)
     save_every: int | None = Field(default=None, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
@@ -166,8 +177,18 @@ class TrainingSettings(BaseModel):
             raise ValueError("parts names the language model and its adapters; train one of them")
         if self.encoder_learning_rate is not None and "encoder" not in self.parts:
             raise ValueError("encoder_learning_rate is set but 'encoder' is not among the trained parts")
+        unused = [part for part in self.learning_rates if not any(_overlap(part, trained) for trained in self.parts)]
+        if unused:
+            raise ValueError(f"learning_rates names '{unused[0]}', which is not among the trained parts")
         if self.cache_features and "encoder" in self.parts:
             raise ValueError("cache_features needs a frozen encoder; leave 'encoder' out of the trained parts")
+        if self.feature_cache is not None and ("encoder" in self.parts or self.cache_features):
+            raise ValueError(
+                "feature_cache keeps the tokens of a frozen encoder on disk; leave 'encoder' out of the trained parts "
+                "and cache_features, which keeps them in memory, false"
+            )
+        if self.feature_cache is None and self.feature_cache_dtype is not None:
+            raise ValueError("feature_cache_dtype is of tokens on disk; name their folder with feature_cache")
         if self.logits == "all" and (self.loss_average == "sample" or self.fused_loss):
             raise ValueError("loss_average='sample' and fused_loss need logits='labelled'")
         if self.fused_loss and self.loss_average == "sample":
@@ -200,3 +221,8 @@ class TrainingSettings(BaseModel):
 
 def _spell_out(part: Any) -> Any:
     return re.sub(r"^llm\b", "language_model", part) if isinstance(part, str) else part
+
+
+def _overlap(part: str, other: str) -> bool:
+    """Whether one of two parts is the other or lies in it."""
+    return part == other or part.startswith(f"{other}.") or other.startswith(f"{part}.")

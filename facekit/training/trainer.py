@@ -32,11 +32,12 @@ from facekit.training.distributed import (
     count_processes_here,
     is_main_process,
     load_whole_weights,
+    shards_weights,
     wait_for_everyone,
     whole_again,
 )
 from facekit.training.face_trainer import FaceTrainer
-from facekit.training.features import encode_dataset
+from facekit.training.features import FeaturesOnDisk, encode_dataset
 from facekit.training.float_types import trained_in_float32
 from facekit.training.history import LossHistory, draw_loss
 from facekit.training.identity import prepare_run
@@ -44,7 +45,10 @@ from facekit.training.interruption import SaveOnSignal
 from facekit.training.parts import TrainedPart, gradient_checkpointing, list_trained_parts, trainable_parts
 from facekit.training.prefix_attention import split_attention
 from facekit.training.progress import ProgressListener
+from facekit.training.quantized import is_quantized, unpack
 from facekit.training.settings import TrainingSettings
+from facekit.training.streamed import StreamedDataset, open_dataset
+from facekit.training.trained_weights import holds_trained_only, load_trained
 from facekit.training.watching import RunWatcher
 
 logger = logging.getLogger(__name__)
@@ -100,7 +104,8 @@ def train(
     Args:
         model: The model; it is in evaluation mode afterwards.
         processor: Its processor.
-        records: Records with conversations, or the path of a records file.
+        records: Records with conversations, the path of a records file, or that of a folder of WebDataset shards,
+            which are read as the run goes on.
         output_dir: The model is saved here; checkpoints, ``losses.json`` and ``loss.png`` go to its folder
             ``training``, adapters to its folder ``adapter``.
         settings: What to do.
@@ -120,16 +125,15 @@ def train(
         MissingExtraError: accelerate or matplotlib is not installed.
     """
     _require_extra()
-    record_set = RecordSet.of(records)
     run_folder = Path(output_dir) / RUN_FOLDER
-    arguments = _trainer_arguments(run_folder, settings, len(record_set))
+    dataset = open_dataset(records, processor, _dataset_options(settings), settings, run_folder / SKIPPED_NAME)
+    source = dataset.records if isinstance(dataset, SkippingDataset) else dataset
+    arguments = _trainer_arguments(run_folder, settings, len(source) if isinstance(source, RecordSet) else source.total)
     _check_settings(model, settings, arguments)
-    log_path, options = run_folder / SKIPPED_NAME, _dataset_options(settings)
-    dataset = SkippingDataset(record_set, processor, options, log_path=log_path, limit=settings.skip_limit)
     _use_threads(settings.threads)
     watcher, interruption = RunWatcher(dataset, run_folder / "losses.json", on_progress), SaveOnSignal()
     with interruption.listening(), _without_progress_bars(), adapters_in_place(model, settings) as adapters:
-        checkpoint = prepare_run(run_folder, settings, record_set, model, resume=resume)
+        checkpoint = prepare_run(run_folder, settings, source, model, resume=resume)
         if checkpoint is None:
             dataset.forget_skipped()
         wait_for_everyone()
@@ -141,6 +145,7 @@ def train(
         is_cut = interruption.received and state.global_step < state.max_steps
         if not is_cut:
             _save(model, processor, Path(output_dir), adapters, is_writer=state.is_world_process_zero)
+    wait_for_everyone()
     interruption.let_through()
     if is_cut:
         raise TrainingError(f"a signal ended the run after step {state.global_step}, which is saved; resume it")
@@ -167,7 +172,7 @@ def train(
 def _run_trainer(
     model: FaceKitForConditionalGeneration,
     processor: FaceKitProcessor,
-    dataset: FaceDataset,
+    dataset: SkippingDataset | StreamedDataset,
     arguments: TrainingArguments,
     settings: TrainingSettings,
     checkpoint: Path | None,
@@ -175,9 +180,14 @@ def _run_trainer(
 ) -> TrainerState:
     if checkpoint is not None and is_finished(checkpoint):
         logger.info("%s is the end of its run; nothing is left to train", checkpoint)
-        load_whole_weights(model, checkpoint)
+        (load_trained if holds_trained_only(checkpoint) else load_whole_weights)(model, checkpoint)
         return TrainerState.load_from_json(str(checkpoint / STATE_NAME))
-    tokens = _keep_tokens(model, dataset, arguments) if settings.cache_features else None
+    tokens: Tensor | FeaturesOnDisk | None = None
+    if settings.cache_features:
+        tokens = _keep_tokens(model, dataset, arguments)
+    elif settings.feature_cache is not None:
+        tokens = FeaturesOnDisk(model, dataset, settings)
+        dataset.drop_pixels()
     with whole_again(model) as trained:
         return _run_loop(trained, processor, dataset, arguments, settings, checkpoint, callbacks, tokens)
 
@@ -185,12 +195,12 @@ def _run_trainer(
 def _run_loop(
     model: FaceKitForConditionalGeneration,
     processor: FaceKitProcessor,
-    dataset: FaceDataset,
+    dataset: SkippingDataset | StreamedDataset,
     arguments: TrainingArguments,
     settings: TrainingSettings,
     checkpoint: Path | None,
     callbacks: list[TrainerCallback],
-    tokens: Tensor | None,
+    tokens: Tensor | FeaturesOnDisk | None,
 ) -> TrainerState:
     trainer = FaceTrainer(
         model=model,
@@ -202,11 +212,13 @@ def _run_loop(
         processing_class=processor,
         callbacks=callbacks,
         settings=settings,
-        record_ids=[record.id for record in dataset.records.records],
+        record_ids=dataset.record_ids,
         encoder_tokens=tokens,
     )
     trainer.remove_callback(PrinterCallback)
     with ExitStack() as stack:
+        if isinstance(tokens, FeaturesOnDisk):
+            stack.callback(tokens.flush)
         stack.enter_context(trained_in_float32(model, settings))
         if settings.gradient_checkpointing:
             stack.enter_context(gradient_checkpointing(model, settings.parts))
@@ -225,9 +237,11 @@ def _save(
     *,
     is_writer: bool,
 ) -> None:
+    if adapters is not None and is_writer:
+        adapters.save(folder / ADAPTER_FOLDER)
+    if is_quantized(model):
+        unpack(model.language_model)
     if adapters is not None:
-        if is_writer:
-            adapters.save(folder / ADAPTER_FOLDER)
         adapters.merge()
     if is_writer:
         model.save_pretrained(folder)
@@ -267,6 +281,8 @@ def _check_settings(
 ) -> None:
     if settings.cache_features and arguments.world_size > 1:
         raise ConfigurationError("cache_features works in one process only; set it to false for distributed training")
+    if settings.feature_cache is not None and shards_weights():
+        raise ConfigurationError("feature_cache needs a whole connector in every process; leave it out, or use DDP")
     if arguments.n_gpu > 1:
         raise ConfigurationError(
             f"there are {arguments.n_gpu} GPUs but one process; start one process a GPU with torchrun, or choose a "
@@ -274,11 +290,20 @@ def _check_settings(
         )
     if settings.fused_loss and arguments.device.type != "cuda":
         raise ConfigurationError("fused_loss needs a GPU; set it to false, the loss is the same")
+    if settings.fused_loss and shards_weights():
+        raise ConfigurationError("fused_loss needs the whole head in every process; set it to false, or use DDP")
+    if shards_weights() and model.video_encoder is not None and not settings.group_batches:
+        raise ConfigurationError(
+            "sharded weights need all processes in the same encoder at every step; set group_batches to true"
+        )
     if settings.independent_turns or settings.row_tokens is not None:
         check_attention(model.config.get_text_config())
 
 
 def _dataset_options(settings: TrainingSettings) -> DatasetOptions:
+    pictures = settings.cache_pictures
+    if pictures is None and settings.feature_cache is not None:
+        pictures = False
     return DatasetOptions(
         shuffle_turns=settings.shuffle_turns,
         independent_turns=settings.independent_turns,
@@ -286,7 +311,7 @@ def _dataset_options(settings: TrainingSettings) -> DatasetOptions:
         landmark_noise=settings.landmark_noise,
         landmark_dropout=settings.landmark_dropout,
         max_tokens=settings.max_tokens,
-        cache_pictures=settings.cache_pictures,
+        cache_pictures=pictures,
         seed=settings.seed,
     )
 

@@ -27,6 +27,8 @@ from facekit.models.ask import write_prompt
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.prefix import generate_answers
 from facekit.models.processing import FaceKitProcessor
+from facekit.training.distributed import shards_weights
+from facekit.training.quantized import restore_layout
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +159,7 @@ class PeriodicValidation(TrainerCallback):
         is_due = state.global_step % every == 0 or state.global_step >= state.max_steps
         if not is_due or model is None or not state.is_world_process_zero:
             return
-        if args.world_size > 1 and (args.fsdp or args.deepspeed):
+        if shards_weights():
             logger.warning("validation is left out where weights are in pieces; evaluate the checkpoints instead")
             return
         started = time.perf_counter()
@@ -224,3 +226,4 @@ def _undisturbed(model: FaceKitForConditionalGeneration, autocast: torch.dtype |
     finally:
         for module, was_training in training.items():
             module.training = was_training
+        restore_layout(model.language_model)

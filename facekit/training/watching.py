@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from facekit.data.dataset import FaceDataset
+from facekit.data.streaming import ShardStream
 from facekit.errors import TrainingError
 from facekit.training.history import LossHistory
 from facekit.training.progress import ProgressListener, TrainingProgress
@@ -22,7 +23,9 @@ _NAMED_RECORDS = 16
 class RunWatcher(TrainerCallback):
     """Tells the data set its epoch, reports progress, and writes the history as the run goes on."""
 
-    def __init__(self, dataset: FaceDataset, history_path: Path, listener: ProgressListener | None) -> None:
+    def __init__(
+        self, dataset: FaceDataset | ShardStream, history_path: Path, listener: ProgressListener | None
+    ) -> None:
         self.dataset = dataset
         self.history_path = history_path
         self.listener = listener

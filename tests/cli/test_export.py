@@ -105,7 +105,7 @@ def test_hub_ids_are_taken_and_what_is_out_of_reach_is_one_line(run, tmp_path, m
     ("changes", "words"),
     [
         ({"vision_config": {"image_size": "large"}}, "Validation error for field 'image_size'"),
-        ({"text_config": {"num_attention_heads": 5}}, "not a multiple of the number of attention heads"),
+        ({"text_config": {"hidden_size": "wide"}}, "Validation error for field 'hidden_size'"),
     ],
 )
 def test_values_that_do_not_fit_are_one_line(run, checkpoint, tmp_path, changes, words):

@@ -42,6 +42,7 @@ def test_a_recipe_runs_its_stages_and_prints_what_learns_and_where_things_are(ru
         "validation.tasks=[age]", "validation.metric_faces=2", "validation.faces=1",
     )  # fmt: skip
     assert status == 0, error
+    out = " ".join(out.split())
     assert "region: from encoder tiny" in out
     assert f"finetune: from {tmp_path}/run/region to {tmp_path}/run/finetune" in out
     assert "estimated memory:" in out

@@ -125,7 +125,9 @@ def test_a_resumed_stream_goes_on_with_the_samples_of_an_uninterrupted_one(shard
         return loader_of(shards, processor, 4, workers, buffer=5, rank=1, processes=2)
 
     straight = make()
+    before = torch.random.get_rng_state()
     whole = [indices(straight) for _ in range(3)]
+    assert torch.equal(torch.random.get_rng_state(), before)
     assert len({str(epoch) for epoch in whole}) == 3
     for stop in range(len(straight) + 1) if workers == 0 else (1,):
         cut = make()

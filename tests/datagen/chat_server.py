@@ -17,6 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 ANSWER = "The face is oval, the brows are level, the eyes are open and the lips closed. " * 5
+WORDS = (
+    "oval", "narrow", "broad", "soft", "even", "level", "round", "high", "low", "wide", "thin",
+    "full", "clear", "smooth", "warm", "cool", "brow", "cheek", "chin", "nose", "lip", "lid",
+    "lash", "outline", "contour", "shadow", "highlight", "texture", "tone", "line", "fold", "edge",
+)  # fmt: skip
 REFUSAL = "I'm sorry, but I can't help with that request."
 
 
@@ -49,9 +54,9 @@ class Call:
 
 def describe(body: dict) -> str:
     """An answer that differs from call to call and is the same for the same call."""
-    digest = hashlib.blake2b(str(body["messages"]).encode()).hexdigest()
-    words = [digest[place : place + 3] for place in range(0, 60, 3)]
-    return f"The face shows {' and '.join(words)}, which is visible in the picture."
+    digest = hashlib.blake2b(str(body["messages"]).encode(), digest_size=24).digest()
+    words = " ".join(WORDS[byte % len(WORDS)] for byte in digest)
+    return f"The face shows {words}, which is visible in the picture."
 
 
 class ChatServer:
@@ -71,7 +76,7 @@ class ChatServer:
         self.port = 0
         self.keep_calls = True
         self.served = 0
-        self._random = random.Random(seed)
+        self._random, self._faults = random.Random(seed), random.Random(seed + 1)
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connections: set[asyncio.Task] = set()
@@ -155,7 +160,7 @@ class ChatServer:
         return response
 
     def _outcome(self, body: dict) -> tuple[str, bytes | None]:
-        faults, chance = self.faults, self._random.random()
+        faults, chance = self.faults, self._faults.random()
         if faults.status is not None:
             return "status", error(faults.status, f"status {faults.status}")
         if not faults.structured and "response_format" in body:
@@ -251,8 +256,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--latency", type=float, default=0.05)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--answers", choices=("same", "varied"), default="same")
     arguments = parser.parse_args()
-    server = ChatServer(Faults(latency=(arguments.latency, arguments.latency)), answer=lambda body: ANSWER)
+    answer = describe if arguments.answers == "varied" else lambda body: ANSWER
+    server = ChatServer(Faults(latency=(arguments.latency, arguments.latency)), answer=answer)
     server.port, server.keep_calls = arguments.port, False
 
     async def announce() -> None:

@@ -27,10 +27,11 @@ def run(monkeypatch, capsys):
 def test_the_command_ends_by_saying_where_the_results_are(run, faces, recipe_path, tmp_path, serve):
     server = serve()
     status, out, _ = run(faces, "--output", tmp_path / "out", "--recipe", recipe_path,
-                         "--annotator", f"openai:m?base_url={server.base_url}")  # fmt: skip
+                         "--annotator", f"openai:m?base_url={server.base_url}", "--format", "llava",
+                         "--format", "sharegpt")  # fmt: skip
     assert status == 0
     assert "20 answers kept, 0 dropped, 0 failed, 0 still open" in out
-    for name in ("records.jsonl", "failures.jsonl", "report.html"):
+    for name in ("records.jsonl", "failures.jsonl", "report.html", "README.md", "llava.json", "sharegpt.json"):
         assert str(tmp_path / "out" / name) in out
         assert (tmp_path / "out" / name).is_file()
 
@@ -60,6 +61,7 @@ def test_a_used_up_budget_has_a_status_of_its_own(run, faces, recipe_path, tmp_p
     (("--annotator", "openai:m?api_key=sk-abcdefgh"), "key_env=NAME"),
     (("--annotator", "openai:gpt-4o"), "OPENAI_API_KEY has no API key"),
     (("--concurrency", "0"), "generation setting 'concurrency'"),
+    (("--format", "lava"), "did you mean 'llava'"),
 ])  # fmt: skip
 def test_mistakes_are_one_line(run, faces, tmp_path, arguments, words):
     status, _, error = run(faces, "--output", tmp_path / "out", *arguments)

@@ -1,4 +1,5 @@
 import asyncio
+import sqlite3
 import time
 
 import pytest
@@ -54,6 +55,38 @@ def test_every_call_is_made_once_and_never_more_than_allowed_at_a_time(serve, fa
     assert server.most_in_flight == 3
     assert (reports[-1].done, reports[-1].answered, reports[-1].seconds_left) == (20, 20, 0.0)
     assert spent == pytest.approx(20 * (1000 + 100 * 10) / 1e6)
+
+
+def test_answers_that_arrive_together_share_a_transaction_and_none_waits_for_more(
+    serve, faces, recipe_path, tmp_path, monkeypatch
+):
+    stores = []
+
+    def store(ledger, *entries):
+        stores.append(len(entries))
+        real_store(ledger, *entries)
+
+    real_store = Ledger.store
+    monkeypatch.setattr(Ledger, "store", store)
+    _, states, _, _ = carry_out(serve(), faces, recipe_path, tmp_path / "one", concurrency=1)
+    assert (states, stores) == ({ACCEPTED: 20}, [1] * 20)
+    stores.clear()
+    lines = [line.replace('"images/', '"gone/') for line in faces.read_text().splitlines(keepends=True)]
+    faces.write_text("".join(lines))
+    _, states, _, _ = carry_out(serve(), faces, recipe_path, tmp_path / "many", concurrency=20)
+    assert (states, sum(stores)) == ({FAILED: 20}, 20)
+    assert len(stores) < 20
+
+
+def test_a_ledger_that_cannot_be_written_ends_the_run(serve, faces, recipe_path, tmp_path, monkeypatch):
+    def fail(ledger, *entries):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(Ledger, "store", fail)
+    server = serve()
+    with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+        carry_out(server, faces, recipe_path, tmp_path / "out", concurrency=4)
+    assert len(server.calls) <= 8
 
 
 def test_a_second_run_asks_nothing(serve, faces, recipe_path, tmp_path):

@@ -4,10 +4,11 @@ import pytest
 
 from facekit.data.records import FaceRecord
 from facekit.datagen.annotators.messages import ANSWER_SCHEMA
-from facekit.datagen.calls import ANNOTATE
+from facekit.datagen.calls import ANNOTATE, ClipFrames
 from facekit.datagen.ledger import ACCEPTED, GAVE_UP, Entry, Ledger
 from facekit.datagen.plan import (
     Overview,
+    clip_frames,
     in_batches,
     iterate_ids,
     plan_annotations,
@@ -96,8 +97,17 @@ def test_of_a_clip_evenly_spaced_frames_are_sent(tmp_path):
     clip = FaceRecord(id="a", video=names)
     sent = record_media(clip, tmp_path, 4)
     assert [path.rsplit("/", 1)[1] for path in sent] == ["0.png", "3.png", "6.png", "9.png"]
-    with pytest.raises(RecordError, match="is a video file"):
-        record_media(FaceRecord(id="a", video="clip.mp4"), tmp_path, 4)
+
+
+def test_a_video_file_is_sent_as_frames_of_those_that_the_record_is_about(tmp_path):
+    (tmp_path / "clip.mp4").touch()
+    whole = FaceRecord(id="a", video="clip.mp4")
+    assert record_media(whole, tmp_path, 4) == (str(tmp_path / "clip.mp4"),)
+    assert clip_frames(whole, 4) == ClipFrames(4)
+    assert clip_frames(FaceRecord(id="a", video="clip.mp4", frames=[3, 9]), 4) == ClipFrames(4, (3, 9))
+    assert clip_frames(FaceRecord(id="a", image="a.png"), 4) is None
+    with pytest.raises(RecordError, match=r"there is no file .*none\.mp4"):
+        record_media(FaceRecord(id="a", video="none.mp4"), tmp_path, 4)
 
 
 def test_batches_have_the_size_that_is_asked():

@@ -2,8 +2,10 @@ import json
 import re
 
 import pytest
+from video_files import grey_frames, write_video
 
-from facekit.data.records import read_records
+from facekit.data.formats import write_records
+from facekit.data.records import FaceRecord, read_records
 from facekit.datagen import GenerationSettings, dry_run, generate
 from facekit.datagen.pipeline import Ending
 from facekit.errors import ConfigurationError, RecordError
@@ -147,3 +149,23 @@ def test_a_budget_without_a_price_and_a_judge_without_a_rating_are_refused(serve
     with pytest.raises(RecordError, match="cannot be opened"):
         generate(tmp_path / "none.jsonl", tmp_path / "out", "fairfacegpt")
     assert server.calls == []
+
+
+def test_a_video_file_is_described_from_its_frames(serve, recipe_path, tmp_path):
+    write_video(tmp_path / "film.mp4", grey_frames(40))
+    groups = {"gender": "woman", "age_group": "20-29"}
+    write_records([FaceRecord(id="film", video="film.mp4", groups=groups)], tmp_path / "clips.jsonl")
+    server = serve()
+    result = generate(
+        tmp_path / "clips.jsonl", tmp_path / "out", recipe_path, annotator=spec(server, "m"),
+        judge=spec(server, "judge"),
+    )  # fmt: skip
+    for call in server.calls:
+        assert sum(part["type"] == "image_url" for part in call.body["messages"][1]["content"]) == 8
+    (failure,) = lines(tmp_path / "out" / "failures.jsonl")  # this server's ratings are words
+    assert (failure["aspect"], failure["answer"][:14]) == ("look", "The face shows")
+    assert "data:image/jpeg" in result.report.read_text()
+    offline = generate(tmp_path / "clips.jsonl", tmp_path / "offline", recipe_path)
+    (record,) = read_records(offline.records)
+    assert record.video == "../film.mp4"
+    assert record.conversations[1].content.startswith("A woman in ")

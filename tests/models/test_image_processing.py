@@ -146,3 +146,17 @@ def test_a_video_at_an_address_is_fetched(processor, photograph, tmp_path):
         server.shutdown()
     expected = processor(videos=tmp_path / "film.mp4", num_frames=2)
     assert torch.equal(fetched["pixel_values"], expected["pixel_values"])
+
+
+def test_whole_pictures_stay_whole_through_saving(tmp_path, photograph):
+    for landmarker in (None, "none"):
+        processor = FaceKitImageProcessor(32, landmarker=landmarker)
+        processor.save_pretrained(tmp_path)
+        again = FaceKitImageProcessor.from_pretrained(tmp_path)
+        assert processor.landmarker is None
+        assert again.landmarker is None
+        assert again.to_dict() == processor.to_dict()
+        assert again.prepare(photograph).box == (0, 0, *photograph.size)
+    processor.landmarker = "dlib"
+    processor.save_pretrained(tmp_path)
+    assert FaceKitImageProcessor.from_pretrained(tmp_path).landmarker == "dlib"

@@ -8,6 +8,7 @@ from peft import PeftModel
 
 import facekit
 from facekit.data.synthetic import write_synthetic_dataset
+from facekit.errors import CheckpointError
 from facekit.training import TrainingSettings, train
 
 SETTINGS = {
@@ -74,3 +75,34 @@ def test_named_modules_alone_are_adapted(records, tmp_path):
     train(model, processor, records, tmp_path, TrainingSettings(**{**SETTINGS, "steps": 2, "lora": lora}))
     learned = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert learned == {"language_model.model.layers.0.self_attn.q_proj.weight"}
+
+
+@pytest.mark.parametrize("parts", [("llm.lora",), ("connector", "llm.lora")])
+def test_the_adapter_of_a_saved_model_loads_as_what_was_trained(records, tmp_path, parts):
+    model, processor = fresh()
+    model.save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+    settings = TrainingSettings(**{**SETTINGS, "parts": parts})
+    train(*facekit.load(tmp_path / "base"), records, tmp_path / "run", settings)
+    adapted, _ = facekit.load(tmp_path / "run" / "adapter")
+    merged, _ = facekit.load(tmp_path / "run")
+    base, _ = facekit.load(tmp_path / "base")
+    inputs = {
+        "pixel_values": torch.randn(2, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0)),
+        "input_ids": torch.full((2, base.tokens_per_frame + 6), base.config.image_token_id),
+    }
+    inputs["input_ids"][:, -6:] = torch.arange(20, 26)
+    with torch.no_grad():
+        logits = {name: each(**inputs).logits for name, each in [("a", adapted), ("m", merged), ("b", base)]}
+    assert (logits["a"] - logits["b"]).abs().max() > 1e-2
+    torch.testing.assert_close(logits["a"], logits["m"], rtol=0, atol=1e-5)
+    alone = PeftModel.from_pretrained(base.language_model, tmp_path / "run" / "adapter")
+    ids = torch.randint(10, 500, (2, 20), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(alone(ids).logits, merged.language_model(ids).logits, rtol=0, atol=1e-5)
+
+
+def test_the_adapter_of_a_model_that_was_composed_anew_names_no_base_to_load(records, tmp_path):
+    train(*fresh(), records, tmp_path, TrainingSettings(**{**SETTINGS, "steps": 1}))
+    with pytest.raises(CheckpointError, match="that names no base model"):
+        facekit.load(tmp_path / "adapter")

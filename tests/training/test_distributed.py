@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils import FullyShardedDataParallelPlugin
+from accelerate.utils.deepspeed import HfDeepSpeedConfig
+from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
@@ -19,7 +24,8 @@ from facekit.data.dataset import RecordSet
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError, TrainingError
 from facekit.training import LossHistory, TrainingSettings, train
-from facekit.training.distributed import check_lockstep
+from facekit.training.distributed import check_lockstep, check_plugin, leave_processes
+from facekit.training.identity import RunIdentity
 
 COMMON = {"steps": 4, "learning_rate": 3e-4, "log_every": 1, "save_every": 2, "threads": 1, "landmark_noise": 0.01}
 PACKED = {"independent_turns": True, "loss_average": "sample", "gradient_checkpointing": True}
@@ -28,6 +34,7 @@ RUNS = {
     "region": {"parts": ["connector.region"], "batch_size": 4, "accumulation": 2, **PACKED},
     "lora": {"parts": ["connector", "llm.lora"], "batch_size": 4, "accumulation": 2, "group_batches": True, **PACKED},
 }
+MIXED = {"parts": ["connector"], "batch_size": 4, "precision": "bfloat16"}
 FSDP2 = {
     "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
     "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT", "FSDP_RESHARD_AFTER_FORWARD": "true",
@@ -65,6 +72,17 @@ def interrupt():
     raise KeyboardInterrupt
 
 
+def train_in_bfloat16(records, output):
+    """Losses, and the types that landmarks and the weights of the connector have where they are used."""
+    seen = set()
+    model, processor = fresh_model()
+    model.connector.register_forward_pre_hook(lambda module, given: seen.add(str(given[2].dtype)))
+    weights = model.connector.vision_projector
+    weights.register_forward_pre_hook(lambda module, given: seen.add(str(next(module.parameters()).dtype)))
+    result = train(model, processor, records, output, TrainingSettings(**{**COMMON, **MIXED}))
+    return {"losses": result.history.losses, "types": sorted(seen)}
+
+
 def work(records, folder):
     """What each process of the launched test does: all scenarios, one after the other."""
     rank, told = int(os.environ["RANK"]), {}
@@ -80,15 +98,16 @@ def work(records, folder):
                 "held": total_of(model),
                 "learning": sum(weight.requires_grad for weight in model.parameters()),
             }
+        told[f"{kind}-mixed"] = train_in_bfloat16(records, folder / f"{kind}-mixed")
         output = folder / f"{kind}-resumed"
         try:
-            train(*fresh_model(), records, output, settings_of("whole", 2), callbacks=[At(3, interrupt)])
+            train(*fresh_model(), records, output, settings_of("lora", 2), callbacks=[At(3, interrupt)])
         except KeyboardInterrupt:
             told[output.name] = {
-                "resumed": train(*fresh_model(), records, output, settings_of("whole", 2), resume=True).resumed_from
+                "resumed": train(*fresh_model(), records, output, settings_of("lora", 2), resume=True).resumed_from
             }
             again, processor = fresh_model()
-            result = train(again, processor, records, output, settings_of("whole", 2), resume=True)
+            result = train(again, processor, records, output, settings_of("lora", 2), resume=True)
             told[output.name] |= {"finished": result.resumed_from, "steps": result.steps}
     signal.signal(signal.SIGTERM, lambda *_: None)
     callbacks = [At(1, lambda: signal.raise_signal(signal.SIGTERM))] if rank == 1 else []
@@ -104,7 +123,7 @@ def work(records, folder):
     except ConfigurationError as error:
         told["different"] = str(error)
     (folder / f"told-{rank}.json").write_text(json.dumps(told))
-    torch.distributed.destroy_process_group()
+    leave_processes()
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +190,7 @@ def test_two_processes_train_what_one_trains(together, alone, kind, run):
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_a_run_of_two_processes_is_resumed(together, alone, kind):
-    assert_same(together / f"{kind}-resumed", alone("whole"))
+    assert_same(together / f"{kind}-resumed", alone("lora"))
     assert told(together, 1, f"{kind}-resumed") == {"resumed": 2, "finished": 4, "steps": 4}
 
 
@@ -205,6 +224,21 @@ def test_adapters_are_saved_beside_the_merged_model(together, alone):
         assert all(torch.allclose(found[name], expected[name], atol=1e-5, rtol=0) for name in expected)
 
 
+@pytest.mark.parametrize(("kind", "gathered"), [("ddp", "torch.float32"), ("fsdp", "torch.bfloat16")])
+def test_landmarks_stay_exact_in_mixed_precision(together, alone, kind, gathered):
+    mixed = told(together, 0, f"{kind}-mixed")
+    assert mixed["types"] == sorted({"torch.float32", gathered})
+    assert mixed["losses"] == pytest.approx(told(together, 0, "ddp-mixed")["losses"], abs=0.01)
+    assert mixed["losses"][0] == pytest.approx(alone("whole").history.losses[0], abs=0.02)
+
+
+def test_a_run_is_not_resumed_with_another_number_of_processes(records, monkeypatch):
+    identity = [RunIdentity.of(settings_of("whole"), RecordSet.read(records), fresh_model()[0])]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    identity.append(RunIdentity.of(settings_of("whole"), RecordSet.read(records), fresh_model()[0]))
+    assert identity[1].differences(identity[0], settings_of("whole")) == ["the processes were 1 and are 2"]
+
+
 def test_a_signal_to_one_process_stops_all_after_the_same_step(together):
     for rank in (0, 1):
         assert "after step 1, which is saved" in told(together, rank, "signal")
@@ -219,6 +253,66 @@ def test_media_of_different_length_are_refused_where_weights_are_sharded():
     check_lockstep({"num_frames": None})
     with pytest.raises(ConfigurationError, match=r"mixes media of \[1, 8\] frames"):
         check_lockstep({"num_frames": torch.tensor([8, 1, 8])})
+
+
+EXAMPLES = Path(facekit.__file__).parents[1] / "examples"
+
+
+def launched(name):
+    """What ``accelerate launch`` makes of a configuration file: its arguments and the environment of a process."""
+    parser = launch_command_parser()
+    arguments, _, _ = _validate_launch_command(
+        parser.parse_args(["--config_file", str(EXAMPLES / "accelerate" / f"{name}.yaml"), "--no_python", "facekit"])
+    )
+    arguments.deepspeed_fields_from_accelerate_config = ""
+    if arguments.use_deepspeed:
+        return arguments, prepare_deepspeed_cmd_env(arguments)[1]
+    return arguments, prepare_multi_gpu_env(arguments)
+
+
+def sharding_variables(environment):
+    names = ("ACCELERATE_USE_", *FSDP2)
+    return {name: value for name, value in environment.items() if name.startswith(names)}
+
+
+def test_the_configuration_of_fsdp2_is_the_one_tested_here_and_the_one_of_slurm(monkeypatch):
+    arguments, environment = launched("fsdp2")
+    assert arguments.num_processes == 8
+    assert sharding_variables(environment) == FSDP2
+    script = (EXAMPLES / "train_multi_node.slurm").read_text()
+    exported = dict(re.findall(r"^  export (\w+)=(\w+)$", script, re.MULTILINE))
+    assert exported.keys() >= FSDP2.keys()
+    assert exported == {name: environment[name] for name in exported}
+    for name, value in exported.items():
+        monkeypatch.setenv(name, value)
+    plugin = FullyShardedDataParallelPlugin()
+    check_plugin(plugin)
+    assert (plugin.fsdp_version, plugin.reshard_after_forward) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [("FSDP_VERSION", "1", "fsdp_version must be 2"),
+     ("FSDP_ACTIVATION_CHECKPOINTING", "true", "set gradient_checkpointing in the recipe"),
+     ("FSDP_CPU_RAM_EFFICIENT_LOADING", "true", "cpu_ram_efficient_loading must be false")],
+)  # fmt: skip
+def test_what_does_not_fit_composed_models_is_refused(monkeypatch, variable, value, message):
+    for name, usual in {**FSDP2, variable: value}.items():
+        monkeypatch.setenv(name, usual)
+    monkeypatch.delenv("FSDP_RESHARD_AFTER_FORWARD")
+    with pytest.raises(ConfigurationError, match=message):
+        check_plugin(FullyShardedDataParallelPlugin())
+
+
+def test_the_other_configurations_are_what_their_names_say(monkeypatch):
+    assert launched("ddp")[0].multi_gpu
+    monkeypatch.chdir(EXAMPLES.parent)
+    for stage in (2, 3):
+        _, environment = launched(f"zero{stage}")
+        assert environment["ACCELERATE_USE_DEEPSPEED"] == "true"
+        config = HfDeepSpeedConfig(environment["ACCELERATE_DEEPSPEED_CONFIG_FILE"])
+        assert config.get_value("zero_optimization.stage") == stage
+        assert config.is_zero3() == (stage == 3)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ def test_face_llava_has_the_papers_two_stages():
     assert {region.warmup, finetune.warmup} == {0.03}
     assert {region.epochs, finetune.epochs} == {1.0}
     assert {region.max_tokens, finetune.max_tokens} == {3072}
+    assert region.group_batches
 
 
 def test_facellm_has_the_papers_adapters():

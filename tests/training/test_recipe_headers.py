@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from facekit.connectors.region import RegionConnector
-from facekit.training.memory_estimate import ModelShape, estimate_memory
+from facekit.training.memory_estimate import ModelShape, estimate_memory, format_bytes
 from facekit.training.recipe import RECIPE_FOLDER, list_recipes, load_recipe
+from facekit.training.stages import plan_recipe
 
 GIVEN = ["records=faces.jsonl", "output=runs/x"]
 VIT_LARGE = 304_000_000
@@ -94,6 +95,11 @@ def test_the_memory_in_the_header_is_the_estimate(name, needed):
     assert len(told) == len(expected)
     for word, number in told:
         assert float(number) == pytest.approx(expected[word if word in expected else ""], abs=0.5), word
+
+
+def test_the_memory_of_the_tiny_recipe_is_the_estimate_for_its_model():
+    plans = plan_recipe(load_recipe("tiny-cpu", [*GIVEN, "records=faces.jsonl"]))
+    assert f"--dry-run): {format_bytes(plans[-1].estimate.total)}" in head("tiny-cpu")
 
 
 @pytest.mark.parametrize("name", list_recipes())

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import re
 
 import pytest
 import torch
 from peft import PeftModel
-from transformers import TrainerCallback
+from transformers import AutoModelForCausalLM, TrainerCallback
 
 import facekit
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError, TrainingError
+from facekit.models.interoperability import export
 from facekit.training import Listeners, load_recipe, plan_recipe, run_recipe
 from facekit.training.stages import open_model
 
@@ -212,6 +214,32 @@ def test_in_mixed_precision_what_learns_is_float32_and_what_is_saved_is_not(reci
     assert {seen[name] for name in seen.keys() - learning} == {torch.bfloat16}
     saved, _ = facekit.load(recipe.folder_of("region"))
     assert {value.dtype for value in saved.parameters()} == {torch.bfloat16}
+
+
+def test_what_a_recipe_left_is_exported_with_the_adapters_merged(recipe_for, tmp_path):
+    recipe = recipe_for("facellm-lora", "model.connector=mlp", "steps=1", "lr=1e-2")
+    run_recipe(recipe)
+    model, processor = facekit.load(recipe.output)
+    folder = export(model, processor, tmp_path / "exported", "language-model")
+    exported = AutoModelForCausalLM.from_pretrained(folder)
+    ids = torch.arange(5, 14)[None]
+    with torch.no_grad():
+        assert torch.equal(exported(ids).logits, model.language_model(ids).logits)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is None, reason="the extra 'tensorboard' is not installed")
+def test_losses_and_metrics_go_to_tensorboard_where_it_is_installed(face_llava):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _, (_, finetune), _ = face_llava
+    (folder,) = (finetune.summary.parent / "runs").iterdir()
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    losses = [event.value for event in events.Scalars("train/loss")]
+    assert losses == pytest.approx(finetune.training.history.losses, rel=1e-3)
+    assert [(event.step, event.value) for event in events.Scalars("validation/age error")] == [
+        (5, 7.0), (10, 6.0), (12, 5.0)
+    ]  # fmt: skip
 
 
 def test_a_stage_without_the_one_before_says_what_to_do(recipe_for):

@@ -7,8 +7,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "card": ["CardDetails", "write_card"],
-        "exchange": ["FORMATS", "base_folder", "detect_format", "read_records", "write_records"],
+        "card": ["CardDetails", "check_card_place", "write_card"],
+        "exchange": ["FORMATS", "base_folder", "detect_format", "read_records", "require_format", "write_records"],
         "shards": ["verify_shards"],
     },
 )

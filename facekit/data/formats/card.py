@@ -12,7 +12,7 @@ from facekit.data.atomic import write_text_atomically
 from facekit.data.counting import RecordCounts
 from facekit.errors import ConfigurationError
 
-__all__ = ["CardDetails", "render_card", "write_card"]
+__all__ = ["CardDetails", "check_card_place", "render_card", "write_card"]
 
 MARK = "<!-- written by facekit -->"
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
@@ -82,10 +82,19 @@ def write_card(folder: str | Path, counts: RecordCounts, details: CardDetails) -
     Raises:
         ConfigurationError: There is a ``README.md`` that facekit did not write.
     """
+    return write_text_atomically(check_card_place(folder), render_card(counts, details))
+
+
+def check_card_place(folder: str | Path) -> Path:
+    """The path of a folder's card.
+
+    Raises:
+        ConfigurationError: There is a ``README.md`` that facekit did not write.
+    """
     path = Path(folder) / "README.md"
     if path.is_file() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
         raise ConfigurationError(f"{path} exists and is no card of facekit's; move it, or write to another folder")
-    return write_text_atomically(path, render_card(counts, details))
+    return path
 
 
 def _terms(counts: RecordCounts) -> list[tuple[str, str, str]]:

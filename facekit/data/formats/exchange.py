@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from facekit.data.formats.chat import DATASET_INFO, find_layout, read_chat, write_chat
-from facekit.data.formats.hub import read_hub_dataset, write_hub_dataset
+from facekit.data.formats.hub import read_hub_dataset, require_datasets, write_hub_dataset
 from facekit.data.formats.json_stream import iterate_json_objects
-from facekit.data.formats.shards import MANIFEST, read_shards, write_shards
+from facekit.data.formats.shards import MANIFEST, read_shards, require_webdataset, write_shards
 from facekit.data.records import FaceRecord, iterate_records
 from facekit.data.records import write_records as write_lines
 from facekit.errors import ConfigurationError, RecordError
 
-__all__ = ["FORMATS", "base_folder", "detect_format", "read_records", "write_records"]
+__all__ = ["FORMATS", "base_folder", "detect_format", "read_records", "require_format", "write_records"]
 
 FORMATS: dict[str, str] = {
     "records": "facekit's JSON lines",
@@ -106,6 +106,21 @@ def read_records(
     if media is not None and format != "webdataset" and media.resolve() != base.resolve():
         records = (record.rebased(media, base) for record in records)
     return _checked(records, base) if check_files else records
+
+
+def require_format(format: str) -> None:
+    """Make sure that a format can be written.
+
+    Raises:
+        ConfigurationError: There is no such format.
+        MissingExtraError: It needs a package that is not installed.
+    """
+    if format not in FORMATS:
+        raise ConfigurationError(f"the format is one of {', '.join(FORMATS)}, not {format!r}")
+    if format == "datasets":
+        require_datasets()
+    elif format == "webdataset":
+        require_webdataset()
 
 
 def detect_format(path: str | Path) -> str:

@@ -32,7 +32,7 @@ def write_hub_dataset(records: Iterable[FaceRecord], path: Path) -> None:
         MissingExtraError: ``datasets`` is not installed.
         ConfigurationError: The folder is not empty.
     """
-    datasets = _require_datasets()
+    datasets = require_datasets()
     from datasets.arrow_writer import ArrowWriter
 
     text = datasets.Value("string")
@@ -56,7 +56,7 @@ def read_hub_dataset(path: Path) -> Iterator[FaceRecord]:
         MissingExtraError: ``datasets`` is not installed.
         RecordError: The folder is not such a dataset, or lacks a column.
     """
-    datasets = _require_datasets()
+    datasets = require_datasets()
     try:
         dataset = datasets.load_from_disk(str(path))
     except (FileNotFoundError, ValueError) as error:
@@ -87,7 +87,8 @@ def _to_row(record: FaceRecord) -> dict[str, Any]:
     }
 
 
-def _require_datasets() -> Any:
+def require_datasets() -> Any:
+    """The package; raises ``MissingExtraError`` where it is not installed."""
     try:
         import datasets
     except ImportError as error:

@@ -36,6 +36,8 @@ def write_shards(
 ) -> None:
     """Write records and the files that they name into numbered tar files.
 
+    Names that lead out of the folder, as ``../faces/1.jpg`` does, become ``media/000000000.jpg`` and so on.
+
     Args:
         records: The records.
         path: The folder for the shards; it must not hold anything yet.
@@ -48,7 +50,7 @@ def write_shards(
         RecordError: A record names a file that is not there, or neighbours are about frames of one video.
         ConfigurationError: The folder is not empty.
     """
-    webdataset = _require_webdataset()
+    webdataset = require_webdataset()
     with write_folder(path) as folder:
         pattern = str(folder / "shard-%06d.tar")
         count = 0
@@ -81,7 +83,7 @@ def read_shards(path: Path, *, extract_to: Path | None = None) -> Iterator[FaceR
         MissingExtraError: ``webdataset`` is not installed.
         RecordError: There is no shard, a sample is malformed, or a record names a file outside ``extract_to``.
     """
-    webdataset = _require_webdataset()
+    webdataset = require_webdataset()
     shards = [path] if path.is_file() else sorted(path.glob("*.tar"))
     if not shards:
         raise RecordError(f"{path} has no .tar file; give a folder of WebDataset shards")
@@ -145,13 +147,30 @@ def _suffix(name: str) -> str:
 
 
 def _to_sample(record: FaceRecord, number: int, folder: Path) -> dict[str, Any]:
-    sample: dict[str, Any] = {"__key__": f"{number:09d}", "json": format_record(record).encode()}
+    key = f"{number:09d}"
+    sample: dict[str, Any] = {"__key__": key, "json": format_record(_named_inside(record, key)).encode()}
     for field, name in sample_fields(record).items():
         try:
             sample[field] = (folder / name).read_bytes()
         except OSError as error:
             raise RecordError(f"record {record.id!r}: {folder / name} cannot be read ({error.strerror})") from error
     return sample
+
+
+def _named_inside(record: FaceRecord, key: str) -> FaceRecord:
+    """The record with names in a folder ``media``, where its own lead out of the folder that shards are unpacked to."""
+    fields = sample_fields(record)
+    if not any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in fields.values()):
+        return record
+    names = [f"media/{key}.{field}" for field in fields]
+    changes: dict[str, Any] = {}
+    if isinstance(record.landmarks, str):
+        changes["landmarks"] = names.pop()
+    if record.image is not None:
+        changes["image"] = names[0]
+    else:
+        changes["video"] = names if isinstance(record.video, list) else names[0]
+    return record.model_copy(update=changes)
 
 
 def _extract(record: FaceRecord, sample: dict[str, Any], folder: Path, where: str) -> None:
@@ -170,7 +189,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _require_webdataset() -> Any:
+def require_webdataset() -> Any:
+    """The package; raises ``MissingExtraError`` where it is not installed."""
     try:
         import webdataset
     except ImportError as error:

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "engines": ["ENGINES"],
         "faces": ["RecordFailure"],
+        "features": ["FeatureResult", "encode_shards"],
         "pipeline": ["PreprocessProgress", "PreprocessResult", "preprocess"],
         "settings": ["PreprocessSettings"],
     },

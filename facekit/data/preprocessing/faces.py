@@ -166,7 +166,7 @@ def _to_jpeg(image: Image.Image, settings: PreprocessSettings) -> bytes:
     side = (settings.size, settings.size)
     small = image if image.size == side else image.resize(side, Image.Resampling.LANCZOS, reducing_gap=3.0)
     encoded = io.BytesIO()
-    small.save(encoded, "JPEG", quality=settings.jpeg_quality)
+    small.save(encoded, "JPEG", quality=settings.jpeg_quality, comment=b"")
     return encoded.getvalue()
 
 

@@ -38,7 +38,8 @@ from facekit.data.sources import SourceSummary
 from facekit.errors import ConfigurationError
 
 FAILURES = "failures.jsonl"
-_OUTPUT_NAMES = {NOTES, MANIFEST, FAILURES}
+FEATURES = "features"
+_OUTPUT_NAMES = {NOTES, MANIFEST, FAILURES, FEATURES}
 
 
 @dataclass(frozen=True)

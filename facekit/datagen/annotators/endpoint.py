@@ -21,6 +21,7 @@ import openai
 from pydantic import SecretStr
 
 from facekit.datagen.annotators.messages import parse_completion, request_body
+from facekit.datagen.annotators.transport import TRANSPORTS, DirectTransport, StatusError
 from facekit.datagen.calls import EndpointError, RejectedRequestError, Reply, Request, TemporaryCallError
 from facekit.datagen.keys import DEFAULT_VARIABLE, KeyFilter, read_key
 from facekit.datagen.media import MediaEncoder
@@ -34,7 +35,7 @@ T = TypeVar("T")
 TIMEOUT = 120.0
 """Seconds for one call."""
 REQUEST_ID_HEADER = "X-Client-Request-Id"
-OPTIONS = ("base_url", "key_env", "timeout", "structured")
+OPTIONS = ("base_url", "key_env", "timeout", "structured", "transport")
 
 _HAS_AIOHTTP = importlib.util.find_spec("aiohttp") is not None
 """With it, the client's own choice of transport costs half the processor time per call."""
@@ -54,6 +55,7 @@ class EndpointAnnotator:
         base_url: Where it is, ending in ``/v1``; None for OpenAI.
         timeout: Seconds for one call.
         structured: Whether to ask for JSON; given up for good when the endpoint says that it cannot.
+        transport: Who posts the calls: the ``openai`` client, or ``aiohttp`` for less processor time.
     """
 
     def __init__(
@@ -64,11 +66,14 @@ class EndpointAnnotator:
         base_url: str | None = None,
         timeout: float = TIMEOUT,
         structured: bool = True,
+        transport: str = "openai",
     ) -> None:
         check_address(base_url)
+        if transport not in TRANSPORTS:
+            raise InvalidSpecError(f"transport={transport!r} must be {' or '.join(TRANSPORTS)}")
         self.model = model
         self.structured = structured
-        self.key, self.base_url, self.timeout = key, base_url, timeout
+        self.key, self.base_url, self.timeout, self.transport = key, base_url, timeout, transport
         self.strike = KeyFilter(*([key] if key else []))
         self.token_limit = "max_completion_tokens" if base_url is None else "max_tokens"
         self._switched = False
@@ -80,10 +85,11 @@ class EndpointAnnotator:
             max_retries=0,
             http_client=openai.DefaultAioHttpClient() if _HAS_AIOHTTP else None,
         )
+        self._direct = DirectTransport(self.client) if transport == "aiohttp" else None
 
     @classmethod
     def from_spec(cls, argument: str | None, *, ask_key: Callable[[str], str] | None = None, **options: str) -> Self:
-        """Build from the spec string ``openai:MODEL?base_url=…&key_env=NAME&timeout=…&structured=…``.
+        """Build from the spec string ``openai:MODEL?base_url=…&key_env=NAME&timeout=…&structured=…&transport=…``.
 
         Args:
             argument: The model.
@@ -120,7 +126,10 @@ class EndpointAnnotator:
         except ConfigurationError:
             if not local or "key_env" in options:
                 raise
-        return cls(argument, key=key, base_url=base_url, timeout=timeout, structured=structured == "true")
+        return cls(
+            argument, key=key, base_url=base_url, timeout=timeout, structured=structured == "true",
+            transport=options.get("transport", "openai"),
+        )  # fmt: skip
 
     async def answer(self, request: Request) -> Reply:
         """Answer one request; see ``facekit.datagen.calls.Annotator``."""
@@ -137,7 +146,7 @@ class EndpointAnnotator:
 
     async def data_urls(self, request: Request) -> tuple[str, ...]:
         """The request's pictures, encoded; raises ``PermanentCallError`` where one cannot be read."""
-        return await self._media.data_urls(request.media, request.image_side)
+        return await self._media.data_urls(request)
 
     async def guarded(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call the endpoint once and sort what goes wrong; see ``facekit.datagen.calls.Annotator.answer``."""
@@ -149,23 +158,31 @@ class EndpointAnnotator:
         except openai.APIConnectionError as error:
             raise TemporaryCallError(self.strike(f"the connection failed ({_innermost(error)})")) from error
         except openai.APIStatusError as error:
-            raise self._failure(error) from error
+            raise self._failure(error.status_code, error.body or error.message, error.response.headers) from error
+        except StatusError as error:
+            raise self._failure(error.status, error.body, error.headers) from error
         except (openai.APIError, ValueError) as error:
             raise TemporaryCallError(self.strike(f"the response cannot be read ({error})"), answered=True) from error
 
     async def _post(self, body: dict[str, Any], key: str) -> str:
         """Post a chat completion as it is; the typed method walks through every field of a body that is right."""
-        return await self.client.post(
-            "/chat/completions", cast_to=str, body=body, options={"headers": {REQUEST_ID_HEADER: key}}
-        )
+        headers = {REQUEST_ID_HEADER: key}
+        if self._direct is None:
+            return await self.client.post("/chat/completions", cast_to=str, body=body, options={"headers": headers})
+        try:
+            return await self._direct.post(body, headers)
+        except self._direct.connection_errors as error:
+            raise TemporaryCallError(self.strike(f"the connection failed ({_innermost(error)})")) from error
 
     def prepare(self, request: Request) -> None:
         """Begin to encode the request's pictures."""
-        self._media.begin(request.media, request.image_side)
+        self._media.begin(request)
 
     async def close(self) -> None:
         """Release connections."""
         await self.client.close()
+        if self._direct is not None:
+            await self._direct.close()
 
     def _can_say_otherwise(self, rejection: RejectedRequestError, structured: bool, limit: str) -> bool:
         """Whether the endpoint rejects a parameter that it knows under another name, or that can be left out."""
@@ -181,16 +198,17 @@ class EndpointAnnotator:
             self.token_limit, self._switched = _OTHER_LIMIT[limit], True
         return True
 
-    def _failure(self, error: openai.APIStatusError) -> Exception:
-        status = error.status_code
-        words = self.strike(f"status {status}: {_endpoint_words(error)}")
+    def _failure(self, status: int, body: Any, headers: Mapping[str, str]) -> Exception:
+        described = body if isinstance(body, dict) else {}
+        said = " ".join(str(described.get("message") or body).split())
+        words = self.strike(f"status {status}: {said[:300]}")
         if status in _TEMPORARY_STATUS or status >= 500:
-            if "insufficient_quota" in f"{error.code} {error.type}":
+            if "insufficient_quota" in f"{described.get('code')} {described.get('type')}":
                 return EndpointError(f"the account has no credit left ({words})")
-            return TemporaryCallError(words, retry_after=retry_after(error.response.headers))
+            return TemporaryCallError(words, retry_after=retry_after(headers))
         if status in _FATAL_STATUS:
             return EndpointError(f"{_FATAL_STATUS[status]}; check the key, base_url and model ({words})")
-        return RejectedRequestError(words, said=f"{error.message} {json.dumps(error.body, default=str)}")
+        return RejectedRequestError(words, said=self.strike(f"{said} {json.dumps(body, default=str)}"))
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -245,12 +263,6 @@ def parse_annotator_spec(text: str) -> PartSpec:
         if name and name not in OPTIONS:
             refuse_key_option(name)
     return PartSpec.parse(text)
-
-
-def _endpoint_words(error: openai.APIStatusError) -> str:
-    body = error.body
-    message = body.get("message") if isinstance(body, dict) else None
-    return " ".join(str(message or error.message).split())[:300]
 
 
 def _innermost(error: BaseException) -> str:

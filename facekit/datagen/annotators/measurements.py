@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from facekit.faces.images import open_image
+from facekit.faces.images import ImageSource, open_image
 
 PICTURE_FACTS = ("light", "contrast", "sharpness", "resolution", "colour_cast")
 LANDMARK_FACTS = ("turn", "tilt", "mouth", "face_shape")
@@ -20,7 +20,7 @@ _NAMED_SHARPNESS = ((2.5, "blurred"), (6.0, "slightly soft"))
 _LEFT_EYE, _RIGHT_EYE, _INNER_LIPS = slice(36, 42), slice(42, 48), slice(60, 68)
 
 
-def picture_facts(path: str) -> dict[str, str]:
+def picture_facts(picture: ImageSource) -> dict[str, str]:
     """Light, contrast, sharpness, resolution and colour cast of a picture, in words.
 
     Light is the mean luma (ITU-R BT.601), contrast its standard deviation, sharpness the mean absolute Laplacian, at
@@ -29,7 +29,7 @@ def picture_facts(path: str) -> dict[str, str]:
     Raises:
         ImageError: If the picture cannot be read.
     """
-    image = open_image(path)
+    image = open_image(picture)
     width, height = image.size
     image.thumbnail((_MEASURED_SIDE, _MEASURED_SIDE))
     pixels = np.asarray(image, dtype=np.float64)

@@ -47,7 +47,7 @@ class PooledAnnotator:
         self.model = annotator.model
         options = {
             "key": annotator.key, "base_url": annotator.base_url, "timeout": annotator.timeout,
-            "structured": annotator.structured,
+            "structured": annotator.structured, "transport": annotator.transport,
         }  # fmt: skip
         context = multiprocessing.get_context("spawn")
         self._workers = []

@@ -12,7 +12,8 @@ from typing import Any, Self
 from facekit.datagen.annotators.measurements import LANDMARK_FACTS, PICTURE_FACTS, landmark_facts, picture_facts
 from facekit.datagen.calls import PermanentCallError, Reply, Request
 from facekit.datagen.facts import fill, template_names
-from facekit.errors import ImageError, InvalidSpecError, RecordError
+from facekit.errors import ImageError, InvalidSpecError, RecordError, VideoError
+from facekit.faces.video import read_clip
 
 MODEL = "template"
 
@@ -40,7 +41,7 @@ class TemplateAnnotator:
             raise PermanentCallError("the recipe has no template for this aspect; use an endpoint, or add one")
         try:
             text = fill(request.template, await asyncio.to_thread(known_facts, request))
-        except (RecordError, ImageError) as error:
+        except (RecordError, ImageError, VideoError) as error:
             raise PermanentCallError(f"the template annotator cannot answer: {error}") from error
         return Reply(text, MODEL, prompt_tokens=0, completion_tokens=0)
 
@@ -56,11 +57,15 @@ def known_facts(request: Request) -> dict[str, Any]:
 
     Raises:
         ImageError: If the picture is to be measured and cannot be read.
+        VideoError: If the video file cannot be read.
     """
     facts = dict(request.facts)
     asked = template_names(request.template or "") - set(facts)
     if asked & set(PICTURE_FACTS):
-        facts |= picture_facts(request.media[0])
+        clip = request.clip
+        facts |= picture_facts(
+            request.media[0] if clip is None else read_clip(request.media[0], 1, among=clip.among).frames[0]
+        )
     if asked & set(LANDMARK_FACTS) and request.landmarks is not None:
         facts |= landmark_facts(request.landmarks)
     return facts

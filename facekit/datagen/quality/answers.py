@@ -52,6 +52,11 @@ _LEAK = re.compile(
     r")",
     re.IGNORECASE,
 )
+_LEAK_STEMS = (
+    "told", "given", "provided", "supplied", "stated", "specified", "mentioned", "indicated", "noted", "label",
+    "ground", "inform", "said", "annotation", "metadata", "caption", "description", "detail", "prompt", "instruction",
+)  # fmt: skip
+"""Whatever the pattern of leaks matches has one of these, which is found out twenty times faster."""
 _SENTENCE_END = tuple(".!?…)]}\"'”’»*`:;。！？")
 
 
@@ -96,7 +101,8 @@ def is_refusal(text: str) -> bool:
 
 def find_leak(text: str) -> str | None:
     """The words by which an answer shows that a label was given, or None."""
-    match = _LEAK.search(text)
+    lowered = text.lower()
+    match = _LEAK.search(text) if any(stem in lowered for stem in _LEAK_STEMS) else None
     return None if match is None else match[0]
 
 

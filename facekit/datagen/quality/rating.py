@@ -18,7 +18,7 @@ from facekit.data.records import FaceRecord
 from facekit.datagen.calls import ANNOTATE, RATE, AnswerSchema, Call, Reply, Request, Review, call_key
 from facekit.datagen.facts import fill, record_facts
 from facekit.datagen.ledger import ACCEPTED, Entry, Ledger
-from facekit.datagen.plan import BATCH, in_batches, iterate_lines, record_media
+from facekit.datagen.plan import BATCH, clip_frames, in_batches, iterate_lines, record_media
 from facekit.datagen.questions import stored_question
 from facekit.datagen.recipe import Recipe
 from facekit.errors import ConfigurationError, RecordError
@@ -111,6 +111,7 @@ def _rating_call(record: FaceRecord, path: Path, recipe: Recipe, entry: Entry, v
         system=" ".join(rating.system.split()),
         prompt=prompt,
         media=media,
+        clip=clip_frames(record, recipe.frames),
         image_side=recipe.image_side,
         max_tokens=rating.max_tokens,
         schema=RATING_SCHEMA if recipe.structured else None,

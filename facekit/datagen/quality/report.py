@@ -22,8 +22,9 @@ from facekit.datagen.plan import record_media
 from facekit.datagen.questions import stored_question
 from facekit.datagen.recipe import Recipe
 from facekit.datagen.selection import DROPPED, FAILED_CALL, KEPT, OPEN, Decision, JudgedRecord
-from facekit.errors import ImageError, RecordError
+from facekit.errors import ImageError, RecordError, VideoError
 from facekit.faces.images import open_image
+from facekit.faces.video import is_video, read_clip
 
 REPORT_NAME = TEMPLATE_NAME = "report.html"
 EXAMPLES = 6
@@ -273,8 +274,8 @@ def _thumbnail(path: str | None) -> str | None:
     if path is None:
         return None
     try:
-        image = open_image(path)
-    except ImageError:
+        image = open_image(read_clip(path, 1).frames[0] if is_video(path) else path)
+    except (ImageError, VideoError):
         return None
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     encoded = io.BytesIO()

@@ -24,7 +24,7 @@ from facekit.errors import CheckpointError
 from facekit.models.configuration import FaceKitConfig
 from facekit.models.create import find_end_tokens
 from facekit.models.image_processing import FaceKitImageProcessor
-from facekit.models.interoperability.id_tokenizer import build_id_tokenizer
+from facekit.models.interoperability.id_tokenizer import build_id_tokenizer, is_id_tokenizer
 from facekit.models.interoperability.weights import copy_weights
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
@@ -120,7 +120,7 @@ def load_tokenizer(
         tokenizer: Folder or hub id of another tokenizer.
 
     Raises:
-        CheckpointError: It cannot be loaded.
+        CheckpointError: It cannot be loaded, or the one that was named has more ids than the language model.
     """
     if tokenizer is None and not has_tokenizer(folder):
         logger.warning(
@@ -133,6 +133,12 @@ def load_tokenizer(
     except CONFIGURATION_FAULTS as error:
         raise CheckpointError(f"the tokenizer in '{source}' cannot be loaded: {first_line(error)}") from error
     ensure_pad_token(loaded)
+    highest = max(loaded.get_vocab().values())
+    if tokenizer is not None and highest >= text_config.vocab_size:
+        raise CheckpointError(
+            f"the tokenizer in '{tokenizer}' has ids up to {highest}, the language model in '{folder}' only "
+            f"{text_config.vocab_size} embeddings; name the one that it was trained with"
+        )
     return loaded
 
 
@@ -153,12 +159,17 @@ def build_processor(
         landmarker: What finds the face; None for models of whole pictures.
 
     Raises:
-        CheckpointError: The tokenizer has no token of that id.
+        CheckpointError: The tokenizer has no token of that id, or an ordinary word.
     """
     image_token = tokenizer.convert_ids_to_tokens(model.config.image_token_id)
     if not image_token or image_token not in tokenizer.get_vocab():
         raise CheckpointError(
             f"config.json names {model.config.image_token_id} as the image token, which the tokenizer does not have"
+        )
+    if not is_id_tokenizer(tokenizer) and image_token not in tokenizer.get_added_vocab():
+        raise CheckpointError(
+            f"config.json names {model.config.image_token_id} as the image token, which is the word {image_token!r} in "
+            "the tokenizer; name the tokenizer that the checkpoint was trained with"
         )
     if chat_template is not None:
         tokenizer.chat_template = chat_template

@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase, PreTrainedTo
 from facekit.errors import ConfigurationError
 
 _ID = r"<\d+>"
-_TEMPLATE = "{% for message in messages %}{{ message.content }}{% endfor %}"
+_TEMPLATE = "{% for message in messages %}{{ message.content | replace('\\n', '') }}{% endfor %}"
 
 
 def build_id_tokenizer(config: PreTrainedConfig) -> PreTrainedTokenizerBase:
@@ -37,13 +37,18 @@ def build_id_tokenizer(config: PreTrainedConfig) -> PreTrainedTokenizerBase:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=_TEMPLATE, **special)
 
 
+def is_id_tokenizer(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer is one of ``build_id_tokenizer``, or was saved from one."""
+    return tokenizer.chat_template == _TEMPLATE
+
+
 def refuse_words(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> None:
     """Make sure that texts for a tokenizer of ``build_id_tokenizer`` hold ids only; any other tokenizer passes.
 
     Raises:
         ConfigurationError: A text holds something else.
     """
-    if getattr(tokenizer, "chat_template", None) != _TEMPLATE:
+    if not is_id_tokenizer(tokenizer):
         return
     known = "|".join([_ID, *map(re.escape, tokenizer.get_added_vocab())])
     for text in texts:

@@ -24,9 +24,10 @@ from facekit.models.interoperability.recognition import (
     CheckpointFormat,
     Recognition,
     find_checkpoint,
+    is_hub_id,
     recognise,
 )
-from facekit.models.interoperability.weights import TensorHeader, read_headers
+from facekit.models.interoperability.weights import TensorHeader, fetch_headers, read_headers
 
 PART_NAMES = ("encoder", "video_encoder", "connector", "language_model")
 TRAINED_BY_DEFAULT = ("connector", "language_model")
@@ -194,17 +195,18 @@ def inspect_checkpoint(
     """Tell what a checkpoint is from its configuration and the headers of its weights.
 
     Args:
-        path: A folder or hub id; see ``facekit.load``.
+        path: A folder or hub id; see ``facekit.load``. Of a repository with safetensors only configuration and headers
+            are downloaded.
         tower_root: For released Face-LLaVA; see ``facekit.load``.
         revision: Branch, tag or commit on the hub.
 
     Raises:
         CheckpointError: The folder holds no checkpoint that ``facekit.load`` reads, or its files are damaged.
     """
-    recognised = recognise(find_checkpoint(path, revision))
+    recognised = recognise(find_checkpoint(path, revision, weights=False))
     if recognised.format is CheckpointFormat.ADAPTER:
         return _inspect_adapter(recognised, tower_root)
-    headers = read_headers(recognised.folder)
+    headers = _look_at_weights(path, recognised.folder, revision)
     config, renamed = _describe(recognised, headers, tower_root)
     with torch.device("meta"):
         encoder = _build("encoder", config.encoder)
@@ -222,6 +224,15 @@ def inspect_checkpoint(
     )
 
 
+def _look_at_weights(path: str | Path, folder: Path, revision: str) -> dict[str, TensorHeader]:
+    """Headers of a folder's weights, or of a repository's, which is not downloaded where it has safetensors."""
+    is_here = not is_hub_id(path) or any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+    headers = None if is_here else fetch_headers(str(path), revision)
+    if headers is None:
+        headers = read_headers(folder if is_here else find_checkpoint(path, revision))
+    return headers
+
+
 def _describe(
     recognised: Recognition, headers: dict[str, TensorHeader], tower_root: str | Path | None
 ) -> tuple[FaceKitConfig, dict[str, TensorHeader]]:
@@ -230,7 +241,7 @@ def _describe(
         return FaceKitConfig.from_pretrained(recognised.folder), headers
     from facekit.models.interoperability.reading import describe
 
-    composition = describe(recognised, tower_root)
+    composition = describe(recognised, tower_root, headers)
     config = FaceKitConfig(
         encoder=composition.encoder,
         video_encoder=composition.video_encoder,

@@ -29,7 +29,7 @@ from facekit.models.interoperability.face_llava import (
 )
 from facekit.models.interoperability.llava_layout import describe_llava
 from facekit.models.interoperability.recognition import CheckpointFormat, Recognition
-from facekit.models.interoperability.weights import read_headers, stream_tensors
+from facekit.models.interoperability.weights import TensorHeader, read_headers, stream_tensors
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 
@@ -58,12 +58,20 @@ def renaming_of(recognised: Recognition, tower_root: str | Path | None = None) -
     return describe(recognised, tower_root).rename
 
 
-def describe(recognised: Recognition, tower_root: str | Path | None = None) -> Composition:
-    """Describe a foreign checkpoint in facekit's parts from its configuration and headers alone."""
+def describe(
+    recognised: Recognition, tower_root: str | Path | None = None, headers: dict[str, TensorHeader] | None = None
+) -> Composition:
+    """Describe a foreign checkpoint in facekit's parts from its configuration and headers alone.
+
+    Args:
+        recognised: The folder and its format.
+        tower_root: For released Face-LLaVA; see ``facekit.load``.
+        headers: Of its tensors, where they are not in the folder.
+    """
     if recognised.format is CheckpointFormat.FACE_LLAVA:
         towers = read_towers(recognised.config, tower_root)
-        return describe_face_llava(recognised, towers, recognised.config["vocab_size"])
-    return describe_llava(recognised, read_headers(recognised.folder))[0]
+        return describe_face_llava(recognised, towers, recognised.config.get("vocab_size", 0))
+    return describe_llava(recognised, read_headers(recognised.folder) if headers is None else headers)[0]
 
 
 def _read_llava(recognised: Recognition, dtype: str | torch.dtype | None, tokenizer: str | Path | None) -> Loaded:

@@ -18,7 +18,8 @@ from facekit.encoders.checkpoints import first_line
 from facekit.errors import CheckpointError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_READABLE_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+_DESCRIBING_FILES = ["*.json", "*.model", "*.txt", "*.jinja"]
+_ADAPTER_FILES = ["adapter_model.*"]
 _TOWER_KEYS = ("mm_image_tower", "mm_video_tower")
 _LANDMARK_KEYS = ("landmarks_projector_type", "cross_attn_type")
 
@@ -57,23 +58,31 @@ class Recognition:
     config: dict[str, Any]
 
 
-def find_checkpoint(path: str | Path, revision: str = "main") -> Path:
+def is_hub_id(path: str | Path) -> bool:
+    """Whether a path is text such as ``OpenGVLab/InternVL3-1B-hf`` that is the name of nothing here."""
+    return isinstance(path, str) and bool(_HUB_ID.fullmatch(path)) and not Path(path).exists()
+
+
+def find_checkpoint(path: str | Path, revision: str = "main", *, weights: bool = True) -> Path:
     """Return the folder that a path or hub id means; a repository of the hub is downloaded.
 
     Args:
-        path: A folder, or text such as ``OpenGVLab/InternVL3-1B-hf`` that is the name of no folder here.
+        path: A folder, or hub id; see ``is_hub_id``.
         revision: Branch, tag or commit on the hub.
+        weights: Whether a model's weights are downloaded too; those of an adapter always are.
 
     Raises:
         CheckpointError: It is neither a folder nor within reach on the hub.
     """
-    folder = Path(path).expanduser()
-    if folder.exists() or not isinstance(path, str) or not _HUB_ID.fullmatch(path):
-        return folder
+    if not is_hub_id(path):
+        return Path(path).expanduser()
+    small = [*_DESCRIBING_FILES, *_ADAPTER_FILES]
     try:
-        found = Path(snapshot_download(path, revision=revision, allow_patterns=_READABLE_FILES))
-        if not any(found.glob("*.safetensors")):
-            found = Path(snapshot_download(path, revision=revision, allow_patterns=[*_READABLE_FILES, "*.bin"]))
+        found = Path(snapshot_download(str(path), revision=revision, allow_patterns=small))
+        if weights:
+            found = Path(snapshot_download(str(path), revision=revision, allow_patterns=[*small, "*.safetensors"]))
+        if weights and not any(found.glob("*.safetensors")):
+            found = Path(snapshot_download(str(path), revision=revision, allow_patterns=[*small, "*.bin"]))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"checkpoint '{path}' does not exist as a folder, nor within reach on the hub: {first_line(error)}"

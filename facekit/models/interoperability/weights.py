@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from huggingface_hub import get_safetensors_metadata
+from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -106,6 +108,28 @@ def read_headers(folder: Path) -> dict[str, TensorHeader]:
         CheckpointError: See ``list_weights_files`` and ``stream_tensors``.
     """
     return {name: header for file in list_weights_files(folder) for name, header in read_file_headers(file).items()}
+
+
+def fetch_headers(repository: str, revision: str = "main") -> dict[str, TensorHeader] | None:
+    """Return shape and type of every tensor of a repository on the hub; only the heads of its files are downloaded.
+
+    Returns:
+        The headers, or None where the repository has no safetensors.
+
+    Raises:
+        CheckpointError: The hub is out of reach, or a file is no safetensors.
+    """
+    try:
+        files = get_safetensors_metadata(repository, revision=revision).files_metadata
+    except NotASafetensorsRepoError:
+        return None
+    except (OSError, ValueError, SafetensorsParsingError) as error:
+        raise CheckpointError(f"the weights of '{repository}' cannot be looked at: {first_line(error)}") from error
+    tensors = [(name, tensor) for file in files.values() for name, tensor in file.tensors.items()]
+    unknown = next((tensor.dtype for _, tensor in tensors if tensor.dtype not in _DTYPES), None)
+    if unknown is not None:
+        raise CheckpointError(f"'{repository}' has tensors of a type that facekit does not read: {unknown!r}")
+    return {name: TensorHeader(tuple(tensor.shape), _DTYPES[tensor.dtype]) for name, tensor in tensors}
 
 
 def read_file_headers(file: Path) -> dict[str, TensorHeader]:

@@ -266,3 +266,24 @@ def test_frames_of_one_video_are_not_put_into_shards_with_the_video_each(folder)
     records = [FaceRecord(id=str(frame), video="clips/1.mp4", frames=[frame]) for frame in (0, 1)]
     with pytest.raises(RecordError, match=r"record '1' is about other frames .* run facekit preprocess first"):
         write_records(records, folder / "shards", "webdataset", media_folder=folder)
+
+
+def test_shards_hold_names_that_can_be_unpacked_wherever_the_media_were(folder, tmp_path):
+    home = folder / "home"
+    home.mkdir()
+    records = [
+        FaceRecord(id="1", image="../faces/1.jpg", landmarks=LANDMARKS),
+        FaceRecord(id="2", image=str(folder / "faces" / "2.png"), landmarks="../points/2.npy"),
+        FaceRecord(id="3", video=["../clip/1.jpg", "../clip/2.jpg", "../clip/1.jpg"]),
+        FaceRecord(id="4", video="../clips/1.mp4", frames=[3, 9]),
+    ]
+    write_records(records, home / "shards", "webdataset", media_folder=home)
+    unpacked = list(read_records(home / "shards", media_folder=home / "unpacked", check_files=True))
+    assert [record.image or record.video for record in unpacked] == [
+        "media/000000000.jpg", "media/000000001.png",
+        ["media/000000002.0000.jpg", "media/000000002.0001.jpg", "media/000000002.0002.jpg"], "media/000000003.mp4",
+    ]  # fmt: skip
+    assert unpacked[1].landmarks == "media/000000001.landmarks.npy"
+    np.testing.assert_allclose(unpacked[1].landmark_array(home / "unpacked"), LANDMARKS, atol=1e-6)
+    contents = [[path.read_bytes() for path in record.media_paths(home / "unpacked")] for record in unpacked]
+    assert contents == [[path.read_bytes() for path in record.media_paths(home)] for record in records]

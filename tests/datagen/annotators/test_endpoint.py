@@ -1,6 +1,8 @@
 import asyncio
 import base64
+import functools
 import io
+import json
 import logging
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -11,6 +13,7 @@ from pydantic import SecretStr
 
 from facekit.datagen.annotators.endpoint import EndpointAnnotator, parse_annotator_spec, retry_after
 from facekit.datagen.annotators.messages import ANSWER_SCHEMA
+from facekit.datagen.annotators.transport import TRANSPORTS
 from facekit.datagen.calls import (
     EndpointError,
     PermanentCallError,
@@ -29,11 +32,17 @@ def picture(tmp_path):
     return str(tmp_path / "face.png")
 
 
-def ask(server, picture, times=1, **options):
-    """Ask the same question some times with one annotator; returns replies, or raises."""
+@pytest.fixture(params=TRANSPORTS)
+def ask(request):
+    """Asks the same question some times with one annotator, over each transport; returns replies, or raises."""
+    return functools.partial(ask_over, request.param)
 
+
+def ask_over(transport, server, picture, times=1, **options):
     async def talk():
-        annotator = EndpointAnnotator("model", key=SecretStr(KEY), base_url=server.base_url, **options)
+        annotator = EndpointAnnotator(
+            "model", key=SecretStr(KEY), base_url=server.base_url, transport=transport, **options
+        )
         request = Request(
             "key-1", "System.", "Prompt.", (picture,), image_side=128, max_tokens=77, schema=ANSWER_SCHEMA
         )
@@ -45,7 +54,7 @@ def ask(server, picture, times=1, **options):
     return asyncio.run(talk())
 
 
-def test_a_call_sends_both_prompts_and_the_bounded_picture_once(serve, picture):
+def test_a_call_sends_both_prompts_and_the_bounded_picture_once(ask, serve, picture):
     server = serve()
     (reply,) = ask(server, picture)
     (call,) = server.calls
@@ -60,7 +69,7 @@ def test_a_call_sends_both_prompts_and_the_bounded_picture_once(serve, picture):
     assert reply.text.startswith("The face shows")
 
 
-def test_an_endpoint_without_structured_answers_is_asked_in_plain_text_from_then_on(serve, picture):
+def test_an_endpoint_without_structured_answers_is_asked_in_plain_text_from_then_on(ask, serve, picture):
     server = serve(structured=False)
     first, second = ask(server, picture, times=2)
     assert [call.outcome for call in server.calls] == ["unsupported", "answered", "answered"]
@@ -78,23 +87,23 @@ def test_an_endpoint_without_structured_answers_is_asked_in_plain_text_from_then
     ({"status": 404}, EndpointError, "no such model or address"),
     ({"status": 503}, TemporaryCallError, "status 503"),
 ])  # fmt: skip
-def test_failures_are_sorted_by_whether_they_pass(serve, picture, faults, error, words):
+def test_failures_are_sorted_by_whether_they_pass(ask, serve, picture, faults, error, words):
     with pytest.raises(error, match=words):
         ask(serve(**faults), picture)
 
 
-def test_the_wait_that_the_endpoint_asks_for_is_kept(serve, picture):
+def test_the_wait_that_the_endpoint_asks_for_is_kept(ask, serve, picture):
     with pytest.raises(TemporaryCallError) as caught:
         ask(serve(too_many=1.0, retry_after="3"), picture)
     assert caught.value.retry_after == 3.0
 
 
-def test_a_slow_answer_is_given_up_after_the_timeout(serve, picture):
+def test_a_slow_answer_is_given_up_after_the_timeout(ask, serve, picture):
     with pytest.raises(TemporaryCallError, match=r"no answer within 0\.1 seconds"):
         ask(serve(latency=(3.0, 3.0)), picture, timeout=0.1)
 
 
-def test_a_server_that_is_not_there_is_a_failed_connection(picture):
+def test_a_server_that_is_not_there_is_a_failed_connection(ask, picture):
     class Nobody:
         base_url = "http://127.0.0.1:9/v1"
 
@@ -102,7 +111,7 @@ def test_a_server_that_is_not_there_is_a_failed_connection(picture):
         ask(Nobody, picture)
 
 
-def test_a_broken_picture_is_no_call(serve, tmp_path):
+def test_a_broken_picture_is_no_call(ask, serve, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"x")
     server = serve()
     with pytest.raises(PermanentCallError, match="cannot be used"):
@@ -110,7 +119,7 @@ def test_a_broken_picture_is_no_call(serve, tmp_path):
     assert server.calls == []
 
 
-def test_the_key_is_in_no_error_answer_or_log(serve, picture, caplog, monkeypatch):
+def test_the_key_is_in_no_error_answer_or_log(ask, serve, picture, caplog, monkeypatch):
     caplog.set_level(logging.DEBUG)
     echo = f"your key is {KEY}"
     server = serve(answer=lambda body: echo)
@@ -141,6 +150,37 @@ def test_both_forms_of_retry_after_are_read(given):
         assert retry_after({"retry-after": given}) == float(given)
 
 
+def test_both_transports_send_the_same_headers_and_body(serve, picture, monkeypatch):
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+    server, seen = serve(), []
+    respond = server._respond
+
+    async def watch(method, path, headers, body):
+        seen.append((method, path, dict(headers), json.loads(body)))
+        return await respond(method, path, headers, body)
+
+    monkeypatch.setattr(server, "_respond", watch)
+    for transport in TRANSPORTS:
+        ask_over(transport, server, picture)
+    (method, path, headers, body), other = seen
+    assert (method, path, body) == (other[0], other[1], other[3])
+    for name in ("authorization", "content-type", "openai-organization", "user-agent", "x-client-request-id"):
+        assert headers[name] == other[2][name]
+
+
+def test_a_proxy_of_the_environment_is_used_but_not_for_exceptions(serve, picture, monkeypatch):
+    proxy = serve()
+    for name, value in (("http_proxy", f"http://127.0.0.1:{proxy.port}"), ("no_proxy", "127.0.0.1")):
+        monkeypatch.setenv(name, value)
+    server = serve()
+    ask_over("aiohttp", server, picture)
+    assert (len(server.calls), proxy.calls) == (1, [])
+    monkeypatch.setenv("no_proxy", "elsewhere.test")
+    with pytest.raises(EndpointError, match=r"no such path http://127\.0\.0\.1"):
+        ask_over("aiohttp", server, picture)
+    assert len(server.calls) == 1
+
+
 def test_milliseconds_count_first_and_nonsense_does_not_count():
     assert retry_after({"retry-after-ms": "250", "retry-after": "9"}) == 0.25
     assert retry_after({"retry-after": "soon"}) is None
@@ -165,6 +205,7 @@ def test_a_key_as_an_argument_is_refused_without_repeating_it(spec):
     ("m", {"timeout": "soon"}, "no number of seconds"),
     ("m", {"timeout": "-1"}, "out of range"),
     ("m", {"structured": "maybe"}, "must be true or false"),
+    ("m", {"base_url": "http://localhost:1/v1", "transport": "pigeon"}, "transport='pigeon' must be openai or aiohttp"),
 ])  # fmt: skip
 def test_a_wrong_spec_says_what_is_wrong(argument, options, words):
     with pytest.raises(InvalidSpecError, match=words) as caught:

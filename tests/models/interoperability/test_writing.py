@@ -83,6 +83,7 @@ def test_what_was_written_answers_as_before_in_transformers(name, foreign, make_
 def test_the_way_through_facekits_own_format_loses_nothing(name, foreign, tmp_path):
     folder = foreign[name][0]
     export(*facekit.load(folder), tmp_path / "own", "facekit")
+    assert facekit.load(tmp_path / "own")[1].image_processor.landmarker is None
     export(*facekit.load(tmp_path / "own"), tmp_path / "out", f"{name}-hf")
     original, written = load_file(folder / "model.safetensors"), read_all(tmp_path / "out")
     assert written.keys() == original.keys()

@@ -1,0 +1,134 @@
+"""``facekit judge``: explanations rated by judge models, through the pipeline of data generation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facekit.cli.datagen import BUDGET_STATUS, STOPPED_STATUS, _ask_key
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from facekit.evaluation.judging import JudgedAnswer
+    from facekit.training.progress import RichProgress
+
+
+def judge(
+    records: Annotated[Path, typer.Argument(help="The records file (JSON lines) with labels.")],
+    output: Annotated[Path, typer.Option(help="Folder for ledger and ratings; the same folder again goes on.")],
+    predictions: Annotated[
+        Path | None, typer.Option(help="Answers to judge, as facekit eval writes them; else the conversations.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Ask this model for explanations first: as in facekit eval.")
+    ] = None,
+    judges: Annotated[
+        list[str] | None, typer.Option("--judge", help="openai:MODEL?base_url=URL&key_env=NAME; may be given again.")
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask nobody: check which labels are named; gives no ratings.")
+    ] = False,
+    tasks: Annotated[str | None, typer.Option(help="Names, separated by commas; by default all.")] = None,
+    sample: Annotated[int | None, typer.Option(min=1, help="Judge so many answers of every task.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Dollars for this folder; stops cleanly before more.")] = None,
+    prices: Annotated[Path | None, typer.Option(help="Your own price table (YAML).")] = None,
+    concurrency: Annotated[int, typer.Option(help="Calls at a time.")] = 16,
+    requests_per_minute: Annotated[float | None, typer.Option(help="The endpoint's limit.")] = None,
+    tokens_per_minute: Annotated[float | None, typer.Option(help="The endpoint's limit.")] = None,
+    attempts: Annotated[int, typer.Option(help="Tries of a call that fails for a reason that passes.")] = 6,
+    backoff: Annotated[float, typer.Option(help="Longest wait after the first failure, in seconds; it doubles.")] = 1.0,
+    image_side: Annotated[int, typer.Option(help="Longest side of a sent picture, in pixels.")] = 512,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again about what failed before.")] = False,
+) -> None:
+    """Have explanations rated: consistency with the image and with the label, completeness, from 1 to 10."""
+    from dataclasses import replace
+
+    from rich.console import Console
+
+    from facekit.datagen.pipeline import Ending
+    from facekit.datagen.quality.judges import JudgePanel
+    from facekit.datagen.settings import GenerationSettings
+    from facekit.errors import ConfigurationError
+    from facekit.evaluation.rating_tables import agreement_table, describe_unrated, rating_group_table, rating_table
+    from facekit.evaluation.ratings import JUDGING_NAME, judge_answers
+    from facekit.training.progress import RichProgress
+
+    if offline == bool(judges):
+        raise ConfigurationError("give --judge, once or more, for ratings; or --offline, which gives none")
+    if predictions is not None and model is not None:
+        raise ConfigurationError("give --predictions or --model, not both")
+    console = Console()
+    settings = GenerationSettings(
+        concurrency=concurrency, requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute,
+        max_cost=max_cost, prices=prices, attempts=attempts, backoff=backoff, retry_failed=retry_failed,
+    )  # fmt: skip
+    with RichProgress() as progress:
+        panel = None if offline else JudgePanel(
+            output, judges or (), settings=settings, image_side=image_side, ask_key=_ask_key(),
+            on_progress=lambda state: progress(state.stage, state.done, state.total, state.detail),
+        )  # fmt: skip
+        answers = _collect(records, output, predictions, model, tasks, sample, progress)
+        if panel is None:
+            _check_offline(console, answers, output)
+            return
+        result = judge_answers(answers, panel.rate, output_dir=output, judged=model or str(predictions or records))
+    result = replace(result, cost=panel.cost)
+    path = result.write(output / JUDGING_NAME)
+    tables = [rating_table(result)]
+    tables += [rating_group_table(result)] if result.summary.groups else []
+    tables += [agreement_table(result)] if result.agreement else []
+    for table in tables:
+        console.print(table)
+    for each in result.judges:
+        if each.unrated:
+            console.print(describe_unrated(each), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{result.answers} answers, {result.empty} empty; ${panel.cost:.2f} spent; {path}", soft_wrap=True)
+    if panel.ending is not Ending.FINISHED:
+        console.print(f"{panel.ending.value if panel.ending else 'stopped'}; run the same command again to go on")
+        raise typer.Exit(BUDGET_STATUS if panel.ending is Ending.BUDGET else STOPPED_STATUS)
+
+
+def _collect(
+    records: Path,
+    output: Path,
+    predictions: Path | None,
+    model: str | None,
+    tasks: str | None,
+    sample: int | None,
+    progress: RichProgress,
+) -> tuple[JudgedAnswer, ...]:
+    from facekit.errors import ConfigurationError
+    from facekit.evaluation.judging import ask_for_explanations, read_conversations, read_predictions, sample_answers
+    from facekit.evaluation.other_models import open_model
+    from facekit.evaluation.tasks import ALL_TASKS, load_tasks
+
+    chosen = None if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
+    if model is not None:
+        predictions = ask_for_explanations(
+            open_model(model), records, output / "explanations", chosen or ALL_TASKS,
+            on_progress=progress.for_stage("explain"),
+        )  # fmt: skip
+    if predictions is not None:
+        answers = read_predictions(predictions, records, chosen)
+    else:
+        names = None if chosen is None else {task.name for task in chosen}
+        answers = tuple(each for each in read_conversations(records) if names is None or each.task in names)
+        if not answers:
+            raise ConfigurationError(f"no message of {records} belongs to the tasks {tasks}")
+    return answers if sample is None else sample_answers(answers, sample)
+
+
+def _check_offline(console: Console, answers: tuple[JudgedAnswer, ...], output: Path) -> None:
+    from facekit.evaluation.label_checks import CANNOT, LABEL_CHECKS_NAME, check_labels, write_label_checks
+    from facekit.evaluation.rating_tables import label_check_table
+
+    checks = check_labels(answers)
+    path = write_label_checks(output / LABEL_CHECKS_NAME, checks)
+    console.print(label_check_table(checks))
+    console.print("no ratings were given; offline, these cannot be judged:")
+    for words in CANNOT:
+        console.print(f"- {words}", highlight=False)
+    console.print(str(path), soft_wrap=True)

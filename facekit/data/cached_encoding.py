@@ -1,0 +1,158 @@
+"""Encoding the media of records through the cache on disk: what is there is read, what is not is computed and kept.
+
+Training and preprocessing both do it, each with media of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from facekit.data.dataset import count_frames
+from facekit.data.feature_cache import FeatureCache, FeatureStorage
+from facekit.data.records import FaceRecord
+from facekit.encoders.base import VisionEncoder
+from facekit.encoders.transform import ImageTransform
+from facekit.errors import ImageError
+
+_VERSION = 1
+"""Raised when the same file gives other pixels than before."""
+
+
+@dataclass(frozen=True)
+class Medium:
+    """A picture or clip as an encoder sees it.
+
+    Args:
+        key: A hash of its content and of how it becomes pixels.
+        is_clip: Whether it may have more than one frame.
+    """
+
+    key: str
+    is_clip: bool
+
+
+class MediaIdentifier:
+    """Says which medium a record is about; files are read once.
+
+    Args:
+        transform: How pictures become pixels.
+        num_frames: Frames taken of a video file.
+    """
+
+    def __init__(self, transform: ImageTransform, num_frames: int) -> None:
+        self.num_frames = num_frames
+        self._beginning = json.dumps([_VERSION, transform.to_config()], sort_keys=True)
+        self._contents: dict[Path, tuple[int, int, bytes]] = {}
+
+    def identify(self, record: FaceRecord, folder: Path) -> Medium:
+        """Return a record's medium; its landmarks and texts do not matter.
+
+        Raises:
+            ImageError: A file cannot be read.
+        """
+        digest = hashlib.sha256(self._beginning.encode())
+        if isinstance(record.video, str):
+            digest.update(json.dumps([self.num_frames, record.frames]).encode())
+        for path in record.media_paths(folder):
+            digest.update(self._hash(path))
+        return Medium(digest.hexdigest()[:32], is_clip=count_frames(record, self.num_frames) > 1)
+
+    def _hash(self, path: Path) -> bytes:
+        try:
+            state = path.stat()
+            known = self._contents.get(path)
+            if known is None or known[:2] != (state.st_size, state.st_mtime_ns):
+                with path.open("rb") as file:
+                    content = hashlib.file_digest(file, "sha256").digest()
+                known = self._contents[path] = (state.st_size, state.st_mtime_ns, content)
+        except OSError as error:
+            raise ImageError(f"{path} cannot be read ({error.strerror})") from error
+        return known[2]
+
+
+class CachedEncoding:
+    """The encoders of a model with their caches.
+
+    Args:
+        encoder: Sees images, and clips where there is no other; it is in evaluation mode whenever it is used.
+        video_encoder: Sees clips.
+        storage: Where tokens are kept.
+
+    Attributes:
+        found: How many tokens were in the cache.
+        computed: How many were not.
+    """
+
+    def __init__(self, encoder: VisionEncoder, video_encoder: VisionEncoder | None, storage: FeatureStorage) -> None:
+        self.encoder, self.video_encoder, self.storage = encoder, video_encoder, storage
+        encoders = [encoder] if video_encoder is None else [encoder, video_encoder]
+        names = [storage.name_for(each) for each in encoders]
+        self.caches = [
+            FeatureCache(storage, each, name=name, in_use=names) for each, name in zip(encoders, names, strict=True)
+        ]
+        self.found = self.computed = 0
+
+    def encode(self, media: Sequence[Medium], open_pixels: Callable[[int], Tensor]) -> list[Tensor]:
+        """Return the tokens of media.
+
+        They went through the floating type on disk whether they were there or not, so that a run does not depend on
+        it.
+
+        Args:
+            media: Pictures and clips.
+            open_pixels: Given a place in ``media``, returns its pixels ``(T, 3, H, W)``.
+
+        Returns:
+            ``(T, P + N, C)`` each, on the encoder's device and in its floating type.
+        """
+        tokens = dict(enumerate(self._read(media)))
+        if any(value is None for value in tokens.values()):
+            for cache in self.caches:
+                cache.refresh()
+            tokens = dict(enumerate(self._read(media)))
+        missing = [place for place, value in tokens.items() if value is None]
+        self.found += len(media) - len(missing)
+        self.computed += len(missing)
+        groups: dict[int, dict[int, Tensor]] = defaultdict(dict)
+        for place in missing:
+            pixels = open_pixels(place)
+            groups[len(pixels)][place] = pixels
+        for frames, members in groups.items():
+            computed = self._compute(frames, torch.stack(list(members.values())))
+            tokens |= dict(zip(members, computed, strict=True))
+            # A file of one frame that could have had more went through the encoder for images.
+            kept = [place for place in members if self.video_encoder is None or media[place].is_clip == (frames > 1)]
+            for place in kept:
+                self._cache_of(media[place]).add({media[place].key: tokens[place]})
+        parameter = next(self.encoder.parameters())
+        return [tokens[place].to(parameter.device, parameter.dtype) for place in range(len(media))]
+
+    def flush(self) -> None:
+        """Write what waits to be written."""
+        for cache in self.caches:
+            cache.flush()
+
+    def _read(self, media: Sequence[Medium]) -> list[Tensor | None]:
+        return [self._cache_of(medium).read(medium.key) for medium in media]
+
+    def _cache_of(self, medium: Medium) -> FeatureCache:
+        return self.caches[-1] if medium.is_clip else self.caches[0]
+
+    def _compute(self, frames: int, pixels: Tensor) -> Tensor:
+        encoder = self.encoder if frames == 1 or self.video_encoder is None else self.video_encoder
+        parameter, was_training = next(encoder.parameters()), encoder.training
+        encoder.eval()
+        try:
+            with torch.no_grad():
+                tokens = encoder(pixels.to(parameter.device, parameter.dtype))
+        finally:
+            encoder.train(was_training)
+        return tokens.to("cpu", self.storage.dtype or tokens.dtype)

@@ -1,0 +1,107 @@
+"""The tokens of frozen encoders for the faces in shards, computed before any training.
+
+The cache lies beside the shards and goes by content, so it serves whether a run reads the shards or what was unpacked
+of them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from facekit.backbones.base import read_dtype
+from facekit.data.cached_encoding import CachedEncoding, MediaIdentifier
+from facekit.data.dataset import open_frames
+from facekit.data.feature_cache import FeatureStorage
+from facekit.data.formats.shards import read_shards
+from facekit.data.preprocessing.pipeline import FEATURES
+from facekit.data.records import FaceRecord
+from facekit.data.shard_index import count_samples
+from facekit.encoders.fusion import build_encoder
+from facekit.encoders.transform import ImageTransform
+from facekit.errors import ConfigurationError
+from facekit.faces.frames import FRAMES_PER_CLIP
+
+
+@dataclass(frozen=True)
+class FeatureResult:
+    """What encoding shards did.
+
+    Args:
+        folder: The cache, for a recipe's ``feature_cache``.
+        computed: Pictures and clips that were encoded.
+        found: Those whose tokens were there.
+        stopped: Why not all are kept, or None.
+    """
+
+    folder: Path
+    computed: int
+    found: int
+    stopped: str | None
+
+
+def encode_shards(
+    output: Path,
+    encoder: str,
+    video_encoder: str | None = None,
+    *,
+    dtype: str = "float32",
+    limit: int = 50 << 30,
+    num_frames: int = FRAMES_PER_CLIP,
+    batch_size: int = 32,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> FeatureResult:
+    """Fill the cache ``features`` in a folder of shards; may be stopped and started again.
+
+    Args:
+        output: The folder of the shards.
+        encoder: Spec of the encoder, as the model has it.
+        video_encoder: Spec of that for clips, where the model has two.
+        dtype: Floating type in which they compute, as the model has it, and in which tokens are kept.
+        limit: Most bytes of the cache.
+        num_frames: Frames taken of a video file, as the model's processor does.
+        batch_size: Pictures or clips at a time.
+        on_progress: Called with the number done and the number in all.
+
+    Raises:
+        RecordError: There are no shards, or they cannot be read.
+        ImageError: A picture in them cannot be opened.
+        ConfigurationError: The limit is below one byte, or the encoders take other pixels than each other.
+        InvalidSpecError, UnknownPartError, CheckpointError: See ``build_encoder``.
+    """
+    counts = count_samples(output)
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
+    parts = [build_encoder(spec).to(device, read_dtype(dtype)) for spec in (encoder, video_encoder) if spec is not None]
+    if parts[0].transform != parts[-1].transform:
+        raise ConfigurationError(f"'{encoder}' and '{video_encoder}' take other pixels; one processor serves both")
+    encoding = CachedEncoding(parts[0], parts[1] if len(parts) > 1 else None, FeatureStorage(output / FEATURES, limit))
+    identifier = MediaIdentifier(parts[0].transform, num_frames)
+    done, total = 0, sum(counts.values())
+    for shard in counts:
+        with tempfile.TemporaryDirectory(prefix="facekit-features-") as folder:
+            records = read_shards(shard, extract_to=Path(folder))
+            while batch := list(islice(records, batch_size)):
+                _encode(batch, Path(folder), encoding, identifier)
+                done += len(batch)
+                if on_progress is not None:
+                    on_progress(done, total)
+        encoding.flush()
+    stopped = next((cache.stopped for cache in encoding.caches if cache.stopped is not None), None)
+    return FeatureResult(encoding.storage.folder, encoding.computed, encoding.found, stopped)
+
+
+def _encode(batch: list[FaceRecord], folder: Path, encoding: CachedEncoding, identifier: MediaIdentifier) -> None:
+    media = [identifier.identify(record, folder) for record in batch]
+    transform = encoding.encoder.transform
+    encoding.encode(media, lambda place: _open_pixels(batch[place], folder, transform, identifier.num_frames))
+
+
+def _open_pixels(record: FaceRecord, folder: Path, transform: ImageTransform, num_frames: int) -> Tensor:
+    """The pixels ``(T, 3, H, W)`` of a record, as ``load_media`` makes them with a processor."""
+    return torch.stack([transform(frame.image) for frame in open_frames(record, folder, num_frames)])

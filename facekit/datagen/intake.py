@@ -1,0 +1,59 @@
+"""What a run starts from: a records file, or anything that ``facekit convert`` reads, turned into one once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from facekit.data.atomic import write_text_atomically
+from facekit.data.convert import convert
+from facekit.data.formats import detect_format
+from facekit.errors import ConfigurationError
+
+FOLDER, NOTE = "source", "origin.json"
+_MANIFEST = "manifest.json"
+
+
+def take_in(origin: str | Path, output: Path) -> Path:
+    """The records file of a run.
+
+    Args:
+        origin: A records file, which is taken as it is; a file or folder in another format; or a dataset as
+            ``name:folder``. The last two are converted into the folder ``source`` of the output, shards with their
+            media, unless that was done before and they have not changed.
+        output: The output folder.
+
+    Returns:
+        A records file; it may not exist if ``origin`` does not.
+
+    Raises:
+        RecordError: If the origin is not as expected.
+        UnknownPartError: If there is no such dataset.
+        ConfigurationError: If the output folder was begun with something else.
+    """
+    path = Path(origin).expanduser()
+    if path.suffix == ".jsonl" or (not path.exists() and ":" not in str(origin)):
+        return path
+    target = output / FOLDER / "records.jsonl"
+    note = target.with_name(NOTE)
+    wanted = {"origin": str(path.resolve()) if path.exists() else str(origin), "state": _state(path)}
+    found = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else None
+    if found is not None and found["origin"] != wanted["origin"]:
+        raise ConfigurationError(f"{output} was begun with {found['origin']}; go on with that, or use another folder")
+    if found == wanted and target.is_file():
+        return target
+    has_media = path.exists() and detect_format(path) == "webdataset"
+    convert(str(origin), target, media_folder=target.parent if has_media else None)
+    write_text_atomically(note, json.dumps(wanted, indent=2) + "\n")
+    return target
+
+
+def _state(path: Path) -> str | None:
+    """What differs where the content does; None for a dataset in its own layout, which is read once."""
+    manifest = path / _MANIFEST if path.is_dir() else path
+    if not manifest.is_file():
+        return None
+    if path.is_dir():
+        return hashlib.sha256(manifest.read_bytes()).hexdigest()
+    return f"{path.stat().st_size} bytes, {path.stat().st_mtime_ns}"

@@ -1,0 +1,46 @@
+import shutil
+
+import pytest
+
+from facekit.data.formats import read_records, write_records
+from facekit.datagen.intake import take_in
+from facekit.errors import ConfigurationError, RecordError, UnknownPartError
+
+
+def test_a_records_file_is_taken_as_it_is(faces, tmp_path):
+    assert take_in(faces, tmp_path / "out") == faces
+    assert not (tmp_path / "out").exists()
+
+
+def test_shards_are_unpacked_once_and_again_when_they_change(faces, tmp_path):
+    records, shards = list(read_records(faces)), tmp_path / "shards"
+    write_records(records[:4], shards, "webdataset", media_folder=faces.parent)
+    taken = take_in(shards, tmp_path / "out")
+    assert [record.id for record in read_records(taken, check_files=True)] == [record.id for record in records[:4]]
+    first = taken.stat().st_mtime_ns
+    assert take_in(str(shards), tmp_path / "out").stat().st_mtime_ns == first
+    shutil.rmtree(shards)
+    write_records(records, shards, "webdataset", media_folder=faces.parent)
+    assert len(list(read_records(take_in(shards, tmp_path / "out")))) == 10
+
+
+def test_a_dataset_or_another_format_is_converted_where_its_media_are(faces, tmp_path):
+    write_records(read_records(faces), faces.with_name("chat.json"), "llava")
+    taken = take_in(faces.with_name("chat.json"), tmp_path / "chat")
+    assert len(list(read_records(taken, check_files=True))) == 10
+    taken = take_in(f"folder:{faces.parent}", tmp_path / "folder")
+    assert {record.id for record in read_records(taken, check_files=True)} >= {"folder/images/0.png"}
+
+
+def test_another_origin_needs_another_folder(faces, tmp_path):
+    take_in(f"folder:{faces.parent}", tmp_path / "out")
+    with pytest.raises(ConfigurationError, match="was begun with folder:"):
+        take_in(f"folder:{tmp_path}", tmp_path / "out")
+
+
+def test_a_wrong_origin_is_named(tmp_path):
+    with pytest.raises(UnknownPartError, match="did you mean 'fairface'"):
+        take_in(f"fairfac:{tmp_path}", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RecordError, match="neither a folder that datasets wrote nor one with WebDataset shards"):
+        take_in(tmp_path / "empty", tmp_path / "out")
