@@ -1,14 +1,11 @@
 """Every encoder with every connector and every family of language models: forward, backward, generate, save, load.
 
-The full product has several hundred compositions. What can go wrong between parts is between two: widths, grids,
-prefix tokens and types, so all pairs are covered: every encoder meets every connector, every connector every family,
-and every family every encoder. FaRL's encoder is not among them because its size is fixed; it is open_clip's class.
-GGUF files give a Llama like ``vicuna``.
+The full product runs. FaRL's encoder is not in it because its size is fixed; it is open_clip's class. GGUF files give
+a Llama like ``vicuna``.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 from pathlib import Path
 
@@ -41,16 +38,6 @@ BACKBONES = ("tiny", *(name for name, family in FAMILIES.items() if family.exist
 TEMPLATES = {"vicuna": "?chat_template=vicuna", "phi": "?chat_template=plain"}
 
 
-def all_pairs() -> list[tuple[str, str, str]]:
-    """One composition for every encoder and family, with connectors so that they meet all of both."""
-    names = tuple(CONNECTORS)
-    return [
-        (encoder, names[(row + column) % len(names)], backbone)
-        for row, encoder in enumerate(ENCODERS)
-        for column, backbone in enumerate(BACKBONES)
-    ]
-
-
 @pytest.fixture(scope="module")
 def grid_specs(tmp_path_factory) -> dict[str, str]:
     """The spec of every encoder and backbone of the grid; their checkpoints lie in a temporary folder."""
@@ -79,14 +66,9 @@ def grid_specs(tmp_path_factory) -> dict[str, str]:
     }
 
 
-def test_the_grid_has_all_pairs():
-    kinds = (ENCODERS, tuple(CONNECTORS), BACKBONES)
-    for first, second in itertools.combinations(range(3), 2):
-        met = {(case[first], case[second]) for case in all_pairs()}
-        assert met == set(itertools.product(kinds[first], kinds[second]))
-
-
-@pytest.mark.parametrize(("encoder", "connector", "backbone"), all_pairs())
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("connector", CONNECTORS)
+@pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_composition_learns_answers_and_survives_saving(
     encoder, connector, backbone, grid_specs, chat, picture, points, tmp_path
 ):
