@@ -40,7 +40,7 @@ class Medium:
 
 
 class MediaIdentifier:
-    """Says which medium a record is about; files are read once.
+    """Says which medium a record is about; its files are read for that.
 
     Args:
         transform: How pictures become pixels.
@@ -50,7 +50,6 @@ class MediaIdentifier:
     def __init__(self, transform: ImageTransform, num_frames: int) -> None:
         self.num_frames = num_frames
         self._beginning = json.dumps([_VERSION, transform.to_config()], sort_keys=True)
-        self._contents: dict[Path, tuple[int, int, bytes]] = {}
 
     def identify(self, record: FaceRecord, folder: Path) -> Medium:
         """Return a record's medium; its landmarks and texts do not matter.
@@ -62,20 +61,12 @@ class MediaIdentifier:
         if isinstance(record.video, str):
             digest.update(json.dumps([self.num_frames, record.frames]).encode())
         for path in record.media_paths(folder):
-            digest.update(self._hash(path))
-        return Medium(digest.hexdigest()[:32], is_clip=count_frames(record, self.num_frames) > 1)
-
-    def _hash(self, path: Path) -> bytes:
-        try:
-            state = path.stat()
-            known = self._contents.get(path)
-            if known is None or known[:2] != (state.st_size, state.st_mtime_ns):
+            try:
                 with path.open("rb") as file:
-                    content = hashlib.file_digest(file, "sha256").digest()
-                known = self._contents[path] = (state.st_size, state.st_mtime_ns, content)
-        except OSError as error:
-            raise ImageError(f"{path} cannot be read ({error.strerror})") from error
-        return known[2]
+                    digest.update(hashlib.file_digest(file, "sha256").digest())
+            except OSError as error:
+                raise ImageError(f"{path} cannot be read ({error.strerror})") from error
+        return Medium(digest.hexdigest()[:32], is_clip=count_frames(record, self.num_frames) > 1)
 
 
 class CachedEncoding:
@@ -87,8 +78,8 @@ class CachedEncoding:
         storage: Where tokens are kept.
 
     Attributes:
-        found: How many tokens were in the cache.
-        computed: How many were not.
+        found: How often tokens were in the cache.
+        computed: How many pictures and clips were encoded.
     """
 
     def __init__(self, encoder: VisionEncoder, video_encoder: VisionEncoder | None, storage: FeatureStorage) -> None:
@@ -113,16 +104,16 @@ class CachedEncoding:
         Returns:
             ``(T, P + N, C)`` each, on the encoder's device and in its floating type.
         """
-        tokens = dict(enumerate(self._read(media)))
-        if any(value is None for value in tokens.values()):
+        tokens = self._read(media)
+        if len(tokens) < len(media):
             for cache in self.caches:
                 cache.refresh()
-            tokens = dict(enumerate(self._read(media)))
-        missing = [place for place, value in tokens.items() if value is None]
-        self.found += len(media) - len(missing)
+            tokens = self._read(media)
+        missing = {media[place].key: place for place in range(len(media)) if place not in tokens}
+        self.found += len(tokens)
         self.computed += len(missing)
         groups: dict[int, dict[int, Tensor]] = defaultdict(dict)
-        for place in missing:
+        for place in missing.values():
             pixels = open_pixels(place)
             groups[len(pixels)][place] = pixels
         for frames, members in groups.items():
@@ -133,15 +124,17 @@ class CachedEncoding:
             for place in kept:
                 self._cache_of(media[place]).add({media[place].key: tokens[place]})
         parameter = next(self.encoder.parameters())
-        return [tokens[place].to(parameter.device, parameter.dtype) for place in range(len(media))]
+        chosen = [tokens[place if place in tokens else missing[medium.key]] for place, medium in enumerate(media)]
+        return [each.to(parameter.device, parameter.dtype) for each in chosen]
 
     def flush(self) -> None:
         """Write what waits to be written."""
         for cache in self.caches:
             cache.flush()
 
-    def _read(self, media: Sequence[Medium]) -> list[Tensor | None]:
-        return [self._cache_of(medium).read(medium.key) for medium in media]
+    def _read(self, media: Sequence[Medium]) -> dict[int, Tensor]:
+        found = ((place, self._cache_of(medium).read(medium.key)) for place, medium in enumerate(media))
+        return {place: tokens for place, tokens in found if tokens is not None}
 
     def _cache_of(self, medium: Medium) -> FeatureCache:
         return self.caches[-1] if medium.is_clip else self.caches[0]

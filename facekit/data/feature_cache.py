@@ -164,6 +164,8 @@ class FeatureCache:
             self._shards.add(path)
             try:
                 keys = self._shard(path).keys()
+            except FileNotFoundError:
+                continue
             except (OSError, SafetensorError) as error:
                 logger.warning("%s is damaged (%s) and is passed over; delete it", path, error)
                 continue

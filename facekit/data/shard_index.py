@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +30,11 @@ class ShardSample:
     key: str
     fields: Mapping[str, tuple[int, int]]
 
-    def read(self) -> dict[str, bytes]:
+    def read(self, names: Sequence[str] | None = None) -> dict[str, bytes]:
         """Read the sample's fields.
+
+        Args:
+            names: Those to be read, where it has them; None for all.
 
         Raises:
             OSError: The shard cannot be read.
@@ -39,6 +42,8 @@ class ShardSample:
         found = {}
         with self.shard.open("rb") as file:
             for field, (offset, size) in self.fields.items():
+                if names is not None and field not in names:
+                    continue
                 file.seek(offset)
                 found[field] = file.read(size)
         return found

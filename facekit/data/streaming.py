@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -331,12 +331,7 @@ def _open_sample(
 ) -> tuple[FaceRecord, tuple[Tensor, Tensor]]:
     """A sample's record and media, by way of files whose names are not those that the record asks for."""
     content = sample.read()
-    if "json" not in content:
-        raise RecordError(f"sample {_name(sample)} has no .json with the record")
-    try:
-        record = FaceRecord.model_validate_json(content["json"])
-    except ValidationError as error:
-        raise RecordError(f"sample {_name(sample)}: {describe_problem(error)}") from error
+    record = _parse_record(sample, content)
     written: list[str] = []
     try:
         for field in sample_fields(record):
@@ -348,6 +343,32 @@ def _open_sample(
     finally:
         for name in written:
             (folder / name).unlink()
+
+
+def iterate_shard_records(path: Path) -> Iterator[FaceRecord]:
+    """Read the records of shards without their media; those that are damaged are left out, as in a stream.
+
+    Args:
+        path: A folder of shards, or one shard.
+
+    Raises:
+        RecordError: There are no shards, or they cannot be read.
+    """
+    for shard in count_samples(path):
+        for sample in list_samples(shard):
+            try:
+                yield _parse_record(sample, sample.read(["json"]))
+            except RecordError as error:
+                logger.warning("%s", error)
+
+
+def _parse_record(sample: ShardSample, content: Mapping[str, bytes]) -> FaceRecord:
+    if "json" not in content:
+        raise RecordError(f"sample {_name(sample)} has no .json with the record")
+    try:
+        return FaceRecord.model_validate_json(content["json"])
+    except ValidationError as error:
+        raise RecordError(f"sample {_name(sample)}: {describe_problem(error)}") from error
 
 
 def _renamed(record: FaceRecord, names: list[str]) -> FaceRecord:

@@ -90,39 +90,40 @@ class Spent:
     model: str = ""
 
 
+@dataclass
+class _Batch:
+    entries: list[Entry] = field(default_factory=list)
+    is_stored: bool = False
+    problem: sqlite3.Error | None = None
+
+
 class _LedgerWriter:
-    """Stores what arrives in one turn of the event loop in one transaction: nobody waits longer for that."""
+    """Stores what arrives in one turn of the event loop in one transaction; nobody waits longer for that."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._waiting: list[tuple[Entry, asyncio.Future[None]]] = []
+        self._batch = _Batch()
 
-    def add(self, entry: Entry) -> asyncio.Future[None]:
-        """Take an entry; the future is done when it is on disk."""
-        loop = asyncio.get_running_loop()
-        if not self._waiting:
-            loop.call_soon(self.flush)
-        stored: asyncio.Future[None] = loop.create_future()
-        self._waiting.append((entry, stored))
-        return stored
+    async def store(self, entry: Entry) -> None:
+        """Return when an entry is on disk; whoever has its next turn first stores the entries of all."""
+        batch = self._batch
+        batch.entries.append(entry)
+        await asyncio.sleep(0)
+        if not batch.is_stored:
+            self.flush()
+        if batch.problem is not None:
+            raise batch.problem
 
     def flush(self) -> None:
         """Store what has arrived."""
-        waiting, self._waiting = self._waiting, []
-        if not waiting:
+        batch, self._batch = self._batch, _Batch()
+        if not batch.entries:
             return
-        problem: sqlite3.Error | None = None
+        batch.is_stored = True
         try:
-            self._ledger.store(*(entry for entry, _ in waiting))
+            self._ledger.store(*batch.entries)
         except sqlite3.Error as error:
-            problem = error
-        for _, stored in waiting:
-            if stored.done():
-                continue
-            if problem is None:
-                stored.set_result(None)
-            else:
-                stored.set_exception(problem)
+            batch.problem = error
 
 
 class _StopError(Exception):
@@ -327,14 +328,13 @@ class Pipeline:
         self, call: Call, spent: Spent, state: str, *, answer: str = "", reason: str | None = None
     ) -> None:
         """Return when the outcome is on disk; outcomes of one turn of the event loop share a transaction."""
-        stored = self._writer.add(
+        await self._writer.store(
             Entry(
                 call.stage, call.record, call.aspect, call.version, state, answer,
                 model=spent.model or self.annotator.model, time=now(), prompt_tokens=spent.read,
                 completion_tokens=spent.written, cost=spent.cost, attempts=spent.attempts, reason=reason,
             )
         )  # fmt: skip
-        await stored
         if state == ACCEPTED:
             self._answered += 1
         else:

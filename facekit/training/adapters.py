@@ -56,7 +56,7 @@ class Adapters:
         What else learned, such as the connector, is in the file too, for ``facekit.load``; PEFT passes over it.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        state = get_peft_model_state_dict(self.language_model, adapter_name=_NAME)
+        state = get_peft_model_state_dict(self.language_model, adapter_name=_NAME, save_embedding_layers=False)
         others = [part for part in self._parts if part != "language_model.lora"]
         for name, value in self._model.named_parameters():
             if any(is_of(name, part) for part in others):

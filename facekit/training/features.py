@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from facekit.data.cached_encoding import CachedEncoding, MediaIdentifier
+from facekit.data.cached_encoding import CachedEncoding, MediaIdentifier, Medium
 from facekit.data.dataset import FaceDataset
 from facekit.data.feature_cache import FeatureStorage
 from facekit.models.modeling import FaceKitForConditionalGeneration
@@ -79,6 +79,7 @@ class FeaturesOnDisk:
         images = dataset.processor.image_processor
         self.encoding = CachedEncoding(model.encoder, model.video_encoder, storage)
         self._identifier = MediaIdentifier(images.transform, images.num_frames)
+        self._media: dict[int, Medium] = {}
         self._dataset = dataset
         self._autocasts = settings.precision == "bfloat16"
 
@@ -96,8 +97,8 @@ class FeaturesOnDisk:
         Raises:
             ImageError, RecordError: A picture that is not in the cache cannot be opened.
         """
-        places, records = indices.tolist(), self._dataset.records
-        media = [self._identifier.identify(records.records[place], records.folder) for place in places]
+        places = indices.tolist()
+        media = [self._medium(place) for place in places]
         tokens = self.encoding.encode(media, lambda row: FaceDataset.pixel_values(self._dataset, places[row]))
         features: dict[int, Tensor] = {}
         with torch.autocast(tokens[0].device.type, dtype=torch.bfloat16, enabled=self._autocasts):
@@ -107,6 +108,12 @@ class FeaturesOnDisk:
                 projected = model.project_tokens(stacked, landmarks[rows, :frames])
                 features |= dict(zip(rows, projected, strict=True))
         return pad_sequence([features[row] for row in range(len(places))], batch_first=True)
+
+    def _medium(self, place: int) -> Medium:
+        if place not in self._media:
+            records = self._dataset.records
+            self._media[place] = self._identifier.identify(records.records[place], records.folder)
+        return self._media[place]
 
     def flush(self) -> None:
         """Write what waits to be written."""

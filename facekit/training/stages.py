@@ -40,6 +40,7 @@ from facekit.training.progress import ProgressListener
 from facekit.training.recipe import ModelChoice, Recipe, Stage
 from facekit.training.run_report import StageReport, differences_to_ended, find_base_models, find_origins
 from facekit.training.settings import TrainingSettings
+from facekit.training.streamed import iterate_source, open_source
 from facekit.training.summary import write_summary
 from facekit.training.trainer import RUN_FOLDER, TrainingResult, train
 from facekit.training.validation import VALIDATION_NAME, MetricFunction, PeriodicValidation, ValidationPoint
@@ -133,7 +134,7 @@ def run_recipe(recipe: Recipe, *, resume: bool = False, listeners: Listeners | N
         stages = tuple(stage for stage in stages if not _has_ended(recipe, stage))
     for stage in stages:
         _check_metrics(stage, listeners)
-        RecordSet.read(stage.records)
+        open_source(stage.records)
         if stage.validation is not None:
             RecordSet.read(stage.validation.records)
     if stages:
@@ -254,7 +255,7 @@ def _run_stage(recipe: Recipe, stage: Stage, resume: bool, listeners: Listeners)
     validation = _validate(stage, processor, folder, listeners)
     meter = CostMeter(pauses=lambda: 0.0 if validation is None else validation.seconds)
     watching = [meter] if validation is None else [validation, meter]
-    records = RecordSet.read(stage.records)
+    records = open_source(stage.records)
     try:
         with _memory_explained(shapes, settings):
             result = train(
@@ -271,7 +272,7 @@ def _run_stage(recipe: Recipe, stage: Stage, resume: bool, listeners: Listeners)
     finally:
         meter.close()
     counts = RecordCounts()
-    for record in records.records:
+    for record in iterate_source(records):
         counts.add(record)
     report = StageReport(
         recipe=recipe.name,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import overload
 
@@ -17,7 +17,9 @@ from torch.utils.data import DataLoader
 
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import DatasetOptions, FaceExample, RecordSet
-from facekit.data.streaming import ShardStream
+from facekit.data.records import FaceRecord
+from facekit.data.shard_index import count_samples
+from facekit.data.streaming import ShardStream, iterate_shard_records
 from facekit.errors import ConfigurationError
 from facekit.models.processing import FaceKitProcessor
 from facekit.training.corrupt import SkippingDataset
@@ -128,6 +130,23 @@ def open_dataset(
         if is_set:
             raise ConfigurationError(f"{name} needs a records file, and {records} are shards; leave it out")
     return StreamedDataset(Path(records), processor, options, log_path=log_path, limit=settings.skip_limit)
+
+
+def open_source(path: Path) -> RecordSet | Path:
+    """Read a records file, or make sure that a path is one of shards, and return what ``train`` takes.
+
+    Raises:
+        RecordError: The records or shards cannot be read.
+    """
+    if not _are_shards(path):
+        return RecordSet.read(path)
+    count_samples(path)
+    return path
+
+
+def iterate_source(source: RecordSet | Path) -> Iterator[FaceRecord]:
+    """The records of what ``open_source`` returned, without their media."""
+    return iter(source.records) if isinstance(source, RecordSet) else iterate_shard_records(source)
 
 
 def load_stream(

@@ -183,7 +183,9 @@ def _run_trainer(
         (load_trained if holds_trained_only(checkpoint) else load_whole_weights)(model, checkpoint)
         return TrainerState.load_from_json(str(checkpoint / STATE_NAME))
     tokens: Tensor | FeaturesOnDisk | None = None
-    if settings.cache_features:
+    if isinstance(dataset, StreamedDataset):
+        logger.info("%d samples in shards", dataset.total)
+    elif settings.cache_features:
         tokens = _keep_tokens(model, dataset, arguments)
     elif settings.feature_cache is not None:
         tokens = FeaturesOnDisk(model, dataset, settings)

@@ -93,6 +93,18 @@ def test_tokens_are_those_of_the_encoder_for_each_length_whether_kept_or_not(tmp
     assert len(images_alone.caches[0]) == 2
 
 
+def test_a_picture_that_a_batch_has_twice_is_encoded_once(tmp_path):
+    encoding = CachedEncoding(encoder(0), None, FeatureStorage(tmp_path, 1 << 30))
+    pixels = {"a": torch.randn(1, 3, 32, 32), "b": torch.randn(1, 3, 32, 32)}
+    names = ["a", "b", "a"]
+    first, second, third = encoding.encode(
+        [Medium(name, is_clip=False) for name in names], lambda place: pixels[names[place]]
+    )
+    assert encoding.computed == 2
+    assert torch.equal(first, third)
+    assert not torch.equal(first, second)
+
+
 def test_a_video_of_a_single_frame_is_not_kept_among_the_clips_of_another_encoder(tmp_path):
     encoding = CachedEncoding(encoder(0), encoder(1), FeatureStorage(tmp_path, 1 << 30))
     pixels = torch.randn(1, 3, 32, 32)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 
 import facekit
 from facekit.data.synthetic import write_synthetic_dataset
@@ -106,3 +109,20 @@ def test_the_adapter_of_a_model_that_was_composed_anew_names_no_base_to_load(rec
     train(*fresh(), records, tmp_path, TrainingSettings(**{**SETTINGS, "steps": 1}))
     with pytest.raises(CheckpointError, match="that names no base model"):
         facekit.load(tmp_path / "adapter")
+
+
+def test_an_adapter_on_a_language_model_from_a_folder_names_it_and_holds_no_embeddings(records, tmp_path):
+    _, processor = fresh()
+    language_model = fresh()[0].language_model
+    language_model.save_pretrained(tmp_path / "language")
+    processor.tokenizer.save_pretrained(tmp_path / "language")
+    backbone = f"hf:{tmp_path / 'language'}"
+    model, processor = facekit.create(
+        encoder="tiny?image_size=64&width=32&depth=1", connector="mlp", backbone=backbone, seed=0
+    )
+    model.resize_token_embeddings(model.get_input_embeddings().num_embeddings + 8)
+    train(model, processor, records, tmp_path / "run", TrainingSettings(**{**SETTINGS, "steps": 1}))
+    config = json.loads((tmp_path / "run" / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(tmp_path / "language")
+    names = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors").keys()
+    assert all(".lora_" in name for name in names)

@@ -21,11 +21,13 @@ from transformers import TrainerCallback
 
 import facekit
 from facekit.data.dataset import RecordSet
+from facekit.data.formats.shards import write_shards
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError, TrainingError
 from facekit.training import LossHistory, TrainingSettings, train
-from facekit.training.distributed import check_lockstep, check_plugin, leave_processes
+from facekit.training.distributed import check_lockstep, check_plugin, is_main_process, leave_processes
 from facekit.training.identity import RunIdentity
+from facekit.training.streamed import StreamedDataset
 
 COMMON = {"steps": 4, "learning_rate": 3e-4, "log_every": 1, "save_every": 2, "threads": 1, "landmark_noise": 0.01}
 PACKED = {"independent_turns": True, "loss_average": "sample", "gradient_checkpointing": True}
@@ -83,6 +85,24 @@ def train_in_bfloat16(records, output):
     return {"losses": result.history.losses, "types": sorted(seen)}
 
 
+def train_on_shards(records, folder):
+    """The samples that came to this process."""
+    seen, come = [], StreamedDataset.__iter__
+
+    def watch(self):
+        for example in come(self):
+            seen.append(example.index)
+            yield example
+
+    if is_main_process():
+        write_shards(records.records, folder / "shards", media_folder=records.folder, per_shard=7)
+    torch.distributed.barrier()
+    StreamedDataset.__iter__ = watch
+    chosen = TrainingSettings(epochs=1, batch_size=4, threads=1)
+    result = train(*fresh_model(), folder / "shards", folder / "streamed", chosen)
+    return {"seen": seen, "steps": result.steps}
+
+
 def work(records, folder):
     """What each process of the launched test does: all scenarios, one after the other."""
     rank, told = int(os.environ["RANK"]), {}
@@ -109,6 +129,7 @@ def work(records, folder):
             again, processor = fresh_model()
             result = train(again, processor, records, output, settings_of("lora", 2), resume=True)
             told[output.name] |= {"finished": result.resumed_from, "steps": result.steps}
+    told["streamed"] = train_on_shards(records, folder)
     signal.signal(signal.SIGTERM, lambda *_: None)
     callbacks = [At(1, lambda: signal.raise_signal(signal.SIGTERM))] if rank == 1 else []
     try:
@@ -222,6 +243,12 @@ def test_adapters_are_saved_beside_the_merged_model(together, alone):
         )
         assert found.keys() == expected.keys()
         assert all(torch.allclose(found[name], expected[name], atol=1e-5, rtol=0) for name in expected)
+
+
+def test_two_processes_share_the_samples_of_shards(together):
+    first, second = (told(together, rank, "streamed") for rank in (0, 1))
+    assert first["steps"] == second["steps"] == 3
+    assert sorted([*first["seen"], *second["seen"]]) == list(range(24))
 
 
 @pytest.mark.parametrize(("kind", "gathered"), [("ddp", "torch.float32"), ("fsdp", "torch.bfloat16")])

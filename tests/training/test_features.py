@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -117,6 +118,24 @@ def test_the_cache_stays_within_its_bound_and_the_run_goes_on_without_it(records
     assert "no more of an encoder's tokens are kept" in caplog.text
     assert 0 < sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*.safetensors")) <= limit
     assert sum(seen) > len(records)
+
+
+def test_pictures_are_needed_in_the_first_epoch_only_and_damaged_ones_are_skipped(records, tmp_path):
+    folder = tmp_path / "faces"
+    shutil.copytree(records.folder, folder)
+    (folder / records.records[3].image).write_bytes(b"no picture")
+
+    class Remove(TrainerCallback):
+        def on_epoch_begin(self, args, state, control, **kwargs):
+            if state.epoch:
+                shutil.rmtree(folder)
+
+    alone = RecordSet(records.records[2:4] + records.records[6:8], folder)
+    values = {"steps": 4, "batch_size": 2, "skip_limit": 0.3, "feature_cache": tmp_path / "cache"}
+    result, seen = run(alone, tmp_path / "run", callbacks=[Remove()], **values)
+    assert list(result.skipped) == [1]
+    assert seen == [3, 0]
+    assert not folder.exists()
 
 
 def test_mixed_precision_trains_on_kept_tokens(records, tmp_path):

@@ -78,13 +78,13 @@ class FaceKitLmms(lmms):
             self._remember("generate_until", request.args[:2], answer)
         return answers
 
-    def loglikelihood(self, requests: Sequence[Any]) -> list[tuple[float, bool]]:
+    def loglikelihood(self, requests: Sequence[Any]) -> list[Any]:
         """Score continuations, those of one question together.
 
         The first number is the negative log-likelihood: lmms-eval takes the least one for the answer.
 
         Returns:
-            Per request that number, and whether the model's own greedy answer is the continuation.
+            Per request the pair of that number and whether the model's own greedy answer is the continuation.
         """
         groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
         asked = []
@@ -107,7 +107,7 @@ class FaceKitLmms(lmms):
                 option = asked[place][1]
                 found[place] = (-scored[option], answer.strip() == option)
                 self._remember("loglikelihood", (asked[place][0], option), found[place])
-        return found
+        return [_whole(pair) for pair in found]
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:
         """Not offered; raises ``ConfigurationError``."""
@@ -136,3 +136,12 @@ class FaceKitLmms(lmms):
 def _cut(answer: str, stops: Sequence[str]) -> str:
     ends = [answer.find(stop) for stop in stops if stop and stop in answer]
     return answer[: min(ends)] if ends else answer
+
+
+def _whole(pair: tuple[float, bool]) -> Any:
+    """The pair, wrapped for releases of lmms-eval (0.7.3) that would turn a bare one into text."""
+    try:
+        from lmms_eval.api.instance import GenerationResult, unwrap_generation_output
+    except ImportError:
+        return pair
+    return pair if unwrap_generation_output(pair)[0] == pair else GenerationResult(pair)

@@ -1,8 +1,8 @@
 """A model for VLMEvalKit: ``register("my-face-model", "runs/demo")``, then its ``run.py --model my-face-model``.
 
 Written for the interface that VLMEvalKit documents: a class with ``generate_inner(message, dataset)``, a message being
-a list of ``{"type": "image" | "text" | "video", "value": …}``. Without the suite the class can be made and used, but not
-registered.
+a list of ``{"type": "image" | "text" | "video", "value": …}``. Without the suite the class can be made and used, but
+not registered.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Every format gives back what was written, and says what it is."""
 
+import io
 import json
+import tarfile
 
 import numpy as np
 import pytest
@@ -199,10 +201,15 @@ def test_shards_are_cut_by_number(folder):
 
 
 def test_a_shard_that_writes_outside_its_folder_is_refused(folder):
-    record = FaceRecord(id="evil", image="../faces/1.jpg")
-    write_records([record], folder / "shards", "webdataset", media_folder=folder / "clip")
+    (folder / "shards").mkdir()
+    with tarfile.open(folder / "shards" / "shard-000000.tar", "w") as shard:
+        for name, content in (("0.json", b'{"id": "evil", "image": "../faces/1.jpg"}'), ("0.jpg", b"evil")):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            shard.addfile(member, io.BytesIO(content))
     with pytest.raises(RecordError, match=r"leads out of .*; the shard is not to be trusted"):
         list(read_records(folder / "shards", media_folder=folder / "unpacked"))
+    assert (folder / "faces/1.jpg").read_bytes() == b"faces/1.jpg"
 
 
 def test_missing_media_are_named_and_leave_no_half_of_a_folder(folder):

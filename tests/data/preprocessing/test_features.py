@@ -7,9 +7,7 @@ from typer.testing import CliRunner
 
 import facekit
 from facekit.cli.main import app
-from facekit.data.formats.shards import read_shards
 from facekit.data.preprocessing import PreprocessSettings, encode_shards, preprocess
-from facekit.data.records import write_records
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError, RecordError
 from facekit.training import TrainingSettings, train
@@ -24,12 +22,6 @@ def dataset(tmp_path_factory):
     return write_synthetic_dataset(tmp_path_factory.mktemp("faces"), FACES, seed=3)
 
 
-def unpack(shards, folder):
-    folder.mkdir()
-    write_records(folder / "records.jsonl", read_shards(shards, extract_to=folder))
-    return folder / "records.jsonl"
-
-
 def test_a_run_encodes_none_of_the_faces_that_preprocessing_did(dataset, tmp_path):
     shards = tmp_path / "shards"
     command = ["preprocess", str(dataset), str(shards), "--size", "64", "--records-per-shard", "3", "--workers", "1"]
@@ -37,7 +29,9 @@ def test_a_run_encodes_none_of_the_faces_that_preprocessing_did(dataset, tmp_pat
         result = CliRunner().invoke(app, [*command, "--features", ENCODER])
         assert result.exit_code == 0, result.output
         assert expected in " ".join(result.output.split())
-    records = unpack(shards, tmp_path / "unpacked")
+    records = tmp_path / "unpacked" / "records.jsonl"
+    result = CliRunner().invoke(app, ["convert", str(shards), str(records), "--media", str(records.parent)])
+    assert result.exit_code == 0, result.output
     model, processor = facekit.create(
         encoder=ENCODER, connector="mlp", backbone="tiny?width=48&depth=1&heads=2", seed=0
     )

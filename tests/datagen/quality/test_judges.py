@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_two_judges_that_fail_half_the_time_rate_every_answer_and_a_second_run_a
     asked = len(server.calls)
     assert JudgePanel(tmp_path, judges).rate(requests) == verdicts
     assert len(server.calls) == asked
-    for path in tmp_path.iterdir():
+    for path in filter(Path.is_file, tmp_path.iterdir()):
         assert KEY.encode() not in path.read_bytes()
 
 
