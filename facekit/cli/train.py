@@ -51,8 +51,6 @@ def train(
     from rich.markup import escape
 
     from facekit.errors import ConfigurationError
-    from facekit.models.create import create
-    from facekit.models.load import load
     from facekit.training import RichProgress, TrainingSettings
     from facekit.training import train as train_model
     from facekit.training.distributed import is_main_process, leave_processes
@@ -73,12 +71,8 @@ def train(
         cache_features=cache_features,
         seed=seed,
     )
-    if model is not None:
-        if any((preset, encoder, connector, backbone)):
-            raise ConfigurationError("--model names a whole model; leave --preset, --encoder, … out, or leave it out")
-        composed, processor = load(model)
-    else:
-        composed, processor = create(preset=preset, encoder=encoder, connector=connector, backbone=backbone, seed=seed)
+    parts_of_model = {"preset": preset, "encoder": encoder, "connector": connector, "backbone": backbone}
+    composed, processor = _open_model(model, seed, parts_of_model)
     console = Console(quiet=not is_main_process())
     with RichProgress() as progress:
         result = train_model(
@@ -87,6 +81,20 @@ def train(
     leave_processes()
     console.print(f"model  [bold]{escape(str(result.model_folder))}[/bold]")
     console.print(f"loss   {escape(str(result.plot_path))}")
+
+
+def _open_model(
+    model: Path | None, seed: int, parts: Mapping[str, str | None]
+) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
+    from facekit.errors import ConfigurationError
+    from facekit.models.create import create
+    from facekit.models.load import load
+
+    if model is None:
+        return create(**parts, seed=seed)
+    if any(parts.values()):
+        raise ConfigurationError("--model names a whole model; leave --preset, --encoder, … out, or leave it out")
+    return load(model)
 
 
 def _refuse_options(context: typer.Context) -> None:

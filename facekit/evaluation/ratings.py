@@ -238,7 +238,8 @@ def _summarise(table: _Table, statistics: Statistics, judged: str) -> JudgingRes
     unrated = {"not rated by every judge": lacking} if lacking else {}
     asked, chance = np.flatnonzero(~empty), {"resamples": statistics.resamples, "seed": statistics.seed}
     numbered = number_clusters([str(clusters[place]) for place in asked])
-    agreement, pairs = [], []
+    agreement: list[Agreement] = []
+    pairs: list[PairAgreement] = []
     for column, criterion in enumerate(CRITERIA):
         ratings = table.values[:, asked, column]
         if len(asked):
@@ -307,7 +308,7 @@ def _weigh_means(
     filled = np.where(rated, values, 0.0)
 
     def metrics(weights: np.ndarray) -> dict[str, np.ndarray]:
-        found = {}
+        found: dict[str, np.ndarray] = {}
         for (attribute, name), mask in masks.items():
             above, below = weights @ (filled * mask[:, None]), weights @ (rated * mask[:, None]).astype(float)
             means = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)

@@ -23,7 +23,7 @@ def test_the_judge_on_the_page_rates_predictions(tmp_path, monkeypatch, capsys):
     (tmp_path / "predictions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (block,) = BLOCK.findall(PAGE)
     namespace: dict = {"__name__": "page"}
-    exec(compile(block, "judging.md", "exec"), namespace)
+    exec(compile(block, "judging.md", "exec", dont_inherit=True), namespace)
     assert capsys.readouterr().out == "9.0\n"
     assert namespace["result"].answers == 4
 

@@ -50,11 +50,11 @@ class SuiteModel:
     Args:
         model: A model, or its spec: a folder, ``hf:ID``, ``openai:MODEL`` and so on, see ``open_model``.
         batch_size: Pictures or questions at a time.
-        device: Where a model that runs here is put; None leaves it where it is.
+        device: Where a model that runs here is put, others ignore it; None leaves it where it is.
         crop: Whether a model of facekit sees the largest face with its landmarks instead of the whole picture.
 
     Raises:
-        ConfigurationError: ``crop`` or ``device`` is given for a model that has no such choice.
+        ConfigurationError: ``crop`` is given for a model that has no such choice.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class SuiteModel:
                 raise ConfigurationError(f"'{self.model.name}' is no model of facekit, so it cannot crop to the face")
             self.model.crop = True
         network = getattr(self.model, "model", None)
-        if device is not None and hasattr(network, "to"):
+        if device is not None and network is not None:
             network.to(device)
 
     def answer(self, asked: Sequence[SuiteQuestion]) -> list[str]:
