@@ -52,7 +52,7 @@ from facekit.datagen.recipe import Recipe, load_recipe
 
 SERVER = Path(__file__).parent.parent / "tests" / "datagen" / "chat_server.py"
 IMAGE_SIDE = 448
-PIPELINE = "pipeline, transport={}"
+PIPELINE = "pipeline, {}"
 RECORD_ANSWER = "The face is oval, the brows are level and the lips closed. " * 8
 
 RESUME = """
@@ -347,8 +347,8 @@ def main() -> None:
 def settings_of(arguments: argparse.Namespace) -> dict[str, float]:
     """What the rates were measured with."""
     names = ("latency", "concurrency", "processes", "calls", "turns")
-    cores = {"cores": len(os.sched_getaffinity(0)), "image_side": IMAGE_SIDE}
-    return {name: getattr(arguments, name) for name in names} | cores
+    machine = {"cores": len(os.sched_getaffinity(0)), "load_average_after": os.getloadavg()[0]}
+    return {name: getattr(arguments, name) for name in names} | machine | {"image_side": IMAGE_SIDE}
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from facekit.evaluation.judging import JudgedAnswer
+    from facekit.evaluation.ratings import JudgingResult
     from facekit.training.progress import RichProgress
 
 
@@ -52,8 +53,7 @@ def judge(
     from facekit.datagen.quality.judges import JudgePanel
     from facekit.datagen.settings import GenerationSettings
     from facekit.errors import ConfigurationError
-    from facekit.evaluation.rating_tables import agreement_table, describe_unrated, rating_group_table, rating_table
-    from facekit.evaluation.ratings import JUDGING_NAME, judge_answers
+    from facekit.evaluation.ratings import judge_answers
     from facekit.training.progress import RichProgress
 
     if offline == bool(judges):
@@ -75,17 +75,7 @@ def judge(
             _check_offline(console, answers, output)
             return
         result = judge_answers(answers, panel.rate, output_dir=output, judged=model or str(predictions or records))
-    result = replace(result, cost=panel.cost)
-    path = result.write(output / JUDGING_NAME)
-    tables = [rating_table(result)]
-    tables += [rating_group_table(result)] if result.summary.groups else []
-    tables += [agreement_table(result)] if result.agreement else []
-    for table in tables:
-        console.print(table)
-    for each in result.judges:
-        if each.unrated:
-            console.print(describe_unrated(each), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{result.answers} answers, {result.empty} empty; ${panel.cost:.2f} spent; {path}", soft_wrap=True)
+    _show(console, replace(result, cost=panel.cost), output)
     if panel.ending is not Ending.FINISHED:
         console.print(f"{panel.ending.value if panel.ending else 'stopped'}; run the same command again to go on")
         raise typer.Exit(BUDGET_STATUS if panel.ending is Ending.BUDGET else STOPPED_STATUS)
@@ -119,6 +109,22 @@ def _collect(
         if not answers:
             raise ConfigurationError(f"no message of {records} belongs to the tasks {tasks}")
     return answers if sample is None else sample_answers(answers, sample)
+
+
+def _show(console: Console, result: JudgingResult, output: Path) -> None:
+    from facekit.evaluation.rating_tables import agreement_table, describe_unrated, rating_group_table, rating_table
+    from facekit.evaluation.ratings import JUDGING_NAME
+
+    path = result.write(output / JUDGING_NAME)
+    console.print(rating_table(result))
+    if result.summary.groups:
+        console.print(rating_group_table(result))
+    if result.agreement:
+        console.print(agreement_table(result))
+    for each in result.judges:
+        if each.unrated:
+            console.print(describe_unrated(each), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{result.answers} answers, {result.empty} empty; ${result.cost:.2f} spent; {path}", soft_wrap=True)
 
 
 def _check_offline(console: Console, answers: tuple[JudgedAnswer, ...], output: Path) -> None:

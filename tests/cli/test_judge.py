@@ -139,6 +139,23 @@ def test_offline_checks_labels_and_says_what_it_cannot_judge(records, prediction
     assert not (tmp_path / "judging.json").exists()
 
 
+def test_a_model_is_asked_for_explanations_and_conversations_are_taken_from_the_records(records, predictions, tmp_path):
+    outcome = invoke("judge", records, "--model", f"predictions:{predictions}", "--tasks", "expression",
+                     "--output", tmp_path, "--sample", 10, "--offline")  # fmt: skip
+    assert outcome.exit_code == 0, outcome.output
+    asked = [json.loads(line) for line in (tmp_path / "explanations" / "predictions.jsonl").read_text().splitlines()]
+    assert len(asked) == 40
+    assert all("Explain what you see" in line["asked"] for line in asked)
+    assert json.loads((tmp_path / "label_checks.json").read_text())["tasks"][0]["count"] == 10
+    outcome = invoke("judge", records, "--output", tmp_path / "data", "--tasks", "age", "--offline")
+    assert outcome.exit_code == 0, outcome.output
+    (task,) = json.loads((tmp_path / "data" / "label_checks.json").read_text())["tasks"]
+    turns = [turn for record in read_records(records) for turn in record.conversations]
+    said = sum(turn.role == "assistant" and turn.task == "age" for turn in turns)
+    assert task["outcomes"] == {"agrees": said}
+    assert said > 0
+
+
 def test_arguments_that_do_not_fit_are_refused(records, predictions, tmp_path):
     judge = ["--judge", "openai:mild?base_url=http://127.0.0.1:9/v1"]
     for arguments, words in (
