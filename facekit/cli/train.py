@@ -132,6 +132,8 @@ def _train_recipe(arguments: Sequence[str], output: Path | None, *, resume: bool
                 metrics=_measure,
             ),
         )
+    if not results:
+        console.print(f"nothing left to train: all stages have ended in {recipe.output}", markup=False, soft_wrap=True)
     for result in results:
         lines = (("model", result.training.model_folder), ("loss", result.training.plot_path), ("page", result.summary))
         for label, path in lines:

@@ -46,12 +46,17 @@ class RecordSet:
         """Read a records file, or a file in another format, checking every line.
 
         Raises:
-            RecordError: If a line is malformed or a file is missing; the message has file and line.
+            RecordError: If a line is malformed, a file is missing, or there are no records in it; the message has
+                file and line.
         """
         path = Path(path)
         if path.suffix == ".jsonl" or not path.exists():
-            return cls(tuple(read_records(path)), path.parent)
-        return cls(tuple(read_any_records(path, check_files=True)), base_folder(path))
+            records, folder = tuple(read_records(path)), path.parent
+        else:
+            records, folder = tuple(read_any_records(path, check_files=True)), base_folder(path)
+        if not records:
+            raise RecordError(f"records file {path} has no records; check the path, or write it again")
+        return cls(records, folder)
 
     @classmethod
     def of(cls, records: RecordSet | str | Path) -> RecordSet:

@@ -19,8 +19,11 @@ from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet, open_frames
 from facekit.data.records import FaceRecord
 from facekit.errors import RecordError
+from facekit.evaluation.calibration import measure_calibration
 from facekit.evaluation.comparison import PairedDifference
 from facekit.evaluation.exports import to_csv, to_latex
+from facekit.evaluation.judging import CRITERIA
+from facekit.evaluation.ratings import JudgingResult
 from facekit.evaluation.results import EvaluationResult, GroupComparison, TaskResult
 from facekit.evaluation.tables import format_interval, format_metric
 
@@ -61,6 +64,7 @@ def write_report(
     records: RecordSet | str | Path,
     runs: Sequence[Run],
     differences: Sequence[PairedDifference] = (),
+    ratings: Sequence[JudgingResult] = (),
 ) -> Path:
     """Write ``report.html``, ``metrics.csv`` and ``metrics.tex``.
 
@@ -69,6 +73,7 @@ def write_report(
         records: The records that were evaluated on; their pictures are shown beside errors.
         runs: The models; the first is the one whose errors and groups are shown in detail.
         differences: Paired comparisons of the models.
+        ratings: What judges said of explanations.
 
     Returns:
         The page's path.
@@ -88,6 +93,8 @@ def write_report(
         results=results,
         scores=_score_rows(results),
         differences=differences,
+        criteria=CRITERIA,
+        ratings=ratings,
         disparities=[_describe_disparity(first.result, each) for each in first.result.disparities()],
         tasks=[_describe_task(task, first, faces, record_set) for task in first.result.tasks],
     )
@@ -202,6 +209,7 @@ def _describe_task(task: TaskResult, run: Run, faces: dict[str, FaceRecord], rec
         "metric": task.headline_title,
         "columns": columns,
         "confusion": [(truth, [(count, count / max(1, sum(counts))) for count in counts]) for truth, counts in rows],
+        "calibration": measure_calibration(entries),
         "groups": [_describe_groups(task, comparison) for comparison in task.groups],
         "intersections": [_describe_groups(task, comparison) for comparison in task.intersections],
         "errors": [

@@ -34,6 +34,8 @@ class TrainingProgress:
         loss: Mean loss of the last logged steps, or None before the first.
         samples_per_second: Examples per second since the run (or its resumption) began.
         seconds_left: Estimate, or None before the first step.
+        tokens_per_second: Positions through the language model per second, likewise; 0 where nobody counts them.
+        peak_memory: Most bytes that were in use: of this process's GPU, else of the process; 0 where unknown.
     """
 
     step: int
@@ -41,12 +43,19 @@ class TrainingProgress:
     loss: float | None
     samples_per_second: float
     seconds_left: float | None
+    tokens_per_second: float = 0.0
+    peak_memory: int = 0
 
     @property
     def detail(self) -> str:
-        """Loss and speed in a few words."""
-        loss = "" if self.loss is None else f"loss {self.loss:.3f}, "
-        return f"{loss}{self.samples_per_second:.0f} samples/s"
+        """Loss, speed and memory in a few words."""
+        words = [] if self.loss is None else [f"loss {self.loss:.3f}"]
+        words.append(f"{self.samples_per_second:.0f} samples/s")
+        if self.tokens_per_second:
+            words.append(f"{self.tokens_per_second:,.0f} tokens/s")
+        if self.peak_memory:
+            words.append(f"{self.peak_memory / 2**30:.1f} GiB")
+        return ", ".join(words)
 
 
 class RichProgress:

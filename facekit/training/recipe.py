@@ -190,7 +190,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path = RECIPE_FOLDER / f"{source}.yaml" if str(source) in list_recipes() else Path(source).expanduser()
     if not path.is_file():
         hint = closest_match_hint(str(source), list_recipes())
-        raise ConfigurationError(f"there is no recipe '{source}'{hint}; give such a name or the path of a YAML file")
+        raise ConfigurationError(f"there is no recipe and no YAML file '{source}'{hint}")
     written = read_yaml(path)
     stages = written.get("stages")
     if not isinstance(stages, dict) or not stages:

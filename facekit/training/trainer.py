@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,7 @@ from facekit.training.float_types import trained_in_float32
 from facekit.training.history import LossHistory, draw_loss
 from facekit.training.identity import prepare_run
 from facekit.training.interruption import SaveOnSignal
+from facekit.training.measuring import CostMeter
 from facekit.training.parts import TrainedPart, gradient_checkpointing, list_trained_parts, trainable_parts
 from facekit.training.prefix_attention import split_attention
 from facekit.training.progress import ProgressListener
@@ -131,13 +132,14 @@ def train(
     arguments = _trainer_arguments(run_folder, settings, len(source) if isinstance(source, RecordSet) else source.total)
     _check_settings(model, settings, arguments)
     _use_threads(settings.threads)
-    watcher, interruption = RunWatcher(dataset, run_folder / "losses.json", on_progress), SaveOnSignal()
-    with interruption.listening(), _without_progress_bars(), adapters_in_place(model, settings) as adapters:
+    meter, interruption = CostMeter(), SaveOnSignal()
+    watcher = RunWatcher(dataset, run_folder / "losses.json", on_progress, meter)
+    with closing(meter), interruption.listening(), _without_progress_bars(), adapters_in_place(model, settings) as adapters:
         checkpoint = prepare_run(run_folder, settings, source, model, resume=resume)
         if checkpoint is None:
             dataset.forget_skipped()
         wait_for_everyone()
-        listeners = [watcher, *callbacks, interruption]
+        listeners = [meter, watcher, *callbacks, interruption]
         with trainable_parts(model, settings.parts), _memory_explained(settings):
             if on_parts is not None:
                 on_parts(list_trained_parts(model, settings))

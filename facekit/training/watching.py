@@ -15,20 +15,33 @@ from facekit.data.dataset import FaceDataset
 from facekit.data.streaming import ShardStream
 from facekit.errors import TrainingError
 from facekit.training.history import LossHistory
+from facekit.training.measuring import CostMeter
 from facekit.training.progress import ProgressListener, TrainingProgress
 
 _NAMED_RECORDS = 16
 
 
 class RunWatcher(TrainerCallback):
-    """Tells the data set its epoch, reports progress, and writes the history as the run goes on."""
+    """Tells the data set its epoch, reports progress, and writes the history as the run goes on.
+
+    Args:
+        dataset: The data set.
+        history_path: Where the history is written.
+        listener: Called after every step.
+        meter: Counts tokens and memory; it must come before the watcher among the callbacks.
+    """
 
     def __init__(
-        self, dataset: FaceDataset | ShardStream, history_path: Path, listener: ProgressListener | None
+        self,
+        dataset: FaceDataset | ShardStream,
+        history_path: Path,
+        listener: ProgressListener | None,
+        meter: CostMeter,
     ) -> None:
         self.dataset = dataset
         self.history_path = history_path
         self.listener = listener
+        self.meter = meter
         self.first_step: int | None = None
         self.seconds = 0.0
         self._started = 0.0
@@ -57,7 +70,18 @@ class RunWatcher(TrainerCallback):
         losses = [entry["loss"] for entry in state.log_history[-1:] if "loss" in entry]
         left = self.seconds / done * (state.max_steps - state.global_step) if done else None
         loss = losses[-1] if losses else None
-        self.listener(TrainingProgress(state.global_step, state.max_steps, loss, self.samples_per_second(state), left))
+        cost = self.meter.cost()
+        self.listener(
+            TrainingProgress(
+                step=state.global_step,
+                steps=state.max_steps,
+                loss=loss,
+                samples_per_second=self.samples_per_second(state),
+                seconds_left=left,
+                tokens_per_second=cost.tokens_per_second,
+                peak_memory=cost.peak_memory,
+            )
+        )
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Write the history, so that it can be read while the run goes on."""

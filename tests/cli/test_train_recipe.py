@@ -52,6 +52,9 @@ def test_a_recipe_runs_its_stages_and_prints_what_learns_and_where_things_are(ru
         assert str(page) in out
         assert "age" in page.read_text(encoding="utf-8")
         assert (tmp_path / "run" / stage / "README.md").is_file()
+    status, out, error = run(f"recipe={tmp_path / 'run' / 'recipe.yaml'}", "--resume")
+    assert status == 0, error
+    assert " ".join(out.split()) == f"nothing left to train: all stages have ended in {tmp_path / 'run'}"
 
 
 def test_a_dry_run_shows_the_table_and_leaves_nothing(run, records, tmp_path):

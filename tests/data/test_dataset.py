@@ -217,5 +217,11 @@ def test_options_out_of_range_are_refused(options):
 
 def test_records_are_read_by_path_or_taken_as_they_are(records, tmp_path):
     assert RecordSet.of(records) is records
+    path = write_records(records.folder / "two.jsonl", records.records[:2])
+    assert RecordSet.of(path).records == records.records[:2]
+
+
+def test_a_file_without_records_is_refused_by_its_name(tmp_path):
     path = write_records(tmp_path / "records.jsonl", [])
-    assert len(RecordSet.of(path)) == 0
+    with pytest.raises(RecordError, match=r"records\.jsonl has no records"):
+        RecordSet.read(path)

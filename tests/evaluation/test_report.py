@@ -32,6 +32,8 @@ from facekit.evaluation import (
     to_latex,
     write_report,
 )
+from facekit.evaluation.agreement import Agreement
+from facekit.evaluation.ratings import JudgeRatings, JudgingResult, RatedPart, RatingScore
 from facekit.evaluation.report import confusion, find_errors
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -120,6 +122,27 @@ def test_the_csv_reads_back_and_the_latex_marks_the_best(evaluated):
     assert rf"\textbf{{{uar:.3f} / {war:.3f}}}" in good
     assert good.count(r"\textbf") == 5
     assert to_latex([EvaluationResult(1, (), 1.0, "a_b & c")]).count(r"a\_b \& c") == 1
+
+
+def test_what_judges_said_stands_in_the_page_with_intervals_and_agreement(evaluated, tmp_path):
+    def part(mean):
+        return RatedPart("all answers", 40, {"image": RatingScore(mean, mean - 0.5, mean + 0.5)})
+
+    judges = (
+        JudgeRatings("strict <i>", 40, {}, (part(4.25),), ()),
+        JudgeRatings("mild", 37, {"no rating": 2, "not asked yet": 1}, (part(7.75),), ()),
+    )
+    panel = JudgeRatings("all judges", 37, {}, (part(6.0),), ())
+    agreement = (Agreement("image", 37, 0.615, 0.5, 0.7), Agreement("label", 37, None, None, None))
+    rated = JudgingResult(40, 3, judges, panel, agreement, judged="good")
+    text = write_report(tmp_path, evaluated[2], evaluated[1][:1], ratings=[rated]).read_text()
+    assert "good: 40 answers, 3 empty" in text
+    for words in ("<strong>4.25</strong><small>3.75 to 4.75", "<strong>7.75</strong>", "<strong>6.00</strong>"):
+        assert words in text
+    assert "strict &lt;i&gt;" in text
+    assert "mild left 3 answers unrated" in text
+    assert "image 0.61, label undefined" in text or "image 0.62, label undefined" in text
+    assert "Explanations as judges rate them" not in evaluated[0].read_text()
 
 
 def test_a_folder_without_predictions_is_named(tmp_path):

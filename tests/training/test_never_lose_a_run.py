@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -182,6 +183,25 @@ def test_a_failed_save_leaves_the_one_before_and_the_training_goes_on(
         train(*fresh_model(), records, tmp_path, TrainingSettings(**SETTINGS), callbacks=[stopped])
     assert "checkpoint-4 could not be saved" in caplog.text
     assert "checkpoint-2 is whole" in caplog.text
+    assert [step for step, _ in list_checkpoints(tmp_path / "training")] == [2]
+    result = resume(records, tmp_path)
+    assert result.resumed_from == 2
+    assert_same_run(result, straight)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt"])
+def test_a_file_that_the_system_cuts_off_leaves_the_checkpoint_before(records, straight, tmp_path, caplog, name):
+    sizes = {file.name: file.stat().st_size for file in (straight.plot_path.parent / "checkpoint-8").iterdir()}
+    assert sizes["optimizer.pt"] > sizes["model.safetensors"]
+    room, unlimited = sizes[name] - 1000, resource.getrlimit(resource.RLIMIT_FSIZE)
+    shrink, grow = ((limit, unlimited[1]) for limit in (room, unlimited[0]))
+    steps = [At(3, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, shrink)), At(5, interrupt)]
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(*fresh_model(), records, tmp_path, TrainingSettings(**SETTINGS), callbacks=steps)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, grow)
+    assert "checkpoint-4 could not be saved" in caplog.text
     assert [step for step, _ in list_checkpoints(tmp_path / "training")] == [2]
     result = resume(records, tmp_path)
     assert result.resumed_from == 2

@@ -9,9 +9,11 @@ from rich.console import Console
 from facekit.training.progress import RichProgress, TrainingProgress
 
 
-def test_the_detail_names_loss_and_speed():
+def test_the_detail_names_loss_speed_and_memory():
     assert TrainingProgress(1, 10, 0.5, 81.7, 9.0).detail == "loss 0.500, 82 samples/s"
     assert TrainingProgress(1, 10, None, 81.7, 9.0).detail == "82 samples/s"
+    measured = TrainingProgress(1, 10, 0.5, 81.7, 9.0, 12345.6, 3 * 2**29)
+    assert measured.detail == "loss 0.500, 82 samples/s, 12,346 tokens/s, 1.5 GiB"
 
 
 def test_bars_show_every_stage_with_its_amount():

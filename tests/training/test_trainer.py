@@ -58,6 +58,9 @@ def test_a_few_steps_on_64_faces_bring_the_loss_down(records, tmp_path):
     assert result.history.losses[-1] < 3.0
     assert [progress.step for progress in seen] == list(range(1, 31))
     assert seen[-1].seconds_left == 0.0
+    assert seen[-1].tokens_per_second > 16 * seen[-1].samples_per_second > 0
+    assert seen[-1].peak_memory > 2**20
+    assert not model.language_model._forward_pre_hooks
     assert result.plot_path.read_bytes().startswith(b"\x89PNG")
     assert LossHistory.read(result.history_path) == result.history
 
