@@ -26,6 +26,9 @@ def evaluate(
     compare: Annotated[
         list[str] | None, typer.Option(help="Another model to compare with; may be given again.")
     ] = None,
+    ratings: Annotated[
+        list[Path] | None, typer.Option(help="A judging.json of facekit judge to put into the page; may be repeated.")
+    ] = None,
 ) -> None:
     """Evaluate a model: every task with intervals beside a baseline, and by demographic group."""
     from rich.console import Console
@@ -34,6 +37,7 @@ def evaluate(
     from facekit.errors import ConfigurationError
     from facekit.evaluation import (
         ALL_TASKS,
+        JudgingResult,
         Run,
         compare_runs,
         comparison_table,
@@ -49,6 +53,9 @@ def evaluate(
 
     if compare and output is None:
         raise ConfigurationError("--compare keeps each model's predictions; say where with --output")
+    if ratings and output is None:
+        raise ConfigurationError("--ratings go into the report; say where it goes with --output")
+    rated = [JudgingResult.read(path) for path in ratings or ()]
     chosen = ALL_TASKS if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
     console = Console()
     runs = {}
@@ -76,7 +83,8 @@ def evaluate(
     if differences:
         console.print(comparison_table(differences))
     if output is not None:
-        report = write_report(output, records, [Run.read(path.parent) for path in runs.values()], differences)
+        found = [Run.read(path.parent) for path in runs.values()]
+        report = write_report(output, records, found, differences, rated)
         console.print(f"report  [bold]{escape(str(report))}[/bold]")
 
 

@@ -30,6 +30,7 @@ def train(
     model: Annotated[Path | None, typer.Option(help="Start from this saved model, not from a new one.")] = None,
     preset: Annotated[str | None, typer.Option(help="A named set of parts.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Spec of the encoder.")] = None,
+    video_encoder: Annotated[str | None, typer.Option(help="Spec of the encoder of clips.")] = None,
     connector: Annotated[str | None, typer.Option(help="Spec of the connector.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Spec of the language model.")] = None,
     parts: Annotated[str, typer.Option(help="What learns: encoder, connector, language_model.")] = (
@@ -71,7 +72,10 @@ def train(
         cache_features=cache_features,
         seed=seed,
     )
-    parts_of_model = {"preset": preset, "encoder": encoder, "connector": connector, "backbone": backbone}
+    parts_of_model = {
+        "preset": preset, "encoder": encoder, "video_encoder": video_encoder, "connector": connector,
+        "backbone": backbone,
+    }  # fmt: skip
     composed, processor = _open_model(model, seed, parts_of_model)
     console = Console(quiet=not is_main_process())
     with RichProgress() as progress:

@@ -296,7 +296,7 @@ def describe_label(label: Any) -> str:
     if isinstance(label, bool):
         return "manipulated" if label else "genuine"
     if isinstance(label, float):
-        return f"{label:.0f}"
+        return f"{label:g}"
     if isinstance(label, dict):
         label = frozenset(name for name, present in label.items() if present)
     if isinstance(label, (set, frozenset)):

@@ -57,7 +57,10 @@ def disparity_table(result: EvaluationResult) -> Table:
     """The differences between groups that chance does not explain; a table without rows where there are none."""
     disparities = result.disparities()
     title = f"disparities (family-wise error at most {DISPARITY_LEVEL:.0%})"
-    table = _table(title if disparities else "disparities: none found", ("task", "groups", "what", "worst", "best"),
+    if not disparities:
+        compared = any(comparison.worst is not None for task in result.tasks for comparison in task.groups)
+        title = f"disparities: {'none found' if compared else 'no groups that are large enough to compare'}"
+    table = _table(title, ("task", "groups", "what", "worst", "best"),
                    ("gap", "95 %", "p"))  # fmt: skip
     for each in disparities:
         task = result[each.task]

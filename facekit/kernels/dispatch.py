@@ -14,6 +14,7 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+from torch.torch_version import TorchVersion
 
 from facekit.errors import ConfigurationError, UnknownPartError
 from facekit.kernels.absorption import RegionAttentionWeights, absorb_projections
@@ -29,6 +30,14 @@ ENVIRONMENT_VARIABLE = "FACEKIT_REGION_ATTENTION"
 TRITON_IS_INSTALLED = find_spec("triton") is not None
 
 _implementation_in_context: ContextVar[str | None] = ContextVar("region_attention_implementation", default=None)
+
+
+def _read_context() -> str | None:
+    return _implementation_in_context.get()
+
+
+if TorchVersion(torch.__version__) < "2.15":  # whose torch.compile cannot trace ContextVar.get
+    _read_context = torch.compiler.assume_constant_result(_read_context)
 
 
 def _check_implementation(name: str, given_by: str) -> str:
@@ -59,11 +68,12 @@ def use_implementation(name: str) -> Iterator[None]:
 def requested_implementation(argument: str | None = None) -> str:
     """The implementation that was asked for: by argument, else by context, else by environment, else ``auto``.
 
-    ``torch.compile`` reads the environment variable once, when it traces; a changed context is traced again.
+    ``torch.compile`` reads the environment variable once, when it traces; a changed context is traced again, with
+    torch before 2.15 after ``torch.compiler.reset``.
     """
     if argument is not None:
         return _check_implementation(argument, "argument 'implementation'")
-    in_context = _implementation_in_context.get()
+    in_context = _read_context()
     if in_context is not None:
         return in_context
     from_environment = os.environ.get(ENVIRONMENT_VARIABLE)

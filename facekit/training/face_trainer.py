@@ -46,7 +46,7 @@ from facekit.training.watching import LossGuard
 logger = logging.getLogger(__name__)
 
 _MOST_FAILED_SAVES = 3
-_WRITING_FAILED = ("PytorchStreamWriter", "inline_container", "No space left")
+_WRITING_FAILED = ("PytorchStreamWriter", "inline_container", "iostream error", "No space left")
 
 
 class FaceTrainer(Trainer):

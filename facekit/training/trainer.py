@@ -134,7 +134,12 @@ def train(
     _use_threads(settings.threads)
     meter, interruption = CostMeter(), SaveOnSignal()
     watcher = RunWatcher(dataset, run_folder / "losses.json", on_progress, meter)
-    with closing(meter), interruption.listening(), _without_progress_bars(), adapters_in_place(model, settings) as adapters:
+    with (
+        closing(meter),
+        interruption.listening(),
+        _without_progress_bars(),
+        adapters_in_place(model, settings) as adapters,
+    ):
         checkpoint = prepare_run(run_folder, settings, source, model, resume=resume)
         if checkpoint is None:
             dataset.forget_skipped()

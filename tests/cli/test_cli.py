@@ -179,6 +179,20 @@ def test_a_model_and_parts_at_once_are_refused(run, tmp_path, model_folder):
     assert "--model" in one_line(error)
 
 
+def test_training_takes_a_second_encoder_for_clips(run, tmp_path):
+    from facekit.data.synthetic import write_synthetic_dataset
+
+    records = write_synthetic_dataset(tmp_path / "faces", 4, seed=3, image_size=64)
+    status, _, error = run(
+        "train", records, "--output", tmp_path / "run", "--encoder", "tiny?image_size=64&width=32&depth=1",
+        "--video-encoder", "tiny?image_size=64&width=32&depth=2", "--connector", "mlp", "--backbone",
+        "tiny?width=32&depth=1&heads=2", "--steps", 1, "--batch-size", 2,
+    )  # fmt: skip
+    assert status == 0, error
+    saved = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (saved["encoder"]["depth"], saved["video_encoder"]["depth"]) == (1, 2)
+
+
 def test_train_then_eval_work_from_the_command_line(run, tmp_path):
     from facekit.data.synthetic import write_synthetic_dataset
 

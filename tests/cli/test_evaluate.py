@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, recall_score
 from typer.testing import CliRunner
 
 from facekit.cli.main import app
 from facekit.data.records import read_records
 from facekit.data.synthetic import write_synthetic_dataset
+from facekit.data.templates import label_words
 from facekit.errors import ConfigurationError
+from facekit.evaluation.ratings import JudgeRatings, JudgingResult, RatedPart, RatingScore
 
 
 def invoke(*arguments):
@@ -44,6 +49,66 @@ def test_eval_prints_intervals_groups_and_throughput_and_compares_models(records
         assert metrics["tasks"][0]["count"] == 24
     again = invoke("eval", good, records, "--tasks", "expression", "--output", tmp_path / "out", "--resume")
     assert again.exit_code == 0, again.output
+
+
+def test_metrics_of_all_five_tasks_are_those_of_scikit_learn_on_the_stored_predictions(tmp_path):
+    records = write_synthetic_dataset(tmp_path / "faces", 160, seed=12, image_size=48)
+    faces, rng, lines = read_records(records), np.random.default_rng(0), []
+    for face in faces:
+        for task in ("expression", "action_units", "attributes", "age", "manipulation"):
+            told = face if rng.random() < 0.7 else faces[int(rng.integers(len(faces)))]
+            answer = "hm" if task == "expression" and rng.random() < 0.1 else label_words(task, told.labels)
+            lines.append(json.dumps({"id": face.id, "task": task, "answer": answer}))
+    (tmp_path / "answers.jsonl").write_text("\n".join(lines))
+    outcome = invoke("eval", f"predictions:{tmp_path / 'answers.jsonl'}", records, "--output", tmp_path / "out")
+    assert outcome.exit_code == 0, outcome.output
+    metrics = {
+        each["task"]: each["metrics"] for each in json.loads((tmp_path / "out/metrics.json").read_text())["tasks"]
+    }
+    stored = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
+    said = {task: [(each["truth"], each["prediction"]) for each in stored if each["task"] == task] for task in metrics}
+    assert {task: len(rows) for task, rows in said.items()} == dict.fromkeys(metrics, 160)
+    assert len(metrics) == 5
+    truths, found = zip(*((truth, each or "?") for truth, each in said["expression"]), strict=True)
+    assert metrics["expression"]["uar"] == pytest.approx(
+        recall_score(truths, found, average="macro", labels=sorted(set(truths)), zero_division=0)
+    )
+    assert metrics["expression"]["war"] == pytest.approx(accuracy_score(truths, found))
+    assert metrics["manipulation"]["accuracy"] == pytest.approx(
+        accuracy_score(*zip(*said["manipulation"], strict=True))
+    )
+    assert metrics["age"]["mean_absolute_error"] == pytest.approx(
+        mean_absolute_error(*(np.array(column, dtype=float) for column in zip(*said["age"], strict=True)))
+    )
+    units = sorted(faces[0].labels.action_units)
+    columns = [[unit in each.split(", ") for row in said["action_units"] for each in row] for unit in units]
+    scores = [f1_score(each[::2], each[1::2]) for each in columns if any(each[::2])]
+    assert metrics["action_units"]["mean_f1"] == pytest.approx(np.mean(scores))
+    names = sorted(faces[0].labels.attributes)
+    columns = [[name in each.split(", ") for row in said["attributes"] for each in row] for name in names]
+    expected = np.mean([accuracy_score(each[::2], each[1::2]) for each in columns])
+    assert metrics["attributes"]["mean_accuracy"] == pytest.approx(expected)
+
+
+def test_eval_of_groups_too_small_to_compare_does_not_say_that_no_disparity_was_found(records, tmp_path):
+    few = Path(records).with_name("few.jsonl")
+    few.write_text("".join(Path(records).read_text().splitlines(keepends=True)[:6]))
+    outcome = invoke("eval", write_answers(tmp_path / "a.jsonl", few, 6), few, "--tasks", "expression")
+    assert outcome.exit_code == 0, outcome.output
+    said = " ".join(outcome.output.split())
+    assert "no groups that are large enough to compare" in said
+    assert "none found" not in said
+
+
+def test_eval_puts_what_judges_said_into_the_page(records, tmp_path):
+    part = RatedPart("all answers", 24, {"image": RatingScore(6.25)})
+    judging = JudgingResult(24, 0, (JudgeRatings("gpt", 24, {}, (part,), ()),)).write(tmp_path / "judging.json")
+    good = write_answers(tmp_path / "a.jsonl", records, 24)
+    told = ("eval", good, records, "--tasks", "expression", "--ratings", judging)
+    assert "--output" in str(invoke(*told).exception)
+    outcome = invoke(*told, "--output", tmp_path / "out")
+    assert outcome.exit_code == 0, outcome.output
+    assert "<strong>6.25</strong>" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_a_comparison_without_a_folder_for_it_is_refused(records, tmp_path):

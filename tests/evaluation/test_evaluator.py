@@ -152,7 +152,8 @@ def test_a_damaged_result_file_is_refused(tmp_path):
     ("label", "words"),
     [
         (True, "manipulated"),
-        (33.6, "34"),
+        (33.6, "33.6"),
+        (34.0, "34"),
         ({"AU12": True, "AU4": True, "AU6": False}, "AU4, AU12"),
         (frozenset(), "none"),
         ("fear", "fear"),

@@ -189,18 +189,27 @@ def test_a_failed_save_leaves_the_one_before_and_the_training_goes_on(
     assert_same_run(result, straight)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt"])
-def test_a_file_that_the_system_cuts_off_leaves_the_checkpoint_before(records, straight, tmp_path, caplog, name):
-    sizes = {file.name: file.stat().st_size for file in (straight.plot_path.parent / "checkpoint-8").iterdir()}
-    assert sizes["optimizer.pt"] > sizes["model.safetensors"]
-    room, unlimited = sizes[name] - 1000, resource.getrlimit(resource.RLIMIT_FSIZE)
-    shrink, grow = ((limit, unlimited[1]) for limit in (room, unlimited[0]))
-    steps = [At(3, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, shrink)), At(5, interrupt)]
+@pytest.mark.parametrize(
+    ("method", "name"), [("save_model", "model.safetensors"), ("_save_optimizer_and_scheduler", "optimizer.pt")]
+)
+def test_a_file_that_the_system_cuts_off_leaves_the_checkpoint_before(
+    records, straight, tmp_path, monkeypatch, caplog, method, name
+):
+    room = (straight.plot_path.parent / "checkpoint-8" / name).stat().st_size - 1000
+    save, (soft, hard) = getattr(Trainer, method), resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def save_without_room_at_four(self, *given, **named):
+        if self.state.global_step == 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+        save(self, *given, **named)
+
     try:
+        monkeypatch.setattr(Trainer, method, save_without_room_at_four)
         with pytest.raises(KeyboardInterrupt):
-            train(*fresh_model(), records, tmp_path, TrainingSettings(**SETTINGS), callbacks=steps)
+            train(*fresh_model(), records, tmp_path, TrainingSettings(**SETTINGS), callbacks=[At(5, interrupt)])
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, grow)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        monkeypatch.undo()
     assert "checkpoint-4 could not be saved" in caplog.text
     assert [step for step, _ in list_checkpoints(tmp_path / "training")] == [2]
     result = resume(records, tmp_path)
