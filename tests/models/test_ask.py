@@ -15,11 +15,16 @@ QUESTIONS = ["How old is this person?", "Smile?", "Which of the seven expression
 
 
 @pytest.mark.parametrize("backbone", ["tiny", "hf-gemma3"])
-def test_many_questions_get_the_answers_of_each_alone(compose, picture, points, backbone):
+def test_forty_questions_get_the_answers_of_each_alone(compose, picture, points, backbone):
     model, processor = compose(backbone=backbone)
     options = {"landmarks": points, "max_new_tokens": 8, "min_new_tokens": 8}
-    together = facekit.ask(model, processor, picture, QUESTIONS, **options)
-    alone = [facekit.ask(model, processor, picture, question, **options) for question in QUESTIONS]
+    questions = [
+        *QUESTIONS,
+        *(f"Is feature number {number} {'there, seen from afar' * (number % 3)}?" for number in range(37)),
+    ]
+    together = facekit.ask(model, processor, picture, questions, **options)
+    alone = [facekit.ask(model, processor, picture, question, **options) for question in questions]
+    assert len(together) == 40
     assert [[answer] for answer in together] == alone
     assert len({*together}) > 1
 
