@@ -154,7 +154,7 @@ def test_what_the_recipe_leaves_open_must_be_given():
 
 
 def test_an_unknown_recipe_gets_the_closest_one():
-    with pytest.raises(ConfigurationError, match="no recipe 'face-lava'; did you mean 'face-llava'"):
+    with pytest.raises(ConfigurationError, match="'face-lava'; did you mean 'face-llava'"):
         load("face-lava")
     assert "face-llava" in list_recipes()
 
