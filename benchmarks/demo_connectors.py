@@ -30,7 +30,7 @@ from facekit.data.synthetic import write_synthetic_dataset
 from facekit.demo.settings import DemoSettings
 from facekit.evaluation import EvaluationResult, evaluate
 from facekit.training import RichProgress, TrainingSettings, train
-from facekit.training.parts import count_parameters
+from facekit.training.trainable.parts import count_parameters
 
 CONNECTORS = ("region", "mlp")
 

@@ -46,8 +46,8 @@ from facekit.data.supervision import IGNORED, SupervisedTokens
 from facekit.encoders.tiny import TinyEncoder
 from facekit.models.configuration import FaceKitConfig
 from facekit.models.modeling import FaceKitForConditionalGeneration
-from facekit.training.losses import find_targets, supervised_loss
-from facekit.training.prefix_attention import packed_inputs, split_attention
+from facekit.training.loop.losses import find_targets, supervised_loss
+from facekit.training.loop.prefix_attention import packed_inputs, split_attention
 
 IMAGE_TOKEN, PAD_TOKEN, FIRST_WORD = 1, 0, 2
 PATCH = 16

@@ -193,14 +193,15 @@ ANNOTATORS = (
          "answers: see the vendor's terms", "openai"),
 )  # fmt: skip
 
+_TASKS = "facekit.evaluation.tasks.definitions"
 TASKS = (
-    Part("task", "expression", "facekit.evaluation.tasks:EXPRESSION", "facial expression: accuracy, UAR", **_OURS),
-    Part("task", "action_units", "facekit.evaluation.tasks:ACTION_UNITS", "action units: mean F1", **_OURS),
-    Part("task", "attributes", "facekit.evaluation.tasks:ATTRIBUTES", "facial attributes: mean accuracy", **_OURS),
-    Part("task", "attribute_questions", "facekit.evaluation.tasks:ATTRIBUTE_QUESTIONS",
+    Part("task", "expression", _TASKS + ":EXPRESSION", "facial expression: accuracy, UAR", **_OURS),
+    Part("task", "action_units", _TASKS + ":ACTION_UNITS", "action units: mean F1", **_OURS),
+    Part("task", "attributes", _TASKS + ":ATTRIBUTES", "facial attributes: mean accuracy", **_OURS),
+    Part("task", "attribute_questions", _TASKS + ":ATTRIBUTE_QUESTIONS",
          "facial attributes, a yes-or-no question each: mean accuracy", **_OURS),
-    Part("task", "age", "facekit.evaluation.tasks:AGE", "age: mean absolute error in years", **_OURS),
-    Part("task", "manipulation", "facekit.evaluation.tasks:MANIPULATION", "genuine or manipulated: accuracy", **_OURS),
+    Part("task", "age", _TASKS + ":AGE", "age: mean absolute error in years", **_OURS),
+    Part("task", "manipulation", _TASKS + ":MANIPULATION", "genuine or manipulated: accuracy", **_OURS),
 )  # fmt: skip
 
 BUILT_IN_PARTS = (

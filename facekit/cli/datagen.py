@@ -58,7 +58,7 @@ def datagen(
     from facekit.datagen.recipe import load_recipe
     from facekit.datagen.settings import GenerationSettings
     from facekit.datagen.workflow import generate, load_annotator
-    from facekit.training.progress import RichProgress
+    from facekit.training.watching.progress import RichProgress
 
     console = Console()
     settings = GenerationSettings(

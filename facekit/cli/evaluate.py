@@ -49,7 +49,7 @@ def evaluate(
         open_model,
         write_report,
     )
-    from facekit.training.progress import RichProgress
+    from facekit.training.watching.progress import RichProgress
 
     if compare and output is None:
         raise ConfigurationError("--compare keeps each model's predictions; say where with --output")
@@ -100,7 +100,7 @@ def facexbench(
     from rich.console import Console
 
     from facekit.evaluation import facexbench_tables, open_model, run_facexbench
-    from facekit.training.progress import RichProgress
+    from facekit.training.watching.progress import RichProgress
 
     under_test = open_model(model, batch_size=batch_size)
     with RichProgress() as progress:

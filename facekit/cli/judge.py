@@ -12,9 +12,9 @@ from facekit.cli.datagen import BUDGET_STATUS, STOPPED_STATUS, _ask_key
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from facekit.evaluation.judging import JudgedAnswer
-    from facekit.evaluation.ratings import JudgingResult
-    from facekit.training.progress import RichProgress
+    from facekit.evaluation.judging.explanations import JudgedAnswer
+    from facekit.evaluation.judging.ratings import JudgingResult
+    from facekit.training.watching.progress import RichProgress
 
 
 def judge(
@@ -53,8 +53,8 @@ def judge(
     from facekit.datagen.quality.judges import JudgePanel
     from facekit.datagen.settings import GenerationSettings
     from facekit.errors import ConfigurationError
-    from facekit.evaluation.ratings import judge_answers
-    from facekit.training.progress import RichProgress
+    from facekit.evaluation.judging.ratings import judge_answers
+    from facekit.training.watching.progress import RichProgress
 
     if offline == bool(judges):
         raise ConfigurationError("give --judge, once or more, for ratings; or --offline, which gives none")
@@ -91,9 +91,14 @@ def _collect(
     progress: RichProgress,
 ) -> tuple[JudgedAnswer, ...]:
     from facekit.errors import ConfigurationError
-    from facekit.evaluation.judging import ask_for_explanations, read_conversations, read_predictions, sample_answers
-    from facekit.evaluation.other_models import open_model
-    from facekit.evaluation.tasks import ALL_TASKS, load_tasks
+    from facekit.evaluation.judging.explanations import (
+        ask_for_explanations,
+        read_conversations,
+        read_predictions,
+        sample_answers,
+    )
+    from facekit.evaluation.models.other_models import open_model
+    from facekit.evaluation.tasks.definitions import ALL_TASKS, load_tasks
 
     chosen = None if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
     if model is not None:
@@ -112,8 +117,13 @@ def _collect(
 
 
 def _show(console: Console, result: JudgingResult, output: Path) -> None:
-    from facekit.evaluation.rating_tables import agreement_table, describe_unrated, rating_group_table, rating_table
-    from facekit.evaluation.ratings import JUDGING_NAME
+    from facekit.evaluation.judging.rating_tables import (
+        agreement_table,
+        describe_unrated,
+        rating_group_table,
+        rating_table,
+    )
+    from facekit.evaluation.judging.ratings import JUDGING_NAME
 
     path = result.write(output / JUDGING_NAME)
     console.print(rating_table(result))
@@ -128,8 +138,8 @@ def _show(console: Console, result: JudgingResult, output: Path) -> None:
 
 
 def _check_offline(console: Console, answers: tuple[JudgedAnswer, ...], output: Path) -> None:
-    from facekit.evaluation.label_checks import CANNOT, LABEL_CHECKS_NAME, check_labels, write_label_checks
-    from facekit.evaluation.rating_tables import label_check_table
+    from facekit.evaluation.judging.label_checks import CANNOT, LABEL_CHECKS_NAME, check_labels, write_label_checks
+    from facekit.evaluation.judging.rating_tables import label_check_table
 
     checks = check_labels(answers)
     path = write_label_checks(output / LABEL_CHECKS_NAME, checks)

@@ -40,7 +40,7 @@ def preprocess(
     from facekit.data.preprocessing import preprocess as run
     from facekit.data.records import describe_problem
     from facekit.errors import ConfigurationError
-    from facekit.training.progress import RichProgress
+    from facekit.training.watching.progress import RichProgress
 
     if video_features is not None and features is None:
         raise ConfigurationError("--video-features goes with --features, the encoder for images")
@@ -89,7 +89,7 @@ def _encode(output: Path, encoder: str, video_encoder: str | None, dtype: str, l
     from rich.markup import escape
 
     from facekit.data.preprocessing import encode_shards
-    from facekit.training.progress import RichProgress
+    from facekit.training.watching.progress import RichProgress
 
     with RichProgress() as progress:
         result = encode_shards(

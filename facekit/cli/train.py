@@ -54,7 +54,7 @@ def train(
     from facekit.errors import ConfigurationError
     from facekit.training import RichProgress, TrainingSettings
     from facekit.training import train as train_model
-    from facekit.training.distributed import is_main_process, leave_processes
+    from facekit.training.loop.distributed import is_main_process, leave_processes
 
     if any(word.startswith("recipe=") for word in arguments):
         _refuse_options(context)
@@ -114,11 +114,11 @@ def _refuse_options(context: typer.Context) -> None:
 def _train_recipe(arguments: Sequence[str], output: Path | None, *, resume: bool, dry_run: bool) -> None:
     from rich.console import Console
 
-    from facekit.training.distributed import is_main_process
-    from facekit.training.progress import RichProgress
-    from facekit.training.recipe import load_recipe
-    from facekit.training.stages import Listeners, plan_recipe, run_recipe
-    from facekit.training.tables import plan_table
+    from facekit.training.loop.distributed import is_main_process
+    from facekit.training.recipes.recipe import load_recipe
+    from facekit.training.recipes.stages import Listeners, plan_recipe, run_recipe
+    from facekit.training.recipes.tables import plan_table
+    from facekit.training.watching.progress import RichProgress
 
     name, overrides = _read_words(arguments, output)
     recipe, console = load_recipe(name, overrides), Console(quiet=not is_main_process())

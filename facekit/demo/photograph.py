@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from facekit.errors import MissingExtraError
-from facekit.evaluation.tasks import ALL_TASKS
+from facekit.evaluation.tasks.definitions import ALL_TASKS
 from facekit.faces import CroppedFace, open_image, prepare_face
 from facekit.faces.landmarker import load_landmarker
 from facekit.models.ask import ask

@@ -21,13 +21,13 @@ from facekit.demo.pictures import data_uri, loss_curve, record_picture
 from facekit.demo.settings import DemoSettings
 from facekit.evaluation import ALL_TASKS, EvaluationResult, Task, TaskResult
 from facekit.evaluation.evaluator import PREDICTIONS_NAME, describe_label
-from facekit.evaluation.tables import format_metric
+from facekit.evaluation.report.tables import format_metric
 from facekit.faces import draw_overlay
 from facekit.faces.layout import REGION_LABELS
 from facekit.faces.overlay import REGION_COLOURS
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.training import LossHistory
-from facekit.training.parts import count_parameters
+from facekit.training.trainable.parts import count_parameters
 
 REPORT_NAME = "report.html"
 TEMPLATE_NAME = "report.html"

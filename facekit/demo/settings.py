@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from facekit.errors import ConfigurationError
-from facekit.training.settings import TrainingSettings
+from facekit.training.recipes.settings import TrainingSettings
 
 MARK_NAME = "demo.json"
 

@@ -14,15 +14,21 @@ from facekit.data.atomic import open_atomically
 from facekit.data.dataset import RecordSet
 from facekit.data.records import FaceRecord
 from facekit.errors import RecordError
-from facekit.evaluation.answer_log import AnswerLog
-from facekit.evaluation.answering import FaceKitModel
-from facekit.evaluation.fairness import PERMUTATIONS, ScoredRows, compare_groups, compare_intersections, subject_of
-from facekit.evaluation.intervals import RESAMPLES, bootstrap_intervals, number_clusters
-from facekit.evaluation.metrics import area_under_curve, require_scikit_learn
-from facekit.evaluation.questions import ModelUnderTest, Question, Reply, collect_replies
-from facekit.evaluation.results import EvaluationResult, TaskResult
-from facekit.evaluation.tasks import ALL_TASKS, Task
-from facekit.evaluation.weighted import weigh_auc
+from facekit.evaluation.fairness.disparities import (
+    PERMUTATIONS,
+    ScoredRows,
+    compare_groups,
+    compare_intersections,
+    subject_of,
+)
+from facekit.evaluation.metrics.intervals import RESAMPLES, bootstrap_intervals, number_clusters
+from facekit.evaluation.metrics.scores import area_under_curve, require_scikit_learn
+from facekit.evaluation.metrics.weighted import weigh_auc
+from facekit.evaluation.models.answer_log import AnswerLog
+from facekit.evaluation.models.answering import FaceKitModel
+from facekit.evaluation.report.results import EvaluationResult, TaskResult
+from facekit.evaluation.tasks.definitions import ALL_TASKS, Task
+from facekit.evaluation.tasks.questions import ModelUnderTest, Question, Reply, collect_replies
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 

@@ -36,7 +36,7 @@ class FaceKitCausalLMOutput(ModelOutput):
     Args:
         loss: The language model's loss, where labels were given.
         logits: ``(B, L, vocabulary)``.
-        past_key_values: The cache of keys and values.
+        cache: The cache of keys and values.
         hidden_states: Per layer, where asked for.
         attentions: Per layer, where asked for.
         image_hidden_states: ``(B_media, n, D)``, the visual tokens that were merged; those of shorter clips come
@@ -45,7 +45,7 @@ class FaceKitCausalLMOutput(ModelOutput):
 
     loss: Tensor | None = None
     logits: Tensor | None = None
-    past_key_values: Cache | None = None
+    cache: Cache | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None
     image_hidden_states: Tensor | None = None
@@ -77,7 +77,7 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012 - the base class has it as a plain class attribute
+    _skip_keys_device_placement = ["past_key_values", "cache"]  # noqa: RUF012 - the base class has it as a plain class attribute
 
     def __init__(
         self,
@@ -183,6 +183,7 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         past_key_values: Cache | None = None,
+        cache: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         image_features: Tensor | None = None,
         labels: Tensor | None = None,
@@ -200,6 +201,7 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
             attention_mask: ``(B, L)``, 1 for tokens and 0 for padding, on either side.
             position_ids: ``(B, L)``.
             past_key_values: Keys and values of earlier steps; their visual tokens are not given again.
+            cache: The same, as transformers 5.24 names it.
             inputs_embeds: ``(B, L, D)`` in place of embedding ``input_ids``, which still say where visual tokens go.
             image_features: ``(B_media, n, D)`` from ``get_image_features``, in place of ``pixel_values``.
             labels: ``(B, L)``; -100 is left out of the loss.
@@ -226,7 +228,7 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
+            cache=past_key_values if cache is None else cache,
             labels=labels,
             logits_to_keep=logits_to_keep,
             **kwargs,
@@ -234,7 +236,7 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
         return FaceKitCausalLMOutput(
             loss=outputs.loss,
             logits=outputs.logits,
-            past_key_values=outputs.past_key_values,
+            cache=outputs.cache,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=image_features,

@@ -118,7 +118,7 @@ def _read_prefix(model: FaceKitForConditionalGeneration, ids: Tensor, features: 
         input_ids=ids[None],
         image_features=features,
         attention_mask=torch.ones_like(ids)[None],
-        past_key_values=cache,
+        cache=cache,
         use_cache=True,
         logits_to_keep=1,
     )
@@ -166,7 +166,7 @@ def _answer_tails(
     tokens = model.generate(
         input_ids=input_ids,
         attention_mask=torch.cat([torch.ones_like(beginning), real.to(model.device)], dim=1),
-        past_key_values=cache,
+        cache=cache,
         **options,
     )
     return _decode(processor, tokens[:, input_ids.shape[1] :])

@@ -7,11 +7,11 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "history": ["LossHistory"],
-        "progress": ["RichProgress", "TrainingProgress"],
-        "recipe": ["Recipe", "list_recipes", "load_recipe"],
-        "settings": ["LoraSettings", "TrainingSettings"],
-        "stages": ["Listeners", "StageResult", "plan_recipe", "run_recipe"],
-        "trainer": ["TrainingResult", "train"],
+        "watching.history": ["LossHistory"],
+        "watching.progress": ["RichProgress", "TrainingProgress"],
+        "recipes.recipe": ["Recipe", "list_recipes", "load_recipe"],
+        "recipes.settings": ["LoraSettings", "TrainingSettings"],
+        "recipes.stages": ["Listeners", "StageResult", "plan_recipe", "run_recipe"],
+        "loop.trainer": ["TrainingResult", "train"],
     },
 )

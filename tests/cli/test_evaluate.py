@@ -16,7 +16,7 @@ from facekit.data.records import read_records
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.data.templates import label_words
 from facekit.errors import ConfigurationError
-from facekit.evaluation.ratings import JudgeRatings, JudgingResult, RatedPart, RatingScore
+from facekit.evaluation.judging.ratings import JudgeRatings, JudgingResult, RatedPart, RatingScore
 
 
 def invoke(*arguments):

@@ -12,7 +12,7 @@ from PIL import Image
 from facekit.data.labels import FaceLabels
 from facekit.demo.pictures import data_uri, loss_curve
 from facekit.demo.report import answer_rows, judge
-from facekit.training.history import LossHistory, LossPoint
+from facekit.training.watching.history import LossHistory, LossPoint
 
 
 def history(losses):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from facekit.data.records import read_records
 from facekit.data.synthetic import write_synthetic_dataset
-from facekit.evaluation.judging import EXPLAIN
-from facekit.evaluation.label_checks import NEAR_YEARS
-from facekit.evaluation.ratings import ALL_ANSWERS, JUDGING_NAME, MEAN_OF_TASKS, PANEL, RATINGS_NAME
+from facekit.evaluation.judging.explanations import EXPLAIN
+from facekit.evaluation.judging.label_checks import NEAR_YEARS
+from facekit.evaluation.judging.ratings import ALL_ANSWERS, JUDGING_NAME, MEAN_OF_TASKS, PANEL, RATINGS_NAME
 
 PAGE = (Path(__file__).parents[2] / "docs" / "judging.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)

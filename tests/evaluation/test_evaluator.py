@@ -27,10 +27,10 @@ from facekit.evaluation import (
     load_tasks,
     metric_table,
 )
-from facekit.evaluation.answering import FaceKitModel
 from facekit.evaluation.evaluator import describe_label, score_task
-from facekit.evaluation.questions import Question
-from facekit.evaluation.results import GroupScore
+from facekit.evaluation.models.answering import FaceKitModel
+from facekit.evaluation.report.results import GroupScore
+from facekit.evaluation.tasks.questions import Question
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from PIL import Image
 
 import facekit
 from facekit.errors import ConfigurationError
-from facekit.evaluation.answering import FaceKitModel
+from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.plugs.bridge import SuiteModel, SuiteQuestion
 from facekit.evaluation.plugs.lmms_eval import FaceKitLmms
-from facekit.evaluation.questions import Question
+from facekit.evaluation.tasks.questions import Question
 
 
 @dataclass

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from facekit.errors import ConfigurationError, MissingExtraError
-from facekit.evaluation.answering import FaceKitModel
+from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.plugs.vlmevalkit import FaceKitVLM, register
-from facekit.evaluation.questions import Question
+from facekit.evaluation.tasks.questions import Question
 
 SUITE = importlib.util.find_spec("vlmeval") is not None
 

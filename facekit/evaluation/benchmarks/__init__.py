@@ -1,0 +1,1 @@
+"""Published benchmarks: their files, prompts, scoring rules and tables."""

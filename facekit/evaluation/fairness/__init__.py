@@ -1,0 +1,1 @@
+"""Disparities between demographic groups."""

@@ -1,0 +1,1 @@
+"""Explanations rated by judge models, and checked without one."""

@@ -1,0 +1,1 @@
+"""Metrics with confidence intervals, calibration, agreement between judges, and paired comparison."""

@@ -1,0 +1,1 @@
+"""Models under test: facekit's, Hugging Face checkpoints, endpoints and recorded answers."""

@@ -1,0 +1,72 @@
+"""How likely each of several answers is: the prompt is read once, and every option goes on from its keys and values.
+
+Choosing among options by their likelihood needs no parsing, and gives a score where a metric such as AUC wants one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+
+def option_log_likelihoods(
+    model: nn.Module, prompt: Mapping[str, Tensor], options: Sequence[Sequence[int]]
+) -> list[float]:
+    """Log-probability of each option's tokens after a prompt.
+
+    Args:
+        model: A causal model of the transformers library, with or without vision.
+        prompt: Its inputs for the prompt alone, batch size 1: ``input_ids`` ``(1, P)``, ``attention_mask``, pixels.
+        options: Token ids of each option, at least one token each; ``K`` options.
+
+    Returns:
+        ``K`` sums of the log-probabilities of an option's tokens.
+    """
+    config: Any = model.config
+    with torch.inference_mode():
+        first = model(**prompt, cache=DynamicCache(config=config.get_text_config()), use_cache=True)
+        count, width = len(options), max(map(len, options))
+        device = first.logits.device
+        tokens, real = torch.zeros(count, width, dtype=torch.long), torch.zeros(count, width, dtype=torch.long)
+        for row, option in enumerate(options):
+            tokens[row, : len(option)] = torch.tensor(list(option))
+            real[row, : len(option)] = 1
+        tokens, real = tokens.to(device), real.to(device)
+        logits = first.logits[:, -1:].expand(count, -1, -1)
+        if width > 1:
+            cache = first.cache
+            cache.batch_repeat_interleave(count)
+            read = torch.ones(count, prompt["input_ids"].shape[1], dtype=torch.long, device=device)
+            following = model(
+                input_ids=tokens[:, :-1],
+                attention_mask=torch.cat([read, real[:, :-1]], dim=1),
+                cache=cache,
+                use_cache=True,
+            )
+            logits = torch.cat([logits, following.logits], dim=1)  # (K, width, vocabulary)
+        chosen = logits.float().log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
+        return (chosen * real).sum(1).tolist()
+
+
+def option_tokens(tokenizer: Any, prompt: str, option: str, *, add_special_tokens: bool = False) -> list[int]:
+    """Token ids of an option as the answer to a prompt, with the token that ends an answer where there is one.
+
+    The option is tokenised behind the prompt's last words, because some tokenizers join across the border.
+
+    Args:
+        tokenizer: The tokenizer.
+        prompt: The prompt as text.
+        option: The option.
+        add_special_tokens: Whether the tokenizer adds its own to the prompt.
+    """
+    alone = tokenizer(prompt, add_special_tokens=add_special_tokens)["input_ids"]
+    joined = tokenizer(prompt + option, add_special_tokens=add_special_tokens)["input_ids"]
+    if joined[: len(alone)] == alone and len(joined) > len(alone):
+        ids = joined[len(alone) :]
+    else:
+        ids = tokenizer(option, add_special_tokens=False)["input_ids"]
+    return [*ids, tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else list(ids)

@@ -1,0 +1,273 @@
+"""Models under test that are not facekit's: Hugging Face checkpoints, servers, and answers from a file.
+
+All keep to the protocol of ``facekit.evaluation.tasks.questions``, and ``open_model`` finds them by a spec string.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, RecordError
+from facekit.evaluation.models.likelihood import option_log_likelihoods, option_tokens
+from facekit.evaluation.tasks.questions import ModelUnderTest, Question
+from facekit.registry import PartSpec
+
+JPEG_QUALITY = 95
+
+
+class HuggingFaceModel:
+    """Any model of ``AutoModelForImageTextToText`` with its processor; pictures are seen whole.
+
+    Args:
+        model: The model.
+        processor: Its processor, with a chat template.
+        name: Its name in reports.
+        batch_size: Questions at a time; questions of like length go together.
+    """
+
+    def __init__(self, model: Any, processor: Any, *, name: str, batch_size: int = 8) -> None:
+        if batch_size < 1:
+            raise ConfigurationError(f"batch_size must be at least 1, not {batch_size}")
+        self.model, self.processor, self.name, self.batch_size = model.eval(), processor, name, batch_size
+
+    @classmethod
+    def load(
+        cls, path: str, *, dtype: str = "auto", device: str | None = None, batch_size: int = 8
+    ) -> HuggingFaceModel:
+        """Load a checkpoint by hub id or path; code that comes with a checkpoint is never run.
+
+        Raises:
+            CheckpointError: It cannot be loaded.
+        """
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        try:
+            model = AutoModelForImageTextToText.from_pretrained(path, dtype=dtype)
+            processor = AutoProcessor.from_pretrained(path)
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise CheckpointError(f"'{path}' cannot be loaded as an image-text-to-text model: {reason}") from error
+        return cls(model.to(device), processor, name=f"hf:{path}", batch_size=batch_size)
+
+    def answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, str]]:
+        """Answer questions greedily; see ``ModelUnderTest``."""
+        pictures = {
+            place: len(question.pictures) if question.record is None else 1 for place, question in enumerate(questions)
+        }
+        order = sorted(pictures, key=lambda place: (questions[place].max_new_tokens, pictures[place],
+                                                    len(questions[place].text)))  # fmt: skip
+        for start in range(0, len(order), self.batch_size):
+            places = order[start : start + self.batch_size]
+            inputs = self._inputs([questions[place] for place in places])
+            limit = max(questions[place].max_new_tokens for place in places)
+            with torch.inference_mode():
+                tokens = self.model.generate(**inputs, max_new_tokens=limit, do_sample=False)
+            texts = self.processor.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+            yield from zip(places, (text.strip() for text in texts), strict=True)
+
+    def score_options(self, questions: Sequence[Question]) -> Iterator[tuple[int, dict[str, float]]]:
+        """Log-probability of each question's options; see ``ScoresOptions``."""
+        for place, question in enumerate(questions):
+            inputs = self._inputs([question])
+            prompt = self.processor.apply_chat_template(_chat(question), add_generation_prompt=True)
+            tokenizer = self.processor.tokenizer
+            ids = [option_tokens(tokenizer, prompt, option) for option in question.options]
+            yield place, dict(zip(question.options, option_log_likelihoods(self.model, inputs, ids), strict=True))
+
+    def _inputs(self, questions: Sequence[Question]) -> Any:
+        self.processor.tokenizer.padding_side = "left"
+        return self.processor.apply_chat_template(
+            [_chat(question) for question in questions],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            padding=len(questions) > 1,
+        ).to(self.model.device)
+
+
+class EndpointModel:
+    """A model behind an OpenAI-compatible endpoint: GPT-4o, or a vLLM server.
+
+    The client of the ``openai`` package sends failed calls again, with growing waits, as the endpoint asks for.
+
+    Args:
+        model: Name of the model at the endpoint.
+        base_url: The endpoint; by default what the environment says, else OpenAI's.
+        api_key: The key; by default from the environment variable ``OPENAI_API_KEY``.
+        concurrency: Calls at a time.
+        retries: How often a failed call is sent again.
+        timeout: Seconds that a call may take.
+
+    Raises:
+        ConfigurationError: ``concurrency`` or ``retries`` is out of range.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        concurrency: int = 8,
+        retries: int = 12,
+        timeout: float = 120.0,
+    ) -> None:
+        import openai
+
+        if concurrency < 1 or retries < 0:
+            raise ConfigurationError(f"an endpoint needs concurrency of 1 and more, not {concurrency}, {retries}")
+        self.name = f"openai:{model}"
+        self.concurrency = concurrency
+        self._model = model
+        self._errors = openai.OpenAIError
+        key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
+        self._client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=retries, timeout=timeout)
+
+    def answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, str]]:
+        """Answer questions, several at a time; see ``ModelUnderTest``.
+
+        Raises:
+            ConfigurationError: A call failed for good; the answers that were there before have been yielded.
+        """
+        with ThreadPoolExecutor(self.concurrency) as pool:
+            calls = {pool.submit(self._ask, question): place for place, question in enumerate(questions)}
+            failed = None
+            for call in as_completed(calls):
+                place = calls.pop(call)
+                if call.exception() is not None:
+                    failed = (call, place)
+                    break
+                yield place, call.result()
+            if failed is None:
+                return
+            running = {call: place for call, place in calls.items() if not call.cancel()}
+            for call in as_completed(running):
+                if call.exception() is None:
+                    yield running[call], call.result()
+        try:
+            failed[0].result()
+        except self._errors as error:
+            raise ConfigurationError(
+                f"'{self.name}' gave no answer to the question '{questions[failed[1]].id}' ({error}); run again to go "
+                "on from here"
+            ) from error
+
+    def _ask(self, question: Question) -> str:
+        pictures = [
+            {"type": "image_url", "image_url": {"url": _data_url(picture)}} for picture in question.open_pictures()
+        ]
+        messages: Any = [{"role": "user", "content": [*pictures, {"type": "text", "text": question.text}]}]
+        reply = self._client.chat.completions.create(
+            model=self._model, messages=messages, max_tokens=question.max_new_tokens, temperature=0.0
+        )
+        return (reply.choices[0].message.content or "").strip()
+
+
+class RecordedModel:
+    """Answers that were given elsewhere, from a JSON-lines file.
+
+    Each line has ``answer`` and either ``question``, the question's id, or ``id`` and, for records, ``task`` (and
+    ``item``, for tasks that ask about each label), as in ``predictions.jsonl``.
+
+    Args:
+        path: The file.
+
+    Raises:
+        RecordError: It cannot be read; the message has the line.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.name = f"predictions:{self.path}"
+        self._answers: dict[str, str] = {}
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecordError(f"predictions {self.path} cannot be read ({error})") from error
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                self._read(line, number)
+
+    def answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, str]]:
+        """Look the answers up; see ``ModelUnderTest``.
+
+        Raises:
+            RecordError: The file has no answer to a question.
+        """
+        for place, question in enumerate(questions):
+            if question.id not in self._answers:
+                raise RecordError(f"{self.path} has no answer to '{question.id}'; it needs one for every question")
+            yield place, self._answers[question.id]
+
+    def _read(self, line: str, number: int) -> None:
+        try:
+            entry = json.loads(line)
+            if "run" in entry:
+                return
+            keys = [str(entry[name]) for name in ("id", "task", "item") if entry.get(name) is not None]
+            self._answers[entry.get("question") or "/".join(keys)] = str(entry["answer"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RecordError(f"{self.path}, line {number}: needs 'answer' and 'question' or 'id' ({error})") from error
+
+
+def open_model(spec: str, *, batch_size: int | None = None) -> ModelUnderTest:
+    """Open a model under test by a spec string.
+
+    Args:
+        spec: A folder with a model of facekit; ``hf:ID`` with options ``dtype``, ``device``; ``openai:MODEL`` with
+            options ``base_url``, ``concurrency``, ``retries``, ``timeout``; or ``predictions:FILE``.
+        batch_size: Pictures or questions at a time, for models that run here.
+
+    Raises:
+        InvalidSpecError: The spec names no such kind, or has an unknown option.
+        CheckpointError: A checkpoint cannot be loaded.
+        RecordError: A predictions file cannot be read.
+    """
+    kind = spec.partition(":")[0]
+    sizes: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
+    if kind not in ("hf", "openai", "predictions") or Path(spec).exists():
+        from facekit.evaluation.models.answering import FaceKitModel
+        from facekit.models.load import load
+
+        return FaceKitModel(*load(spec), name=spec, **sizes)
+    parsed = PartSpec.parse(spec)
+    options: dict[str, Any] = dict(parsed.options)
+    allowed = {"hf": ("dtype", "device"), "openai": ("base_url", "concurrency", "retries", "timeout")}.get(kind, ())
+    unknown = next((name for name in options if name not in allowed), None)
+    if parsed.argument is None or unknown is not None:
+        what = "no name after ':'" if unknown is None else f"the unknown option '{unknown}'"
+        raise InvalidSpecError(f"the model spec '{spec}' has {what}; options of {kind}: {', '.join(allowed) or 'none'}")
+    if kind == "hf":
+        return HuggingFaceModel.load(parsed.argument, **options, **sizes)
+    if kind == "predictions":
+        return RecordedModel(parsed.argument)
+    try:
+        converted = {
+            name: {"concurrency": int, "retries": int, "timeout": float}.get(name, str)(value)
+            for name, value in options.items()
+        }
+    except ValueError as error:
+        raise InvalidSpecError(f"the model spec '{spec}' has an option that is no number ({error})") from error
+    return EndpointModel(parsed.argument, **converted)
+
+
+def _chat(question: Question) -> list[dict[str, Any]]:
+    pictures = [{"type": "image", "image": picture} for picture in question.open_pictures()]
+    return [{"role": "user", "content": [*pictures, {"type": "text", "text": question.text}]}]
+
+
+def _data_url(picture: Image.Image) -> str:
+    encoded = io.BytesIO()
+    picture.convert("RGB").save(encoded, "JPEG", quality=JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"

@@ -1,0 +1,1 @@
+"""Results as data, tables, files and one self-contained page."""

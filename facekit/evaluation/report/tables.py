@@ -1,0 +1,134 @@
+"""Results as tables for a terminal; whoever prints chooses the console."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from facekit.evaluation.benchmarks.facexbench import COLUMNS, FaceXBenchResult, published_rows, table_row
+from facekit.evaluation.metrics.comparison import PairedDifference
+from facekit.evaluation.report.results import DISPARITY_LEVEL, EvaluationResult, TaskResult
+
+_SHOWN = {"uar": "UAR", "war": "WAR", "auc": "AUC"}
+
+
+def metric_table(result: EvaluationResult) -> Table:
+    """One row per task: the headline metric with its interval, the baseline's, and the answers that were unreadable."""
+    table = _table(
+        result.model or f"{result.faces} faces", ("task", "metric"), ("model", "95 %", "baseline", "unreadable")
+    )
+    for task in result.tasks:
+        for name, value in task.metrics.items():
+            if name == task.headline or name in _SHOWN:
+                baseline = task.baseline.get(name)
+                is_headline = name == task.headline
+                table.add_row(
+                    task.title if is_headline else "",
+                    task.headline_title if is_headline else _SHOWN[name],
+                    format_metric(task, value),
+                    format_interval(task, *task.intervals.get(name, (None, None))),
+                    "" if baseline is None else format_metric(task, baseline),
+                    f"{task.unreadable} of {task.count}" if is_headline else "",
+                )
+    return table
+
+
+def group_table(result: EvaluationResult) -> Table:
+    """One row per task and group attribute: the worst group, the best one, the gap, and groups that are too small."""
+    table = _table("by group", ("task", "groups", "worst", "best"), ("gap", "95 %", "equalised odds"), ("too small",))
+    for task in result.tasks:
+        for comparison in task.groups:
+            values = {score.group: format_metric(task, score.value) for score in comparison.scores}
+            table.add_row(
+                task.title,
+                comparison.attribute.replace("_", " "),
+                "" if comparison.worst is None else f"{comparison.worst} {values[comparison.worst]}",
+                "" if comparison.best is None else f"{comparison.best} {values[comparison.best]}",
+                "" if comparison.gap is None else format_metric(task, comparison.gap),
+                format_interval(task, comparison.gap_low, comparison.gap_high),
+                "" if comparison.odds is None else f"{comparison.odds.value:.3f}",
+                ", ".join(comparison.too_small),
+            )
+    return table
+
+
+def disparity_table(result: EvaluationResult) -> Table:
+    """The differences between groups that chance does not explain; a table without rows where there are none."""
+    disparities = result.disparities()
+    title = f"disparities (family-wise error at most {DISPARITY_LEVEL:.0%})"
+    if not disparities:
+        compared = any(comparison.worst is not None for task in result.tasks for comparison in task.groups)
+        title = f"disparities: {'none found' if compared else 'no groups that are large enough to compare'}"
+    table = _table(title, ("task", "groups", "what", "worst", "best"),
+                   ("gap", "95 %", "p"))  # fmt: skip
+    for each in disparities:
+        task = result[each.task]
+        kind = task.headline_title if each.kind == "metric" else "equalised odds"
+        gap = format_metric(task, each.value) if each.kind == "metric" else f"{each.value:.3f}"
+        ends = format_interval(task, each.low, each.high)
+        attribute = each.attribute.replace("_", " ")
+        table.add_row(task.title, attribute, kind, each.worst, each.best, gap, ends, f"{each.p_value:.4f}")
+    return table
+
+
+def comparison_table(differences: Sequence[PairedDifference]) -> Table:
+    """One row per task and pair of models."""
+    table = _table("models in pairs", ("task", "metric", "first", "second"), ("difference", "95 %", "p", "McNemar"))
+    for each in differences:
+        mcnemar = "" if each.mcnemar is None else f"{each.mcnemar:.4f}"
+        ends = f"{each.low:+.3f} to {each.high:+.3f}"
+        table.add_row(
+            each.task,
+            each.metric,
+            each.first,
+            each.second,
+            f"{each.difference:+.3f}",
+            ends,
+            f"{each.p_value:.4f}",
+            mcnemar,
+        )
+    return table
+
+
+def facexbench_tables(result: FaceXBenchResult) -> tuple[Table, Table]:
+    """The papers' table with this model's rows by both rules, and the model by sub-category and number of images."""
+    layout = _table(f"FaceXBench, {result.setting}, accuracy in percent", ("model",), tuple(COLUMNS.values()))
+    rows = [(str(row["model"]), row) for row in published_rows()]
+    rows += [
+        (f"{result.model} ({rule} rule)", dict(table_row(board)))
+        for rule, board in (("published", result.published), ("strict", result.strict))
+    ]
+    for name, row in rows:
+        layout.add_row(name, *(f"{row[column]:.2f}" if column in row else "" for column in COLUMNS))
+    boards = (result.published, result.strict)
+    detail = _table("in detail", ("questions",), ("count", "published rule", "strict rule"))
+    for part in ("by_sub_category", "by_images"):
+        for name, share in getattr(boards[0], part).items():
+            strict = getattr(boards[1], part)[name]
+            detail.add_row(name, str(share.count), f"{share.accuracy:.2f}", f"{strict.accuracy:.2f}")
+    overall = [f"{board.overall.accuracy:.2f} ({board.low:.2f} to {board.high:.2f})" for board in boards]
+    detail.add_row("overall (95 %)", str(boards[0].overall.count), *overall)
+    detail.add_row("no option found", "", *(str(board.unreadable) for board in boards))
+    return layout, detail
+
+
+def format_metric(task: TaskResult, value: float) -> str:
+    """Years with one digit after the point, shares with three."""
+    return f"{value:.1f}" if task.headline == "mean_absolute_error" else f"{value:.3f}"
+
+
+def format_interval(task: TaskResult, low: float | None, high: float | None) -> str:
+    """Both ends, or nothing where there are none."""
+    return "" if low is None or high is None else f"{format_metric(task, low)} to {format_metric(task, high)}"
+
+
+def _table(title: str, words: Sequence[str], numbers: Sequence[str], last: Sequence[str] = ()) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in words:
+        table.add_column(name)
+    for name in numbers:
+        table.add_column(name, justify="right")
+    for name in last:
+        table.add_column(name)
+    return table

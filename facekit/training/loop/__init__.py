@@ -1,0 +1,1 @@
+"""The training run: dataset, trainer, losses, batching, checkpoints, several processes."""

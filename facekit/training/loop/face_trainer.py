@@ -1,0 +1,233 @@
+"""The Hugging Face trainer, with what composed models and long runs need of it.
+
+Its loop, schedules, mixed precision and distribution are used as they are; here are the optimiser's groups, the loss
+of packed batches, kept encoder tokens, and saving that a full disk cannot turn into a loss.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import Trainer
+
+from facekit.errors import CheckpointError
+from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.training.loop.batching import TellEpoch, group_records, load_groups
+from facekit.training.loop.checkpoints import find_checkpoint, prune_checkpoints, seal_checkpoint
+from facekit.training.loop.distributed import (
+    autocast_of_shards,
+    check_lockstep,
+    prepare_sharding,
+    wait_for_everyone,
+)
+from facekit.training.loop.losses import count_items, find_targets, supervised_loss
+from facekit.training.loop.prefix_attention import packed_inputs
+from facekit.training.recipes.settings import TrainingSettings
+from facekit.training.records.features import FeaturesOnDisk
+from facekit.training.records.streamed import StreamedDataset, load_stream
+from facekit.training.trainable.parts import parameter_groups, set_evaluation_of_frozen
+from facekit.training.trainable.trained_weights import (
+    hash_base,
+    holds_trained_only,
+    load_trained,
+    save_trained,
+    saves_trained_only,
+)
+from facekit.training.watching.run_watcher import LossGuard
+
+logger = logging.getLogger(__name__)
+
+_MOST_FAILED_SAVES = 3
+_WRITING_FAILED = ("PytorchStreamWriter", "inline_container", "iostream error", "No space left")
+
+
+class FaceTrainer(Trainer):
+    """The Hugging Face trainer with rates by part, packed batches, kept tokens and sealed checkpoints.
+
+    Args:
+        settings: The run's settings.
+        record_ids: Ids of the records by index, for messages.
+        encoder_tokens: In place of pixels in the batches: ``(records, T, P + N, C)`` by record, or a cache on disk.
+        **options: See ``transformers.Trainer``.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: TrainingSettings,
+        record_ids: Sequence[str],
+        encoder_tokens: Tensor | FeaturesOnDisk | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.settings = settings
+        self.encoder_tokens = encoder_tokens
+        self.guard = LossGuard(record_ids)
+        self.failed_saves = 0
+        self.base: str | None = None
+
+    optimizer: torch.optim.Optimizer | None
+    is_sharded = False
+
+    def create_accelerator_and_postprocess(self) -> None:
+        """Create accelerate's accelerator; see ``prepare_sharding``."""
+        super().create_accelerator_and_postprocess()
+        self.is_fsdp_enabled = prepare_sharding(self.accelerator)
+        plugin = self.accelerator.state.deepspeed_plugin
+        self.is_sharded = self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3)
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Load batches as they come, or grouped by modality and length, or from shards."""
+        if isinstance(self.train_dataset, StreamedDataset):
+            batch_size = self.args.per_device_train_batch_size
+            return load_stream(self.train_dataset, self.data_collator, batch_size, self.args.device)
+        if not self.settings.group_batches:
+            return super().get_train_dataloader()
+        arguments, records = self.args, self.train_dataset.records.records
+        sampler = group_records(
+            records,
+            self.processing_class,
+            arguments.per_device_train_batch_size,
+            seed=self.settings.seed,
+            rank=arguments.process_index,
+            processes=arguments.world_size,
+        )
+        self.add_callback(TellEpoch(sampler))
+        workers = arguments.dataloader_num_workers
+        return load_groups(self.train_dataset, sampler, self.data_collator, arguments.device, workers)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Make AdamW with one group per rate and decay."""
+        if self.optimizer is None:
+            groups = parameter_groups(self.model if model is None else model, self.settings)
+            self.optimizer = torch.optim.AdamW(groups, betas=self.settings.betas, eps=1e-8, fused=True)
+        return self.optimizer
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Compute the loss of a batch; kept tokens enter at the connector, segments become a mask.
+
+        Raises:
+            TrainingError: It is not finite.
+        """
+        if self.is_sharded:
+            check_lockstep(inputs)
+        composed = self.accelerator.unwrap_model(model)
+        set_evaluation_of_frozen(composed, self.settings.parts)
+        indices = inputs.pop("example_indices")
+        if isinstance(self.encoder_tokens, FeaturesOnDisk):
+            inputs["image_features"] = self.encoder_tokens.project(composed, indices, inputs.pop("landmarks"))
+        elif self.encoder_tokens is not None:
+            tokens = self.encoder_tokens[indices.cpu()].to(indices.device)
+            inputs["image_features"] = composed.project_tokens(tokens, inputs.pop("landmarks"))
+        segments = inputs.pop("segments", None)
+        if segments is not None:
+            text_config = composed.config.get_text_config()
+            inputs.update(packed_inputs(segments, inputs["position_ids"], text_config, dtype=composed.dtype))
+        with autocast_of_shards(self.accelerator):
+            if self.settings.logits == "all":
+                loss = super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+            else:
+                loss = self._labelled_loss(model, composed, inputs, segments, num_items_in_batch)
+        self.guard.watch(loss, indices, self.state.global_step)
+        return (loss, None) if return_outputs else loss
+
+    def _labelled_loss(
+        self,
+        model: nn.Module,
+        composed: FaceKitForConditionalGeneration,
+        inputs: dict[str, Any],
+        segments: Tensor | None,
+        items: Tensor | int | None,
+    ) -> Tensor:
+        targets = find_targets(inputs.pop("labels"), segments)
+        loss = supervised_loss(
+            model,
+            composed.get_output_embeddings(),
+            inputs,
+            targets,
+            average=self.settings.loss_average,
+            items=items,
+            fused=self.settings.fused_loss,
+        )
+        # Items are counted over all processes, and their gradients are averaged, not added.
+        return loss * self.accelerator.num_processes if items is not None else loss
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor | int | None:
+        if self.settings.logits == "all" or not batch_samples:
+            return super()._get_num_items_in_batch(batch_samples, device)
+        counts = [
+            count_items(batch["labels"], batch.get("segments"), self.settings.loss_average) for batch in batch_samples
+        ]
+        total = torch.tensor(sum(counts), device=device)
+        return self.accelerator.gather(total).sum() if self.args.world_size > 1 else total
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        if self.is_sharded or state_dict is not None or not saves_trained_only(self.settings):
+            super()._save(output_dir, state_dict)
+        elif self.args.should_save:
+            composed = self.accelerator.unwrap_model(self.model)
+            self.base = self.base or hash_base(composed)
+            save_trained(composed, Path(output_dir or self.args.output_dir), self.base)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if self.is_sharded or not holds_trained_only(Path(resume_from_checkpoint)):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        composed = self.accelerator.unwrap_model(self.model if model is None else model)
+        self.base = hash_base(composed)
+        load_trained(composed, Path(resume_from_checkpoint), self.base)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Save and seal a checkpoint; where that fails, delete what was written and go on, if there is more to do.
+
+        Raises:
+            CheckpointError: It was the last, or the third in a row to fail.
+            TrainingError: The loss is not finite, so the weights are not worth saving.
+        """
+        self.guard.check()
+        wait_for_everyone()
+        run_folder = Path(self.args.output_dir)
+        folder = run_folder / f"checkpoint-{self.state.global_step}"
+        if isinstance(self.encoder_tokens, FeaturesOnDisk):
+            self.encoder_tokens.flush()
+        try:
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                seal_checkpoint(folder)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not any(words in str(error) for words in _WRITING_FAILED):
+                raise
+            self._clean_up(run_folder, folder, error)
+            return
+        self.failed_saves = 0
+        if self.args.should_save:
+            prune_checkpoints(run_folder, self.settings.keep_checkpoints)
+
+    def _clean_up(self, run_folder: Path, folder: Path, error: Exception) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        self.failed_saves += 1
+        kept = find_checkpoint(run_folder)
+        story = (
+            f"{folder} could not be saved ({str(error).splitlines()[0]}); "
+            + (f"{kept} is whole" if kept else "there is no earlier one")
+            + "; make room on the disk"
+        )
+        is_last = self.control.should_training_stop or self.state.global_step >= self.state.max_steps
+        if is_last or self.failed_saves >= _MOST_FAILED_SAVES or self.args.world_size > 1:
+            raise CheckpointError(f"{story} and resume") from error
+        logger.error("%s; the training goes on", story)

@@ -1,0 +1,268 @@
+"""Recipes: a model and the stages of its training as a YAML file, with overrides, checked before anything is loaded.
+
+A setting may stand at the top, for all stages, or in a stage. On the command line a value is overridden by its path
+(``stages.region.batch_size=8``, ``model.connector=mlp``), and a setting of the stages that run by its name alone
+(``lr=5e-5``). ``lr`` and ``train`` are short for ``learning_rate`` and ``parts``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from facekit.data.atomic import write_text_atomically
+from facekit.errors import ConfigurationError
+from facekit.registry import closest_match_hint
+from facekit.training.recipes.layers import (
+    SHORT_NAMES,
+    WEIGHT_SOURCES,
+    as_table,
+    check_keys,
+    check_table,
+    merge_layers,
+    read_overrides,
+    read_yaml,
+    require_key,
+    spell_out,
+    split_words,
+)
+from facekit.training.recipes.settings import LoraSettings, TrainingSettings
+
+RECIPE_FOLDER = Path(__file__).parent
+
+_OF_STAGES = ("records", "start", "validation")
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelChoice(_Table):
+    """What a recipe's first stage starts from: a checkpoint, or arguments of ``facekit.create``.
+
+    Attributes:
+        load: Folder or hub id of a checkpoint that ``facekit.load`` reads. With ``connector`` it gets that connector in
+            place of its own, and keeps its projector where both have the same.
+        preset: A named set of parts.
+        encoder: Spec of the encoder.
+        connector: Spec of the connector.
+        backbone: Spec of the language model.
+        landmarker: Spec of what finds the face and its landmarks.
+        video_encoder: Spec of the encoder of clips.
+        checkpoint: Where a preset that starts from a checkpoint finds it.
+        dtype: Floating type of the weights that do not learn; by default as saved. What learns is kept in float32 where
+            ``precision`` is ``bfloat16``.
+        seed: Decides new weights; by default the seed of the first stage.
+    """
+
+    load: str | None = None
+    preset: str | None = None
+    encoder: str | None = None
+    connector: str | None = None
+    backbone: str | None = None
+    landmarker: str | None = None
+    video_encoder: str | None = None
+    checkpoint: str | None = None
+    dtype: str | None = None
+    seed: int | None = Field(default=None, ge=0, lt=1 << 32)
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        named = [name for name in WEIGHT_SOURCES if getattr(self, name) is not None]
+        if self.load is not None and named:
+            raise ValueError(f"'load' names a whole model, so leave '{named[0]}' out")
+        if self.load is None and self.preset is None and not {"encoder", "backbone"} <= set(named):
+            raise ValueError("name a model to 'load', a 'preset', or 'encoder', 'connector' and 'backbone'")
+        return self
+
+
+class ValidationChoice(_Table):
+    """What is looked at while a stage goes on, and at its end.
+
+    Attributes:
+        records: A records file; its questions are asked.
+        every: Steps between two looks; None for a fifth of the run.
+        faces: How many records, the first ones, are shown with question, answer and truth.
+        tasks: Tasks of the evaluation whose metrics are computed; none by default.
+        metric_faces: How many records, the first ones, the metrics are computed on.
+    """
+
+    records: Path
+    every: int | None = Field(default=None, ge=1)
+    faces: int = Field(default=4, ge=0, le=64)
+    tasks: tuple[str, ...] = ()
+    metric_faces: int = Field(default=64, ge=1)
+
+
+class Stage(_Table):
+    """One run of the trainer.
+
+    Attributes:
+        name: Its name, and that of its folder.
+        records: A records file.
+        settings: What is done.
+        validation: What is looked at meanwhile.
+        start: Folder of the model that it starts from; by default the one that the stage before left, and for the
+            first stage the recipe's ``model``.
+    """
+
+    name: str
+    records: Path
+    settings: TrainingSettings
+    validation: ValidationChoice | None = None
+    start: Path | None = None
+
+
+class Recipe(_Table):
+    """A model and the stages in which it is trained.
+
+    Attributes:
+        name: Name of the built-in recipe, or of the file.
+        summary: One line on what it is.
+        model: What the first stage starts from.
+        output: Each stage leaves its model in a folder of its name here; a single one leaves it here itself.
+        stages: All stages, in order.
+        chosen: Names of those that run.
+    """
+
+    name: str
+    summary: str = ""
+    model: ModelChoice
+    output: Path
+    stages: tuple[Stage, ...]
+    chosen: tuple[str, ...]
+
+    def folder_of(self, stage: str) -> Path:
+        """Where a stage leaves its model."""
+        return self.output if len(self.stages) == 1 else self.output / stage
+
+    def stage_before(self, stage: str) -> str | None:
+        """Name of the stage before one, or None."""
+        names = [each.name for each in self.stages]
+        place = names.index(stage)
+        return names[place - 1] if place else None
+
+    def chosen_stages(self) -> tuple[Stage, ...]:
+        """The stages that run, in order."""
+        return tuple(stage for stage in self.stages if stage.name in self.chosen)
+
+    def to_yaml(self) -> str:
+        """The recipe with all overrides as a file that ``load_recipe`` reads."""
+        stages = {}
+        for stage in self.stages:
+            values = stage.model_dump(mode="json", exclude={"name", "settings"}, exclude_none=True)
+            stages[stage.name] = {**values, **stage.settings.model_dump(mode="json", exclude_unset=True)}
+        tree = {
+            "summary": self.summary,
+            "model": self.model.model_dump(exclude_none=True),
+            "output": str(self.output),
+            "stages": stages,
+        }
+        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+    def write(self, path: Path) -> Path:
+        """Write ``to_yaml``."""
+        return write_text_atomically(path, self.to_yaml())
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes in the package."""
+    return sorted(path.stem for path in RECIPE_FOLDER.glob("*.yaml"))
+
+
+def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and check all of it, the stages that do not run too.
+
+    Args:
+        source: A name of ``list_recipes``, or the path of a YAML file.
+        overrides: ``path=value``, ``setting=value`` or ``stage=name``; values are YAML. An override wins over what a
+            stage says, and takes the place of what it contradicts, such as ``steps`` of ``epochs``.
+
+    Raises:
+        ConfigurationError: There is no such recipe, stage or key, a value is missing, of another type or out of its
+            range; the message has the recipe, the stage, the key and the value.
+        MissingExtraError: omegaconf is not installed.
+    """
+    path = RECIPE_FOLDER / f"{source}.yaml" if str(source) in list_recipes() else Path(source).expanduser()
+    if not path.is_file():
+        hint = closest_match_hint(str(source), list_recipes())
+        raise ConfigurationError(f"there is no recipe and no YAML file '{source}'{hint}")
+    written = read_yaml(path)
+    stages = written.get("stages")
+    if not isinstance(stages, dict) or not stages:
+        raise ConfigurationError(
+            f"recipe {path.stem} has no stages; it needs at least one, such as stages: {{train: ...}}"
+        )
+    given, chosen = read_overrides(overrides, list(stages))
+    where = f"recipe {path.stem}"
+    return _build(where, path.stem, written, given, chosen)
+
+
+def _build(where: str, name: str, written: dict[str, Any], given: dict[str, Any], chosen: tuple[str, ...]) -> Recipe:
+    settings = (*TrainingSettings.model_fields, *SHORT_NAMES)
+    of_recipe = ("summary", "model", "output", "stages")
+    for tree in (written, given):
+        check_keys(where, tree, (*of_recipe, *_OF_STAGES, *settings, *(["stage"] if tree is given else [])))
+        for part in ("model", "stages"):
+            if not isinstance(tree.get(part, {}), dict):
+                raise ConfigurationError(f"{where}: '{part}' is a table, not {tree[part]!r}")
+    given_stages = given.get("stages", {})
+    check_keys(f"{where}, stages", given_stages, list(written["stages"]))
+    shared = [{key: value for key, value in tree.items() if key not in of_recipe} for tree in (written, given)]
+    stages = []
+    for stage, values in written["stages"].items():
+        place = f"{where}, stage '{stage}'"
+        meant = {"records", "validation"} | (set(settings) if stage in chosen else set())
+        meant |= {"start"} if stage == chosen[0] else set()
+        above = {key: value for key, value in shared[1].items() if key in meant}
+        layers = [as_table(place, layer) for layer in (shared[0], values, above, given_stages.get(stage))]
+        for layer in layers:
+            check_keys(place, layer, (*_OF_STAGES, *settings))
+        stages.append(_build_stage(place, str(stage), merge_layers([spell_out(place, layer) for layer in layers])))
+    model = merge_layers([as_table(where, tree.get("model")) for tree in (written, given)])
+    check_keys(f"{where}, model", model, ModelChoice.model_fields)
+    top = merge_layers([{key: tree[key] for key in ("summary", "output") if key in tree} for tree in (written, given)])
+    require_key(where, top, "output")
+    return Recipe(
+        name=name,
+        stages=tuple(stages),
+        chosen=chosen,
+        model=check_table(f"{where}, model", ModelChoice, model),
+        **check_table(where, _Top, top).model_dump(),
+    )
+
+
+class _Top(_Table):
+    summary: str = ""
+    output: Path
+
+
+def _build_stage(place: str, name: str, values: dict[str, Any]) -> Stage:
+    require_key(place, values, "records")
+    lora = values.get("lora")
+    if isinstance(lora, dict):
+        check_keys(f"{place}, lora", lora, LoraSettings.model_fields)
+    validation = values.get("validation")
+    if isinstance(validation, str):
+        validation = {"records": validation}
+    if isinstance(validation, dict):
+        check_keys(f"{place}, validation", validation, ValidationChoice.model_fields)
+        require_key(f"{place}, validation", validation, "records")
+        tasks = validation.get("tasks")
+        validation = {**validation, "tasks": split_words(tasks)} if isinstance(tasks, str) else validation
+        validation = check_table(f"{place}, validation", ValidationChoice, validation)
+    chosen = {key: value for key, value in values.items() if key not in _OF_STAGES}
+    try:
+        settings = TrainingSettings(**chosen)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{place}: {error}") from error
+    return check_table(
+        place,
+        Stage,
+        {**{key: values.get(key) for key in ("records", "start")}, "name": name, "settings": settings,
+         "validation": validation},
+    )  # fmt: skip

@@ -1,0 +1,361 @@
+"""Running a recipe: its stages one after the other, each from what the one before left on disk.
+
+A stage is one call of ``train`` with what goes round it: the model it starts from, what is looked at meanwhile, and the
+page, the model card and the report that it leaves.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from transformers import TrainerCallback
+from transformers.integrations import TensorBoardCallback, is_tensorboard_available
+
+from facekit.data.counting import RecordCounts
+from facekit.data.dataset import RecordSet
+from facekit.errors import ConfigurationError, TrainingError
+from facekit.models.create import create
+from facekit.models.load import load
+from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.processing import FaceKitProcessor
+from facekit.training.loop.distributed import is_main_process
+from facekit.training.loop.trainer import RUN_FOLDER, TrainingResult, train
+from facekit.training.recipes.recipe import ModelChoice, Recipe, Stage
+from facekit.training.recipes.settings import TrainingSettings
+from facekit.training.records.streamed import iterate_source, open_source
+from facekit.training.trainable.adapters import adapters_in_place
+from facekit.training.trainable.parts import TrainedPart, list_trained_parts, trainable_parts
+from facekit.training.watching.measuring import CostMeter
+from facekit.training.watching.memory_estimate import (
+    MemoryEstimate,
+    ModelShape,
+    device_capacity,
+    estimate_memory,
+    explain_memory,
+    is_out_of_memory,
+)
+from facekit.training.watching.model_card import write_model_card
+from facekit.training.watching.progress import ProgressListener
+from facekit.training.watching.run_report import StageReport, differences_to_ended, find_base_models, find_origins
+from facekit.training.watching.summary import write_summary
+from facekit.training.watching.validation import VALIDATION_NAME, MetricFunction, PeriodicValidation, ValidationPoint
+
+logger = logging.getLogger(__name__)
+
+RECIPE_NAME = "recipe.yaml"
+
+Composed = tuple[FaceKitForConditionalGeneration, FaceKitProcessor]
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What a stage is about to do.
+
+    Args:
+        stage: The stage.
+        folder: Where its model goes.
+        start: What it starts from, in words.
+        parts: The table of what learns.
+        estimate: The memory that it is estimated to need.
+    """
+
+    stage: Stage
+    folder: Path
+    start: str
+    parts: tuple[TrainedPart, ...]
+    estimate: MemoryEstimate
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage leaves behind.
+
+    Args:
+        stage: Its name.
+        training: Model folder, losses and speed.
+        report: What it was and did.
+        summary: The page.
+        card: The model card; None where there was another ``README.md``.
+    """
+
+    stage: str
+    training: TrainingResult
+    report: StageReport
+    summary: Path
+    card: Path | None
+
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who is told how a recipe goes on.
+
+    Args:
+        on_plan: Called before every stage.
+        on_progress: Given a stage's name, returns what is called after each of its steps.
+        on_point: Called after every look at the validation records.
+        metrics: Computes the metrics that ``validation.tasks`` asks for; training itself knows none.
+        callbacks: Further callbacks for the trainer.
+    """
+
+    on_plan: Callable[[StagePlan], None] = lambda plan: None
+    on_progress: Callable[[str], ProgressListener | None] = lambda stage: None
+    on_point: Callable[[ValidationPoint], None] = lambda point: None
+    metrics: MetricFunction | None = None
+    callbacks: Sequence[TrainerCallback] = field(default=())
+
+
+def run_recipe(recipe: Recipe, *, resume: bool = False, listeners: Listeners | None = None) -> list[StageResult]:
+    """Train a recipe's chosen stages one after the other.
+
+    A stage starts from what the one before left under ``output``, in this run or an earlier one.
+
+    Args:
+        recipe: What to do.
+        resume: Go on with a stage that was begun, and pass over those that have ended.
+        listeners: Who is told.
+
+    Returns:
+        What each stage that ran leaves behind.
+
+    Raises:
+        ConfigurationError: The stage before the first chosen one has left no model, or see ``train``.
+        RecordError: A records file cannot be read, or see ``train``.
+        TrainingError: The memory does not suffice, with an estimate of what is needed; or see ``train``.
+        CheckpointError: What a stage starts from cannot be loaded, or see ``train``.
+    """
+    listeners = listeners or Listeners()
+    stages = recipe.chosen_stages()
+    if resume:
+        stages = tuple(stage for stage in stages if not _has_ended(recipe, stage))
+    for stage in stages:
+        _check_metrics(stage, listeners)
+        open_source(stage.records)
+        if stage.validation is not None:
+            RecordSet.read(stage.validation.records)
+    if stages:
+        _check_start(recipe, stages[0])
+    if is_main_process():
+        recipe.write(recipe.output / RECIPE_NAME)
+    return [_run_stage(recipe, stage, resume, listeners) for stage in stages]
+
+
+def plan_recipe(recipe: Recipe) -> list[StagePlan]:
+    """Say what a recipe's chosen stages would train and need, without training; the model is loaded for it."""
+    stages = recipe.chosen_stages()
+    _check_start(recipe, stages[0])
+    model, _ = _open_start(recipe, stages[0])
+    plans = []
+    for stage in stages:
+        with adapters_in_place(model, stage.settings), trainable_parts(model, stage.settings.parts):
+            plans.append(_plan(recipe, stage, ModelShape.of(model), list_trained_parts(model, stage.settings)))
+    return plans
+
+
+def open_model(choice: ModelChoice, seed: int = 0) -> Composed:
+    """Load or compose the model that a recipe names.
+
+    Args:
+        choice: The recipe's ``model``.
+        seed: Decides new weights where the choice has no seed.
+
+    Raises:
+        CheckpointError, ConfigurationError, UnknownPartError, InvalidSpecError: See ``facekit.load`` and
+            ``facekit.create``.
+    """
+    seed = seed if choice.seed is None else choice.seed
+    if choice.load is None:
+        return create(**choice.model_dump(exclude={"load", "seed"}), seed=seed)
+    if choice.connector is None:
+        model, processor = load(choice.load, dtype=choice.dtype)
+        if choice.landmarker is not None:
+            processor.image_processor.landmarker = choice.landmarker
+        return model, processor
+    from facekit.models.interoperability.starting import start_from_checkpoint
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return start_from_checkpoint(choice.load, choice.connector, choice.landmarker, dtype=choice.dtype)
+
+
+def _has_ended(recipe: Recipe, stage: Stage) -> bool:
+    differences = differences_to_ended(recipe.folder_of(stage.name) / RUN_FOLDER, stage.settings)
+    if differences == []:
+        logger.info("stage '%s' has ended already", stage.name)
+    return differences == []
+
+
+def _check_metrics(stage: Stage, listeners: Listeners) -> None:
+    if stage.validation is not None and stage.validation.tasks and listeners.metrics is None:
+        raise ConfigurationError(
+            f"stage '{stage.name}' asks for metrics of {', '.join(stage.validation.tasks)}, but nothing was passed in "
+            "that computes them (Listeners.metrics); set validation.tasks=[]"
+        )
+
+
+def _check_start(recipe: Recipe, stage: Stage) -> None:
+    """Make sure that what a stage starts from is there, before anything is loaded."""
+    before = recipe.stage_before(stage.name)
+    if stage.start is not None or before is None:
+        return
+    folder = recipe.folder_of(before)
+    if not (folder / "config.json").is_file():
+        raise ConfigurationError(
+            f"stage '{stage.name}' begins where '{before}' ended, but {folder} holds no model; train that stage first "
+            f"(stage={before}), or name another model with start=FOLDER"
+        )
+
+
+def _start_of(recipe: Recipe, stage: Stage) -> str:
+    before = recipe.stage_before(stage.name)
+    if stage.start is not None:
+        return str(stage.start)
+    if before is not None:
+        return str(recipe.folder_of(before))
+    choice = recipe.model
+    parts = {"encoder": choice.encoder, "connector": choice.connector, "backbone": choice.backbone}
+    named = ", ".join(f"{kind} {spec}" for kind, spec in parts.items() if spec is not None)
+    base = choice.load or (f"the preset {choice.preset}" if choice.preset else "")
+    if choice.checkpoint:
+        base += f" at {choice.checkpoint}"
+    return " with ".join(words for words in (base, named) if words)
+
+
+def _open_start(recipe: Recipe, stage: Stage) -> Composed:
+    before = recipe.stage_before(stage.name)
+    if stage.start is not None:
+        return load(stage.start, dtype=recipe.model.dtype)
+    if before is not None:
+        return load(recipe.folder_of(before), dtype=recipe.model.dtype)
+    return open_model(recipe.model, recipe.stages[0].settings.seed)
+
+
+def _plan(recipe: Recipe, stage: Stage, shape: ModelShape, parts: Sequence[TrainedPart]) -> StagePlan:
+    estimate = estimate_memory(shape, stage.settings)
+    return StagePlan(stage, recipe.folder_of(stage.name), _start_of(recipe, stage), tuple(parts), estimate)
+
+
+def _run_stage(recipe: Recipe, stage: Stage, resume: bool, listeners: Listeners) -> StageResult:
+    folder, settings = recipe.folder_of(stage.name), stage.settings
+    model, processor = _open_start(recipe, stage)
+    base_models = find_base_models(model, recipe.model.load, recipe.model.checkpoint)
+    plans: list[StagePlan] = []
+    shapes: list[ModelShape] = []
+
+    def plan(parts: list[TrainedPart]) -> None:
+        shapes.append(ModelShape.of(model))
+        plans.append(_plan(recipe, stage, shapes[0], parts))
+        if is_main_process():
+            listeners.on_plan(plans[0])
+
+    validation = _validate(stage, processor, folder, listeners)
+    meter = CostMeter(pauses=lambda: 0.0 if validation is None else validation.seconds)
+    watching = [meter] if validation is None else [validation, meter]
+    records = open_source(stage.records)
+    try:
+        with _memory_explained(shapes, settings):
+            result = train(
+                model,
+                processor,
+                records,
+                folder,
+                settings,
+                resume=resume,
+                on_progress=listeners.on_progress(stage.name),
+                on_parts=plan,
+                callbacks=[*watching, *_reporters(validation), *listeners.callbacks],
+            )
+    finally:
+        meter.close()
+    counts = RecordCounts()
+    for record in iterate_source(records):
+        counts.add(record)
+    report = StageReport(
+        recipe=recipe.name,
+        summary=recipe.summary,
+        stage=stage.name if len(recipe.stages) > 1 else recipe.name,
+        start=_start_of(recipe, stage),
+        settings=settings,
+        origins=find_origins(model),
+        parts=plans[0].parts,
+        records=stage.records.name,
+        counts=counts,
+        skipped=len(result.skipped),
+        history=result.history,
+        steps=result.steps,
+        resumed_from=result.resumed_from,
+        cost=meter.cost(),
+        estimate=plans[0].estimate,
+        points=() if validation is None else tuple(validation.points),
+        base_models=base_models,
+    )
+    return _leave(stage, folder, result, report, validation)
+
+
+def _leave(
+    stage: Stage, folder: Path, result: TrainingResult, report: StageReport, validation: PeriodicValidation | None
+) -> StageResult:
+    run_folder = folder / RUN_FOLDER
+    summary, card = run_folder / "summary.html", None
+    if is_main_process():
+        shown = None if validation is None else validation.shown
+        summary = write_summary(run_folder, report, result.plot_path, shown)
+        card = write_model_card(folder, report)
+        report.write(run_folder)
+    return StageResult(stage.name, result, report, summary, card)
+
+
+def _validate(
+    stage: Stage, processor: FaceKitProcessor, folder: Path, listeners: Listeners
+) -> PeriodicValidation | None:
+    choice = stage.validation
+    if choice is None:
+        return None
+    return PeriodicValidation(
+        processor,
+        RecordSet.read(choice.records),
+        folder / RUN_FOLDER / VALIDATION_NAME,
+        every=choice.every,
+        faces=choice.faces,
+        metrics=listeners.metrics,
+        tasks=choice.tasks,
+        metric_faces=choice.metric_faces,
+        autocast=torch.bfloat16 if stage.settings.precision == "bfloat16" else None,
+        on_point=listeners.on_point,
+    )
+
+
+def _reporters(validation: PeriodicValidation | None) -> list[TrainerCallback]:
+    """TensorBoard's callback, where it is installed; metrics of the validation go there too."""
+    if not is_tensorboard_available():
+        return []
+    board = TensorBoardCallback()
+    if validation is not None:
+        told = validation.on_point
+
+        def write(point: ValidationPoint) -> None:
+            for name, value in point.metrics.items():
+                if board.tb_writer is not None:
+                    board.tb_writer.add_scalar(f"validation/{name}", value, point.step)
+            if told is not None:
+                told(point)
+
+        validation.on_point = write
+    return [board]
+
+
+@contextmanager
+def _memory_explained(shapes: Sequence[ModelShape], settings: TrainingSettings) -> Iterator[None]:
+    """Say what a run that did not fit is estimated to need, and what to change."""
+    try:
+        yield
+    except RuntimeError as error:
+        cause = error.__cause__ if isinstance(error, TrainingError) else error
+        if cause is None or not is_out_of_memory(cause) or not shapes:
+            raise
+        story = explain_memory(shapes[0], settings, device_capacity())
+        raise TrainingError(f"the memory of the device does not suffice: {story}") from cause

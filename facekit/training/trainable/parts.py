@@ -1,0 +1,161 @@
+"""Which parameters learn, and at which rate: parts of a model by name, coarse or fine."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from facekit.errors import ConfigurationError
+from facekit.training.recipes.settings import PARTS, TRAINABLE, TrainingSettings
+
+_NAMES = {
+    "encoder": r"(video_)?encoder\.",
+    "connector": r"connector\.",
+    "connector.projector": r"connector\.(vision_projector|layers)\.",
+    "connector.region": r"connector\.(landmark_projector|cross_attention)\.",
+    "language_model": r"language_model\.",
+    "language_model.lora": r"language_model\..*\.lora_",
+}
+
+_FINEST_FIRST = sorted(_NAMES, key=lambda part: "." not in part)
+
+
+@dataclass(frozen=True)
+class TrainedPart:
+    """A part in the table of what learns.
+
+    Args:
+        name: Of ``TRAINABLE``, or one of ``PARTS`` that stays as it is.
+        parameters: How many it has.
+        trainable: How many of them learn.
+        learning_rate: Their peak rate, or None where nothing learns or finer parts have rates of their own.
+    """
+
+    name: str
+    parameters: int
+    trainable: int
+    learning_rate: float | None
+
+
+def list_trained_parts(model: nn.Module, settings: TrainingSettings) -> list[TrainedPart]:
+    """Return one entry per part of a model, and one for every finer part that is trained.
+
+    Args:
+        model: The composed model, inside ``trainable_parts``.
+        settings: The run's settings.
+    """
+    finer = dict.fromkeys(part for part in (*settings.parts, *settings.learning_rates) if part not in PARTS)
+    table = []
+    for part in (*PARTS, *finer):
+        chosen = {name: value for name, value in model.named_parameters() if is_of(name, part)}
+        learning = {name: value for name, value in chosen.items() if value.requires_grad}
+        rates = {_rate_of_parameter(name, settings) for name in learning}
+        counts = [sum(value.numel() for value in values.values()) for values in (chosen, learning)]
+        table.append(TrainedPart(part, counts[0], counts[1], rates.pop() if len(rates) == 1 else None))
+    return table
+
+
+@contextmanager
+def trainable_parts(model: nn.Module, parts: Sequence[str]) -> Iterator[None]:
+    """Freeze all of a model but the named parts, and restore afterwards what asked for gradients before.
+
+    Args:
+        model: Has a module per name in ``PARTS``.
+        parts: Names of what shall learn.
+
+    Raises:
+        ConfigurationError: A name is unknown, or a named part has no parameters.
+    """
+    before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    for part in parts:
+        if part not in _NAMES:
+            raise ConfigurationError(f"there is no part '{part}' to train; the parts are {', '.join(TRAINABLE)}")
+        if not any(re.match(_NAMES[part], name) for name, _ in model.named_parameters()):
+            raise ConfigurationError(f"the model's {part} has no parameters, so it cannot be trained")
+    try:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(any(re.match(_NAMES[part], name) for part in parts))
+        yield
+    finally:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(before[name])
+
+
+def is_of(name: str, part: str) -> bool:
+    """Whether a parameter, by its name, belongs to one of ``TRAINABLE``."""
+    return re.match(_NAMES[part], name) is not None
+
+
+def part_of(name: str) -> str:
+    """The part that a parameter belongs to by its name; an encoder for clips goes with that for images."""
+    part = name.partition(".")[0]
+    return "encoder" if part == "video_encoder" else part
+
+
+def set_evaluation_of_frozen(model: nn.Module, parts: Sequence[str]) -> None:
+    """Keep the dropout and the running statistics of a frozen encoder still while the rest is trained."""
+    for part in ("encoder", "video_encoder"):
+        module = getattr(model, part, None)
+        if module is not None and "encoder" not in parts:
+            module.eval()
+
+
+@contextmanager
+def gradient_checkpointing(model: nn.Module, parts: Sequence[str]) -> Iterator[None]:
+    """Compute activations again in the backward pass, of the language model and of an encoder that learns.
+
+    Checkpoints are not reentrant: they need no input that asks for gradients, so any part may be frozen.
+
+    Args:
+        model: The composed model.
+        parts: Names of what learns.
+    """
+    encoders = (getattr(model, name, None) for name in ("encoder", "video_encoder")) if "encoder" in parts else ()
+    roots = [model.language_model, *(encoder for encoder in encoders if encoder is not None)]
+    modules = [module for root in roots for module in root.modules() if hasattr(module, "gradient_checkpointing")]
+    before = [(module, module.gradient_checkpointing) for module in modules]
+    function = functools.partial(checkpoint, use_reentrant=False)
+    try:
+        for module in modules:
+            module.gradient_checkpointing = True
+            module._gradient_checkpointing_func = function
+        yield
+    finally:
+        for module, was_on in before:
+            module.gradient_checkpointing = was_on
+
+
+def parameter_groups(model: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:
+    """Sort what learns into AdamW's groups: by rate, and matrices (decayed) apart from vectors (not decayed).
+
+    Returns:
+        Groups with ``params``, ``lr`` and ``weight_decay``; empty groups are left out, the encoder's come last.
+    """
+    groups: dict[tuple[bool, float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+            place = (part_of(name) == "encoder", _rate_of_parameter(name, settings), decay)
+            groups.setdefault(place, []).append(parameter)
+    return [
+        {"params": params, "lr": rate, "weight_decay": decay}
+        for (_, rate, decay), params in sorted(groups.items(), key=lambda item: item[0])
+    ]
+
+
+def _rate_of_parameter(name: str, settings: TrainingSettings) -> float:
+    own = next((part for part in _FINEST_FIRST if part in settings.learning_rates and is_of(name, part)), None)
+    return settings.rate_of(own or part_of(name))
+
+
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """Number of parameters of each part, and of the whole under ``total``."""
+    counts = {part: sum(parameter.numel() for parameter in getattr(model, part).parameters()) for part in PARTS}
+    return {**counts, "total": sum(parameter.numel() for parameter in model.parameters())}

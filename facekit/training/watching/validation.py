@@ -1,0 +1,229 @@
+"""What a model says while it is trained: answers about a few fixed records, and metrics, step by step.
+
+Metrics come from a callable that is passed in: training knows no evaluation. Nothing here draws from the random state
+of the run, so a run with validation learns what it learns without.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from facekit.data.atomic import write_text_atomically
+from facekit.data.dataset import RecordSet, load_media, split_exchanges
+from facekit.data.records import FaceRecord
+from facekit.errors import CheckpointError
+from facekit.models.ask import write_prompt
+from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.prefix import generate_answers
+from facekit.models.processing import FaceKitProcessor
+from facekit.training.loop.distributed import shards_weights
+from facekit.training.trainable.quantized import restore_layout
+
+logger = logging.getLogger(__name__)
+
+VALIDATION_NAME = "validation.jsonl"
+_LOOKS_PER_RUN = 5
+_LONGEST_ANSWER = 96
+_MOST_QUESTIONS = 8
+
+MetricFunction = Callable[
+    [FaceKitForConditionalGeneration, FaceKitProcessor, RecordSet, Sequence[str]], Mapping[str, float]
+]
+"""Computes metrics by name: of a model, its processor, records and the names of tasks."""
+
+
+@dataclass(frozen=True)
+class ValidationAnswer:
+    """What a model said about a record.
+
+    Args:
+        record: The record's id.
+        question: What was asked.
+        answer: What the model said.
+        truth: What the record says.
+    """
+
+    record: str
+    question: str
+    answer: str
+    truth: str
+
+
+@dataclass(frozen=True)
+class ValidationPoint:
+    """One look at a model.
+
+    Args:
+        step: The optimiser step after which it was taken.
+        answers: About the fixed records.
+        metrics: By name; empty where none were asked for.
+    """
+
+    step: int
+    answers: tuple[ValidationAnswer, ...]
+    metrics: dict[str, float]
+
+    @classmethod
+    def from_json(cls, line: str) -> Self:
+        """Read a line of ``validation.jsonl``."""
+        entry = json.loads(line)
+        answers = tuple(ValidationAnswer(**answer) for answer in entry["answers"])
+        return cls(int(entry["step"]), answers, {name: float(value) for name, value in entry["metrics"].items()})
+
+
+def read_validation(path: Path) -> list[ValidationPoint]:
+    """Read ``validation.jsonl``; none where there is no such file.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    if not path.is_file():
+        return []
+    try:
+        return [ValidationPoint.from_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); remove it, and the run goes on without it") from error
+
+
+class PeriodicValidation(TrainerCallback):
+    """Looks at a model every so many steps and at the end, and writes ``validation.jsonl``.
+
+    In a run of several processes the first one looks; where weights are in pieces (FSDP, ZeRO-3) nobody does.
+
+    Args:
+        processor: The model's processor.
+        records: Validation records with conversations.
+        path: Where ``validation.jsonl`` goes.
+        every: Steps between two looks; None for a fifth of the run.
+        faces: How many records, the first ones, are asked about.
+        metrics: Computes metrics, or None.
+        tasks: Tasks that it is given.
+        metric_faces: How many records, the first ones, it is given.
+        autocast: Type that the run computes in, or None for that of the weights.
+        on_point: Called after every look.
+    """
+
+    def __init__(
+        self,
+        processor: FaceKitProcessor,
+        records: RecordSet,
+        path: Path,
+        *,
+        every: int | None = None,
+        faces: int = 4,
+        metrics: MetricFunction | None = None,
+        tasks: Sequence[str] = (),
+        metric_faces: int = 64,
+        autocast: torch.dtype | None = None,
+        on_point: Callable[[ValidationPoint], None] | None = None,
+    ) -> None:
+        self.processor = processor
+        self.shown = records.select(range(min(faces, len(records))))
+        self.measured = records.select(range(min(metric_faces, len(records))))
+        self.path = path
+        self.every = every
+        self.metrics = metrics if tasks else None
+        self.tasks = tuple(tasks)
+        self.autocast = autocast
+        self.on_point = on_point
+        self.points: list[ValidationPoint] = []
+        self.seconds = 0.0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Keep what an interrupted run saw up to the step from which this one goes on."""
+        self.points = [point for point in read_validation(self.path) if point.step <= state.global_step]
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: FaceKitForConditionalGeneration | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Look, where it is time."""
+        every = self.every or max(1, math.ceil(state.max_steps / _LOOKS_PER_RUN))
+        is_due = state.global_step % every == 0 or state.global_step >= state.max_steps
+        if not is_due or model is None or not state.is_world_process_zero:
+            return
+        if shards_weights():
+            logger.warning("validation is left out where weights are in pieces; evaluate the checkpoints instead")
+            return
+        started = time.perf_counter()
+        point = self.look(model, state.global_step)
+        self.points.append(point)
+        lines = [json.dumps(asdict(each), ensure_ascii=False) for each in self.points]
+        write_text_atomically(self.path, "\n".join(lines) + "\n")
+        self.seconds += time.perf_counter() - started
+        if self.on_point is not None:
+            self.on_point(point)
+
+    def look(self, model: FaceKitForConditionalGeneration, step: int) -> ValidationPoint:
+        """Ask a model about the fixed records and compute the metrics; its mode and the random state stay."""
+        with _undisturbed(model, self.autocast):
+            answers = [answer for record in self.shown.records for answer in self._ask(model, record)]
+            metrics = {} if self.metrics is None else dict(
+                self.metrics(model, self.processor, self.measured, self.tasks)
+            )  # fmt: skip
+        return ValidationPoint(step, tuple(answers), metrics)
+
+    def _ask(self, model: FaceKitForConditionalGeneration, record: FaceRecord) -> list[ValidationAnswer]:
+        pairs = questions_of(record)
+        if not pairs:
+            return []
+        pixels, landmarks = load_media(record, self.shown.folder, self.processor)
+        prompts = [
+            write_prompt(self.processor, question, system, is_clip=len(pixels) > 1) for system, question, _ in pairs
+        ]
+        visual = {"pixel_values": pixels[None].to(model.device), "landmarks": landmarks[None].to(model.device)}
+        answers = generate_answers(
+            model, self.processor, visual, prompts, frames=len(pixels), max_new_tokens=_LONGEST_ANSWER
+        )
+        return [
+            ValidationAnswer(record.id, question, answer, truth)
+            for (_, question, truth), answer in zip(pairs, answers, strict=True)
+        ]
+
+
+def questions_of(record: FaceRecord) -> list[tuple[str | None, str, str]]:
+    """The first questions of a record's conversation, each as system message, question and answer."""
+    opening, exchanges = split_exchanges(record.conversations)
+    system = next((turn.content for turn in opening if turn.role == "system"), None)
+    pairs = []
+    for turns in exchanges[:_MOST_QUESTIONS]:
+        answer = next((turn.content for turn in turns if turn.role == "assistant"), None)
+        question = turns[0].content.replace("<image>", "").replace("<video>", "").strip()
+        if answer is not None and question:
+            pairs.append((system, question, answer))
+    return pairs
+
+
+@contextmanager
+def _undisturbed(model: FaceKitForConditionalGeneration, autocast: torch.dtype | None) -> Iterator[None]:
+    training = {module: module.training for module in model.modules()}
+    device = model.device
+    devices = [device] if device.type == "cuda" else []
+    model.eval()
+    try:
+        with (
+            torch.random.fork_rng(devices=devices),
+            torch.autocast(device.type, dtype=autocast or torch.bfloat16, enabled=autocast is not None),
+        ):
+            yield
+    finally:
+        for module, was_training in training.items():
+            module.training = was_training
+        restore_layout(model.language_model)

@@ -1,0 +1,159 @@
+"""Log-likelihoods of options are those of reading prompt and option in one go, for our models and for others'."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
+
+import facekit
+from facekit.data.dataset import RecordSet, load_media
+from facekit.data.synthetic import write_synthetic_dataset
+from facekit.errors import ConfigurationError, RecordError
+from facekit.evaluation import ACTION_UNITS, EXPRESSION, MANIPULATION, evaluate_model
+from facekit.evaluation.evaluator import Statistics
+from facekit.evaluation.models.answering import FaceKitModel
+from facekit.evaluation.models.likelihood import option_tokens
+from facekit.evaluation.models.other_models import open_model
+from facekit.evaluation.tasks.questions import Question
+from facekit.models.ask import write_prompt
+
+FEW = Statistics(resamples=50, permutations=19)
+TEMPLATE = (
+    "{% for message in messages %}{{ message.role }}: {% for entry in message.content %}"
+    "{% if entry.type == 'image' %}<image>{% else %}{{ entry.text }}{% endif %}{% endfor %}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    return RecordSet.read(write_synthetic_dataset(tmp_path_factory.mktemp("faces"), 8, seed=9, image_size=64))
+
+
+@pytest.fixture(scope="module")
+def under_test():
+    model, processor = facekit.create(
+        encoder="tiny?image_size=64&width=32&depth=1",
+        connector="region",
+        backbone="tiny?width=48&depth=2&heads=2",
+        seed=0,
+    )
+    return FaceKitModel(model, processor)
+
+
+@pytest.fixture(scope="module")
+def llava(tmp_path_factory):
+    """A small LLaVA as others save theirs."""
+    folder = tmp_path_factory.mktemp("llava")
+    special = ["<pad>", "</s>", "<image>"]
+    vocabulary = {token: index for index, token in enumerate([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", additional_special_tokens=["<image>"]
+    )
+    torch.manual_seed(0)
+    vision = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=16
+    )
+    text = LlamaConfig(
+        vocab_size=len(wrapped), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2
+    )
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=2, vision_feature_layer=-1)
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    pictures = CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    LlavaProcessor(
+        pictures, wrapped, patch_size=16, vision_feature_select_strategy="default", chat_template=TEMPLATE,
+        num_additional_image_tokens=1,
+    ).save_pretrained(folder)  # fmt: skip
+    return folder
+
+
+def ask_everything(records, options=("genuine", "manipulated", "AU12")):
+    return [
+        Question(face.id, "Is it genuine?", record=face, folder=records.folder, options=options, max_new_tokens=5)
+        for face in records.records
+    ]
+
+
+def test_options_are_as_likely_as_in_one_reading_of_prompt_and_option(records, under_test):
+    questions = ask_everything(records)
+    found = dict(under_test.score_options(questions))
+    model, processor = under_test.model, under_test.processor
+    prompt = write_prompt(processor, questions[0].text)
+    ids = processor.tokenize([prompt], return_tensors="pt")["input_ids"]
+    for place, question in enumerate(questions[:3]):
+        pixels, points = load_media(question.record, records.folder, processor)
+        for option in question.options:
+            tokens = torch.tensor([option_tokens(processor.tokenizer, prompt, option)])
+            with torch.inference_mode():
+                logits = model(
+                    input_ids=torch.cat([ids, tokens], 1), pixel_values=pixels[None], landmarks=points[None]
+                ).logits[0]
+            steps = logits[ids.shape[1] - 1 : -1].log_softmax(-1)
+            whole = float(steps.gather(-1, tokens[0][:, None]).sum())
+            assert found[place][option] == pytest.approx(whole, abs=1e-3)
+
+
+def test_an_option_ends_with_the_token_that_ends_answers(under_test):
+    tokenizer = under_test.processor.tokenizer
+    ids = option_tokens(tokenizer, "Question: ", "happiness")
+    assert ids[-1] == tokenizer.eos_token_id
+    assert tokenizer.decode(ids[:-1]).strip() == "happiness"
+
+
+def test_the_most_likely_option_is_the_answer_and_scores_give_a_curve(records, under_test, tmp_path):
+    tasks = [EXPRESSION, ACTION_UNITS, MANIPULATION]
+    result = evaluate_model(under_test, records, tasks, scoring="likelihood", statistics=FEW, output_dir=tmp_path)
+    assert [task.task for task in result.tasks] == ["expression", "manipulation"]
+    assert all(task.unreadable == 0 for task in result.tasks)
+    truths = {record.labels.manipulated for record in records.records}
+    assert truths == {True, False}
+    assert 0 <= result["manipulation"].metrics["auc"] <= 1
+    low, high = result["manipulation"].intervals["auc"]
+    assert low <= result["manipulation"].metrics["auc"] <= high
+    with pytest.raises(RecordError, match="with options"):
+        evaluate_model(under_test, records, [ACTION_UNITS], scoring="likelihood", statistics=FEW)
+
+
+def test_a_question_without_options_has_no_likelihoods(records, under_test):
+    from facekit.evaluation.tasks.questions import collect_replies
+
+    with pytest.raises(ConfigurationError, match="has no options"):
+        collect_replies(under_test, ask_everything(records, options=()), scoring="likelihood")
+
+
+def test_a_checkpoint_of_another_family_answers_in_batches_as_alone_and_scores_options(records, llava):
+    model = open_model(f"hf:{llava}", batch_size=3)
+    questions = ask_everything(records)
+    questions += [
+        Question(f"{face.id}/age", "How old?", record=face, folder=records.folder, max_new_tokens=7)
+        for face in records.records[:3]
+    ]
+    together = dict(model.answer(questions))
+    assert sorted(together) == list(range(len(questions)))
+    for place in (0, 5, 9):
+        assert dict(model.answer([questions[place]]))[0] == together[place]
+    scores = dict(model.score_options(questions[:2]))
+    assert set(scores[0]) == {"genuine", "manipulated", "AU12"}
+    assert all(np.isfinite(value) and value < 0 for value in scores[1].values())
+    inputs = model._inputs([questions[0]])
+    whole = model._inputs([questions[0]])
+    tokens = torch.tensor([option_tokens(model.processor.tokenizer, "assistant:", "genuine")])
+    whole["input_ids"] = torch.cat([inputs["input_ids"], tokens], 1)
+    whole["attention_mask"] = torch.ones_like(whole["input_ids"])
+    with torch.inference_mode():
+        logits = model.model(**whole).logits[0, inputs["input_ids"].shape[1] - 1 : -1].log_softmax(-1)
+    assert scores[0]["genuine"] == pytest.approx(float(logits.gather(-1, tokens[0][:, None]).sum()), abs=1e-3)

@@ -1,0 +1,192 @@
+"""The page holds the numbers, the groups and the errors with their pictures, and fits a phone in a real browser."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facekit.data.dataset import RecordSet
+from facekit.data.records import read_records
+from facekit.data.synthetic import write_synthetic_dataset
+from facekit.data.templates import label_words
+from facekit.errors import RecordError
+from facekit.evaluation import (
+    ALL_TASKS,
+    EvaluationResult,
+    RecordedModel,
+    Run,
+    Statistics,
+    TaskResult,
+    compare_runs,
+    evaluate_model,
+    to_csv,
+    to_latex,
+    write_report,
+)
+from facekit.evaluation.judging.ratings import JudgeRatings, JudgingResult, RatedPart, RatingScore
+from facekit.evaluation.metrics.agreement import Agreement
+from facekit.evaluation.report.page import confusion, find_errors
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """Two models of 40 faces: one nearly always right, one that knows one answer."""
+    folder = tmp_path_factory.mktemp("report")
+    records = write_synthetic_dataset(folder / "faces", 40, seed=13, image_size=64)
+    rng = np.random.default_rng(0)
+    runs = {}
+    for name, rate in (("good", 0.8), ("poor <b>", 0.1)):
+        lines = []
+        faces = read_records(records)
+        for face in faces:
+            for task in ALL_TASKS:
+                told = face if rng.random() < rate else faces[int(rng.integers(len(faces)))]
+                answer = "hm" if rng.random() < 0.05 else label_words(task.name, told.labels)
+                lines.append(json.dumps({"id": face.id, "task": task.name, "answer": answer}))
+        path = folder / f"{name[:4]}.jsonl"
+        path.write_text("\n".join(lines) + "\n")
+        model = RecordedModel(path)
+        model.name = name
+        evaluate_model(
+            model, records, output_dir=folder / name[:4], statistics=Statistics(resamples=200, permutations=199)
+        )
+        runs[name] = Run.read(folder / name[:4])
+    differences = compare_runs(records, {name: folder / name[:4] / "predictions.jsonl" for name in runs}, ALL_TASKS[:1])
+    page = write_report(folder / "out", records, list(runs.values()), differences)
+    return page, list(runs.values()), RecordSet.read(records)
+
+
+def test_the_page_needs_nothing_from_outside_and_escapes_what_models_are_called(evaluated):
+    text = evaluated[0].read_text()
+    assert not re.search(r'(?:src|href)="(?!data:)', text)
+    assert "<script" not in text
+    assert "poor &lt;b&gt;" in text
+    assert "poor <b>" not in text
+
+
+def test_the_page_has_every_headline_with_its_interval(evaluated):
+    page, runs, _ = evaluated
+    text = page.read_text()
+    for run in runs:
+        for task in run.result.tasks:
+            digits = 1 if task.task == "age" else 3
+            low, high = task.intervals[task.headline]
+            assert f"<strong>{task.score:.{digits}f}</strong><small>{low:.{digits}f} to {high:.{digits}f}" in text
+
+
+def test_the_confusion_counts_every_answer_once(evaluated):
+    entries = [entry for entry in evaluated[1][0].predictions if entry["task"] == "expression"]
+    columns, rows = confusion(entries)
+    assert sum(sum(counts) for _, counts in rows) == 40
+    hits = sum(counts[columns.index(truth)] for truth, counts in rows)
+    assert hits / 40 == evaluated[1][0].result["expression"].metrics["accuracy"]
+    assert sum(counts[-1] for _, counts in rows) == evaluated[1][0].result["expression"].unreadable
+
+
+def test_errors_are_wrong_answers_from_as_many_kinds_as_there_are(evaluated):
+    run = evaluated[1][1]
+    for task in run.result.tasks:
+        entries = [entry for entry in run.predictions if entry["task"] == task.task]
+        errors = find_errors(entries, task)
+        assert len(errors) == 12
+        assert len({entry["id"] for entry in errors}) == 12
+        if task.task == "age":
+            far = [abs(float(entry["truth"]) - float(entry["prediction"])) for entry in errors if entry["prediction"]]
+            assert min(far) >= 10
+        else:
+            assert all(entry["prediction"] != entry["truth"] for entry in errors)
+    expression = [entry for entry in run.predictions if entry["task"] == "expression"]
+    assert len({entry["truth"] for entry in find_errors(expression, run.result["expression"])}) >= 5
+
+
+def test_the_csv_reads_back_and_the_latex_marks_the_best(evaluated):
+    results = [run.result for run in evaluated[1]]
+    rows = list(csv.DictReader(io.StringIO(to_csv(results))))
+    overall = next(row for row in rows if row["task"] == "age" and row["model"] == "good" and not row["attribute"])
+    assert float(overall["value"]) == results[0]["age"].score
+    assert {row["attribute"] for row in rows} >= {"", "gender", "age_group × gender"}
+    latex = to_latex(results)
+    good = next(line for line in latex.splitlines() if line.startswith("good"))
+    uar, war = (results[0]["expression"].metrics[name] for name in ("uar", "war"))
+    assert rf"\textbf{{{uar:.3f} / {war:.3f}}}" in good
+    assert good.count(r"\textbf") == 5
+    assert to_latex([EvaluationResult(1, (), 1.0, "a_b & c")]).count(r"a\_b \& c") == 1
+
+
+def test_what_judges_said_stands_in_the_page_with_intervals_and_agreement(evaluated, tmp_path):
+    def part(mean):
+        return RatedPart("all answers", 40, {"image": RatingScore(mean, mean - 0.5, mean + 0.5)})
+
+    judges = (
+        JudgeRatings("strict <i>", 40, {}, (part(4.25),), ()),
+        JudgeRatings("mild", 37, {"no rating": 2, "not asked yet": 1}, (part(7.75),), ()),
+    )
+    panel = JudgeRatings("all judges", 37, {}, (part(6.0),), ())
+    agreement = (Agreement("image", 37, 0.615, 0.5, 0.7), Agreement("label", 37, None, None, None))
+    rated = JudgingResult(40, 3, judges, panel, agreement, judged="good")
+    text = write_report(tmp_path, evaluated[2], evaluated[1][:1], ratings=[rated]).read_text()
+    assert "good: 40 answers, 3 empty" in text
+    for words in ("<strong>4.25</strong><small>3.75 to 4.75", "<strong>7.75</strong>", "<strong>6.00</strong>"):
+        assert words in text
+    assert "strict &lt;i&gt;" in text
+    assert "mild left 3 answers unrated" in text
+    assert "image 0.61, label undefined" in text or "image 0.62, label undefined" in text
+    assert "Explanations as judges rate them" not in evaluated[0].read_text()
+
+
+def test_a_folder_without_predictions_is_named(tmp_path):
+    task = TaskResult("age", "Age", "?", 1, 0, "mean_absolute_error", "error", False, {}, {}, None, ())
+    EvaluationResult(1, (task,), 1.0).write(tmp_path / "metrics.json")
+    with pytest.raises(RecordError, match="evaluate the model again"):
+        Run.read(tmp_path)
+
+
+MEASURE = """
+addEventListener('load', () => {
+  const page = document.querySelector('iframe').contentDocument
+  const images = [...page.images]
+  document.body.dataset.measured = [
+    page.documentElement.scrollWidth,
+    page.querySelectorAll('section').length,
+    images.filter(image => image.complete && image.naturalWidth > 0).length,
+    [...page.querySelectorAll('.dot b')].filter(dot => dot.getBoundingClientRect().width > 0).length,
+  ].join(' ')
+})
+"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_browser_renders_the_page_at_phone_and_desktop_width(evaluated, tmp_path, width):
+    page, picture, frame, height = evaluated[0].read_text(), tmp_path / "page.png", tmp_path / "frame.html", 2400
+    inner = html.escape(page.replace(' loading="lazy"', ""))
+    frame.write_text(
+        f'<!doctype html><body style="margin:0"><iframe style="width:{width}px;height:{height}px;border:0" '
+        f'srcdoc="{inner}"></iframe><script>{MEASURE}</script></body>'
+    )
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage",
+               f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={max(width, 500)},{height}",
+               "--virtual-time-budget=3000", f"--screenshot={picture}", "--dump-dom", f"file://{frame}"]  # fmt: skip
+    dumped = subprocess.run(command, check=True, capture_output=True, text=True, timeout=90).stdout
+    if not picture.is_file():
+        subprocess.run([part for part in command if part != "--dump-dom"], check=True, capture_output=True, timeout=90)
+    wide, sections, images, dots = map(int, re.search(r'data-measured="([\d ]+)"', dumped)[1].split())
+    assert wide <= width
+    assert sections == 7
+    assert images == page.count("<img") > 40
+    assert dots > 30
+    pixels = np.asarray(Image.open(picture).convert("RGB"))[:, :width].reshape(-1, 3)
+    assert (pixels == [245, 247, 250]).all(1).mean() > 0.01
+    assert (pixels == [29, 36, 48]).all(1).sum() > 500
+    assert len(np.unique(pixels, axis=0)) > 100
