@@ -25,11 +25,12 @@ demo: $(VENV)/.demo     ## train a tiny Face-LLaVA on drawn faces, evaluate it, 
 test: $(VENV)/.dev      ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-check: $(VENV)/.dev     ## formatting, lint, docstrings, types, layers
+check: $(VENV)/.dev     ## formatting, lint, docstrings, types, layers, no import cycles
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_cycles.py
 
 kernels: $(VENV)/.dev   ## compile the Triton kernels ahead of time for three GPU generations; fails on register spills
 	$(BIN)/python -m benchmarks.kernel_report

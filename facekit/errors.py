@@ -1,10 +1,14 @@
-"""Every error that facekit raises on purpose.
+"""Every error that facekit raises on purpose, and the guard that turns other libraries' exceptions into them.
 
 They live apart so that any room can raise them and the command line can catch one base class.
 Each message is one sentence that says what was wrong, where, and what to do.
 """
 
 from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class FaceKitError(Exception):
@@ -49,3 +53,40 @@ class CheckpointError(FaceKitError, ValueError):
 
 class TrainingError(FaceKitError, RuntimeError):
     """A training run cannot go on; what it saved before is kept."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, and the next after a colon; or the name of its class."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+
+
+@contextmanager
+def configuration_guard(kind: type[FaceKitError], message: str, *others: type[Exception]) -> Iterator[None]:
+    """Turn what other libraries raise about a configuration or a checkpoint into one sentence.
+
+    Covered are the exceptions of transformers where a configuration lacks a value or has one of a wrong type, and those
+    of missing files. Errors of facekit pass through.
+
+    Args:
+        kind: The error to raise.
+        message: What went wrong, such as ``"the tokenizer in 'folder' cannot be loaded"``; after a colon comes the
+            first line of the exception.
+        others: Further exceptions to turn into ``kind``.
+
+    Raises:
+        FaceKitError: Of the given kind.
+    """
+    try:
+        yield
+    except FaceKitError:
+        raise
+    except (*_configuration_faults(), *others) as error:
+        raise kind(f"{message}: {first_line(error)}") from error
+
+
+def _configuration_faults() -> tuple[type[Exception], ...]:
+    """What transformers raises; huggingface_hub's share only where it is loaded, as it must be to raise it."""
+    hub = sys.modules.get("huggingface_hub.errors")
+    strict = () if hub is None else (hub.StrictDataclassError,)
+    return (OSError, ValueError, KeyError, TypeError, AttributeError, *strict)

@@ -12,8 +12,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from facekit.encoders.checkpoints import first_line
-from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError
+from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, first_line
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from facekit.backbones.base import Backbone, check_vocabulary, ensure_pad_token, read_dtype
 from facekit.backbones.chat_template import set_chat_template
-from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line
-from facekit.errors import CheckpointError, InvalidSpecError
+from facekit.errors import CheckpointError, InvalidSpecError, configuration_guard, first_line
 
 _MAGIC = b"GGUF"
 
@@ -49,15 +48,14 @@ def load_gguf_backbone(
     if attention is not None:
         settings["attn_implementation"] = attention
     common = {"gguf_file": path.name, "local_files_only": True}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **common)
-        model, report = AutoModelForCausalLM.from_pretrained(
-            str(path.parent), output_loading_info=True, **common, **settings
-        )
-    except (UnicodeDecodeError, IndexError, struct.error) as error:
-        raise CheckpointError(f"backbone '{spec}': the file is damaged or cut off: {first_line(error)}") from error
-    except (*CONFIGURATION_FAULTS, RuntimeError) as error:
-        raise CheckpointError(f"backbone '{spec}' cannot be loaded: {first_line(error)}") from error
+    with configuration_guard(CheckpointError, f"backbone '{spec}' cannot be loaded", RuntimeError):
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **common)
+            model, report = AutoModelForCausalLM.from_pretrained(
+                str(path.parent), output_loading_info=True, **common, **settings
+            )
+        except (UnicodeDecodeError, IndexError, struct.error) as error:
+            raise CheckpointError(f"backbone '{spec}': the file is damaged or cut off: {first_line(error)}") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise CheckpointError(f"backbone '{spec}' lacks {len(missing)} weights, the first is {missing[0]}")

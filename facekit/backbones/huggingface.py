@@ -22,8 +22,7 @@ from facekit.backbones.base import (
 )
 from facekit.backbones.chat_template import set_chat_template
 from facekit.backbones.quantization import read_quantization
-from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line
-from facekit.errors import CheckpointError, InvalidSpecError, MissingExtraError
+from facekit.errors import CheckpointError, InvalidSpecError, MissingExtraError, configuration_guard, first_line
 
 __all__ = ["load_huggingface_backbone", "read_dtype", "resolve_source"]
 
@@ -70,16 +69,13 @@ def load_huggingface_backbone(
     if load_in is not None:
         settings["quantization_config"] = read_quantization(load_in, None if dtype == "auto" else read_dtype(dtype))
     try:
-        if not trusted:
-            _refuse_own_code(source, common["revision"], spec)
-        tokenizer = AutoTokenizer.from_pretrained(source, **common)
-        model, report = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **common, **settings)
-    except CheckpointError:
-        raise
+        with configuration_guard(CheckpointError, f"backbone '{spec}' cannot be loaded", RuntimeError, SafetensorError):
+            if not trusted:
+                _refuse_own_code(source, common["revision"], spec)
+            tokenizer = AutoTokenizer.from_pretrained(source, **common)
+            model, report = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **common, **settings)
     except ImportError as error:
         raise MissingExtraError(f"backbone '{spec}' needs a package that is missing: {first_line(error)}") from error
-    except (*CONFIGURATION_FAULTS, RuntimeError, SafetensorError) as error:
-        raise CheckpointError(f"backbone '{spec}' cannot be loaded: {first_line(error)}") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise CheckpointError(f"backbone '{spec}' lacks {len(missing)} weights, the first is {missing[0]}")

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, StrictDataclassError
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from facekit.errors import CheckpointError
+from facekit.errors import CheckpointError, first_line
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 _WEIGHTS_FILES = (
@@ -28,9 +28,6 @@ _WEIGHTS_FILES = (
     "pytorch_model.bin",
 )
 _NAMES_IN_MESSAGES = 5
-
-CONFIGURATION_FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, StrictDataclassError)
-"""What transformers raises where a configuration lacks a value, or has one of a wrong type."""
 
 UNREADABLE_PICKLE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, struct.error)
 """What PyTorch raises, beside ``pickle.UnpicklingError``, where a file is no weights file or is cut off."""
@@ -187,9 +184,3 @@ def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
     if all(name.startswith("module.") for name in content):
         return {name.removeprefix("module."): value for name, value in content.items()}
     return dict(content)
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, and the next after a colon; or the name of its class."""
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
-    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

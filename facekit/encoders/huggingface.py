@@ -41,11 +41,10 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import logging as transformers_logging
 
 from facekit.encoders.base import VisionEncoder
-from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line
 from facekit.encoders.internvit import OFFICIAL_KIND, load_internvit, translate_settings
 from facekit.encoders.options import boolean, integer, non_empty, positive_integer, read_options, resolve_layer
 from facekit.encoders.transform import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, ImageTransform
-from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError
+from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, configuration_guard, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -253,16 +252,12 @@ def read_vision_config(source: str, revision: str = "main") -> PretrainedConfig:
         CheckpointError: There is none, or it is not a configuration that transformers knows without remote code.
         InvalidSpecError: It is of an architecture that this encoder does not build.
     """
-    try:
+    with configuration_guard(CheckpointError, f"encoder 'hf' cannot read the configuration of '{source}'"):
         values, _ = PretrainedConfig.get_config_dict(source, revision=revision)
         values = values.get("vision_config", values)
         if isinstance(values, dict) and values.get("model_type") == OFFICIAL_KIND:
             return InternVLVisionConfig(**translate_settings(values, source))
         settings = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
-    except CONFIGURATION_FAULTS as error:
-        raise CheckpointError(
-            f"encoder 'hf' cannot read the configuration of '{source}': {first_line(error)}"
-        ) from error
     settings = getattr(settings, "vision_config", settings)
     architecture_name(settings)
     return settings

@@ -22,12 +22,12 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from facekit.encoders.base import VisionEncoder
-from facekit.encoders.checkpoints import first_line, load_strictly, read_weights
+from facekit.encoders.checkpoints import load_strictly, read_weights
 from facekit.encoders.options import boolean, integer, non_empty, positive_integer, read_options, resolve_layer
 from facekit.encoders.positions import resample_patch_positions
 from facekit.encoders.timm import TimmFeatures, known_interpolation
 from facekit.encoders.transform import ImageTransform
-from facekit.errors import CheckpointError, InvalidSpecError
+from facekit.errors import CheckpointError, InvalidSpecError, first_line
 from facekit.registry import closest_match_hint
 
 logger = logging.getLogger(__name__)

@@ -20,10 +20,10 @@ from timm.data import resolve_model_data_config
 from torch import Tensor, nn
 
 from facekit.encoders.base import VisionEncoder
-from facekit.encoders.checkpoints import first_line, load_strictly, read_weights
+from facekit.encoders.checkpoints import load_strictly, read_weights
 from facekit.encoders.options import boolean, integer, non_empty, positive_integer, read_options, resolve_layer
 from facekit.encoders.transform import ImageTransform
-from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError
+from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, first_line
 from facekit.registry import closest_match_hint
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,7 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line
-from facekit.errors import ConfigurationError
+from facekit.errors import ConfigurationError, configuration_guard
 
 
 class FaceKitConfig(PreTrainedConfig):
@@ -44,11 +43,8 @@ class FaceKitConfig(PreTrainedConfig):
                 raise ConfigurationError(
                     f"text_config has the model_type '{model_type}', which this version of transformers does not know"
                 )
-            try:
+            message = f"text_config does not describe a language model of the type '{model_type}'"
+            with configuration_guard(ConfigurationError, message):
                 self.text_config = CONFIG_MAPPING[model_type](**values)
-            except CONFIGURATION_FAULTS as error:
-                raise ConfigurationError(
-                    f"text_config does not describe a language model of the type '{model_type}': {first_line(error)}"
-                ) from error
         self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
         super().__post_init__(**kwargs)

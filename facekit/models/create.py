@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from facekit.backbones.base import Backbone, read_device, read_dtype
+from facekit.backbones.end_tokens import find_end_tokens
 from facekit.backbones.image_token import add_image_token
 from facekit.catalog import current_registry
 from facekit.connectors.base import Connector
@@ -26,6 +27,7 @@ from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.part_options import call_with_options
 from facekit.models.presets import Preset
 from facekit.models.processing import FaceKitProcessor
+from facekit.models.starting import start_from_checkpoint
 from facekit.registry import PartSpec
 
 
@@ -110,8 +112,6 @@ def _start_from_checkpoint(
     device: str | torch.device | None,
     seed: int | None,
 ) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
-    from facekit.models.interoperability.starting import start_from_checkpoint
-
     assert parts.checkpoint is not None
     if replaced is not None:
         raise ConfigurationError(
@@ -121,22 +121,6 @@ def _start_from_checkpoint(
     with _random_state(seed):
         model, processor = start_from_checkpoint(parts.checkpoint, parts.connector, parts.landmarker, dtype=dtype)
     return model.to(device).eval(), processor
-
-
-def find_end_tokens(backbone: Backbone) -> list[int]:
-    """Return the tokens that end an answer: the model's and the tokenizer's own, and what the chat template writes.
-
-    A language model that was never trained on chats does not list the end of a turn, yet it is what it learns to
-    write once it is trained on the template.
-    """
-    tokenizer, known = backbone.tokenizer, backbone.model.generation_config.eos_token_id
-    ends = set(known if isinstance(known, list) else [known]) | {tokenizer.eos_token_id}
-    turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
-    written = tokenizer.apply_chat_template(turns, tokenize=False)
-    after = tokenizer(written.rpartition("answer")[2], add_special_tokens=False)["input_ids"]
-    if after and after[0] in tokenizer.all_special_ids:
-        ends.add(after[0])
-    return sorted(end for end in ends if end is not None)
 
 
 def set_dtype(model: FaceKitForConditionalGeneration, dtype: torch.dtype) -> None:

@@ -13,9 +13,10 @@ from safetensors import SafetensorError
 
 import facekit.models  # noqa: F401 - registers the auto classes that from_pretrained looks up
 from facekit.backbones.base import has_tokenizer, read_device, read_dtype
-from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line
 from facekit.encoders.huggingface import errors_only
-from facekit.errors import CheckpointError, ConfigurationError, FaceKitError
+from facekit.errors import CheckpointError, ConfigurationError, configuration_guard, first_line
+from facekit.models.interoperability.adapters import apply_adapter, find_base_model
+from facekit.models.interoperability.reading import read_foreign, renaming_of
 from facekit.models.interoperability.recognition import (
     FORMAT_NAMES,
     CheckpointFormat,
@@ -72,8 +73,6 @@ def load(
     elif recognised.format is CheckpointFormat.ADAPTER:
         model, processor = _load_adapter(recognised, dtype, tower_root, tokenizer)
     else:
-        from facekit.models.interoperability.reading import read_foreign
-
         model, processor = read_foreign(recognised, dtype=dtype, tower_root=tower_root, tokenizer=tokenizer)
     return model.to(device).eval(), processor
 
@@ -105,18 +104,15 @@ def _load_own(
 ) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
     chosen = "auto" if dtype in (None, "auto") else read_dtype(dtype)  # type: ignore[arg-type]
     _check_files(folder)
-    try:
-        with errors_only():
-            model, report = FaceKitForConditionalGeneration.from_pretrained(
-                folder, dtype=chosen, output_loading_info=True, ignore_mismatched_sizes=True, local_files_only=True
-            )
+    with configuration_guard(CheckpointError, f"'{folder}' cannot be loaded", RuntimeError):
+        try:
+            with errors_only():
+                model, report = FaceKitForConditionalGeneration.from_pretrained(
+                    folder, dtype=chosen, output_loading_info=True, ignore_mismatched_sizes=True, local_files_only=True
+                )
+        except SafetensorError as error:
+            raise CheckpointError(f"the weights in '{folder}' are damaged or cut off: {first_line(error)}") from error
         processor = FaceKitProcessor.from_pretrained(folder, local_files_only=True)
-    except FaceKitError:
-        raise
-    except SafetensorError as error:
-        raise CheckpointError(f"the weights in '{folder}' are damaged or cut off: {first_line(error)}") from error
-    except (*CONFIGURATION_FAULTS, RuntimeError) as error:
-        raise CheckpointError(f"'{folder}' cannot be loaded: {first_line(error)}") from error
     _check_complete(folder, report)
     return model, processor
 
@@ -127,9 +123,6 @@ def _load_adapter(
     tower_root: str | Path | None,
     tokenizer: str | Path | None,
 ) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
-    from facekit.models.interoperability.adapters import apply_adapter, find_base_model
-    from facekit.models.interoperability.reading import renaming_of
-
     base = find_base_model(recognised)
     model, processor = load(base.folder, dtype=dtype, tower_root=tower_root, tokenizer=tokenizer)
     rename = None if base.format is CheckpointFormat.FACEKIT else renaming_of(base, tower_root)

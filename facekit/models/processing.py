@@ -17,11 +17,11 @@ from numpy.typing import ArrayLike
 from transformers import BatchEncoding, BatchFeature, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
+from facekit.backbones.id_tokenizer import refuse_words
 from facekit.errors import ConfigurationError
 from facekit.faces import CroppedClip
 from facekit.models.chat import VIDEO_MARK, flatten_chat, is_chat
 from facekit.models.image_processing import FaceKitImageProcessor
-from facekit.models.interoperability.id_tokenizer import refuse_words
 from facekit.models.media import flatten_clips, flatten_images
 
 

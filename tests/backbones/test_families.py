@@ -73,7 +73,7 @@ def test_special_tokens_of_a_conversation_are_single_ids_and_begin_once(loaded):
 
 
 def test_answers_end_where_the_family_ends_them(loaded):
-    from facekit.models.create import find_end_tokens
+    from facekit.backbones.end_tokens import find_end_tokens
 
     _, family, backbone = loaded
     assert find_end_tokens(backbone) == sorted(backbone.tokenizer.convert_tokens_to_ids(list(family.ends)))

@@ -14,7 +14,6 @@ from torch import nn
 
 from facekit.encoders.checkpoints import (
     fetch_file,
-    first_line,
     load_strictly,
     read_checkpoint,
     read_metadata,
@@ -74,12 +73,6 @@ def test_whatever_is_no_weights_file_is_told(tmp_path, content):
         with pytest.raises(CheckpointError) as caught:
             read_weights(tmp_path / name)
         assert "\n" not in str(caught.value)
-
-
-def test_an_errors_next_line_is_told_where_the_first_ends_in_a_colon():
-    assert first_line(ValueError("wrong field:\n   width is text\nmore")) == "wrong field: width is text"
-    assert first_line(ValueError("wrong field\nmore")) == "wrong field"
-    assert first_line(ValueError("")) == "ValueError"
 
 
 def test_metadata_is_read_where_there_is_any(tmp_path):

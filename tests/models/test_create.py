@@ -9,7 +9,7 @@ import facekit
 from facekit.backbones.tiny import load_tiny_backbone
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, UnknownPartError
 from facekit.models import Preset
-from facekit.models.create import add_image_token, find_end_tokens
+from facekit.models.create import add_image_token
 
 
 def test_a_preset_names_all_parts_and_each_can_be_replaced(registry):
@@ -80,16 +80,6 @@ def test_generation_settings_of_the_language_model_are_kept(compose):
     assert model.generation_config.eos_token_id == [1, 4]
     assert model.generation_config.pad_token_id == processor.tokenizer.pad_token_id == 0
     assert model.generation_config.suppress_tokens == [model.config.image_token_id]
-
-
-def test_the_end_of_a_turn_ends_an_answer_even_where_the_model_does_not_say_so():
-    backbone = load_tiny_backbone(width=32, depth=1, heads=2)
-    tokenizer = backbone.tokenizer
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|turn|>"]})
-    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}<|turn|>{% endfor %}"
-    assert find_end_tokens(backbone) == [tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|turn|>")]
-    tokenizer.chat_template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-    assert find_end_tokens(backbone) == [tokenizer.eos_token_id]
 
 
 def test_the_image_token_gets_a_mean_embedding_where_the_model_has_no_row():

@@ -18,8 +18,10 @@ import torch
 from PIL import Image
 
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, RecordError
+from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.models.likelihood import option_log_likelihoods, option_tokens
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question
+from facekit.models.load import load
 from facekit.registry import PartSpec
 
 JPEG_QUALITY = 95
@@ -237,9 +239,6 @@ def open_model(spec: str, *, batch_size: int | None = None) -> ModelUnderTest:
     kind = spec.partition(":")[0]
     sizes: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
     if kind not in ("hf", "openai", "predictions") or Path(spec).exists():
-        from facekit.evaluation.models.answering import FaceKitModel
-        from facekit.models.load import load
-
         return FaceKitModel(*load(spec), name=spec, **sizes)
     parsed = PartSpec.parse(spec)
     options: dict[str, Any] = dict(parsed.options)

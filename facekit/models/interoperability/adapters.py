@@ -1,26 +1,21 @@
-"""PEFT adapters on composed models: found beside their base, injected under facekit's names, merged for export.
+"""PEFT adapters in files: found beside their base, counted unread, and injected into composed models.
 
-It is apart because an adapter that was trained on another class, such as FaceLLM's on InternVL, names other modules.
+An adapter that was trained on another class, such as FaceLLM's on InternVL, names other modules; they are renamed.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Container
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, inject_adapter_in_model
-from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils import ModulesToSaveWrapper
 from torch import Tensor, nn
 
-from facekit.encoders.checkpoints import first_line, read_weights
-from facekit.errors import CheckpointError, ConfigurationError
+from facekit.encoders.checkpoints import read_weights
+from facekit.errors import CheckpointError, first_line
 from facekit.models.interoperability.recognition import CheckpointFormat, Recognition, recognise
-from facekit.models.interoperability.weights import PendingTensor, read_file_headers, shorten
+from facekit.models.interoperability.weights import read_file_headers, shorten
 
 _PREFIX = "base_model.model."
 _FILES = ("adapter_model.safetensors", "adapter_model.bin")
@@ -62,6 +57,8 @@ def apply_adapter(model: nn.Module, recognised: Recognition, rename: Callable[[s
     Raises:
         CheckpointError: The adapter is not LoRA, is damaged, or adapts modules that the model does not have.
     """
+    from peft import LoraConfig, PeftConfig, inject_adapter_in_model  # takes a second, and only adapters need it
+
     try:
         config: Any = PeftConfig.from_pretrained(str(recognised.folder))
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -94,11 +91,6 @@ def apply_adapter(model: nn.Module, recognised: Recognition, rename: Callable[[s
             state[name].copy_(value)
 
 
-def has_adapters(model: nn.Module) -> bool:
-    """Whether a model has adapters, or trained copies of modules beside the originals."""
-    return any(isinstance(module, BaseTunerLayer | ModulesToSaveWrapper) for module in model.modules())
-
-
 def count_adapter_parameters(folder: Path) -> int:
     """Return how many parameters an adapter's file holds; its tensors are not read.
 
@@ -108,63 +100,11 @@ def count_adapter_parameters(folder: Path) -> int:
     return sum(header.numel for header in read_file_headers(_find_weights(folder)).values())
 
 
-def pending_tensors(model: nn.Module) -> list[PendingTensor]:
-    """List a model's tensors as they are with its adapters merged, each computed when it is read.
-
-    The model itself stays as it is; one layer at a time is copied.
-
-    Args:
-        model: With or without adapters, those of PEFT's ``modules_to_save`` included.
-
-    Raises:
-        ConfigurationError: An adapter is of a kind that cannot be merged; it is raised when the tensor is read.
-    """
-    kinds = (BaseTunerLayer, ModulesToSaveWrapper)
-    owners = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
-    pending = []
-    for name, value in model.state_dict(keep_vars=True).items():
-        owner = next((each for each in owners if name.startswith(f"{each}.")), None)
-        read: Callable[[], Tensor] = partial(_as_it_is, value)
-        if owner is not None:
-            module, inner = owners[owner], name.removeprefix(f"{owner}.")
-            kept = "base_layer." if isinstance(module, BaseTunerLayer) else f"modules_to_save.{_active_name(module)}."
-            if not inner.startswith(kept):
-                continue
-            name = f"{owner}.{inner.removeprefix(kept)}"
-            if isinstance(module, BaseTunerLayer):
-                read = partial(_merge_tensor, module, inner.removeprefix(kept))
-        pending.append(PendingTensor(name, value.numel() * value.element_size(), read))
-    return pending
-
-
-def active_part(module: nn.Module) -> Any:
-    """Return the module in use where PEFT keeps a trained copy beside the original, or the module itself."""
-    return module.modules_to_save[_active_name(module)] if isinstance(module, ModulesToSaveWrapper) else module
-
-
-def _active_name(wrapper: Any) -> str:
-    return next(iter(wrapper.active_adapters), "default")
-
-
 def _find_weights(folder: Path) -> Path:
     path = next((folder / name for name in _FILES if (folder / name).is_file()), None)
     if path is None:
         raise CheckpointError(f"'{folder}' has no adapter weights: neither {' nor '.join(_FILES)}")
     return path
-
-
-def _as_it_is(value: Tensor) -> Tensor:
-    return value
-
-
-def _merge_tensor(layer: Any, leaf: str) -> Tensor:
-    clone = copy.deepcopy(layer)
-    try:
-        if not clone.merged:
-            clone.merge(safe_merge=True)
-    except (NotImplementedError, ValueError) as error:
-        raise ConfigurationError(f"an adapter cannot be merged: {first_line(error)}") from error
-    return clone.get_base_layer().state_dict()[leaf]
 
 
 def _split_weights(

@@ -18,13 +18,12 @@ from transformers import AutoTokenizer, GenerationConfig, PreTrainedConfig, PreT
 from transformers.initialization import no_init_weights
 
 from facekit.backbones.base import Backbone, ensure_pad_token, has_tokenizer, read_dtype
-from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line
+from facekit.backbones.end_tokens import find_end_tokens
+from facekit.backbones.id_tokenizer import build_id_tokenizer, is_id_tokenizer
 from facekit.encoders.transform import ImageTransform
-from facekit.errors import CheckpointError
+from facekit.errors import CheckpointError, configuration_guard, first_line
 from facekit.models.configuration import FaceKitConfig
-from facekit.models.create import find_end_tokens
 from facekit.models.image_processing import FaceKitImageProcessor
-from facekit.models.interoperability.id_tokenizer import build_id_tokenizer, is_id_tokenizer
 from facekit.models.interoperability.weights import copy_weights
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
@@ -128,10 +127,8 @@ def load_tokenizer(
         )
         return build_id_tokenizer(text_config)
     source = folder if tokenizer is None else tokenizer
-    try:
+    with configuration_guard(CheckpointError, f"the tokenizer in '{source}' cannot be loaded"):
         loaded = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
-    except CONFIGURATION_FAULTS as error:
-        raise CheckpointError(f"the tokenizer in '{source}' cannot be loaded: {first_line(error)}") from error
     ensure_pad_token(loaded)
     highest = max(loaded.get_vocab().values())
     if tokenizer is not None and highest >= text_config.vocab_size:

@@ -18,9 +18,9 @@ from transformers import AddedToken, LlamaConfig, PreTrainedConfig, PreTrainedTo
 from facekit.backbones.chat_template import set_chat_template
 from facekit.backbones.image_token import IMAGE_TOKENS
 from facekit.connectors.mlp import MlpConnector
-from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line, read_checkpoint
+from facekit.encoders.checkpoints import read_checkpoint
 from facekit.encoders.languagebind import LanguageBindEncoder, read_languagebind_settings, tower_weights
-from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError
+from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, configuration_guard
 from facekit.models.interoperability.composition import Composition, load_tokenizer
 from facekit.models.interoperability.recognition import Recognition
 from facekit.models.interoperability.weights import TensorHeader, stream_tensors
@@ -171,10 +171,8 @@ def read_text_config(config: dict[str, Any]) -> PreTrainedConfig:
     Raises:
         CheckpointError: An entry is of a wrong type, or entries do not fit each other.
     """
-    try:
+    with configuration_guard(CheckpointError, "config.json describes no Llama"):
         return LlamaConfig(**{name: config[name] for name in _LLAMA_ENTRIES if config.get(name) is not None})
-    except CONFIGURATION_FAULTS as error:
-        raise CheckpointError(f"config.json describes no Llama: {first_line(error)}") from error
 
 
 def stream_face_llava(

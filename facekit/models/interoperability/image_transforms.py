@@ -11,9 +11,8 @@ from typing import Any
 from transformers import AutoImageProcessor, CLIPImageProcessor, LlavaImageProcessor, SiglipImageProcessor
 from transformers.image_processing_utils import BaseImageProcessor
 
-from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line
 from facekit.encoders.transform import ImageTransform
-from facekit.errors import CheckpointError
+from facekit.errors import CheckpointError, configuration_guard
 
 _INTERPOLATIONS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 _RESAMPLING = {name: number for number, name in _INTERPOLATIONS.items()}
@@ -30,10 +29,8 @@ def read_image_transform(folder: Path) -> ImageTransform | None:
     """
     if not any((folder / name).is_file() for name in _FILES):
         return None
-    try:
+    with configuration_guard(CheckpointError, f"the image processor in '{folder}' cannot be loaded"):
         processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
-    except CONFIGURATION_FAULTS as error:
-        raise CheckpointError(f"the image processor in '{folder}' cannot be loaded: {first_line(error)}") from error
     return describe_image_processor(processor)
 
 

@@ -16,9 +16,10 @@ from transformers import PreTrainedConfig
 from facekit.catalog import current_registry
 from facekit.connectors.base import Connector
 from facekit.encoders.base import VisionEncoder
-from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line
-from facekit.errors import CheckpointError, ConfigurationError, FaceKitError
+from facekit.errors import CheckpointError, ConfigurationError, configuration_guard
 from facekit.models.configuration import FaceKitConfig
+from facekit.models.interoperability.adapters import count_adapter_parameters, find_base_model
+from facekit.models.interoperability.reading import describe
 from facekit.models.interoperability.recognition import (
     FORMAT_NAMES,
     CheckpointFormat,
@@ -239,8 +240,6 @@ def _describe(
     """Return the configuration of the composed model and the headers under its names."""
     if recognised.format is CheckpointFormat.FACEKIT:
         return FaceKitConfig.from_pretrained(recognised.folder), headers
-    from facekit.models.interoperability.reading import describe
-
     composition = describe(recognised, tower_root, headers)
     config = FaceKitConfig(
         encoder=composition.encoder,
@@ -258,14 +257,8 @@ def _build(kind: str, values: dict[str, Any] | None) -> Any:
         raise CheckpointError(f"config.json names no {kind}: it needs {{'name': ..., ...}}")
     settings = {key: value for key, value in values.items() if key != "name"}
     part = current_registry().load(kind, values["name"])
-    try:
+    with configuration_guard(CheckpointError, f"config.json does not describe the {kind} '{values['name']}'"):
         return part.from_config(settings)
-    except FaceKitError:
-        raise
-    except CONFIGURATION_FAULTS as error:
-        raise CheckpointError(
-            f"config.json does not describe the {kind} '{values['name']}': {first_line(error)}"
-        ) from error
 
 
 def _check_widths(config: FaceKitConfig, encoder: VisionEncoder, connector: Connector, video: VisionEncoder) -> None:
@@ -322,8 +315,6 @@ def _describe_encoder(encoder: VisionEncoder) -> str:
 
 
 def _inspect_adapter(recognised: Recognition, tower_root: str | Path | None) -> CheckpointReport:
-    from facekit.models.interoperability.adapters import count_adapter_parameters, find_base_model
-
     base = find_base_model(recognised)
     report = inspect_checkpoint(base.folder, tower_root=tower_root)
     return CheckpointReport(

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from transformers import AutoConfig, PreTrainedConfig
 
-from facekit.encoders.checkpoints import CONFIGURATION_FAULTS, first_line
-from facekit.encoders.huggingface import architecture_values, square_side
+from facekit.encoders.huggingface import architecture_values, square_side, vision_classes
 from facekit.encoders.transform import ImageTransform
-from facekit.errors import CheckpointError
+from facekit.errors import CheckpointError, configuration_guard
 from facekit.models.interoperability.composition import Composition
 from facekit.models.interoperability.image_transforms import read_image_transform
 from facekit.models.interoperability.recognition import CheckpointFormat, Recognition
@@ -92,10 +92,8 @@ def describe_llava(recognised: Recognition, headers: dict[str, TensorHeader]) ->
     Raises:
         CheckpointError: It is built in a way that facekit's parts do not have; the message says which.
     """
-    try:
+    with configuration_guard(CheckpointError, f"'{recognised.folder}/config.json' cannot be read"):
         config: Any = AutoConfig.from_pretrained(recognised.folder, trust_remote_code=False)
-    except CONFIGURATION_FAULTS as error:
-        raise CheckpointError(f"'{recognised.folder}/config.json' cannot be read: {first_line(error)}") from error
     is_internvl = recognised.format is CheckpointFormat.INTERNVL
     vision, used = config.vision_config, _count_used_layers(config)
     _check_llava(config, vision, is_internvl, used)
@@ -122,10 +120,6 @@ def describe_llava(recognised: Recognition, headers: dict[str, TensorHeader]) ->
 
 def vision_prefix(encoder: dict[str, Any]) -> str:
     """Return what this version of transformers puts before the names of a vision model's tensors."""
-    import torch
-
-    from facekit.encoders.huggingface import vision_classes
-
     settings, model_class = vision_classes({**encoder["vision_config"], "num_hidden_layers": 1})
     with torch.device("meta"):
         names = model_class(settings).state_dict()

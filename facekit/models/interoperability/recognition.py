@@ -14,8 +14,7 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
-from facekit.encoders.checkpoints import first_line
-from facekit.errors import CheckpointError
+from facekit.errors import CheckpointError, first_line
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _DESCRIBING_FILES = ["*.json", "*.model", "*.txt", "*.jinja"]

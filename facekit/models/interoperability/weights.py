@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from facekit.encoders.checkpoints import UNREADABLE_PICKLE, first_line, read_weights
-from facekit.errors import CheckpointError, ConfigurationError
+from facekit.encoders.checkpoints import UNREADABLE_PICKLE, read_weights
+from facekit.errors import CheckpointError, ConfigurationError, first_line
 from facekit.models.interoperability.recognition import read_json
 
 _INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")

@@ -25,10 +25,8 @@ from transformers import (
 )
 
 from facekit.connectors import MlpConnector, PixelShuffleConnector
-from facekit.encoders.checkpoints import first_line
 from facekit.encoders.huggingface import HuggingFaceEncoder, architecture_values, square_side
-from facekit.errors import ConfigurationError
-from facekit.models.interoperability.adapters import active_part, has_adapters, pending_tensors
+from facekit.errors import ConfigurationError, first_line
 from facekit.models.interoperability.chat_templates import original_chat_template
 from facekit.models.interoperability.image_transforms import build_image_processor
 from facekit.models.interoperability.llava_layout import (
@@ -38,6 +36,7 @@ from facekit.models.interoperability.llava_layout import (
     TensorNames,
     vision_prefix,
 )
+from facekit.models.interoperability.merging import active_part, has_adapters, pending_tensors
 from facekit.models.interoperability.weights import PendingTensor, read_size, write_shards
 from facekit.models.modeling import FaceKitForConditionalGeneration, refuse_quantised
 from facekit.models.processing import FaceKitProcessor

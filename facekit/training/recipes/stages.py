@@ -23,6 +23,7 @@ from facekit.models.create import create
 from facekit.models.load import load
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
+from facekit.models.starting import start_from_checkpoint
 from facekit.training.loop.distributed import is_main_process
 from facekit.training.loop.trainer import RUN_FOLDER, TrainingResult, train
 from facekit.training.recipes.recipe import ModelChoice, Recipe, Stage
@@ -175,8 +176,6 @@ def open_model(choice: ModelChoice, seed: int = 0) -> Composed:
         if choice.landmarker is not None:
             processor.image_processor.landmarker = choice.landmarker
         return model, processor
-    from facekit.models.interoperability.starting import start_from_checkpoint
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return start_from_checkpoint(choice.load, choice.connector, choice.landmarker, dtype=choice.dtype)

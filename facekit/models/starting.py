@@ -15,6 +15,7 @@ from torch import nn
 from facekit.catalog import current_registry
 from facekit.connectors.base import Connector
 from facekit.errors import ConfigurationError
+from facekit.models.load import load
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.registry import PartSpec
@@ -44,8 +45,6 @@ def start_from_checkpoint(
         UnknownPartError: The connector or landmarker is not registered.
         InvalidSpecError: The connector's options cannot be used.
     """
-    from facekit.models.load import load
-
     if landmarker is not None:
         current_registry().part("landmarker", PartSpec.parse(landmarker).name)
     spec = PartSpec.parse(connector)

@@ -1,0 +1,75 @@
+"""A composed model's tensors with its PEFT adapters merged, one at a time, for export.
+
+It is apart from reading adapters because it needs PEFT's classes at import, which take a second to load.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import ModulesToSaveWrapper
+from torch import Tensor, nn
+
+from facekit.errors import ConfigurationError, first_line
+from facekit.models.interoperability.weights import PendingTensor
+
+
+def has_adapters(model: nn.Module) -> bool:
+    """Whether a model has adapters, or trained copies of modules beside the originals."""
+    return any(isinstance(module, BaseTunerLayer | ModulesToSaveWrapper) for module in model.modules())
+
+
+def pending_tensors(model: nn.Module) -> list[PendingTensor]:
+    """List a model's tensors as they are with its adapters merged, each computed when it is read.
+
+    The model itself stays as it is; one layer at a time is copied.
+
+    Args:
+        model: With or without adapters, those of PEFT's ``modules_to_save`` included.
+
+    Raises:
+        ConfigurationError: An adapter is of a kind that cannot be merged; it is raised when the tensor is read.
+    """
+    kinds = (BaseTunerLayer, ModulesToSaveWrapper)
+    owners = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+    pending = []
+    for name, value in model.state_dict(keep_vars=True).items():
+        owner = next((each for each in owners if name.startswith(f"{each}.")), None)
+        read: Callable[[], Tensor] = partial(_as_it_is, value)
+        if owner is not None:
+            module, inner = owners[owner], name.removeprefix(f"{owner}.")
+            kept = "base_layer." if isinstance(module, BaseTunerLayer) else f"modules_to_save.{_active_name(module)}."
+            if not inner.startswith(kept):
+                continue
+            name = f"{owner}.{inner.removeprefix(kept)}"
+            if isinstance(module, BaseTunerLayer):
+                read = partial(_merge_tensor, module, inner.removeprefix(kept))
+        pending.append(PendingTensor(name, value.numel() * value.element_size(), read))
+    return pending
+
+
+def active_part(module: nn.Module) -> Any:
+    """Return the module in use where PEFT keeps a trained copy beside the original, or the module itself."""
+    return module.modules_to_save[_active_name(module)] if isinstance(module, ModulesToSaveWrapper) else module
+
+
+def _active_name(wrapper: Any) -> str:
+    return next(iter(wrapper.active_adapters), "default")
+
+
+def _as_it_is(value: Tensor) -> Tensor:
+    return value
+
+
+def _merge_tensor(layer: Any, leaf: str) -> Tensor:
+    clone = copy.deepcopy(layer)
+    try:
+        if not clone.merged:
+            clone.merge(safe_merge=True)
+    except (NotImplementedError, ValueError) as error:
+        raise ConfigurationError(f"an adapter cannot be merged: {first_line(error)}") from error
+    return clone.get_base_layer().state_dict()[leaf]

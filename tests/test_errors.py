@@ -1,0 +1,55 @@
+"""Errors: other libraries' exceptions become one sentence of facekit's."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from huggingface_hub.errors import StrictDataclassFieldValidationError
+
+from facekit.errors import CheckpointError, InvalidSpecError, configuration_guard, first_line
+
+
+def test_an_errors_next_line_is_told_where_the_first_ends_in_a_colon():
+    assert first_line(ValueError("wrong field:\n   width is text\nmore")) == "wrong field: width is text"
+    assert first_line(ValueError("wrong field\nmore")) == "wrong field"
+    assert first_line(ValueError("")) == "ValueError"
+
+
+def guarded(fault, *others):
+    with configuration_guard(CheckpointError, "'x' cannot be loaded", *others):
+        raise fault
+
+
+@pytest.mark.parametrize(
+    "fault", [OSError("no file\nat all"), KeyError("width"), TypeError("width"), AttributeError("width")]
+)
+def test_what_a_wrong_configuration_raises_becomes_one_sentence(fault):
+    with pytest.raises(CheckpointError) as caught:
+        guarded(fault)
+    assert str(caught.value) == f"'x' cannot be loaded: {first_line(fault)}"
+    assert caught.value.__cause__ is fault
+
+
+def test_a_field_that_the_hubs_dataclasses_refuse_is_a_configuration_fault():
+    with pytest.raises(CheckpointError, match="cannot be loaded: Validation error for field 'width': TypeError: text"):
+        guarded(StrictDataclassFieldValidationError("width", TypeError("text")))
+
+
+def test_errors_of_facekit_pass_the_guard_as_they_are():
+    with pytest.raises(InvalidSpecError, match=r"^dtype=int8 is no floating type$"):
+        guarded(InvalidSpecError("dtype=int8 is no floating type"))
+
+
+def test_the_guard_covers_further_exceptions_only_where_they_are_named():
+    with pytest.raises(RuntimeError, match=r"^out of memory$"):
+        guarded(RuntimeError("out of memory"))
+    with pytest.raises(CheckpointError, match=r"^'x' cannot be loaded: out of memory$"):
+        guarded(RuntimeError("out of memory"), RuntimeError)
+
+
+def test_errors_load_no_other_library():
+    program = "import sys, facekit.errors; print({'torch', 'transformers', 'huggingface_hub'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
