@@ -1,29 +1,41 @@
 # Every target does its own set-up in .venv, so that a fresh clone needs nothing but Python 3.11+ and make.
+# Versions are those of constraints.txt, with which the tests passed; `make newest` and `make oldest` take others, each
+# in an environment of its own.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+OLDEST := .venv-oldest
+NEWEST := .venv-newest
+INSTALL := -m pip install --quiet --constraint constraints.txt --editable
+# A part of the tests: make test TESTS=tests/models
+TESTS ?=
+PYTEST := -m pytest --numprocesses 2 --dist loadfile $(TESTS)
 
-.PHONY: help demo test check kernels format bench docs clean
+.PHONY: help demo test check kernels format bench docs lock newest oldest clean
 
 help:                   ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
 
-$(BIN)/python:
-	$(PYTHON) -m venv $(VENV)
+$(BIN)/python $(OLDEST)/bin/python $(NEWEST)/bin/python:
+	$(PYTHON) -m venv $(@D:/bin=)
 
-$(VENV)/.demo: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+$(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python $(INSTALL) '.[demo]'
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python $(INSTALL) '.[dev]'
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python $(INSTALL) '.[docs]'
+	@touch $@
 
 demo: $(VENV)/.demo     ## train a tiny Face-LLaVA on drawn faces, evaluate it, describe a photograph: runs/demo/report.html
 	$(BIN)/facekit demo --output runs/demo
 
-test: $(VENV)/.dev      ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+test: $(VENV)/.dev      ## run the tests; a part of them with TESTS=tests/models
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
 
 check: $(VENV)/.dev     ## formatting, lint, docstrings, types, layers, no import cycles
 	$(BIN)/ruff format --check .
@@ -42,9 +54,31 @@ format: $(VENV)/.dev    ## format and fix what can be fixed
 bench: $(VENV)/.dev     ## measure region attention against its peers on this machine
 	$(BIN)/python -m benchmarks.region_attention
 
-docs: | $(BIN)/python   ## build the documentation into site/
-	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+docs: $(VENV)/.docs     ## build the documentation into site/
 	$(BIN)/mkdocs build --strict
 
-clean:                  ## remove the environment, caches and runs
-	rm -rf $(VENV) runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+lock:                   ## write constraints.txt from the environment in which the tests passed: VENV=.venv-newest for another
+	$(BIN)/python -m scripts.lock constraints.txt
+
+# The tests with other versions than those of constraints.txt: what differs, the tests, all versions.
+define test-elsewhere
+$(1)/bin/python -m scripts.compare_versions constraints.txt
+OMP_NUM_THREADS=1 $(1)/bin/python $(PYTEST); status=$$?; $(1)/bin/python -m scripts.compare_versions; exit $$status
+endef
+
+newest: | $(NEWEST)/bin/python  ## run the tests with the newest of everything; PRE=1 lets pre-releases of transformers in
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade packaging
+	$(NEWEST)/bin/python -m scripts.requirements newest $(if $(PRE),--pre transformers) > $(NEWEST)/requirements.txt
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager -r $(NEWEST)/requirements.txt
+	$(NEWEST)/bin/python -m pip install --quiet --no-deps --editable .
+	$(call test-elsewhere,$(NEWEST))
+
+oldest: | $(OLDEST)/bin/python  ## run the tests with every floor of pyproject.toml; TORCH=any takes the torch at hand
+	$(OLDEST)/bin/python -m pip install --quiet packaging
+	$(OLDEST)/bin/python -m scripts.requirements floors $(if $(filter any,$(TORCH)),--any-torch) > $(OLDEST)/floors.txt
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/floors.txt --editable '.[dev]'
+	$(call test-elsewhere,$(OLDEST))
+
+clean:                  ## remove the environments, caches and runs
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
+		.hypothesis
