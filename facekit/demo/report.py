@@ -1,6 +1,6 @@
 """The report: what the demo did, as one self-contained page.
 
-Here the numbers and pictures are put into the words of the page; how it looks is in ``report.html`` beside this file.
+Here the numbers and pictures are put into the words of the page; how it looks is in ``report.html.jinja``.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facekit import __version__
+from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet
 from facekit.data.labels import TASKS, FaceLabels
 from facekit.data.templates import label_words
 from facekit.demo.photograph import Photograph
-from facekit.demo.pictures import data_uri, loss_curve, record_picture
+from facekit.demo.pictures import record_picture
 from facekit.demo.settings import DemoSettings
 from facekit.evaluation import ALL_TASKS, EvaluationResult, Task, TaskResult
 from facekit.evaluation.evaluator import PREDICTIONS_NAME, describe_label
@@ -26,13 +26,23 @@ from facekit.faces import draw_overlay
 from facekit.faces.layout import REGION_LABELS
 from facekit.faces.overlay import REGION_COLOURS
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.reports import Cell, Section, Table, image_url, line_chart, render_page
 from facekit.training import LossHistory
 from facekit.training.trainable.parts import count_parameters
 
 REPORT_NAME = "report.html"
-TEMPLATE_NAME = "report.html"
+TEMPLATE = "demo/report.html.jinja"
 GALLERY_FACES = 12
 QUESTIONED_FACES = 6
+SECTIONS = (
+    Section("answers", "Faces never seen"),
+    Section("faces", "Questions and answers"),
+    Section("photograph", "A real photograph"),
+    Section("data", "What it learned from"),
+    Section("training", "Training"),
+    Section("groups", "By group"),
+    Section("limits", "What it is for"),
+)
 CLOSE_AGE = 5.0
 """Years within which an answered age is marked as right."""
 
@@ -83,29 +93,27 @@ def write_report(
     Returns:
         The report's path.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("facekit.demo", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     answers = read_answers(folder / "evaluation" / PREDICTIONS_NAME)
-    page = environment.get_template(TEMPLATE_NAME).render(
-        version=__version__,
+    groups = _group_tables(evaluation)
+    page = render_page(
+        TEMPLATE,
+        kind="demo",
+        title="A tiny Face-LLaVA, trained from drawings",
+        contents=[section for section in SECTIONS if groups or section.anchor != "groups"],
         settings=settings,
         has_pretrained_encoder="pretrained=" in settings.encoder,
         uses_landmarks=settings.connector.startswith("region"),
         parameters=count_parameters(model),
         steps=history.steps[-1] if history.steps else 0,
         final_loss=history.final_loss,
-        loss_curve=Markup(loss_curve(history)),
+        loss_curve=line_chart(history.steps, history.losses, history.smoothed(), title="training loss by step"),
         gallery=[record_picture(record, training_faces) for record in training_faces.records[:GALLERY_FACES]],
         regions=[
             (REGION_LABELS[name], "#{:02x}{:02x}{:02x}".format(*colour)) for name, colour in REGION_COLOURS.items()
         ],
         evaluation=evaluation,
         scores=[_score(task) for task in evaluation.tasks],
-        groups=_group_rows(evaluation),
+        groups=groups,
         questioned=[
             {
                 "picture": record_picture(record, test_faces, overlay=False),
@@ -115,16 +123,14 @@ def write_report(
             for record in test_faces.records[:QUESTIONED_FACES]
         ],
         photograph=photograph,
-        photograph_picture=data_uri(draw_overlay(photograph.picture, None, _crop_box(photograph), size=720)),
-        photograph_crop=data_uri(
+        photograph_picture=image_url(draw_overlay(photograph.picture, None, _crop_box(photograph), size=720)),
+        photograph_crop=image_url(
             draw_overlay(photograph.face.image, photograph.face.landmarks, size=480, legend=False)
         ),
         seconds=dict(seconds),
         cores=len(os.sched_getaffinity(0)),
     )
-    path = folder / REPORT_NAME
-    path.write_text(page, encoding="utf-8")
-    return path
+    return write_text_atomically(folder / REPORT_NAME, page)
 
 
 def read_answers(path: Path) -> dict[str, dict[str, str]]:
@@ -189,29 +195,22 @@ def _score(task: TaskResult) -> dict[str, Any]:
     }
 
 
-def _group_rows(evaluation: EvaluationResult) -> list[dict[str, Any]]:
+def _group_tables(evaluation: EvaluationResult) -> list[dict[str, Any]]:
     """Per group attribute: its groups as columns and the tasks as rows."""
-    attributes = sorted({comparison.attribute for task in evaluation.tasks for comparison in task.groups})
     tables = []
-    for attribute in attributes:
-        rows, names = [], []
-        for task in evaluation.tasks:
-            comparison = next((each for each in task.groups if each.attribute == attribute), None)
-            if comparison is None:
-                continue
-            names = [(score.group, score.count) for score in comparison.scores]
-            rows.append(
-                {
-                    "title": task.title,
-                    "metric": task.headline_title,
-                    "cells": [
-                        (format_metric(task, score.value), score.group == comparison.worst)
-                        for score in comparison.scores
-                    ],
-                    "gap": "–" if comparison.gap is None else format_metric(task, comparison.gap),
-                }
-            )
-        tables.append({"attribute": attribute.replace("_", " "), "groups": names, "rows": rows})
+    for attribute in sorted({comparison.attribute for task in evaluation.tasks for comparison in task.groups}):
+        compared = [(task, each) for task in evaluation.tasks for each in task.groups if each.attribute == attribute]
+        sizes = {score.group: score.count for _, comparison in reversed(compared) for score in comparison.scores}
+        names = sorted(sizes)
+        rows: list[list[Cell | str]] = []
+        for task, comparison in compared:
+            values = {score.group: format_metric(task, score.value) for score in comparison.scores}
+            cells = [Cell(values.get(name, ""), kind="bad" if name == comparison.worst else "") for name in names]
+            gap = "" if comparison.gap is None else format_metric(task, comparison.gap)
+            rows.append([Cell(task.title, task.headline_title), *cells, gap])
+        title = attribute.replace("_", " ")
+        headings = [*(f"{name} ({sizes[name]:,})" for name in names), "gap"]
+        tables.append({"attribute": title, "table": Table.of(f"metrics by {title}", ["task"], headings, rows)})
     return tables
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from facekit.catalog import current_registry
 from facekit.data.atomic import write_text_atomically
 from facekit.data.counting import RecordCounts
 from facekit.errors import ConfigurationError
+from facekit.reports import render_text
 
 __all__ = ["CardDetails", "check_card_place", "render_card", "write_card"]
 
+_TEMPLATE = "data/formats/card.md.jinja"
 MARK = "<!-- written by facekit -->"
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 
@@ -50,7 +51,6 @@ def render_card(counts: RecordCounts, details: CardDetails) -> str:
         Markdown with the hub's front matter.
     """
     from huggingface_hub import DatasetCardData
-    from jinja2 import Environment
 
     conversational = bool(counts.answers)
     data = DatasetCardData(
@@ -61,10 +61,8 @@ def render_card(counts: RecordCounts, details: CardDetails) -> str:
         size_categories=[_size_category(counts.records)],
         tags=["face", *counts.tasks],
     )
-    template = (files(__package__) / "card.md.jinja").read_text(encoding="utf-8")
-    environment = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False)
-    return environment.from_string(template).render(
-        front_matter=data.to_yaml().strip(), mark=MARK, counts=counts, details=details, terms=_terms(counts)
+    return render_text(
+        _TEMPLATE, front_matter=data.to_yaml().strip(), mark=MARK, counts=counts, details=details, terms=_terms(counts)
     )
 
 

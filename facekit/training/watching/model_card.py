@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import logging
-from importlib.resources import files
 from pathlib import Path
 
 import yaml
 
-from facekit import __version__
 from facekit.catalog import current_registry
 from facekit.data.atomic import write_text_atomically
+from facekit.reports import render_text
 from facekit.training.watching.run_report import StageReport
 
 logger = logging.getLogger(__name__)
 
 CARD_NAME = "README.md"
 MARK = "<!-- written by facekit -->"
-_TEMPLATE = "model_card.md.jinja"
+_TEMPLATE = "training/watching/model_card.md.jinja"
 
 
 def render_model_card(report: StageReport, folder_name: str) -> str:
@@ -31,7 +30,6 @@ def render_model_card(report: StageReport, folder_name: str) -> str:
         Markdown with the hub's front matter.
     """
     from huggingface_hub import ModelCardData
-    from jinja2 import Environment, StrictUndefined
 
     data = ModelCardData(
         library_name="facekit",
@@ -41,14 +39,11 @@ def render_model_card(report: StageReport, folder_name: str) -> str:
         tags=["face", "facekit", report.recipe],
         datasets=None,
     )
-    environment = Environment(
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, autoescape=False, undefined=StrictUndefined
-    )
-    return environment.from_string((files(__package__) / _TEMPLATE).read_text(encoding="utf-8")).render(
+    return render_text(
+        _TEMPLATE,
         front_matter=data.to_yaml().strip(),
         mark=MARK,
         title=f"{report.recipe}: {report.stage}" if report.stage != report.recipe else report.recipe,
-        version=__version__,
         report=report,
         folder_name=folder_name,
         settings=yaml.safe_dump(report.chosen_settings, sort_keys=False).strip(),

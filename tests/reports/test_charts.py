@@ -1,0 +1,76 @@
+"""Charts stay inside their frames, show whole steps, and escape what they are called."""
+
+from __future__ import annotations
+
+import math
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from facekit.reports import histogram, line_chart
+
+
+def points(svg):
+    pairs = [pair for curve in re.findall(r'points="([^"]*)"', svg) for pair in curve.split()]
+    return [tuple(map(float, pair.split(","))) for pair in pairs]
+
+
+@pytest.mark.parametrize("logarithmic", [True, False])
+@pytest.mark.parametrize(
+    "values", [[3.0], [3.0, 3.0], [6.0 / n for n in range(1, 900)], [float("nan"), 2.0, 1.0], [0.0, 1.0], [1e-4, 0.0]]
+)
+def test_the_curve_stays_inside_its_frame(values, logarithmic):
+    steps = list(range(1, len(values) + 1))
+    svg = line_chart(steps, values, values, title="loss", width=700, height=260, logarithmic=logarithmic)
+    assert all(0 <= x <= 700 and 0 <= y <= 260 for x, y in points(svg))
+    assert svg.count("<polyline") == 2
+    assert len(points(svg)) <= 2 * 240
+    ElementTree.fromstring(svg)
+
+
+def test_a_long_curve_keeps_its_first_and_last_value():
+    values = [1.0] * 5000
+    values[0], values[-1] = 10.0, 0.1
+    places = points(line_chart(list(range(1, 5001)), values, title="loss"))
+    assert len(places) == 240
+    assert min(y for _, y in places) == places[0][1]
+    assert max(y for _, y in places) == places[-1][1]
+
+
+@pytest.mark.parametrize("values", [[], [float("nan")], [0.0, -1.0]])
+def test_nothing_to_draw_is_no_chart(values):
+    assert line_chart(list(range(1, len(values) + 1)), values, title="loss") == ""
+
+
+@pytest.mark.parametrize(("first", "last"), [(1, 2), (1, 4), (1, 7), (3, 3), (1, 750), (200, 12000), (5, 6)])
+def test_steps_are_whole_numbers_from_the_first_to_the_last(first, last):
+    steps = list(range(first, last + 1))
+    svg = line_chart(steps, [1.0 + math.sin(step) / 2 for step in steps], title="loss")
+    ticks = [int(text.replace(",", "")) for text in re.findall(r'text-anchor="middle">([^<]*)<', svg)]
+    assert ticks[0] == first
+    assert all(first <= tick <= last for tick in ticks)
+    assert ticks == sorted(set(ticks))
+    assert len(ticks) <= 8
+
+
+def test_a_histogram_is_to_scale_and_says_its_counts():
+    svg = histogram({0: 5, 2: 10, 3: 12345}, ["1", "2", "3", "4"], "rating", mark=1.5, mark_label="kept")
+    heights = [float(value) for value in re.findall(r'class="column"[^>]* height="([\d.]+)"', svg)]
+    assert len(heights) == 3
+    assert heights[2] == 110
+    assert heights[0] == heights[1] == 1.5, "a small count is still seen"
+    assert ">12.3k<" in svg
+    assert "<title>4: 12,345</title>" in svg
+    assert float(re.search(r'<line class="mark" x1="([\d.]+)"', svg)[1]) == 80
+    ElementTree.fromstring(svg)
+
+
+def test_strangers_words_in_charts_are_escaped():
+    evil = '"><script>alert(1)</script>'
+    for svg in (
+        histogram({0: 1}, [evil], evil, mark=0, mark_label=evil),
+        line_chart([1, 2], [1.0, 2.0], title=evil),
+    ):
+        assert "<script" not in svg
+        ElementTree.fromstring(svg)
