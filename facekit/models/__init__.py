@@ -9,7 +9,8 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextTo
 
 from facekit.models.configuration import FaceKitConfig
 from facekit.models.image_processing import FaceKitImageProcessor
-from facekit.models.modeling import FaceKitCausalLMOutput, FaceKitForConditionalGeneration
+from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.outputs import FaceKitCausalLMOutput
 from facekit.models.presets import Preset
 from facekit.models.processing import FaceKitProcessor
 

@@ -8,47 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, Cache, GenerationMixin, PreTrainedModel
-from transformers.utils import ModelOutput
-from transformers.utils.generic import can_return_tuple
 
 from facekit.catalog import current_registry
+from facekit.compat.transformers_cache import cache_argument, generation_arguments
 from facekit.connectors.base import Connector
 from facekit.encoders.base import VisionEncoder
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import ConfigurationError
 from facekit.models.configuration import FaceKitConfig
+from facekit.models.outputs import FaceKitCausalLMOutput, with_visual_tokens
 from facekit.models.visual_tokens import merge_visual_tokens, read_frame_counts, rows_of_media
 
 _VISUAL_INPUTS = ("pixel_values", "landmarks", "image_features", "num_frames")
-
-
-@dataclass
-class FaceKitCausalLMOutput(ModelOutput):
-    """What ``FaceKitForConditionalGeneration`` returns.
-
-    Args:
-        loss: The language model's loss, where labels were given.
-        logits: ``(B, L, vocabulary)``.
-        cache: The cache of keys and values.
-        hidden_states: Per layer, where asked for.
-        attentions: Per layer, where asked for.
-        image_hidden_states: ``(B_media, n, D)``, the visual tokens that were merged; those of shorter clips come
-            first in their row.
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    cache: Cache | None = None
-    hidden_states: tuple[Tensor, ...] | None = None
-    attentions: tuple[Tensor, ...] | None = None
-    image_hidden_states: Tensor | None = None
 
 
 class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
@@ -174,7 +151,6 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
         parameter = next(encoder.parameters())
         return self.project_tokens(encoder(pixel_values.to(parameter.device, parameter.dtype)), landmarks)
 
-    @can_return_tuple
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -189,6 +165,7 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         num_frames: Tensor | None = None,
+        return_dict: bool | None = None,
         **kwargs: Any,
     ) -> FaceKitCausalLMOutput:
         """Run the model; a batch may mix samples with images, clips of different length, several of them, and none.
@@ -201,16 +178,17 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
             attention_mask: ``(B, L)``, 1 for tokens and 0 for padding, on either side.
             position_ids: ``(B, L)``.
             past_key_values: Keys and values of earlier steps; their visual tokens are not given again.
-            cache: The same, as transformers 5.24 names it.
+            cache: The same, under the name that transformers gives it from 5.24 on; either name works.
             inputs_embeds: ``(B, L, D)`` in place of embedding ``input_ids``, which still say where visual tokens go.
             image_features: ``(B_media, n, D)`` from ``get_image_features``, in place of ``pixel_values``.
             labels: ``(B, L)``; -100 is left out of the loss.
             logits_to_keep: Compute the logits of that many last positions, or of these; 0 for all.
             num_frames: ``(B_media,)``, how many frames of each image or clip are real; by default all T.
+            return_dict: False for a tuple of what is not None; by default as ``config`` says.
             **kwargs: Passed to the language model.
 
         Returns:
-            Loss, logits, cache and what else the language model returns.
+            Loss, logits, cache and what else the language model returns, and the visual tokens.
 
         Raises:
             ConfigurationError: The visual tokens in ``input_ids`` are not as many as those of the images and clips.
@@ -228,19 +206,18 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            cache=past_key_values if cache is None else cache,
             labels=labels,
             logits_to_keep=logits_to_keep,
+            **cache_argument(self.language_model, past_key_values if cache is None else cache),
             **kwargs,
         )
-        return FaceKitCausalLMOutput(
-            loss=outputs.loss,
-            logits=outputs.logits,
-            cache=outputs.cache,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            image_hidden_states=image_features,
-        )
+        extended = with_visual_tokens(outputs, image_features)
+        as_dict = self.config.return_dict if return_dict is None else return_dict
+        return extended if as_dict else extended.to_tuple()
+
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """Generate tokens; arguments as in transformers, with a cache as ``past_key_values`` or as ``cache``."""
+        return super().generate(*args, **generation_arguments(kwargs))
 
     def prepare_inputs_for_generation(
         self, input_ids: Tensor, *, is_first_iteration: bool | None = False, **kwargs: Any

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from facekit.compat.transformers_cache import cache_argument, cache_of
+
 
 def option_log_likelihoods(
     model: nn.Module, prompt: Mapping[str, Tensor], options: Sequence[Sequence[int]]
@@ -28,7 +30,8 @@ def option_log_likelihoods(
     """
     config: Any = model.config
     with torch.inference_mode():
-        first = model(**prompt, cache=DynamicCache(config=config.get_text_config()), use_cache=True)
+        empty = DynamicCache(config=config.get_text_config())
+        first = model(**prompt, **cache_argument(model, empty), use_cache=True)
         count, width = len(options), max(map(len, options))
         device = first.logits.device
         tokens, real = torch.zeros(count, width, dtype=torch.long), torch.zeros(count, width, dtype=torch.long)
@@ -38,13 +41,13 @@ def option_log_likelihoods(
         tokens, real = tokens.to(device), real.to(device)
         logits = first.logits[:, -1:].expand(count, -1, -1)
         if width > 1:
-            cache = first.cache
+            cache = cache_of(first)
             cache.batch_repeat_interleave(count)
             read = torch.ones(count, prompt["input_ids"].shape[1], dtype=torch.long, device=device)
             following = model(
                 input_ids=tokens[:, :-1],
                 attention_mask=torch.cat([read, real[:, :-1]], dim=1),
-                cache=cache,
+                **cache_argument(model, cache),
                 use_cache=True,
             )
             logits = torch.cat([logits, following.logits], dim=1)  # (K, width, vocabulary)
