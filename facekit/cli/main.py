@@ -14,6 +14,7 @@ import typer
 
 from facekit._version import __version__
 from facekit.cli import ask, convert, datagen, demo, evaluate, export, inspect, judge, list_parts, preprocess, train
+from facekit.compat.versions import notice_untested_versions
 from facekit.errors import FaceKitError
 
 app = typer.Typer(
@@ -57,6 +58,7 @@ def _options(
     if not verbose:
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    notice_untested_versions()
 
 
 def main() -> None:

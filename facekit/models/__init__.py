@@ -5,6 +5,10 @@ Importing this package registers them with the auto classes of transformers.
 
 from __future__ import annotations
 
+from facekit.compat.versions import notice_untested_versions
+
+notice_untested_versions()  # before the imports that an untested version may break
+
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor
 
 from facekit.models.configuration import FaceKitConfig
