@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -12,6 +13,9 @@ if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is first imported, which any test may do
 
 from facekit.catalog import isolated_registry
+
+settings.register_profile("facekit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("facekit")  # a busy machine fails no test
 
 
 @pytest.fixture
