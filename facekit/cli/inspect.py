@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from facekit.models.interoperability import CheckpointReport
 
 
+class _Precision(StrEnum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
 def inspect(
     checkpoint: Annotated[str, typer.Argument(help="A folder or hub id that facekit loads.")],
     batch: Annotated[int, typer.Option(min=1, help="Sequences at a time.")] = 1,
@@ -23,6 +29,10 @@ def inspect(
     ),
     tower_root: Annotated[
         Path | None, typer.Option(help="For released Face-LLaVA: the folder with the towers' configurations.")
+    ] = None,
+    precision: Annotated[
+        _Precision | None,
+        typer.Option(help="Of training; by default bfloat16 where the weights have 16 bits, else float32."),
     ] = None,
 ) -> None:
     """Tell what a checkpoint is: parts, shapes, parameters, and the memory it needs; only headers are read.
@@ -38,6 +48,7 @@ def inspect(
     learning = tuple(part.strip() for part in parts.split(","))
     report = inspect_checkpoint(checkpoint, tower_root=tower_root)
     trainable = report.trainable_parameters(learning)
+    training = report.training_memory(batch, tokens, learning, precision=None if precision is None else precision.value)
     console = Console(width=None if sys.stdout.isatty() else 160, soft_wrap=True)
     console.print(f"[bold]{escape(str(report.folder))}[/bold]: {escape(report.description)}", highlight=False)
     if report.base is not None:
@@ -51,8 +62,7 @@ def inspect(
     )
     console.print(
         f"memory      {_gigabytes(report.inference_memory(batch, tokens))} to generate, "
-        f"{_gigabytes(report.training_memory(batch, tokens, learning))} to train; "
-        f"estimated for {batch} x {tokens} tokens",
+        f"{_gigabytes(training.total)} to train with gradient checkpointing; estimated for {batch} x {tokens} tokens",
         highlight=False,
     )
 

@@ -6,7 +6,7 @@ It is apart from reading because it must answer in a moment about models that do
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,18 @@ from facekit.models.interoperability.recognition import (
     recognise,
 )
 from facekit.models.interoperability.weights import TensorHeader, fetch_headers, read_headers
+from facekit.models.memory import (
+    EncoderShape,
+    MemoryEstimate,
+    ModelShape,
+    Precision,
+    estimate_generation,
+    estimate_training,
+    text_shape,
+)
 
 PART_NAMES = ("encoder", "video_encoder", "connector", "language_model")
 TRAINED_BY_DEFAULT = ("connector", "language_model")
-_ADAM_BYTES = 8  # two moments in float32
-_MASTER_BYTES = 4  # a float32 copy of weights in 16 bits
-_ACTIVATIONS_PER_LAYER = 34  # bytes per token and channel at 16 bits, without attention scores
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class CheckpointReport:
         text_config: Of the language model.
         tokens_per_image: Visual tokens that an image costs.
         tokens_per_video_frame: Visual tokens that a frame of a clip costs.
+        encoder_shape: Of the vision encoder.
         adapter_parameters: Of LoRA adapters, where the folder holds some.
         base: The base model's folder, where the folder holds an adapter.
     """
@@ -79,6 +86,7 @@ class CheckpointReport:
     text_config: PreTrainedConfig
     tokens_per_image: int
     tokens_per_video_frame: int
+    encoder_shape: EncoderShape
     adapter_parameters: int = 0
     base: Path | None = None
 
@@ -107,20 +115,14 @@ class CheckpointReport:
         return sum(part.parameters for part in self.parts if part.name in parts)
 
     def inference_memory(self, batch: int = 1, tokens: int = 2048) -> int:
-        """Estimate the bytes that generation needs.
-
-        Weights as saved, plus keys and values ``2 · layers · kv_heads · head_width · batch · tokens · bytes``, plus one
-        layer's working memory ``batch · tokens · (8 · width + 3 · mlp_width) · bytes``, plus logits of the last
-        position in float32.
+        """Estimate the bytes that generation needs; see ``facekit.models.memory.estimate_generation``.
 
         Args:
             batch: Sequences at a time.
             tokens: Length of each, visual tokens and the answer included.
         """
-        text, size = self.text_config, self._bytes_per_value
-        cache = 2 * text.num_hidden_layers * self._kv_width * batch * tokens * size
-        layer = batch * tokens * (8 * text.hidden_size + 3 * text.intermediate_size) * size
-        return self.num_bytes + cache + layer + 4 * batch * text.vocab_size
+        shape = self._shape(())
+        return estimate_generation(shape, batch_size=batch, tokens=tokens, bytes_per_value=self._bytes_per_value)
 
     def training_memory(
         self,
@@ -128,66 +130,47 @@ class CheckpointReport:
         tokens: int = 2048,
         parts: tuple[str, ...] = TRAINED_BY_DEFAULT,
         gradient_checkpointing: bool = True,
-    ) -> int:
-        """Estimate the bytes that training with AdamW on one device needs.
-
-        Weights as saved; per trained parameter its gradient, Adam's two moments in float32 and, where weights have 16
-        bits, a float32 copy; activations of the language model's layers, ``34 · batch · tokens · width`` bytes each at
-        16 bits without attention scores, which fused attention does not keep (Korthikanti et al. 2022, arXiv
-        2205.05198, section 4), or with checkpointing each layer's input and one layer's activations; and logits with
-        their gradient in float32. A frozen encoder keeps no activations.
+        precision: Precision | None = None,
+    ) -> MemoryEstimate:
+        """Estimate what training with AdamW on one device needs; see ``facekit.models.memory.estimate_training``.
 
         Args:
             batch: Sequences at a time.
             tokens: Length of each, visual tokens included.
-            parts: What learns, where there are no adapters.
+            parts: What is trained, where there are no adapters.
             gradient_checkpointing: Whether layers are computed again in the backward pass.
+            precision: Of the run; by default ``bfloat16`` for weights of 16 bits, whose trained ones are then kept in
+                float32, and ``float32`` otherwise.
+
+        Raises:
+            ConfigurationError: There is no part of a name.
         """
-        text, size = self.text_config, self._bytes_per_value
-        trained = self.trainable_parameters(parts)
-        states = trained * (size + _ADAM_BYTES + (_MASTER_BYTES if size == 2 else 0))
-        activations = activation_memory(
-            batch * tokens,
-            text.hidden_size,
-            text.num_hidden_layers,
-            size,
+        return estimate_training(
+            self._shape(parts),
+            batch_size=batch,
+            tokens=tokens,
+            precision=precision or ("bfloat16" if self._bytes_per_value == 2 else "float32"),
             gradient_checkpointing=gradient_checkpointing,
         )
-        return (
-            self.num_bytes
-            + self.adapter_parameters * size
-            + states
-            + activations
-            + 8 * batch * tokens * text.vocab_size
+
+    def _shape(self, parts: tuple[str, ...]) -> ModelShape:
+        trained_parts = () if self.adapter_parameters else parts
+        trains_encoder = any(name in ("encoder", "video_encoder") for name in trained_parts)
+        return ModelShape(
+            frozen_bytes=sum(part.num_bytes for part in self.parts if part.name not in trained_parts),
+            trained=self.trainable_parameters(parts) if parts else 0,
+            trained_bytes=self._bytes_per_value,
+            **text_shape(self.text_config),
+            visual_tokens=self.tokens_per_image,
+            text_bytes=self._bytes_per_value,
+            trains_text="language_model" in trained_parts,
+            encoder=self.encoder_shape if trains_encoder else None,
         )
 
     @property
     def _bytes_per_value(self) -> int:
         part = next(part for part in self.parts if part.name == "language_model")
         return getattr(torch, part.dtypes[0]).itemsize
-
-    @property
-    def _kv_width(self) -> int:
-        text = self.text_config
-        heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-        return heads * (getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads)
-
-
-def activation_memory(
-    tokens: int, width: int, layers: int, bytes_per_value: int, *, gradient_checkpointing: bool
-) -> int:
-    """Estimate the bytes of a transformer's activations; see ``CheckpointReport.training_memory``.
-
-    Args:
-        tokens: Of all sequences of a batch together.
-        width: Of a token.
-        layers: Their number.
-        bytes_per_value: 2 for 16 bits.
-        gradient_checkpointing: Whether only each layer's input, and one layer's activations, are kept.
-    """
-    layer = _ACTIVATIONS_PER_LAYER * tokens * width * bytes_per_value // 2
-    kept = bytes_per_value * tokens * width * layers
-    return kept + layer if gradient_checkpointing else layer * layers
 
 
 def inspect_checkpoint(
@@ -222,6 +205,7 @@ def inspect_checkpoint(
         config.text_config,  # type: ignore[arg-type]
         connector.tokens_per_frame(encoder.grid, encoder.num_prefix_tokens),
         connector.tokens_per_frame(video.grid, video.num_prefix_tokens),
+        EncoderShape.of(encoder),
     )
 
 
@@ -317,13 +301,10 @@ def _describe_encoder(encoder: VisionEncoder) -> str:
 def _inspect_adapter(recognised: Recognition, tower_root: str | Path | None) -> CheckpointReport:
     base = find_base_model(recognised)
     report = inspect_checkpoint(base.folder, tower_root=tower_root)
-    return CheckpointReport(
-        recognised.folder,
-        recognised.format,
-        report.parts,
-        report.text_config,
-        report.tokens_per_image,
-        report.tokens_per_video_frame,
-        count_adapter_parameters(recognised.folder),
-        base.folder,
+    return replace(
+        report,
+        folder=recognised.folder,
+        format=recognised.format,
+        adapter_parameters=count_adapter_parameters(recognised.folder),
+        base=base.folder,
     )

@@ -21,6 +21,7 @@ from facekit.data.dataset import RecordSet
 from facekit.errors import ConfigurationError, TrainingError
 from facekit.models.create import create
 from facekit.models.load import load
+from facekit.models.memory import MemoryEstimate, ModelShape
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.starting import start_from_checkpoint
@@ -33,8 +34,6 @@ from facekit.training.trainable.adapters import adapters_in_place
 from facekit.training.trainable.parts import TrainedPart, list_trained_parts, trainable_parts
 from facekit.training.watching.measuring import CostMeter
 from facekit.training.watching.memory_estimate import (
-    MemoryEstimate,
-    ModelShape,
     device_capacity,
     estimate_memory,
     explain_memory,

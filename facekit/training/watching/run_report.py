@@ -12,12 +12,12 @@ from facekit.catalog import current_registry
 from facekit.data.atomic import write_text_atomically
 from facekit.data.counting import RecordCounts
 from facekit.errors import CheckpointError, UnknownPartError
+from facekit.models.memory import MemoryEstimate
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.trainable.parts import TrainedPart
 from facekit.training.watching.history import LossHistory
 from facekit.training.watching.measuring import RunCost
-from facekit.training.watching.memory_estimate import MemoryEstimate
 from facekit.training.watching.validation import ValidationPoint
 
 REPORT_NAME = "report.json"

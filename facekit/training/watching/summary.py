@@ -15,7 +15,7 @@ from facekit import __version__
 from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet, open_frames
 from facekit.errors import ImageError, RecordError
-from facekit.training.watching.memory_estimate import format_bytes
+from facekit.models.memory import format_bytes
 from facekit.training.watching.run_report import StageReport
 from facekit.training.watching.validation import ValidationPoint
 

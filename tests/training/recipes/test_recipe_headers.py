@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from facekit.connectors.region import RegionConnector
+from facekit.models.memory import ModelShape, format_bytes
 from facekit.training.recipes.recipe import RECIPE_FOLDER, list_recipes, load_recipe
 from facekit.training.recipes.stages import plan_recipe
-from facekit.training.watching.memory_estimate import ModelShape, estimate_memory, format_bytes
+from facekit.training.watching.memory_estimate import estimate_memory
 
 GIVEN = ["records=faces.jsonl", "output=runs/x"]
 VIT_LARGE = 304_000_000
@@ -23,6 +24,7 @@ class Decoder:
 
     def __init__(self, width, layers, mlp, key_value_width, vocabulary, tied=False):
         self.width, self.layers, self.vocabulary = width, layers, vocabulary
+        self.mlp, self.key_value_width = mlp, key_value_width
         self.embeddings = vocabulary * width * (1 if tied else 2)
         self.linear = [(width, width), (width, key_value_width), (width, key_value_width), (width, width),
                        (width, mlp), (width, mlp), (mlp, width)]  # fmt: skip
@@ -34,10 +36,11 @@ class Decoder:
     def adapters(self, rank):
         return self.layers * sum(rank * (inputs + outputs) for inputs, outputs in self.linear)
 
-    def shape(self, visual_tokens, frozen_bytes, trained):
+    def shape(self, visual_tokens, frozen_bytes, trained, trains_text=False):
         return ModelShape(
             frozen_bytes=frozen_bytes, trained=trained, trained_bytes=2, width=self.width, layers=self.layers,
-            vocabulary=self.vocabulary, visual_tokens=visual_tokens,
+            mlp_width=self.mlp, kv_width=self.key_value_width, vocabulary=self.vocabulary, visual_tokens=visual_tokens,
+            text_bytes=2, trains_text=trains_text,
         )  # fmt: skip
 
 
@@ -61,7 +64,7 @@ def needed():
     projector = count(face_llava) - region
     shapes = {
         ("face-llava", "region"): VICUNA.shape(256, 2 * (towers + vicuna + projector), region),
-        ("face-llava", "finetune"): VICUNA.shape(256, 2 * towers, vicuna + count(face_llava)),
+        ("face-llava", "finetune"): VICUNA.shape(256, 2 * towers, vicuna + count(face_llava), trains_text=True),
         ("facellm-lora", "1B"): QWEN_HALF.shape(
             256, 2 * (VIT_LARGE + QWEN_HALF.embeddings + QWEN_HALF.in_layers), QWEN_HALF.adapters(16)
         ),
