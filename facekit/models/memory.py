@@ -106,7 +106,7 @@ class ModelShape:
     def of(cls, model: FaceKitForConditionalGeneration) -> ModelShape:
         """Measure a model; parameters that ask for gradients are the trained ones."""
         trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
-        embedding = model.get_input_embeddings().weight
+        embedding: Any = model.get_input_embeddings().weight
         trains_encoder = any(name.startswith(("encoder.", "video_encoder.")) for name in trained)
         return cls(
             frozen_bytes=sum(value.nbytes for value in model.parameters() if not value.requires_grad),
