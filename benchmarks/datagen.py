@@ -38,19 +38,21 @@ from rich.table import Table
 
 from benchmarks.harness import RESULTS_FOLDER, environment
 from facekit.data.labels import FaceLabels
+from facekit.data.ledger import Entry, Ledger, LedgerStore, PlacedCall, now
 from facekit.data.records import FaceRecord, write_records
-from facekit.datagen.annotators.endpoint import EndpointAnnotator
-from facekit.datagen.annotators.messages import request_body
-from facekit.datagen.annotators.pool import PooledAnnotator
-from facekit.datagen.annotators.transport import TRANSPORTS
-from facekit.datagen.calls import ANNOTATE, Call
-from facekit.datagen.ledger import ACCEPTED, Entry, Ledger, now
-from facekit.datagen.pipeline import Pipeline
+from facekit.datagen.calls import ANNOTATE
 from facekit.datagen.plan import plan_annotations
-from facekit.datagen.prices import UNKNOWN_PRICE, Budget
 from facekit.datagen.recipe import Recipe, load_recipe
+from facekit.endpoints.budget import Budget
+from facekit.endpoints.client import EndpointClient
+from facekit.endpoints.messages import request_body
+from facekit.endpoints.outcomes import ACCEPTED
+from facekit.endpoints.pipeline import Pipeline
+from facekit.endpoints.pool import ClientPool
+from facekit.endpoints.prices import UNKNOWN_PRICE
+from facekit.endpoints.transports import TRANSPORTS
 
-SERVER = Path(__file__).parent.parent / "tests" / "datagen" / "chat_server.py"
+SERVER = Path(__file__).parent.parent / "tests" / "shared" / "chat_server.py"
 IMAGE_SIDE = 448
 PIPELINE = "pipeline, {}"
 RECORD_ANSWER = "The face is oval, the brows are level and the lips closed. " * 8
@@ -60,7 +62,7 @@ import json, re, sys, time
 started = time.perf_counter()
 import asyncio
 from pathlib import Path
-from facekit.datagen.ledger import Ledger
+from facekit.data.ledger import Ledger
 from facekit.datagen.plan import plan_annotations, survey_once
 from facekit.datagen.recipe import load_recipe
 from facekit.datagen.calls import ANNOTATE
@@ -134,7 +136,7 @@ def face_record(identifier: str, image: str) -> FaceRecord:
     return FaceRecord(id=identifier, image=image, groups=groups, labels=FaceLabels(), source="benchmark")
 
 
-def planned_calls(faces: Path, recipe: Recipe, count: int) -> list[Call]:
+def planned_calls(faces: Path, recipe: Recipe, count: int) -> list[PlacedCall]:
     """The first calls of the recipe about the faces."""
     calls = list(islice(plan_annotations(faces, recipe, None), count))
     assert len(calls) == count
@@ -162,15 +164,15 @@ async def ask_bare(port: int, body: bytes, calls: int, concurrency: int) -> None
 
 
 async def ask_with_pipeline(
-    port: int, calls: list[Call], folder: Path, concurrency: int, processes: int, transport: str
+    port: int, calls: list[PlacedCall], folder: Path, concurrency: int, processes: int, transport: str
 ) -> float:
     """The pipeline, with a new ledger; returns the seconds from the first call to the last stored answer."""
-    endpoint = EndpointAnnotator("benchmark", base_url=f"http://127.0.0.1:{port}/v1", transport=transport)
-    worker = PooledAnnotator(endpoint, processes) if processes > 1 else endpoint
+    endpoint = EndpointClient("benchmark", base_url=f"http://127.0.0.1:{port}/v1", transport=transport)
+    worker = ClientPool(endpoint, processes) if processes > 1 else endpoint
     with Ledger(folder) as ledger:
-        warm = Pipeline(worker, ledger, UNKNOWN_PRICE, Budget(), concurrency=concurrency)
+        warm = Pipeline(worker, LedgerStore(ledger), UNKNOWN_PRICE, Budget(), concurrency=concurrency)
         await warm.run("warm-up", iter(calls[: 4 * concurrency]), total=4 * concurrency)
-        pipeline = Pipeline(worker, ledger, UNKNOWN_PRICE, Budget(), concurrency=concurrency)
+        pipeline = Pipeline(worker, LedgerStore(ledger), UNKNOWN_PRICE, Budget(), concurrency=concurrency)
         started = time.perf_counter()
         await pipeline.run(ANNOTATE, iter(calls), total=len(calls))
         seconds = time.perf_counter() - started
@@ -181,21 +183,21 @@ async def ask_with_pipeline(
     return seconds
 
 
-async def ask_in_sequence(port: int, calls: list[Call]) -> None:
+async def ask_in_sequence(port: int, calls: list[PlacedCall]) -> None:
     """One call after the other."""
-    endpoint = EndpointAnnotator("benchmark", base_url=f"http://127.0.0.1:{port}/v1")
+    endpoint = EndpointClient("benchmark", base_url=f"http://127.0.0.1:{port}/v1")
     for call in calls:
         assert call.request is not None
         call.review(await endpoint.answer(call.request))
     await endpoint.close()
 
 
-def prepared_body(call: Call, port: int) -> bytes:
+def prepared_body(call: PlacedCall, port: int) -> bytes:
     """The bytes of one call as the pipeline sends it."""
 
     async def encode() -> bytes:
         assert call.request is not None
-        endpoint = EndpointAnnotator("benchmark", base_url=f"http://127.0.0.1:{port}/v1")
+        endpoint = EndpointClient("benchmark", base_url=f"http://127.0.0.1:{port}/v1")
         pictures = await endpoint.data_urls(call.request)
         await endpoint.close()
         body = request_body(call.request, "benchmark", pictures, token_limit="max_tokens", structured=True)

@@ -188,7 +188,7 @@ DATASETS = (
 ANNOTATORS = (
     Part("annotator", "template", "facekit.datagen.annotators.template:TemplateAnnotator",
          "a recipe's templates filled in with labels and measurements, offline", **_OURS),
-    Part("annotator", "openai", "facekit.datagen.annotators.endpoint:EndpointAnnotator",
+    Part("annotator", "openai", "facekit.endpoints.client:EndpointClient",
          "any OpenAI-compatible endpoint (hosted, vLLM, Ollama); argument: the model; options: base_url, key_env",
          "answers: see the vendor's terms", "openai"),
 )  # fmt: skip

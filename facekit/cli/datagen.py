@@ -53,11 +53,12 @@ def datagen(
     """Describe faces with a model, filter and rate the answers, and write records to train on."""
     from rich.console import Console
 
-    from facekit.datagen.pipeline import Ending
     from facekit.datagen.preview import dry_run as preview_run
     from facekit.datagen.recipe import load_recipe
     from facekit.datagen.settings import GenerationSettings
-    from facekit.datagen.workflow import generate, load_annotator
+    from facekit.datagen.workflow import generate
+    from facekit.endpoints.addresses import load_answerer
+    from facekit.endpoints.outcomes import Ending
     from facekit.training.watching.progress import RichProgress
 
     console = Console()
@@ -75,8 +76,8 @@ def datagen(
     if dry_run:
         _show_preview(console, preview_run(records, output, chosen, _model_name(annotator), settings))
         return
-    answering = load_annotator(annotator, ask_key=_ask_key())
-    judging = None if judge is None else load_annotator(judge, ask_key=_ask_key())
+    answering = load_answerer(annotator, ask_key=_ask_key())
+    judging = None if judge is None else load_answerer(judge, ask_key=_ask_key())
     with RichProgress() as progress:
         result = generate(
             records, output, chosen, annotator=answering, judge=judging, settings=settings,
@@ -103,9 +104,9 @@ def _ask_key() -> Callable[[str], str] | None:
 
 
 def _model_name(spec: str) -> str:
-    from facekit.datagen.annotators.endpoint import parse_annotator_spec
+    from facekit.endpoints.addresses import parse_endpoint_spec
 
-    parsed = parse_annotator_spec(spec)
+    parsed = parse_endpoint_spec(spec)
     return parsed.argument or parsed.name
 
 

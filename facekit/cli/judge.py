@@ -1,4 +1,4 @@
-"""``facekit judge``: explanations rated by judge models, through the pipeline of data generation."""
+"""``facekit judge``: explanations rated by judge models behind endpoints."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def judge(
 
     from rich.console import Console
 
-    from facekit.datagen.pipeline import Ending
-    from facekit.datagen.quality.judges import JudgePanel
-    from facekit.datagen.settings import GenerationSettings
+    from facekit.endpoints.outcomes import Ending
+    from facekit.endpoints.settings import CallSettings
     from facekit.errors import ConfigurationError
+    from facekit.evaluation.judging.panel import JudgePanel
     from facekit.evaluation.judging.ratings import judge_answers
     from facekit.training.watching.progress import RichProgress
 
@@ -61,7 +61,7 @@ def judge(
     if predictions is not None and model is not None:
         raise ConfigurationError("give --predictions or --model, not both")
     console = Console()
-    settings = GenerationSettings(
+    settings = CallSettings(
         concurrency=concurrency, requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute,
         max_cost=max_cost, prices=prices, attempts=attempts, backoff=backoff, retry_failed=retry_failed,
     )  # fmt: skip
@@ -74,7 +74,7 @@ def judge(
         if panel is None:
             _check_offline(console, answers, output)
             return
-        result = judge_answers(answers, panel.rate, output_dir=output, judged=model or str(predictions or records))
+        result = judge_answers(answers, panel, output_dir=output, judged=model or str(predictions or records))
     _show(console, replace(result, cost=panel.cost), output)
     if panel.ending is not Ending.FINISHED:
         console.print(f"{panel.ending.value if panel.ending else 'stopped'}; run the same command again to go on")

@@ -10,10 +10,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "annotators.endpoint": ["EndpointAnnotator"],
         "annotators.template": ["TemplateAnnotator"],
         "calls": ["Annotator"],
-        "ledger": ["Ledger"],
         "preview": ["dry_run"],
         "recipe": ["Recipe", "load_recipe"],
         "settings": ["GenerationSettings"],
-        "workflow": ["GenerationResult", "generate"],
+        "workflow": ["GenerationResult", "Ledger", "generate"],
     },
 )

@@ -18,13 +18,14 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from facekit.data.ledger import Ledger, PlacedCall, call_key
+from facekit.data.media_files import ClipFrames, MediaFiles
 from facekit.data.records import FaceRecord
-from facekit.datagen.annotators.messages import ANSWER_SCHEMA
-from facekit.datagen.calls import ANNOTATE, Call, ClipFrames, Reply, Request, Review, call_key
+from facekit.datagen.calls import ANNOTATE, AnnotationRequest
 from facekit.datagen.facts import fill, is_known, record_facts
-from facekit.datagen.ledger import Ledger
 from facekit.datagen.quality.answers import review_answer
 from facekit.datagen.recipe import Aspect, Recipe
+from facekit.endpoints.requests import ANSWER_SCHEMA, Reply, Review
 from facekit.errors import RecordError
 from facekit.faces.frames import choose_frames
 
@@ -145,7 +146,7 @@ def applies(aspect: Aspect, values: dict[str, Any]) -> bool:
     return all(is_known(name, labels, groups) for name in aspect.requires)
 
 
-def plan_annotations(path: Path, recipe: Recipe, ledger: Ledger | None) -> Iterator[Call]:
+def plan_annotations(path: Path, recipe: Recipe, ledger: Ledger | None) -> Iterator[PlacedCall]:
     """The calls that are not answered yet, in the order of the file.
 
     Args:
@@ -172,11 +173,11 @@ def plan_annotations(path: Path, recipe: Recipe, ledger: Ledger | None) -> Itera
 
 def _record_calls(
     path: Path, number: int, values: dict[str, Any], recipe: Recipe, aspects: list[str], versions: dict[str, str]
-) -> Iterator[Call]:
+) -> Iterator[PlacedCall]:
     try:
         record = FaceRecord.model_validate(values)
         facts = record_facts(record, recipe.words)
-        media = record_media(record, path.parent, recipe.frames)
+        media = record_media(record, path.parent, recipe)
         problem = None
     except (ValidationError, RecordError) as error:
         words = error.errors(include_url=False)[0]["msg"] if isinstance(error, ValidationError) else str(error)
@@ -185,36 +186,44 @@ def _record_calls(
         if problem is None:
             yield annotation_call(record, recipe, name, versions[name], media, facts)
         else:
-            yield Call(ANNOTATE, values["id"], name, versions[name], None, _never, problem)
+            yield PlacedCall(ANNOTATE, values["id"], name, versions[name], None, _never, problem)
 
 
 def annotation_call(
-    record: FaceRecord, recipe: Recipe, name: str, version: str, media: tuple[str, ...], facts: Mapping[str, str]
-) -> Call:
+    record: FaceRecord, recipe: Recipe, name: str, version: str, media: MediaFiles, facts: Mapping[str, str]
+) -> PlacedCall:
     """The call about one aspect of one record."""
     aspect = recipe.aspects[name]
     try:
         prompt = fill(aspect.prompt, facts)
     except RecordError as error:
-        return Call(ANNOTATE, record.id, name, version, None, _never, str(error))
-    request = Request(
+        return PlacedCall(ANNOTATE, record.id, name, version, None, _never, str(error))
+    request = AnnotationRequest(
         key=call_key(ANNOTATE, record.id, name, version),
         system=" ".join(recipe.system.split()),
         prompt=prompt,
         media=media,
-        image_side=recipe.image_side,
         max_tokens=aspect.max_tokens or recipe.max_tokens,
         temperature=recipe.temperature,
         schema=ANSWER_SCHEMA if recipe.structured else None,
         template=aspect.template,
         facts=facts,
         landmarks=None if isinstance(record.landmarks, str) else record.landmarks,
-        clip=clip_frames(record, recipe.frames),
     )
-    return Call(ANNOTATE, record.id, name, version, request, _reviewer(aspect))
+    return PlacedCall(ANNOTATE, record.id, name, version, request, _reviewer(aspect))
 
 
-def record_media(record: FaceRecord, folder: Path, frames: int) -> tuple[str, ...]:
+def record_media(record: FaceRecord, folder: Path, recipe: Recipe) -> MediaFiles:
+    """The pictures that are sent for a record, or the frames of its video file.
+
+    Raises:
+        RecordError: If one is missing.
+    """
+    paths = media_paths(record, folder, recipe.frames)
+    return MediaFiles(paths, recipe.image_side, clip_frames(record, recipe.frames))
+
+
+def media_paths(record: FaceRecord, folder: Path, frames: int) -> tuple[str, ...]:
     """Paths of the pictures that are sent for a record, or of its video file.
 
     Raises:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from facekit.datagen.calls import ANNOTATE, Call
+from facekit.data.ledger import FINISHED, LEDGER_NAME, Ledger, PlacedCall
+from facekit.datagen.calls import ANNOTATE
 from facekit.datagen.intake import take_in
-from facekit.datagen.ledger import FINISHED, LEDGER_NAME, Ledger
 from facekit.datagen.plan import plan_annotations, survey
-from facekit.datagen.prices import find_price, load_prices, prompt_tokens
 from facekit.datagen.questions import stored_question
 from facekit.datagen.recipe import Recipe, load_recipe
 from facekit.datagen.settings import GenerationSettings
+from facekit.endpoints.prices import find_price, load_prices, prompt_tokens
 from facekit.errors import ConfigurationError
 
 ESTIMATED_FROM = 400
@@ -110,7 +110,7 @@ def dry_run(
     )  # fmt: skip
 
 
-def _samples(calls: list[Call], recipe: Recipe) -> list[SamplePrompt]:
+def _samples(calls: list[PlacedCall], recipe: Recipe) -> list[SamplePrompt]:
     samples: dict[str, SamplePrompt] = {}
     for call in calls:
         if call.request is not None and call.aspect not in samples:

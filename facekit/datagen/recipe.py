@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from facekit.datagen.facts import compile_template
 from facekit.datagen.instructions import load_instructions
-from facekit.datagen.media import LARGEST_SIDE, SMALLEST_SIDE, check_image_side
+from facekit.endpoints.pictures import LARGEST_SIDE, SMALLEST_SIDE, check_image_side
 from facekit.errors import ConfigurationError, FaceKitError, RecordError
 from facekit.registry import closest_match_hint
 

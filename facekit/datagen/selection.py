@@ -13,14 +13,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from facekit.data.ledger import SUBMITTED, Entry, Ledger
 from facekit.data.records import FaceRecord
 from facekit.datagen.annotators.template import MODEL as TEMPLATE_MODEL
 from facekit.datagen.calls import ANNOTATE, RATE
-from facekit.datagen.ledger import ACCEPTED, REJECTED, SUBMITTED, Entry, Ledger
 from facekit.datagen.plan import BATCH, applies, in_batches, iterate_lines
 from facekit.datagen.quality.contradictions import find_contradiction
 from facekit.datagen.quality.duplicates import find_duplicates
 from facekit.datagen.recipe import Recipe
+from facekit.endpoints.outcomes import ACCEPTED, REJECTED
 
 KEPT, DROPPED, FAILED_CALL, OPEN = "kept", "dropped", "failed", "open"
 CONTRADICTS, DUPLICATE, RATED_LOW, NOT_RATED = "contradicts the label", "near-duplicate", "rated low", "not rated"

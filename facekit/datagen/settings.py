@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from facekit.errors import ConfigurationError
-
-Limit = Annotated[float, Field(gt=1.0)]
+from facekit.endpoints.settings import CallSettings
 
 
-class GenerationSettings(BaseModel):
+class GenerationSettings(CallSettings):
     """How a recipe is carried out; none of it changes what is asked.
 
     Attributes:
-        concurrency: Calls at a time.
-        processes: Processes that talk to the endpoint; more than one where a processor core is the limit, which it is
-            above some hundred calls a second.
-        requests_per_minute: The endpoint's limit; None for none.
-        tokens_per_minute: The endpoint's limit of tokens read and written; None for none.
-        max_cost: Dollars for this output folder, over all runs; None for no limit.
-        prices: A price table of the user's own.
-        attempts: Tries of a call that fails for a reason that passes.
-        backoff: Longest wait after the first failure, in seconds; it doubles.
         threshold: Lowest overall rating that is kept; None for the recipe's.
-        retry_failed: Ask again about what was rejected or failed in earlier runs.
         batch: Use the Batch API.
         poll_seconds: Time between looks at a batch.
         batch_requests: Most requests in a batch.
@@ -34,30 +21,11 @@ class GenerationSettings(BaseModel):
         formats: Of ``facekit.datagen.exports.EXPORTS``, in which the records are written besides.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    called: ClassVar[str] = "generation setting"
 
-    concurrency: Annotated[int, Field(ge=1, le=1000)] = 16
-    processes: Annotated[int, Field(ge=1, le=64)] = 1
-    requests_per_minute: Limit | None = None
-    tokens_per_minute: Limit | None = None
-    max_cost: Annotated[float, Field(ge=0.0, allow_inf_nan=False)] | None = None
-    prices: Path | None = None
-    attempts: Annotated[int, Field(ge=1, le=100)] = 6
-    backoff: Annotated[float, Field(ge=0.0, le=600.0)] = 1.0
     threshold: Annotated[float, Field(ge=1.0, le=10.0)] | None = None
-    retry_failed: bool = False
     batch: bool = False
     poll_seconds: Annotated[float, Field(gt=0.0)] = 60.0
     batch_requests: Annotated[int, Field(ge=1, le=50_000)] = 50_000
     batch_bytes: Annotated[int, Field(ge=1_000, le=200_000_000)] = 150_000_000
     formats: tuple[str, ...] = ()
-
-    def __init__(self, **values: Any) -> None:
-        try:
-            super().__init__(**values)
-        except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            name = ".".join(str(place) for place in problem["loc"])
-            raise ConfigurationError(
-                f"generation setting '{name}': {problem['msg']} (got {problem['input']!r})"
-            ) from error

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from facekit.catalog import current_registry
-from facekit.datagen.annotators.batch import BatchRunner
-from facekit.datagen.annotators.endpoint import EndpointAnnotator, parse_annotator_spec
-from facekit.datagen.annotators.pool import PooledAnnotator
-from facekit.datagen.calls import ANNOTATE, RATE, Annotator, Reply, Review
+from facekit.answers.ratings import review_rating
+from facekit.data.ledger import FINISHED, SUBMITTED, Ledger, LedgerStore, PlacedCall
+from facekit.datagen.batches import BatchRunner
+from facekit.datagen.calls import ANNOTATE, RATE, Annotator
 from facekit.datagen.exports import Provenance, check_exports, write_exports, write_provenance_card
 from facekit.datagen.intake import take_in
-from facekit.datagen.ledger import ACCEPTED, FAILED, FINISHED, REJECTED, SUBMITTED, Ledger
 from facekit.datagen.outputs import RECORDS_NAME, Written, write_outputs, write_summary
-from facekit.datagen.pipeline import Ending, GenerationProgress, Pipeline, ProgressListener
 from facekit.datagen.plan import Overview, plan_annotations, survey_once
-from facekit.datagen.prices import UNKNOWN_PRICE, Budget, Price, find_price, load_prices, require_price
 from facekit.datagen.quality.answers import review_answer
-from facekit.datagen.quality.rating import plan_ratings, review_rating
-from facekit.datagen.quality.report import REPORT_NAME, ReportData, write_report
+from facekit.datagen.quality.rating import plan_ratings
+from facekit.datagen.quality.report import ReportData, write_report
 from facekit.datagen.recipe import Recipe, load_recipe
-from facekit.datagen.retry import RetryPolicy
 from facekit.datagen.selection import Selector
 from facekit.datagen.settings import GenerationSettings
+from facekit.endpoints.addresses import load_answerer as load_annotator
+from facekit.endpoints.budget import Budget
+from facekit.endpoints.client import EndpointClient
+from facekit.endpoints.interruption import stop_signals
+from facekit.endpoints.outcomes import ACCEPTED, FAILED, REJECTED, Ending, ProgressListener
+from facekit.endpoints.pipeline import Pipeline
+from facekit.endpoints.pool import ClientPool
+from facekit.endpoints.prices import Price, load_prices, model_price
+from facekit.endpoints.requests import Reply, Review
 from facekit.errors import ConfigurationError, RecordError
 
 Stage = tuple[str, "Annotator", Price]
@@ -55,21 +57,6 @@ class GenerationResult:
     report: Path
     card: Path
     exports: dict[str, Path]
-
-
-def load_annotator(spec: str | Annotator, *, ask_key: Callable[[str], str] | None = None) -> Annotator:
-    """An annotator from its spec string, such as ``template`` or ``openai:MODEL?base_url=…``, or as it is.
-
-    Args:
-        spec: The spec string; never holds a key.
-        ask_key: Asks for a key where the environment has none.
-    """
-    if not isinstance(spec, str):
-        return spec
-    parsed = parse_annotator_spec(spec)
-    part = current_registry().load("annotator", parsed.name)
-    annotator: Annotator = part.from_spec(parsed.argument, ask_key=ask_key, **parsed.options)
-    return annotator
 
 
 def generate(
@@ -126,10 +113,7 @@ def generate(
 
 
 def _price(prices: dict[str, Price], annotator: Annotator, settings: GenerationSettings) -> Price:
-    found = find_price(prices, annotator.model)
-    if found is None and settings.max_cost is not None:
-        found = require_price(prices, annotator.model)
-    found = found or UNKNOWN_PRICE
+    found = model_price(prices, annotator.model, required=settings.max_cost is not None)
     return found.in_batch() if settings.batch else found
 
 
@@ -170,13 +154,13 @@ class _Run:
         counts = ledger.counts(stage, versions)
         done = sum(count for (_, state), count in counts.items() if state in FINISHED)
         try:
-            if settings.batch and isinstance(annotator, EndpointAnnotator):
+            if settings.batch and isinstance(annotator, EndpointClient):
                 done -= sum(count for (_, state), count in counts.items() if state == SUBMITTED)
                 runner = BatchRunner(annotator, ledger, price, budget, settings, stop, self.on_progress)
                 return await runner.run(stage, plan, self._review(stage), total=total, done=done)
             worker = annotator
-            if settings.processes > 1 and isinstance(annotator, EndpointAnnotator):
-                worker = PooledAnnotator(annotator, settings.processes)
+            if settings.processes > 1 and isinstance(annotator, EndpointClient):
+                worker = ClientPool(annotator, settings.processes)
             pipeline = self._pipeline(worker, price, budget, stop)
             try:
                 return await pipeline.run(stage, plan(), total=total, done=done)
@@ -186,12 +170,11 @@ class _Run:
         finally:
             await annotator.close()
 
-    def _pipeline(self, annotator: Annotator, price: Price, budget: Budget, stop: asyncio.Event) -> Pipeline:
-        settings = self.settings
-        return Pipeline(
-            annotator, self.ledger, price, budget,
-            concurrency=settings.concurrency, requests_per_minute=settings.requests_per_minute,
-            tokens_per_minute=settings.tokens_per_minute, policy=RetryPolicy(settings.attempts, settings.backoff),
+    def _pipeline(
+        self, annotator: Annotator, price: Price, budget: Budget, stop: asyncio.Event
+    ) -> Pipeline[PlacedCall]:
+        return Pipeline.of(
+            annotator, LedgerStore(self.ledger), self.settings, price=price, budget=budget,
             second_tries=self.recipe.second_tries, stop=stop, on_progress=self.on_progress,
         )  # fmt: skip
 
@@ -228,34 +211,3 @@ class _Run:
         card = write_provenance_card(path, provenance)
         exports = write_exports(path, self.settings.formats) if written.records else {}
         return GenerationResult(ending, written, cost, path, report, card, exports)
-
-
-@contextmanager
-def stop_signals(stop: asyncio.Event) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM ends the run after the calls in flight; the second ends it at once."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-
-    def on_signal() -> None:
-        if stop.is_set() and task is not None:
-            task.cancel()
-        stop.set()
-
-    handled = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        try:
-            loop.add_signal_handler(number, on_signal)
-        except (ValueError, RuntimeError, NotImplementedError):
-            continue
-        handled.append(number)
-    try:
-        yield
-    except asyncio.CancelledError as error:
-        if stop.is_set():
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)
-
-
-__all__ = ["REPORT_NAME", "GenerationProgress", "GenerationResult", "generate", "load_annotator"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -12,27 +11,18 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import chat_server
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from facekit.answers.ratings import CRITERIA
 from facekit.cli.main import app
 from facekit.data.records import read_records
 from facekit.data.synthetic import write_synthetic_dataset
-from facekit.datagen.quality.rating import CRITERIA
 from facekit.errors import ConfigurationError
 
 KEY = "sk-judge-0123456789abcdef"
-
-
-@pytest.fixture(scope="module")
-def chat_server():
-    path = Path(__file__).parents[1] / "datagen" / "chat_server.py"
-    spec = importlib.util.spec_from_file_location("judge_chat_server", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +58,7 @@ def invoke(*arguments):
     return CliRunner(env={"COLUMNS": "220"}).invoke(app, [str(argument) for argument in arguments])
 
 
-def test_two_judges_give_means_by_task_and_group_and_their_agreement(chat_server, records, predictions, tmp_path):
+def test_two_judges_give_means_by_task_and_group_and_their_agreement(records, predictions, tmp_path):
     with chat_server.ChatServer(chat_server.Faults(too_many=0.2, server_error=0.2), rate) as server:
         arguments = ["judge", records, "--predictions", predictions, "--output", tmp_path, "--attempts", 20,
                      "--backoff", 0.01]  # fmt: skip
@@ -88,7 +78,7 @@ def test_two_judges_give_means_by_task_and_group_and_their_agreement(chat_server
     assert result["agreement"][0]["alpha"] == pytest.approx(1 - within.mean() / expected)
 
 
-def test_a_killed_run_goes_on_and_repeats_nothing(chat_server, records, predictions, tmp_path):
+def test_a_killed_run_goes_on_and_repeats_nothing(records, predictions, tmp_path):
     with chat_server.ChatServer(chat_server.Faults(latency=(0.02, 0.04)), rate) as server:
         command = [sys.executable, "-m", "facekit.cli.main", "judge", str(records), "--predictions", str(predictions),
                    "--output", str(tmp_path), "--concurrency", "2",
@@ -115,7 +105,7 @@ def test_a_killed_run_goes_on_and_repeats_nothing(chat_server, records, predicti
         assert KEY.encode() not in path.read_bytes()
 
 
-def test_the_budget_ends_a_run_with_a_status_of_its_own(chat_server, records, predictions, tmp_path):
+def test_the_budget_ends_a_run_with_a_status_of_its_own(records, predictions, tmp_path):
     prices = tmp_path / "prices.yaml"
     prices.write_text("mild: {input: 1.0, output: 10.0}\n")
     with chat_server.ChatServer(answer=rate) as server:

@@ -1,20 +1,14 @@
 """Small real faces, recipes and servers for the tests of data generation."""
 
-import importlib.util
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from endpoint_fixtures import no_keys, serve  # noqa: F401 - fixtures
 from PIL import Image
 
 from facekit.data.labels import FaceLabels
 from facekit.data.records import FaceRecord, write_records
-
-_SPEC = importlib.util.spec_from_file_location("chat_server", Path(__file__).with_name("chat_server.py"))
-chat_server = importlib.util.module_from_spec(_SPEC)
-sys.modules["chat_server"] = chat_server
-_SPEC.loader.exec_module(chat_server)
 
 RECIPE = """
 name: small
@@ -74,28 +68,3 @@ def recipe_path(tmp_path):
     path = tmp_path / "small.yaml"
     path.write_text(RECIPE)
     return path
-
-
-@pytest.fixture
-def serve():
-    """Starts servers; stops them at the end."""
-    running = []
-
-    def start(**options):
-        faults = chat_server.Faults(**{name: options.pop(name) for name in list(options) if name in FAULT_NAMES})
-        server = chat_server.ChatServer(faults, **options)
-        running.append(server)
-        return server.__enter__()
-
-    yield start
-    for server in running:
-        server.__exit__()
-
-
-FAULT_NAMES = tuple(chat_server.Faults.__dataclass_fields__)
-
-
-@pytest.fixture(autouse=True)
-def no_keys(monkeypatch):
-    """No key of the machine's reaches a test."""
-    monkeypatch.delenv("OPENAI_API_KEY", raising=False)

@@ -10,9 +10,10 @@ import sys
 import time
 from collections import Counter
 
-from facekit.datagen.calls import ANNOTATE, call_key
-from facekit.datagen.ledger import ACCEPTED, FINISHED
+from facekit.data.ledger import FINISHED, call_key
+from facekit.datagen.calls import ANNOTATE
 from facekit.datagen.recipe import load_recipe
+from facekit.endpoints.outcomes import ACCEPTED
 
 CLIENT = """
 import sys

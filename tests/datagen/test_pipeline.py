@@ -4,15 +4,18 @@ import time
 
 import pytest
 
-from facekit.datagen.annotators.endpoint import EndpointAnnotator
-from facekit.datagen.annotators.pool import PooledAnnotator
-from facekit.datagen.calls import ANNOTATE, EndpointError
-from facekit.datagen.ledger import ACCEPTED, FAILED, GAVE_UP, REJECTED, Ledger
-from facekit.datagen.pipeline import Ending, Pipeline
+from facekit.data.ledger import Ledger, LedgerStore
+from facekit.datagen.calls import ANNOTATE
 from facekit.datagen.plan import plan_annotations
-from facekit.datagen.prices import Budget, Price
 from facekit.datagen.recipe import load_recipe
-from facekit.datagen.retry import RetryPolicy
+from facekit.endpoints.budget import Budget
+from facekit.endpoints.client import EndpointClient
+from facekit.endpoints.outcomes import ACCEPTED, FAILED, GAVE_UP, REJECTED, Ending
+from facekit.endpoints.pipeline import Pipeline
+from facekit.endpoints.pool import ClientPool
+from facekit.endpoints.prices import Price
+from facekit.endpoints.requests import EndpointError
+from facekit.endpoints.retry import RetryPolicy
 
 PRICE = Price(input=1.0, output=10.0)
 
@@ -24,11 +27,11 @@ def carry_out(
     recipe, reports = load_recipe(recipe_path), []
 
     async def run():
-        endpoint = EndpointAnnotator("m", base_url=server.base_url)
-        worker = PooledAnnotator(endpoint, processes) if processes else endpoint
+        endpoint = EndpointClient("m", base_url=server.base_url)
+        worker = ClientPool(endpoint, processes) if processes else endpoint
         with Ledger(folder) as ledger:
             pipeline = Pipeline(
-                worker, ledger, price, Budget(limit, ledger.spent()),
+                worker, LedgerStore(ledger), price, Budget(limit, ledger.spent()),
                 **{"policy": RetryPolicy(4, 0.01), "concurrency": 4, "on_progress": reports.append, **options},
             )  # fmt: skip
             if stop_after is not None:

@@ -2,21 +2,23 @@ import json
 
 import pytest
 
+from facekit.data.ledger import Entry, Ledger
+from facekit.data.media_files import ClipFrames
 from facekit.data.records import FaceRecord
-from facekit.datagen.annotators.messages import ANSWER_SCHEMA
-from facekit.datagen.calls import ANNOTATE, ClipFrames
-from facekit.datagen.ledger import ACCEPTED, GAVE_UP, Entry, Ledger
+from facekit.datagen.calls import ANNOTATE
 from facekit.datagen.plan import (
     Overview,
     clip_frames,
     in_batches,
     iterate_ids,
+    media_paths,
     plan_annotations,
-    record_media,
     survey,
     survey_once,
 )
 from facekit.datagen.recipe import load_recipe
+from facekit.endpoints.outcomes import ACCEPTED, GAVE_UP
+from facekit.endpoints.requests import ANSWER_SCHEMA
 from facekit.errors import RecordError
 
 
@@ -25,7 +27,7 @@ def test_calls_hold_the_labels_and_stored_questions_do_not(faces, recipe_path):
     assert len(calls) == 20
     first = calls[0].request
     assert first.prompt == "This is a girl, 3-9 years old. Describe the face."
-    assert (first.system, first.max_tokens, first.image_side, first.schema) == (
+    assert (first.system, first.max_tokens, first.media.image_side, first.schema) == (
         "You describe faces.", 100, 64, ANSWER_SCHEMA,
     )  # fmt: skip
     assert calls[1].request.prompt == "The expression is happiness. Describe it."
@@ -95,19 +97,19 @@ def test_of_a_clip_evenly_spaced_frames_are_sent(tmp_path):
     for name in names:
         (tmp_path / name).touch()
     clip = FaceRecord(id="a", video=names)
-    sent = record_media(clip, tmp_path, 4)
+    sent = media_paths(clip, tmp_path, 4)
     assert [path.rsplit("/", 1)[1] for path in sent] == ["0.png", "3.png", "6.png", "9.png"]
 
 
 def test_a_video_file_is_sent_as_frames_of_those_that_the_record_is_about(tmp_path):
     (tmp_path / "clip.mp4").touch()
     whole = FaceRecord(id="a", video="clip.mp4")
-    assert record_media(whole, tmp_path, 4) == (str(tmp_path / "clip.mp4"),)
+    assert media_paths(whole, tmp_path, 4) == (str(tmp_path / "clip.mp4"),)
     assert clip_frames(whole, 4) == ClipFrames(4)
     assert clip_frames(FaceRecord(id="a", video="clip.mp4", frames=[3, 9]), 4) == ClipFrames(4, (3, 9))
     assert clip_frames(FaceRecord(id="a", image="a.png"), 4) is None
     with pytest.raises(RecordError, match=r"there is no file .*none\.mp4"):
-        record_media(FaceRecord(id="a", video="none.mp4"), tmp_path, 4)
+        media_paths(FaceRecord(id="a", video="none.mp4"), tmp_path, 4)
 
 
 def test_batches_have_the_size_that_is_asked():

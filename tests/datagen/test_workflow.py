@@ -7,7 +7,7 @@ from video_files import grey_frames, write_video
 from facekit.data.formats import write_records
 from facekit.data.records import FaceRecord, read_records
 from facekit.datagen import GenerationSettings, dry_run, generate
-from facekit.datagen.pipeline import Ending
+from facekit.endpoints.outcomes import Ending
 from facekit.errors import ConfigurationError, RecordError
 
 KEY = "sk-workflow-secret-456789"

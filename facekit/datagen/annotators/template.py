@@ -9,10 +9,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Self
 
+from facekit.data.media_files import MediaFiles
 from facekit.datagen.annotators.measurements import LANDMARK_FACTS, PICTURE_FACTS, landmark_facts, picture_facts
-from facekit.datagen.calls import PermanentCallError, Reply, Request
+from facekit.datagen.calls import AnnotationRequest
 from facekit.datagen.facts import fill, template_names
+from facekit.endpoints.requests import Media, PermanentCallError, Reply
 from facekit.errors import ImageError, InvalidSpecError, RecordError, VideoError
+from facekit.faces.images import ImageSource
 from facekit.faces.video import read_clip
 
 MODEL = "template"
@@ -31,7 +34,7 @@ class TemplateAnnotator:
             raise InvalidSpecError("the annotator 'template' takes no argument and no options")
         return cls()
 
-    async def answer(self, request: Request) -> Reply:
+    async def answer(self, request: AnnotationRequest) -> Reply:
         """Fill in the request's template.
 
         Raises:
@@ -45,14 +48,14 @@ class TemplateAnnotator:
             raise PermanentCallError(f"the template annotator cannot answer: {error}") from error
         return Reply(text, MODEL, prompt_tokens=0, completion_tokens=0)
 
-    def prepare(self, request: Request) -> None:
+    def prepare(self, request: AnnotationRequest) -> None:
         """Nothing to begin."""
 
     async def close(self) -> None:
         """Nothing to release."""
 
 
-def known_facts(request: Request) -> dict[str, Any]:
+def known_facts(request: AnnotationRequest) -> dict[str, Any]:
     """A request's facts, with the measurements that its template asks for.
 
     Raises:
@@ -62,10 +65,15 @@ def known_facts(request: Request) -> dict[str, Any]:
     facts = dict(request.facts)
     asked = template_names(request.template or "") - set(facts)
     if asked & set(PICTURE_FACTS):
-        clip = request.clip
-        facts |= picture_facts(
-            request.media[0] if clip is None else read_clip(request.media[0], 1, among=clip.among).frames[0]
-        )
+        facts |= picture_facts(_first_picture(request.media))
     if asked & set(LANDMARK_FACTS) and request.landmarks is not None:
         facts |= landmark_facts(request.landmarks)
     return facts
+
+
+def _first_picture(media: Media | None) -> ImageSource:
+    """The first picture, or the first frame that is meant of a video file."""
+    if not isinstance(media, MediaFiles):
+        raise RecordError("there are no files to measure")
+    path, clip = media.paths[0], media.clip
+    return path if clip is None else read_clip(path, 1, among=clip.among).frames[0]

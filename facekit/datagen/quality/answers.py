@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from facekit.datagen.calls import Reply, Review
+from facekit.endpoints.requests import Reply, Review
 
 REFUSED, EMPTY, SHORT, CUT_OFF, LEAKS = "refusal", "empty", "too short", "cut off", "speaks of the given label"
 """Reasons for which an answer is not used, as they stand before the colon of a recorded reason."""

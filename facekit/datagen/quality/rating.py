@@ -1,76 +1,30 @@
 """Rating of answers by a judge model: consistency with the picture and with the label, completeness, overall.
 
-The four criteria, from 1 to 10, are those of Face-LLaVA (arXiv 2504.07198, section 3); the calls go through the same
-pipeline and ledger as the annotations.
+The calls go through the same pipeline and ledger as the annotations.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from facekit.answers.ratings import RATING_SCHEMA, review_rating
 from facekit.data.labels import TASKS
+from facekit.data.ledger import Entry, Ledger, PlacedCall, call_key
 from facekit.data.records import FaceRecord
-from facekit.datagen.calls import ANNOTATE, RATE, AnswerSchema, Call, Reply, Request, Review, call_key
+from facekit.datagen.calls import ANNOTATE, RATE
 from facekit.datagen.facts import fill, record_facts
-from facekit.datagen.ledger import ACCEPTED, Entry, Ledger
-from facekit.datagen.plan import BATCH, clip_frames, in_batches, iterate_lines, record_media
+from facekit.datagen.plan import BATCH, in_batches, iterate_lines, record_media
 from facekit.datagen.questions import stored_question
 from facekit.datagen.recipe import Recipe
+from facekit.endpoints.outcomes import ACCEPTED
+from facekit.endpoints.requests import Request
 from facekit.errors import ConfigurationError, RecordError
 
-CRITERIA = ("image", "label", "completeness", "overall")
-LOWEST, HIGHEST = 1.0, 10.0
-_BETWEEN = rf"(?:(?!\b(?:{'|'.join(CRITERIA)})\b)[^\d\n]){{0,40}}?"
 
-RATING_SCHEMA = AnswerSchema(
-    "rating",
-    {
-        "type": "object",
-        "properties": {**{name: {"type": "integer"} for name in CRITERIA}, "reason": {"type": "string"}},
-        "required": [*CRITERIA, "reason"],
-        "additionalProperties": False,
-    },
-)
-
-
-def parse_rating(text: str) -> dict[str, float] | None:
-    """Read a rating from JSON, or from lines such as ``Overall: 8/10``.
-
-    Returns:
-        A number from 1 to 10 for each of ``CRITERIA``; None where one is missing or out of range.
-    """
-    match = re.search(r"\{.*\}", text, re.DOTALL)
-    try:
-        values = json.loads(match[0]) if match else None
-    except ValueError:
-        values = None
-    found: dict[str, float] = {}
-    for name in CRITERIA:
-        if isinstance(values, Mapping):
-            value = values.get(name)
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                found[name] = float(value)
-        elif number := re.search(rf"\b{name}\b{_BETWEEN}(\d+(?:\.\d+)?)", text, re.IGNORECASE):
-            found[name] = float(number[1])
-    if len(found) != len(CRITERIA) or not all(LOWEST <= value <= HIGHEST for value in found.values()):
-        return None
-    return found
-
-
-def review_rating(reply: Reply) -> Review:
-    """Judge a judge's reply: stored as JSON where it is a rating."""
-    rating = parse_rating(reply.text)
-    if rating is None:
-        return Review(reply.text.strip(), "no rating: the judge gave no numbers from 1 to 10 for all criteria")
-    return Review(json.dumps(rating))
-
-
-def plan_ratings(path: Path, recipe: Recipe, ledger: Ledger) -> Iterator[Call]:
+def plan_ratings(path: Path, recipe: Recipe, ledger: Ledger) -> Iterator[PlacedCall]:
     """The ratings that are missing, one for each accepted answer, in the order of the records file.
 
     Raises:
@@ -93,7 +47,7 @@ def plan_ratings(path: Path, recipe: Recipe, ledger: Ledger) -> Iterator[Call]:
                 )
 
 
-def _rating_call(record: FaceRecord, path: Path, recipe: Recipe, entry: Entry, version: str) -> Call:
+def _rating_call(record: FaceRecord, path: Path, recipe: Recipe, entry: Entry, version: str) -> PlacedCall:
     rating = recipe.rating
     assert rating is not None
     facts = record_facts(record, recipe.words)
@@ -103,20 +57,18 @@ def _rating_call(record: FaceRecord, path: Path, recipe: Recipe, entry: Entry, v
         "known": known_words(facts),
     }
     try:
-        prompt, media = fill(rating.prompt, facts), record_media(record, path.parent, recipe.frames)
+        prompt, media = fill(rating.prompt, facts), record_media(record, path.parent, recipe)
     except (RecordError, ValidationError) as error:
-        return Call(RATE, record.id, entry.aspect, version, None, review_rating, str(error))
+        return PlacedCall(RATE, record.id, entry.aspect, version, None, review_rating, str(error))
     request = Request(
         key=call_key(RATE, record.id, entry.aspect, version),
         system=" ".join(rating.system.split()),
         prompt=prompt,
         media=media,
-        clip=clip_frames(record, recipe.frames),
-        image_side=recipe.image_side,
         max_tokens=rating.max_tokens,
         schema=RATING_SCHEMA if recipe.structured else None,
     )
-    return Call(RATE, record.id, entry.aspect, version, request, review_rating)
+    return PlacedCall(RATE, record.id, entry.aspect, version, request, review_rating)
 
 
 def known_words(facts: Mapping[str, str]) -> str:

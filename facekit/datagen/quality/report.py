@@ -18,7 +18,7 @@ from facekit import __version__
 from facekit.data.atomic import write_text_atomically
 from facekit.data.records import FaceRecord
 from facekit.datagen.outputs import Written
-from facekit.datagen.plan import record_media
+from facekit.datagen.plan import media_paths
 from facekit.datagen.questions import stored_question
 from facekit.datagen.recipe import Recipe
 from facekit.datagen.selection import DROPPED, FAILED_CALL, KEPT, OPEN, Decision, JudgedRecord
@@ -142,7 +142,7 @@ class ReportData:
         picture = None
         if judged.record is not None:
             try:
-                picture = record_media(judged.record, self.folder, 1)[0]
+                picture = media_paths(judged.record, self.folder, 1)[0]
             except RecordError:
                 picture = None
         examples.append(

@@ -1,8 +1,7 @@
 """What a judge of explanations is asked: answers from a predictions file or from records, and the prompt about each.
 
 The criteria are those of Face-LLaVA (arXiv 2504.07198): consistency with the picture, consistency with the label, and
-completeness, from 1 to 10; the wording is facekit's own. Who calls the judge is a function that is passed in, because
-the pipeline that does it lives in another workshop.
+completeness, from 1 to 10; the wording is facekit's own.
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +29,7 @@ from facekit.evaluation.tasks.definitions import ALL_TASKS, Task, load_tasks
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question, collect_replies
 from facekit.faces.frames import FRAMES_PER_CLIP, choose_frames
 
-CRITERIA = {
+CRITERION_TITLES = {
     "image": "consistency with the image",
     "label": "consistency with the label",
     "completeness": "completeness",
@@ -38,7 +37,6 @@ CRITERIA = {
 }
 """What is rated; the first three are the papers' columns."""
 
-LOWEST, HIGHEST = 1.0, 10.0
 CONVERSATION = "conversation"
 """The task of a message that names none."""
 
@@ -111,22 +109,6 @@ class RatingRequest:
     prompt: str
     media: tuple[str, ...]
     problem: str | None = None
-
-
-class Verdict(Protocol):
-    """What a judge came to; any object with these two."""
-
-    @property
-    def ratings(self) -> Mapping[str, float] | None:
-        """A number from 1 to 10 for each of ``CRITERIA``; None where there is no rating."""
-
-    @property
-    def reason(self) -> str | None:
-        """Why there is none."""
-
-
-RateAnswers = Callable[[Sequence[RatingRequest]], Mapping[str, Mapping[str, Verdict]]]
-"""Puts requests to all judges: name of the judge, to the request's id, to the verdict; missing ones are still open."""
 
 
 def read_predictions(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from facekit.evaluation.judging.explanations import CRITERIA
+from facekit.evaluation.judging.explanations import CRITERION_TITLES
 from facekit.evaluation.judging.label_checks import AGREES, CONTRADICTS, INCOMPLETE, SILENT, UNCHECKED, LabelCheck
 from facekit.evaluation.judging.ratings import JudgeRatings, JudgingResult, RatedPart, RatingScore
 
@@ -15,7 +15,7 @@ def rating_table(result: JudgingResult) -> Table:
     """One row per judge and task: the mean rating by each criterion with its 95 % interval."""
     title = f"ratings from 1 to 10{f', {result.judged}' if result.judged else ''}"
     table = Table("judge", "task", title=title, title_justify="left")
-    for name in ("answers", *CRITERIA):
+    for name in ("answers", *CRITERION_TITLES):
         table.add_column(name, justify="right")
     for judge in (*result.judges, *([result.panel] if result.panel else [])):
         for place, part in enumerate(judge.tasks):
@@ -26,7 +26,7 @@ def rating_table(result: JudgingResult) -> Table:
 def rating_group_table(result: JudgingResult) -> Table:
     """One row per demographic group, of the panel or the only judge."""
     table = Table("groups", "group", title=f"by group, {result.summary.judge}", title_justify="left")
-    for name in ("answers", *CRITERIA):
+    for name in ("answers", *CRITERION_TITLES):
         table.add_column(name, justify="right")
     for part in result.summary.groups:
         count = f"{part.count} (few)" if part.is_small else str(part.count)
@@ -71,7 +71,7 @@ def describe_unrated(judge: JudgeRatings, most: int = 3) -> str:
 
 
 def _cells(part: RatedPart) -> list[str]:
-    return [_score(part.scores[name]) if name in part.scores else "" for name in CRITERIA]
+    return [_score(part.scores[name]) if name in part.scores else "" for name in CRITERION_TITLES]
 
 
 def _score(score: RatingScore) -> str:

@@ -8,28 +8,22 @@ judge rated, so that one judge's failures do not tilt them.
 from __future__ import annotations
 
 import json
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
+from facekit.answers.ratings import CRITERIA, HIGHEST, LOWEST
 from facekit.data.atomic import open_atomically
 from facekit.errors import CheckpointError, ConfigurationError
 from facekit.evaluation.evaluator import Statistics
 from facekit.evaluation.fairness.disparities import group_codes, subject_of
-from facekit.evaluation.judging.explanations import (
-    CRITERIA,
-    HIGHEST,
-    LOWEST,
-    JudgedAnswer,
-    RateAnswers,
-    RatingRequest,
-    Verdict,
-    write_request,
-)
+from facekit.evaluation.judging.explanations import JudgedAnswer, RatingRequest, write_request
+from facekit.evaluation.judging.panel import Verdict
 from facekit.evaluation.metrics.agreement import Agreement, PairAgreement, compare_judges, measure_agreement
 from facekit.evaluation.metrics.intervals import bootstrap_intervals, number_clusters
 from facekit.evaluation.metrics.weighted import WeightedMetrics
@@ -159,9 +153,20 @@ class _Table:
     reasons: tuple[Mapping[str, int], ...] = field(default=())
 
 
+class Judges(Protocol):
+    """Who rates: a ``facekit.evaluation.judging.panel.JudgePanel``, or an object of one's own."""
+
+    def rate(self, requests: Sequence[RatingRequest]) -> Mapping[str, Mapping[str, Verdict]]:
+        """Rate answers.
+
+        Returns:
+            Name of the judge, to the request's id, to the verdict; missing ones are still open.
+        """
+
+
 def judge_answers(
     answers: Sequence[JudgedAnswer],
-    rate: RateAnswers,
+    judges: Judges,
     *,
     output_dir: str | Path | None = None,
     statistics: Statistics | None = None,
@@ -171,7 +176,7 @@ def judge_answers(
 
     Args:
         answers: The answers, see ``facekit.evaluation.judging.explanations``.
-        rate: Puts requests to the judges.
+        judges: Who rates them.
         output_dir: Where ``ratings.jsonl`` is written, one line per answer with every judge's ratings; None writes
             nothing.
         statistics: How much chance is measured; only the bootstrap is used.
@@ -186,11 +191,20 @@ def judge_answers(
     if not answers or len({answer.id for answer in answers}) < len(answers):
         raise ConfigurationError("judging needs at least one answer, and answers with different ids")
     requests = [write_request(answer) for answer in answers]
-    verdicts = rate([request for request, answer in zip(requests, answers, strict=True) if not answer.is_empty])
+    verdicts = _rate(
+        judges, [request for request, answer in zip(requests, answers, strict=True) if not answer.is_empty]
+    )
     table = _tabulate(answers, requests, verdicts)
     if output_dir is not None:
         _write_ratings(Path(output_dir) / RATINGS_NAME, table)
     return _summarise(table, statistics or Statistics(), judged)
+
+
+def _rate(judges: Any, requests: Sequence[RatingRequest]) -> Mapping[str, Mapping[str, Verdict]]:
+    if hasattr(judges, "rate"):
+        return judges.rate(requests)
+    warnings.warn("judge_answers takes an object with a method 'rate'", DeprecationWarning, stacklevel=3)
+    return judges(requests)
 
 
 def _tabulate(

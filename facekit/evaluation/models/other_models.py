@@ -1,30 +1,24 @@
-"""Models under test that are not facekit's: Hugging Face checkpoints, servers, and answers from a file.
+"""Models under test by spec string, and those that are not facekit's: Hugging Face checkpoints, answers from a file.
 
 All keep to the protocol of ``facekit.evaluation.tasks.questions``, and ``open_model`` finds them by a spec string.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import json
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, RecordError
 from facekit.evaluation.models.answering import FaceKitModel
+from facekit.evaluation.models.endpoint_model import EndpointModel
 from facekit.evaluation.models.likelihood import option_log_likelihoods, option_tokens
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question
 from facekit.models.load import load
 from facekit.registry import PartSpec
-
-JPEG_QUALITY = 95
 
 
 class HuggingFaceModel:
@@ -98,84 +92,6 @@ class HuggingFaceModel:
         ).to(self.model.device)
 
 
-class EndpointModel:
-    """A model behind an OpenAI-compatible endpoint: GPT-4o, or a vLLM server.
-
-    The client of the ``openai`` package sends failed calls again, with growing waits, as the endpoint asks for.
-
-    Args:
-        model: Name of the model at the endpoint.
-        base_url: The endpoint; by default what the environment says, else OpenAI's.
-        api_key: The key; by default from the environment variable ``OPENAI_API_KEY``.
-        concurrency: Calls at a time.
-        retries: How often a failed call is sent again.
-        timeout: Seconds that a call may take.
-
-    Raises:
-        ConfigurationError: ``concurrency`` or ``retries`` is out of range.
-    """
-
-    def __init__(
-        self,
-        model: str,
-        *,
-        base_url: str | None = None,
-        api_key: str | None = None,
-        concurrency: int = 8,
-        retries: int = 12,
-        timeout: float = 120.0,
-    ) -> None:
-        import openai
-
-        if concurrency < 1 or retries < 0:
-            raise ConfigurationError(f"an endpoint needs concurrency of 1 and more, not {concurrency}, {retries}")
-        self.name = f"openai:{model}"
-        self.concurrency = concurrency
-        self._model = model
-        self._errors = openai.OpenAIError
-        key = api_key or os.environ.get("OPENAI_API_KEY") or "none"
-        self._client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=retries, timeout=timeout)
-
-    def answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, str]]:
-        """Answer questions, several at a time; see ``ModelUnderTest``.
-
-        Raises:
-            ConfigurationError: A call failed for good; the answers that were there before have been yielded.
-        """
-        with ThreadPoolExecutor(self.concurrency) as pool:
-            calls = {pool.submit(self._ask, question): place for place, question in enumerate(questions)}
-            failed = None
-            for call in as_completed(calls):
-                place = calls.pop(call)
-                if call.exception() is not None:
-                    failed = (call, place)
-                    break
-                yield place, call.result()
-            if failed is None:
-                return
-            running = {call: place for call, place in calls.items() if not call.cancel()}
-            for call in as_completed(running):
-                if call.exception() is None:
-                    yield running[call], call.result()
-        try:
-            failed[0].result()
-        except self._errors as error:
-            raise ConfigurationError(
-                f"'{self.name}' gave no answer to the question '{questions[failed[1]].id}' ({error}); run again to go "
-                "on from here"
-            ) from error
-
-    def _ask(self, question: Question) -> str:
-        pictures = [
-            {"type": "image_url", "image_url": {"url": _data_url(picture)}} for picture in question.open_pictures()
-        ]
-        messages: Any = [{"role": "user", "content": [*pictures, {"type": "text", "text": question.text}]}]
-        reply = self._client.chat.completions.create(
-            model=self._model, messages=messages, max_tokens=question.max_new_tokens, temperature=0.0
-        )
-        return (reply.choices[0].message.content or "").strip()
-
-
 class RecordedModel:
     """Answers that were given elsewhere, from a JSON-lines file.
 
@@ -194,7 +110,7 @@ class RecordedModel:
         self.name = f"predictions:{self.path}"
         self._answers: dict[str, str] = {}
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
+            lines = self.path.read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise RecordError(f"predictions {self.path} cannot be read ({error})") from error
         for number, line in enumerate(lines, 1):
@@ -264,9 +180,3 @@ def open_model(spec: str, *, batch_size: int | None = None) -> ModelUnderTest:
 def _chat(question: Question) -> list[dict[str, Any]]:
     pictures = [{"type": "image", "image": picture} for picture in question.open_pictures()]
     return [{"role": "user", "content": [*pictures, {"type": "text", "text": question.text}]}]
-
-
-def _data_url(picture: Image.Image) -> str:
-    encoded = io.BytesIO()
-    picture.convert("RGB").save(encoded, "JPEG", quality=JPEG_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode()}"

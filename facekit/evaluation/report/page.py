@@ -19,7 +19,7 @@ from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet, open_frames
 from facekit.data.records import FaceRecord
 from facekit.errors import RecordError
-from facekit.evaluation.judging.explanations import CRITERIA
+from facekit.evaluation.judging.explanations import CRITERION_TITLES
 from facekit.evaluation.judging.ratings import JudgingResult
 from facekit.evaluation.metrics.calibration import measure_calibration
 from facekit.evaluation.metrics.comparison import PairedDifference
@@ -96,7 +96,7 @@ def write_report(
         results=results,
         scores=_score_rows(results),
         differences=differences,
-        criteria=CRITERIA,
+        criteria=CRITERION_TITLES,
         ratings=ratings,
         disparities=[_describe_disparity(first.result, each) for each in first.result.disparities()],
         tasks=[_describe_task(task, first, faces, record_set) for task in first.result.tasks],

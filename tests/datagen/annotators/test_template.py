@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facekit.data.media_files import MediaFiles
 from facekit.datagen.annotators.measurements import landmark_facts, picture_facts
 from facekit.datagen.annotators.template import TemplateAnnotator
-from facekit.datagen.calls import PermanentCallError, Request
+from facekit.datagen.calls import AnnotationRequest
+from facekit.endpoints.requests import PermanentCallError
 from facekit.errors import InvalidSpecError
 
 
@@ -54,7 +56,9 @@ def test_pose_is_read_from_landmarks():
 
 
 def answer(template, media="none.png", **facts):
-    request = Request("k", "", "", (str(media),), template=template, facts=facts, landmarks=face())
+    request = AnnotationRequest(
+        "k", "", "", MediaFiles((str(media),)), template=template, facts=facts, landmarks=face()
+    )
     return asyncio.run(TemplateAnnotator().answer(request)).text
 
 

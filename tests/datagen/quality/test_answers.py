@@ -1,7 +1,7 @@
 import pytest
 
-from facekit.datagen.calls import Reply
 from facekit.datagen.quality.answers import find_leak, is_refusal, review_answer
+from facekit.endpoints.requests import Reply
 
 REFUSALS = [
     "I'm sorry, but I can't help with that.",

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from facekit.answers.ratings import CRITERIA
 from facekit.data.labels import FaceLabels
 from facekit.data.records import FaceRecord
 from facekit.errors import CheckpointError, ConfigurationError
 from facekit.evaluation.evaluator import Statistics
-from facekit.evaluation.judging.explanations import CRITERIA, JudgedAnswer
+from facekit.evaluation.judging.explanations import JudgedAnswer
 from facekit.evaluation.judging.rating_tables import agreement_table, describe_unrated, rating_group_table, rating_table
 from facekit.evaluation.judging.ratings import ALL_ANSWERS, MEAN_OF_TASKS, OPEN, PANEL, JudgingResult, judge_answers
 
@@ -45,6 +46,13 @@ def answers(tmp_path):
     ]
 
 
+class By:
+    """Judges by a function from requests to verdicts."""
+
+    def __init__(self, rate):
+        self.rate = rate
+
+
 def judge_by(**judges):
     """A caller of judges that are functions of the answer's number."""
 
@@ -58,7 +66,7 @@ def judge_by(**judges):
             for name, judge in judges.items()
         }
 
-    return rate
+    return By(rate)
 
 
 def test_means_by_task_and_group_are_plain_means_and_lie_in_their_intervals(answers):
@@ -100,7 +108,7 @@ def test_an_empty_answer_is_rated_lowest_and_nobody_is_asked(tmp_path):
         asked.extend(requests)
         return {name: {request.id: rated(9, 9, 9, 9) for request in requests} for name in ("one", "two")}
 
-    result = judge_answers(said, rate, statistics=FEW)
+    result = judge_answers(said, By(rate), statistics=FEW)
     assert [request.id.split("#")[0] for request in asked] == ["r0/expression"]
     assert result.empty == 1
     assert result.summary[ALL_ANSWERS].scores["image"].mean == 5.0
@@ -170,3 +178,9 @@ def test_no_answers_and_repeated_ids_are_refused(answers):
     for wrong in ([], [answers[0], answers[0]]):
         with pytest.raises(ConfigurationError, match="different ids"):
             judge_answers(wrong, judge_by(one=lambda n: rated(5, 5, 5, 5)))
+
+
+def test_a_bare_function_still_judges_and_is_told_what_to_be(answers):
+    with pytest.warns(DeprecationWarning, match="a method 'rate'"):
+        result = judge_answers(answers, judge_by(one=lambda n: rated(5, 5, 5, 5)).rate, statistics=FEW)
+    assert result.summary[ALL_ANSWERS].scores["image"].mean == 5.0

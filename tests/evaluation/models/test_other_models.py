@@ -17,7 +17,8 @@ from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, RecordError
 from facekit.evaluation import AGE, ATTRIBUTE_QUESTIONS, EXPRESSION, evaluate_model
 from facekit.evaluation.evaluator import Statistics
-from facekit.evaluation.models.other_models import EndpointModel, RecordedModel, open_model
+from facekit.evaluation.models.endpoint_model import EndpointModel
+from facekit.evaluation.models.other_models import RecordedModel, open_model
 from facekit.evaluation.tasks.questions import Question, collect_replies
 
 FEW = Statistics(resamples=50, permutations=19)

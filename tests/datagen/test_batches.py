@@ -3,11 +3,11 @@ import json
 
 import pytest
 
+from facekit.data.ledger import Entry, Ledger
 from facekit.datagen import GenerationSettings, generate
 from facekit.datagen.calls import ANNOTATE
-from facekit.datagen.ledger import Entry, Ledger
-from facekit.datagen.pipeline import Ending
 from facekit.datagen.recipe import load_recipe
+from facekit.endpoints.outcomes import Ending
 
 
 def settings(**values):
@@ -34,7 +34,7 @@ def test_batches_are_submitted_polled_and_collected_at_half_the_price(serve, fac
 def test_a_run_that_is_killed_while_a_batch_is_worked_on_collects_it_and_asks_nothing_twice(
     serve, faces, recipe_path, tmp_path, monkeypatch
 ):
-    from facekit.datagen.annotators.batch import BatchRunner
+    from facekit.datagen.batches import BatchRunner
 
     class KilledError(Exception):
         pass
@@ -118,11 +118,12 @@ def test_lines_that_failed_are_asked_again_in_another_batch(serve, faces, recipe
 
 
 def test_stopping_leaves_the_batch_to_the_next_run(serve, faces, recipe_path, tmp_path):
-    from facekit.datagen.annotators.batch import BatchRunner
-    from facekit.datagen.annotators.endpoint import EndpointAnnotator
+    from facekit.datagen.batches import BatchRunner
     from facekit.datagen.plan import plan_annotations
-    from facekit.datagen.prices import Budget, Price
     from facekit.datagen.quality.answers import review_answer
+    from facekit.endpoints.budget import Budget
+    from facekit.endpoints.client import EndpointClient
+    from facekit.endpoints.prices import Price
 
     server = serve()
     server.batch_polls = 10**6
@@ -130,7 +131,7 @@ def test_stopping_leaves_the_batch_to_the_next_run(serve, faces, recipe_path, tm
 
     async def stop_soon():
         stop = asyncio.Event()
-        annotator = EndpointAnnotator("m", base_url=server.base_url)
+        annotator = EndpointClient("m", base_url=server.base_url)
         with Ledger(tmp_path / "out") as ledger:
             runner = BatchRunner(annotator, ledger, Price(input=0, output=0), Budget(), settings(), stop)
             asyncio.get_running_loop().call_later(0.3, stop.set)

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import SecretStr
 
-from facekit.datagen.keys import KeyFilter, read_key
+from facekit.endpoints.keys import KeyFilter, read_key
 from facekit.errors import ConfigurationError
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facekit.datagen.retry import RetryPolicy
+from facekit.endpoints.retry import RetryPolicy
 from facekit.errors import ConfigurationError
 
 

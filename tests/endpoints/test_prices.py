@@ -2,13 +2,16 @@ import asyncio
 
 import pytest
 
-from facekit.datagen.calls import Reply, Request
-from facekit.datagen.prices import Budget, Price, find_price, load_prices, prompt_tokens, reply_tokens, require_price
+from facekit.data.media_files import MediaFiles
+from facekit.endpoints.budget import Budget
+from facekit.endpoints.prices import Price, find_price, load_prices, model_price, prompt_tokens, reply_tokens
+from facekit.endpoints.requests import Reply, Request
 from facekit.errors import ConfigurationError
 
 
 def request(**values):
-    return Request(**{"key": "k", "system": "s" * 35, "prompt": "p" * 35, "media": ("a.png",), **values})
+    media, side = values.pop("media", ("a.png",)), values.pop("image_side", 512)
+    return Request("k", "s" * 35, "p" * 35, MediaFiles(media, side) if media else None)
 
 
 def test_cost_is_per_million_tokens_and_half_in_a_batch():
@@ -48,7 +51,7 @@ def test_a_wrong_table_names_the_entry(tmp_path, text, words):
 
 def test_a_budget_needs_a_price():
     with pytest.raises(ConfigurationError, match=r"no model 'gpt-4-o'.*--prices"):
-        require_price(load_prices(), "gpt-4-o")
+        model_price(load_prices(), "gpt-4-o", required=True)
 
 
 def test_pictures_count_by_tiles_as_for_gpt_4o():

@@ -7,13 +7,14 @@ import pytest
 from PIL import Image
 from video_files import grey_frames, places_of, write_video
 
-from facekit.datagen.calls import ClipFrames, PermanentCallError, Request
-from facekit.datagen.media import MediaEncoder, encode_media, encode_picture
+from facekit.data.media_files import ClipFrames, MediaFiles, encode_picture
+from facekit.endpoints.pictures import MediaEncoder
+from facekit.endpoints.requests import PermanentCallError
 from facekit.errors import ConfigurationError, ImageError
 
 
-def request(path, **options):
-    return Request("k", "", "", (str(path),), image_side=64, **options)
+def files(path, **options):
+    return MediaFiles((str(path),), 64, **options)
 
 
 def noise(side):
@@ -36,7 +37,7 @@ def test_calls_about_one_record_share_one_encoding(tmp_path):
 
     async def encode():
         encoder = MediaEncoder()
-        return await asyncio.gather(*(encoder.data_urls(request(tmp_path / "a.png")) for _ in range(3)))
+        return await asyncio.gather(*(encoder.data_urls(files(tmp_path / "a.png")) for _ in range(3)))
 
     first, second, third = asyncio.run(encode())
     assert first is second is third
@@ -46,7 +47,7 @@ def test_calls_about_one_record_share_one_encoding(tmp_path):
 def test_a_broken_picture_is_a_failure_for_good(tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(PermanentCallError, match=r"the picture cannot be used: .*a\.png"):
-        asyncio.run(MediaEncoder().data_urls(request(tmp_path / "a.png")))
+        asyncio.run(MediaEncoder().data_urls(files(tmp_path / "a.png")))
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}])
@@ -91,19 +92,19 @@ def test_of_a_video_file_the_frames_are_sent(tmp_path):
     film = write_video(tmp_path / "film.mp4", grey_frames(40))
 
     def sent(**options):
-        pictures = encode_media(request(film, clip=ClipFrames(**options)))
+        pictures = files(film, clip=ClipFrames(**options)).encode()
         return places_of([Image.open(io.BytesIO(picture)) for picture in pictures])
 
     assert sent(count=3) == pytest.approx([0, 19, 39], abs=1)
     assert sent(count=8, among=(4, 5, 33)) == pytest.approx([4, 5, 33], abs=1)
     short = write_video(tmp_path / "short.mp4", grey_frames(3))
-    assert len(encode_media(request(short, clip=ClipFrames(8)))) == 3
+    assert len(files(short, clip=ClipFrames(8)).encode()) == 3
 
 
 def test_a_broken_video_is_a_failure_for_good(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"no video")
     with pytest.raises(PermanentCallError, match=r"the picture cannot be used: .*a\.mp4"):
-        asyncio.run(MediaEncoder().data_urls(request(tmp_path / "a.mp4", clip=ClipFrames(2))))
+        asyncio.run(MediaEncoder().data_urls(files(tmp_path / "a.mp4", clip=ClipFrames(2))))
 
 
 def test_a_size_out_of_range_is_refused(tmp_path):

@@ -1,8 +1,7 @@
-"""What calls cost: the table of prices, the estimate before a call, the price after it, and the budget."""
+"""What calls cost: the table of prices, the estimate before a call, and the price after it."""
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -13,7 +12,7 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from facekit.datagen.calls import Reply, Request
+from facekit.endpoints.requests import Reply, Request
 from facekit.errors import ConfigurationError
 from facekit.registry import closest_match_hint
 
@@ -71,7 +70,7 @@ def load_prices(path: str | Path | None = None) -> dict[str, Price]:
     Raises:
         ConfigurationError: If the file cannot be read or an entry is wrong; the message names it.
     """
-    table = _read(resources.files("facekit.datagen") / "prices.yaml", "the built-in price table")
+    table = _read(resources.files("facekit.endpoints") / "prices.yaml", "the built-in price table")
     if path is None:
         return table
     own = _read(Path(path), f"price table {path}")
@@ -91,9 +90,11 @@ def prompt_tokens(request: Request, price: Price) -> int:
     (OpenAI, "Images and vision", cost of high detail), at the largest size that the request may send.
     """
     text = (len(request.system) + len(request.prompt)) / CHARACTERS_PER_TOKEN + 2 * TOKENS_PER_MESSAGE
-    side = min(request.image_side, _LARGE_SIDE, _SHORT_SIDE)
+    if request.media is None:
+        return math.ceil(text)
+    side = min(request.media.image_side, _LARGE_SIDE, _SHORT_SIDE)
     picture = price.image_base + price.image_tile * math.ceil(side / _TILE) ** 2
-    return math.ceil(text + request.pictures * picture)
+    return math.ceil(text + request.media.count * picture)
 
 
 def reply_tokens(request: Request, reply: Reply, price: Price) -> tuple[int, int]:
@@ -103,58 +104,24 @@ def reply_tokens(request: Request, reply: Reply, price: Price) -> tuple[int, int
     return read, written if reply.completion_tokens is None else reply.completion_tokens
 
 
-class Budget:
-    """Money for calls. A call's highest cost is put aside before it is made, so that the limit is never passed.
+def model_price(table: Mapping[str, Price], model: str, *, required: bool = False) -> Price:
+    """The price of a model; of one that the table lacks, nothing.
 
     Args:
-        limit: Dollars; None for no limit.
-        spent: Dollars of earlier runs.
+        table: The table of prices.
+        model: The model.
+        required: Whether a budget is to be kept, for which there must be a price.
+
+    Raises:
+        ConfigurationError: If a price is required and there is none.
     """
-
-    def __init__(self, limit: float | None = None, spent: float = 0.0) -> None:
-        if limit is not None and not limit >= 0.0:
-            raise ConfigurationError(f"max_cost={limit} is out of range; give dollars, at least 0")
-        self.limit, self.spent, self._aside = limit, spent, 0.0
-        self._changed = asyncio.Event()
-
-    async def put_aside(self, amount: float) -> bool:
-        """Put a call's highest cost aside, waiting for running calls that may turn out cheaper.
-
-        Returns:
-            False where the money does not suffice and no running call can change that.
-        """
-        while not self.try_put_aside(amount):
-            if self._aside <= 0.0:
-                return False
-            self._changed.clear()
-            await self._changed.wait()
-        return True
-
-    def try_put_aside(self, amount: float) -> bool:
-        """Put money aside at once; False where it does not suffice."""
-        if self.limit is not None and self.spent + self._aside + amount > self.limit:
-            return False
-        self._aside += amount
-        return True
-
-    def settle(self, put_aside: float, cost: float) -> None:
-        """Replace what was put aside by what the call did cost."""
-        self._aside = max(0.0, self._aside - put_aside)
-        if self._aside < 1e-12:
-            self._aside = 0.0
-        self.spent += cost
-        self._changed.set()
-
-
-def require_price(table: Mapping[str, Price], model: str) -> Price:
-    """The price of a model; raises ``ConfigurationError`` where the table has none."""
     price = find_price(table, model)
-    if price is None:
+    if price is None and required:
         raise ConfigurationError(
             f"the price table has no model '{model}', so a budget cannot be kept{closest_match_hint(model, table)}; "
             "add it in a file of your own and pass it with --prices"
         )
-    return price
+    return price or UNKNOWN_PRICE
 
 
 def _read(path: Path | resources.abc.Traversable, name: str) -> dict[str, Price]:

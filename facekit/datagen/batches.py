@@ -1,39 +1,30 @@
-"""The OpenAI Batch API: half the price for answers within a day.
+"""A stage carried out through batches: what is open is collected, then submitted and collected until nothing is left.
 
-Calls are written into files, submitted, and collected when the batch is done. The ledger notes a batch before it is
-created, under a token that the batch carries as metadata, so that a run that was killed in between finds it again
-instead of paying for it twice.
+The ledger notes a batch before it is created, so that a run that was killed in between pays for nothing twice.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any
 
-from facekit.datagen.annotators.endpoint import EndpointAnnotator
-from facekit.datagen.annotators.messages import ANSWER_SCHEMA, parse_completion, request_body
-from facekit.datagen.calls import ANNOTATE, Call, PermanentCallError, Reply, Review, TemporaryCallError, call_key
-from facekit.datagen.ledger import ACCEPTED, FAILED, GAVE_UP, REJECTED, SUBMITTED, Entry, Ledger, now
-from facekit.datagen.pipeline import Ending, GenerationProgress, ProgressListener
-from facekit.datagen.prices import Budget, Price, prompt_tokens
-from facekit.datagen.retry import RetryPolicy
+from facekit.data.ledger import SUBMITTED, Entry, Ledger, PlacedCall, call_key, now
+from facekit.datagen.calls import ANNOTATE
 from facekit.datagen.settings import GenerationSettings
+from facekit.endpoints.batches import ENDED, Batches, BatchResult
+from facekit.endpoints.budget import Budget
+from facekit.endpoints.client import EndpointClient
+from facekit.endpoints.outcomes import ACCEPTED, FAILED, GAVE_UP, REJECTED, CallProgress, Ending, ProgressListener
+from facekit.endpoints.prices import Price, prompt_tokens
+from facekit.endpoints.requests import ANSWER_SCHEMA, PermanentCallError, Reply, Review
+from facekit.endpoints.retry import RetryPolicy
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
-WINDOW: Literal["24h"] = "24h"
-TOKEN_NAME = "facekit"
-ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 
 
 @dataclass
@@ -64,7 +55,7 @@ class BatchRunner:
         on_progress: Told about progress.
     """
 
-    annotator: EndpointAnnotator
+    annotator: EndpointClient
     ledger: Ledger
     price: Price
     budget: Budget
@@ -73,9 +64,14 @@ class BatchRunner:
     on_progress: ProgressListener | None = None
 
     async def run(
-        self, stage: str, plan: Callable[[], Iterator[Call]], review: Callable[[str, Reply], Review], *, total: int,
+        self,
+        stage: str,
+        plan: Callable[[], Iterator[PlacedCall]],
+        review: Callable[[str, Reply], Review],
+        *,
+        total: int,
         done: int,
-    ) -> Ending:  # fmt: skip
+    ) -> Ending:
         """Collect open batches, then submit and collect until nothing is left.
 
         Args:
@@ -92,7 +88,8 @@ class BatchRunner:
         self._answered = self._unusable = 0
         self._started = time.monotonic()
         self._aside: dict[int, float] = {}
-        self._policy = RetryPolicy(self.settings.attempts, self.settings.backoff)
+        policy = RetryPolicy(self.settings.attempts, self.settings.backoff)
+        self._batches = Batches(self.annotator, policy, self._wait)
         ending = Ending.FINISHED
         try:
             await self._adopt()
@@ -114,17 +111,14 @@ class BatchRunner:
         nameless = {token: number for number, token, name in self.ledger.open_batches() if name is None}
         if not nameless:
             return
-        for batch in await self._retrying(self._list_batches):
-            number = nameless.pop((batch.metadata or {}).get(TOKEN_NAME, ""), None)
-            if number is not None:
-                self.ledger.name_batch(number, batch.id)
-        for number in nameless.values():
-            self.ledger.collect_batch(number, [])
+        names = await self._batches.names()
+        for token, number in nameless.items():
+            if token in names:
+                self.ledger.name_batch(number, names[token])
+            else:
+                self.ledger.collect_batch(number, [])
 
-    async def _list_batches(self) -> list[Any]:
-        return [batch async for batch in self.annotator.client.batches.list(limit=100)]
-
-    async def _submit_all(self, calls: Iterator[Call]) -> tuple[int, bool]:
+    async def _submit_all(self, calls: Iterator[PlacedCall]) -> tuple[int, bool]:
         """Submit what can be afforded. Returns the number of calls, and whether that was all of them."""
         draft, submitted = _Draft(), 0
         for call in calls:
@@ -138,7 +132,7 @@ class BatchRunner:
                 await self._submit(draft)
                 return submitted + len(draft.lines), False
             try:
-                line = await self._line(call)
+                line = await self._batches.line(call.request)
             except PermanentCallError as failure:
                 self.budget.settle(most, 0.0)
                 self._store_failure(call, str(failure))
@@ -164,38 +158,22 @@ class BatchRunner:
         await self._submit(draft)
         return submitted + len(draft.lines), True
 
-    async def _line(self, call: Call) -> bytes:
-        assert call.request is not None
-        pictures = await self.annotator.data_urls(call.request)
-        body = request_body(
-            call.request, self.annotator.model, pictures, token_limit=self.annotator.token_limit,
-            structured=self.annotator.structured,
-        )  # fmt: skip
-        request = {"custom_id": call.request.key, "method": "POST", "url": ENDPOINT, "body": body}
-        return json.dumps(request).encode() + b"\n"
-
     async def _submit(self, draft: _Draft) -> None:
         if not draft.lines:
             return
-        token, client = uuid.uuid4().hex, self.annotator.client
+        token = uuid.uuid4().hex
         number = self.ledger.begin_batch(token, draft.entries)
         self._aside[number] = draft.aside
-        content = b"".join(draft.lines)
-        file = await self._retrying(lambda: client.files.create(file=("facekit.jsonl", content), purpose="batch"))
-        batch = await self._retrying(
-            lambda: client.batches.create(
-                input_file_id=file.id, endpoint=ENDPOINT, completion_window=WINDOW, metadata={TOKEN_NAME: token}
-            )
-        )
-        self.ledger.name_batch(number, batch.id)
-        logger.info("submitted batch %s with %d calls", batch.id, len(draft.lines))
+        name = await self._batches.submit(b"".join(draft.lines), token)
+        self.ledger.name_batch(number, name)
+        logger.info("submitted batch %s with %d calls", name, len(draft.lines))
 
     async def _collect_all(self) -> None:
         """Wait for every open batch and store its answers."""
         while open_batches := self.ledger.open_batches():
             for number, _, name in open_batches:
                 assert name is not None
-                batch = await self._retrying(partial(self.annotator.client.batches.retrieve, name))
+                batch = await self._batches.retrieve(name)
                 if batch.status in ENDED:
                     await self._collect(number, batch)
             self._report()
@@ -208,39 +186,24 @@ class BatchRunner:
             for entry in self.ledger.batch_entries(number)
         }
         collected: list[Entry] = []
-        for file in (batch.output_file_id, batch.error_file_id):
-            if not file:
-                continue
-            response = await self._retrying(partial(self.annotator.client.files.content, file))
-            for line in response.text.splitlines():
-                result = json.loads(line)
-                entry = expected.pop(result.get("custom_id", ""), None)
-                if entry is not None:
-                    collected.append(self._outcome(entry, result))
+        schema = ANSWER_SCHEMA if self._stage == ANNOTATE else None
+        async for result in self._batches.results(batch, schema):
+            entry = expected.pop(result.key, None)
+            if entry is not None:
+                collected.append(self._outcome(entry, result))
         if not collected and batch.status == "failed":
-            words = self.annotator.strike(str(batch.errors))[:300]
-            collected = [
-                self._changed(entry, FAILED, reason=f"the batch was rejected: {words}") for entry in expected.values()
-            ]
+            reason = self._batches.refusal(batch)
+            collected = [self._changed(entry, FAILED, reason=reason) for entry in expected.values()]
         self.ledger.collect_batch(number, collected)
         self._done += sum(entry.state != GAVE_UP for entry in collected)
         self._answered += sum(entry.state == ACCEPTED for entry in collected)
         self._unusable += sum(entry.state != ACCEPTED for entry in collected)
         self.budget.settle(self._aside.pop(number, 0.0), sum(entry.cost for entry in collected))
 
-    def _outcome(self, entry: Entry, result: dict[str, Any]) -> Entry:
-        response = result.get("response") or {}
-        status = response.get("status_code")
-        if status != 200:
-            problem = self.annotator.strike(json.dumps(result.get("error") or response.get("body")))[:300]
-            passing = status is None or status == 429 or status >= 500
-            return self._changed(entry, GAVE_UP if passing else FAILED, reason=f"status {status}: {problem}")
-        schema = ANSWER_SCHEMA if self._stage == ANNOTATE else None
-        body = json.loads(self.annotator.strike.strike_exact(json.dumps(response.get("body"))))
-        try:
-            reply = parse_completion(body, schema, self.annotator.model)
-        except TemporaryCallError as failure:
-            return self._changed(entry, GAVE_UP, reason=str(failure))
+    def _outcome(self, entry: Entry, result: BatchResult) -> Entry:
+        reply = result.reply
+        if reply is None:
+            return self._changed(entry, result.state, reason=result.reason)
         review = self._review(entry.aspect, reply)
         read, written = reply.prompt_tokens or 0, reply.completion_tokens or 0
         return self._changed(
@@ -252,22 +215,10 @@ class BatchRunner:
         fixed = {"state": state, "time": now(), "attempts": 1, "batch": None}
         return Entry(**{**entry.__dict__, **fixed, **changes})
 
-    def _store_failure(self, call: Call, reason: str) -> None:
+    def _store_failure(self, call: PlacedCall, reason: str) -> None:
         self.ledger.store(Entry(call.stage, call.record, call.aspect, call.version, FAILED, time=now(), reason=reason))
         self._done += 1
         self._unusable += 1
-
-    async def _retrying(self, call: Callable[[], Awaitable[T]]) -> T:
-        failures = 0
-        while True:
-            try:
-                return await self.annotator.guarded(call)
-            except TemporaryCallError as failure:
-                failures += 1
-                delay = self._policy.delay(failures, failure.retry_after)
-                if delay is None:
-                    raise
-                await self._wait(delay)
 
     async def _wait(self, seconds: float) -> None:
         try:
@@ -282,7 +233,7 @@ class BatchRunner:
         finished = self._answered + self._unusable
         speed = finished / max(time.monotonic() - self._started, 1e-9)
         self.on_progress(
-            GenerationProgress(
+            CallProgress(
                 self._stage, self._done, self._total, self._answered, self._unusable, speed, None, self.budget.spent
             )
         )

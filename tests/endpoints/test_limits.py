@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facekit.datagen.limits import RateLimiter
+from facekit.endpoints.limits import RateLimiter
 from facekit.errors import ConfigurationError
 
 

@@ -1,4 +1,4 @@
-"""Pictures as they are sent: decoded safely, shrunk to a bound, encoded as JPEG without metadata, once per record."""
+"""Pictures as they are sent: JPEG without metadata within a bound of pixels, and their data URLs, encoded once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from facekit.datagen.calls import PermanentCallError, Request
-from facekit.errors import ConfigurationError, ImageError, VideoError
-from facekit.faces.images import open_image
-from facekit.faces.video import read_clip
+from facekit.endpoints.requests import Media, PermanentCallError
+from facekit.errors import ConfigurationError, ImageError, RecordError
 
 JPEG_QUALITY = 90
 SMALLEST_SIDE, LARGEST_SIDE = 32, 4096
@@ -26,25 +24,18 @@ _PICTURE_SEGMENTS = _FRAMES | {_JFIF, 0xDB, 0xC4, 0xDD}
 """Frame header, JFIF header, quantisation and Huffman tables, restart interval (ITU-T T.81, table B.1)."""
 
 
-def encode_picture(path: str, image_side: int) -> bytes:
-    """A picture as JPEG bytes whose longer side is at most ``image_side`` pixels; smaller ones keep their size.
+def bare_jpeg(path: Path, image_side: int) -> bytes | None:
+    """The bytes of a file that can be sent unchanged: a JPEG within the bound with nothing in it but the picture.
 
-    A file that is such a JPEG already, with nothing in it but the picture, is taken as it is.
+    Its entropy-coded data are read, its pixels are not.
 
     Args:
-        path: The picture.
-        image_side: Pixels.
+        path: The file.
+        image_side: Longest side, in pixels.
 
-    Raises:
-        ImageError: If the picture cannot be read.
-        ConfigurationError: If the size is out of range.
+    Returns:
+        The bytes, or None where the picture must be encoded anew, also where the file cannot be read.
     """
-    check_image_side(image_side)
-    return _as_it_is(Path(path).expanduser(), image_side) or _to_jpeg(open_image(path), image_side)
-
-
-def _as_it_is(path: Path, image_side: int) -> bytes | None:
-    """The bytes of a file that can be sent unchanged, or None; its entropy-coded data are read, its pixels are not."""
     try:
         content = path.read_bytes()
         if not is_bare_jpeg(content):
@@ -80,11 +71,19 @@ def is_bare_jpeg(content: bytes) -> bool:
     return False
 
 
-def _to_jpeg(image: Image.Image, image_side: int) -> bytes:
-    if max(image.size) > image_side:
+def encode_jpeg(image: Image.Image, image_side: int | None = None, quality: int = JPEG_QUALITY) -> bytes:
+    """A picture as a JPEG file without metadata.
+
+    Args:
+        image: The picture in RGB.
+        image_side: Longest side in pixels, to which a larger picture is shrunk; None keeps any size.
+        quality: Of the JPEG, 1 to 95.
+    """
+    if image_side is not None and max(image.size) > image_side:
+        image = image.copy()
         image.thumbnail((image_side, image_side), Image.Resampling.LANCZOS)
     encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=JPEG_QUALITY, comment=b"")  # Pillow keeps the comment of the original
+    image.save(encoded, "JPEG", quality=quality, comment=b"")  # Pillow keeps the comment of the original
     return encoded.getvalue()
 
 
@@ -96,49 +95,39 @@ def check_image_side(image_side: int) -> None:
         )
 
 
-def encode_media(request: Request) -> list[bytes]:
-    """The pictures of a request, or the frames of its clip, as JPEG bytes.
-
-    Raises:
-        ImageError: If a picture cannot be read.
-        VideoError: If the video file cannot be read.
-        MissingExtraError: If there is a video file and PyAV is not installed.
-    """
-    if request.clip is None:
-        return [encode_picture(path, request.image_side) for path in request.media]
-    check_image_side(request.image_side)
-    clip = read_clip(request.media[0], request.clip.count, among=request.clip.among)
-    frames = dict(zip(clip.indices, clip.frames, strict=True))  # a file with fewer frames repeats some
-    return [_to_jpeg(frame, request.image_side) for frame in frames.values()]
+def data_url(jpeg: bytes) -> str:
+    """``data:image/jpeg;base64,…`` of a JPEG file."""
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}"
 
 
 class MediaEncoder:
-    """Data URLs of pictures; calls about one record share the work, which is done beside the event loop."""
+    """Data URLs of pictures; calls about the same pictures share the work, which is done beside the event loop."""
 
     def __init__(self) -> None:
-        self._tasks: OrderedDict[tuple[object, ...], asyncio.Task[tuple[str, ...]]] = OrderedDict()
+        self._tasks: OrderedDict[Media, asyncio.Task[tuple[str, ...]]] = OrderedDict()
 
-    def begin(self, request: Request) -> asyncio.Task[tuple[str, ...]]:
+    def begin(self, media: Media) -> asyncio.Task[tuple[str, ...]]:
         """Begin to encode, or find what was begun before."""
-        place = (request.media, request.image_side, request.clip)
-        task = self._tasks.get(place)
+        task = self._tasks.get(media)
         if task is None or task.cancelled():
-            task = self._tasks[place] = asyncio.ensure_future(asyncio.to_thread(_data_urls, request))
+            task = self._tasks[media] = asyncio.ensure_future(asyncio.to_thread(_data_urls, media))
             task.add_done_callback(_look_at)
             while len(self._tasks) > _KEPT:
                 self._tasks.popitem(last=False)
         return task
 
-    async def data_urls(self, request: Request) -> tuple[str, ...]:
-        """One ``data:image/jpeg;base64,…`` per picture, in order.
+    async def data_urls(self, media: Media | None) -> tuple[str, ...]:
+        """One ``data:image/jpeg;base64,…`` per picture, in order; none for text alone.
 
         Raises:
             PermanentCallError: If a picture or video cannot be read.
         """
-        task = self.begin(request)
+        if media is None:
+            return ()
+        task = self.begin(media)
         try:
             return task.result() if task.done() else await asyncio.shield(task)
-        except (ImageError, VideoError) as error:
+        except (ImageError, RecordError) as error:
             raise PermanentCallError(f"the picture cannot be used: {error}") from error
 
 
@@ -148,6 +137,5 @@ def _look_at(task: asyncio.Task[tuple[str, ...]]) -> None:
         task.exception()
 
 
-def _data_urls(request: Request) -> tuple[str, ...]:
-    encoded = (base64.b64encode(content).decode("ascii") for content in encode_media(request))
-    return tuple(f"data:image/jpeg;base64,{text}" for text in encoded)
+def _data_urls(media: Media) -> tuple[str, ...]:
+    return tuple(data_url(content) for content in media.encode())

@@ -11,16 +11,18 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 
-from facekit.datagen.annotators.endpoint import EndpointAnnotator, parse_annotator_spec, retry_after
-from facekit.datagen.annotators.messages import ANSWER_SCHEMA
-from facekit.datagen.annotators.transport import TRANSPORTS
-from facekit.datagen.calls import (
+from facekit.data.media_files import MediaFiles
+from facekit.endpoints.addresses import parse_endpoint_spec
+from facekit.endpoints.client import EndpointClient, retry_after
+from facekit.endpoints.requests import (
+    ANSWER_SCHEMA,
     EndpointError,
     PermanentCallError,
     RejectedRequestError,
     Request,
     TemporaryCallError,
 )
+from facekit.endpoints.transports import TRANSPORTS
 from facekit.errors import ConfigurationError, InvalidSpecError
 
 KEY = "sk-test-very-secret-key-0123"
@@ -40,11 +42,11 @@ def ask(request):
 
 def ask_over(transport, server, picture, times=1, **options):
     async def talk():
-        annotator = EndpointAnnotator(
+        annotator = EndpointClient(
             "model", key=SecretStr(KEY), base_url=server.base_url, transport=transport, **options
         )
         request = Request(
-            "key-1", "System.", "Prompt.", (picture,), image_side=128, max_tokens=77, schema=ANSWER_SCHEMA
+            "key-1", "System.", "Prompt.", MediaFiles((picture,), 128), max_tokens=77, schema=ANSWER_SCHEMA
         )
         try:
             return [await annotator.answer(request) for _ in range(times)]
@@ -193,7 +195,7 @@ def test_milliseconds_count_first_and_nonsense_does_not_count():
 )
 def test_a_key_as_an_argument_is_refused_without_repeating_it(spec):
     with pytest.raises(InvalidSpecError, match="key_env=NAME") as caught:
-        parse_annotator_spec(spec)
+        parse_endpoint_spec(spec)
     assert "12345678" not in str(caught.value)
 
 
@@ -209,15 +211,15 @@ def test_a_key_as_an_argument_is_refused_without_repeating_it(spec):
 ])  # fmt: skip
 def test_a_wrong_spec_says_what_is_wrong(argument, options, words):
     with pytest.raises(InvalidSpecError, match=words) as caught:
-        EndpointAnnotator.from_spec(argument, **options)
+        EndpointClient.from_spec(argument, **options)
     assert "pass@" not in str(caught.value)
 
 
 def test_a_hosted_endpoint_needs_a_key_and_a_local_one_does_not(monkeypatch):
     with pytest.raises(ConfigurationError, match="OPENAI_API_KEY has no API key"):
-        EndpointAnnotator.from_spec("m")
+        EndpointClient.from_spec("m")
     with pytest.raises(ConfigurationError, match="MINE has no API key"):
-        EndpointAnnotator.from_spec("m", base_url="http://localhost:1/v1", key_env="MINE")
-    assert EndpointAnnotator.from_spec("m", base_url="http://localhost:1/v1").key is None
+        EndpointClient.from_spec("m", base_url="http://localhost:1/v1", key_env="MINE")
+    assert EndpointClient.from_spec("m", base_url="http://localhost:1/v1").key is None
     monkeypatch.setenv("MINE", KEY)
-    assert EndpointAnnotator.from_spec("m", key_env="MINE").key.get_secret_value() == KEY
+    assert EndpointClient.from_spec("m", key_env="MINE").key.get_secret_value() == KEY

@@ -4,8 +4,9 @@ import sys
 
 import pytest
 
+from facekit.data.ledger import SUBMITTED, Entry, Ledger
 from facekit.datagen.calls import ANNOTATE
-from facekit.datagen.ledger import ACCEPTED, FAILED, GAVE_UP, REJECTED, SUBMITTED, Entry, Ledger
+from facekit.endpoints.outcomes import ACCEPTED, FAILED, GAVE_UP, REJECTED
 from facekit.errors import ConfigurationError
 
 VERSIONS = {"look": "v1", "mood": "v1"}
@@ -61,7 +62,7 @@ def test_counts_streams_and_reopening_agree(tmp_path):
 
 def test_a_second_process_is_kept_out_while_the_first_works(tmp_path):
     with Ledger(tmp_path):
-        script = f"from facekit.datagen.ledger import Ledger; Ledger({str(tmp_path)!r})"
+        script = f"from facekit.data.ledger import Ledger; Ledger({str(tmp_path)!r})"
         other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
         assert other.returncode == 1
         assert "another process is working on" in other.stderr

@@ -14,11 +14,11 @@ import signal
 import socket
 import struct
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from facekit.datagen.annotators.endpoint import EndpointAnnotator
-from facekit.datagen.calls import EndpointError, PermanentCallError, Reply, Request, TemporaryCallError
+from facekit.endpoints.client import EndpointClient
+from facekit.endpoints.requests import EndpointError, Media, PermanentCallError, Reply, Request, TemporaryCallError
 
 _HEAD = struct.Struct("!I")
 _PREPARE = -1
@@ -35,30 +35,30 @@ class _Worker:
     waiting: dict[int, asyncio.Future[Reply]] = field(default_factory=dict)
 
 
-class PooledAnnotator:
-    """An endpoint annotator in several processes.
+class ClientPool:
+    """A client in several processes.
 
     Args:
-        annotator: Says which endpoint; each process makes its own connections.
+        client: Says which endpoint; each process makes its own connections.
         processes: How many.
     """
 
-    def __init__(self, annotator: EndpointAnnotator, processes: int) -> None:
-        self.model = annotator.model
+    def __init__(self, client: EndpointClient, processes: int) -> None:
+        self.model = client.model
         options = {
-            "key": annotator.key, "base_url": annotator.base_url, "timeout": annotator.timeout,
-            "structured": annotator.structured, "transport": annotator.transport,
+            "key": client.key, "base_url": client.base_url, "timeout": client.timeout,
+            "structured": client.structured, "transport": client.transport,
         }  # fmt: skip
         context = multiprocessing.get_context("spawn")
         self._workers = []
         for _ in range(processes):
             ours, theirs = socket.socketpair()
-            process = context.Process(target=_worker_main, args=(theirs, annotator.model, options), daemon=True)
+            process = context.Process(target=_worker_main, args=(theirs, client.model, options), daemon=True)
             process.start()
             theirs.close()
             self._workers.append(_Worker(process, ours))
         self._number = 0
-        self._prepared: tuple[str, ...] = ()
+        self._prepared: Media | None = None
 
     def prepare(self, request: Request) -> None:
         """Let the process that will be asked encode the picture."""
@@ -68,7 +68,7 @@ class PooledAnnotator:
             _send(worker.writer, (_PREPARE, _stripped(request)))
 
     async def answer(self, request: Request) -> Reply:
-        """Answer one request; see ``facekit.datagen.calls.Annotator``."""
+        """Answer one request; see ``facekit.endpoints.requests.Answerer``."""
         worker = self._worker(request)
         if worker.reader is None:
             worker.reader, worker.writer = await self._connect(worker)
@@ -114,8 +114,7 @@ class PooledAnnotator:
                     future.set_exception(EndpointError("a worker process ended; run the same command again"))
 
     def _worker(self, request: Request) -> _Worker:
-        place = zlib.crc32("".join(request.media).encode()) % len(self._workers)
-        return self._workers[place]
+        return self._workers[zlib.crc32(repr(request.media).encode()) % len(self._workers)]
 
     async def close(self) -> None:
         """End the processes."""
@@ -132,7 +131,8 @@ class PooledAnnotator:
 
 
 def _stripped(request: Request) -> Request:
-    return replace(request, template=None, facts={}, landmarks=None)
+    """The fields that an endpoint needs, of a request that may have more."""
+    return Request(**{each.name: getattr(request, each.name) for each in fields(Request)})
 
 
 def _send(writer: asyncio.StreamWriter, message: object) -> None:
@@ -147,19 +147,19 @@ async def _receive(reader: asyncio.StreamReader) -> Any:
 
 def _worker_main(connection: socket.socket, model: str, options: dict[str, Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asyncio.run(_serve(connection, EndpointAnnotator(model, **options)))
+    asyncio.run(_serve(connection, EndpointClient(model, **options)))
 
 
-async def _serve(connection: socket.socket, annotator: EndpointAnnotator) -> None:
+async def _serve(connection: socket.socket, client: EndpointClient) -> None:
     reader, writer = await asyncio.open_connection(sock=connection)
     running: set[asyncio.Task[None]] = set()
     try:
         while True:
             number, request = await _receive(reader)
             if number == _PREPARE:
-                annotator.prepare(request)
+                client.prepare(request)
                 continue
-            task = asyncio.create_task(_answer(annotator, number, request, writer))
+            task = asyncio.create_task(_answer(client, number, request, writer))
             running.add(task)
             task.add_done_callback(running.discard)
     except (asyncio.IncompleteReadError, ConnectionError):
@@ -167,13 +167,13 @@ async def _serve(connection: socket.socket, annotator: EndpointAnnotator) -> Non
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
     finally:
-        await annotator.close()
+        await client.close()
         writer.close()
 
 
-async def _answer(annotator: EndpointAnnotator, number: int, request: Request, writer: asyncio.StreamWriter) -> None:
+async def _answer(client: EndpointClient, number: int, request: Request, writer: asyncio.StreamWriter) -> None:
     try:
-        outcome: Reply | Exception = await annotator.answer(request)
+        outcome: Reply | Exception = await client.answer(request)
     except _FAILURES as failure:
         failure.__cause__ = failure.__context__ = None
         outcome = failure

@@ -1,23 +1,36 @@
 """Carrying out calls: so many at a time, within limits and budget, each stored the moment it is answered.
 
-A call is stored in the ledger before its worker takes the next one, so that a process that is killed loses no more
-than the calls in flight. A failure that passes is tried again with growing waits; a pause that the endpoint asks for
-holds every worker back.
+A call is stored before its worker takes the next one, so that a process that is killed loses no more than the calls in
+flight. A failure that passes is tried again with growing waits; a pause that the endpoint asks for holds every worker
+back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from enum import Enum
+from typing import Any, Generic, TypeVar
 
-from facekit.datagen.calls import (
-    Annotator,
+from facekit.endpoints.budget import Budget
+from facekit.endpoints.limits import RateLimiter
+from facekit.endpoints.outcomes import (
+    ACCEPTED,
+    FAILED,
+    GAVE_UP,
+    REJECTED,
     Call,
+    CallProgress,
+    Ending,
+    Outcome,
+    OutcomeStore,
+    ProgressListener,
+)
+from facekit.endpoints.prices import UNKNOWN_PRICE, Price, prompt_tokens, reply_tokens
+from facekit.endpoints.requests import (
+    Answerer,
     EndpointError,
     PermanentCallError,
     RejectedRequestError,
@@ -25,62 +38,20 @@ from facekit.datagen.calls import (
     Request,
     TemporaryCallError,
 )
-from facekit.datagen.ledger import ACCEPTED, FAILED, GAVE_UP, REJECTED, Entry, Ledger, now
-from facekit.datagen.limits import RateLimiter
-from facekit.datagen.prices import Budget, Price, prompt_tokens, reply_tokens
-from facekit.datagen.retry import RetryPolicy
+from facekit.endpoints.retry import RetryPolicy
+from facekit.endpoints.settings import CallSettings
 
 logger = logging.getLogger(__name__)
+
+C = TypeVar("C", bound=Call)
 
 PROGRESS_SECONDS = 0.2
 FAILURES_IN_A_ROW = 20
 """With twice the concurrency if that is more: so many failed calls without an answer between end the run."""
 
 
-class Ending(Enum):
-    """Why a run ended."""
-
-    FINISHED = "finished"
-    BUDGET = "the budget is used up"
-    STOPPED = "stopped"
-
-
-@dataclass(frozen=True)
-class GenerationProgress:
-    """Where a stage stands.
-
-    Args:
-        stage: ``"annotate"`` or ``"rate"``.
-        done: Calls with an outcome, earlier runs included.
-        total: Calls in all.
-        answered: Usable answers of this run.
-        unusable: Calls of this run that ended without one.
-        per_second: Calls per second in this run.
-        seconds_left: Estimate; None before the first answer.
-        cost: Dollars, earlier runs included.
-    """
-
-    stage: str
-    done: int
-    total: int
-    answered: int
-    unusable: int
-    per_second: float
-    seconds_left: float | None
-    cost: float
-
-    @property
-    def detail(self) -> str:
-        """Speed, cost and failures in a few words."""
-        failed = f", {self.unusable} unusable" if self.unusable else ""
-        return f"{self.per_second:.1f}/s, ${self.cost:.2f}{failed}"
-
-
-ProgressListener = Callable[[GenerationProgress], None]
-
-
 @dataclass
-class Spent:
+class _Spent:
     """What one call has used up so far."""
 
     attempts: int = 0
@@ -90,54 +61,18 @@ class Spent:
     model: str = ""
 
 
-@dataclass
-class _Batch:
-    entries: list[Entry] = field(default_factory=list)
-    is_stored: bool = False
-    problem: sqlite3.Error | None = None
-
-
-class _LedgerWriter:
-    """Stores what arrives in one turn of the event loop in one transaction; nobody waits longer for that."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._batch = _Batch()
-
-    async def store(self, entry: Entry) -> None:
-        """Return when an entry is on disk; whoever has its next turn first stores the entries of all."""
-        batch = self._batch
-        batch.entries.append(entry)
-        await asyncio.sleep(0)
-        if not batch.is_stored:
-            self.flush()
-        if batch.problem is not None:
-            raise batch.problem
-
-    def flush(self) -> None:
-        """Store what has arrived."""
-        batch, self._batch = self._batch, _Batch()
-        if not batch.entries:
-            return
-        batch.is_stored = True
-        try:
-            self._ledger.store(*batch.entries)
-        except sqlite3.Error as error:
-            batch.problem = error
-
-
 class _StopError(Exception):
     """Raised inside a worker that waits when the run is told to stop."""
 
 
 @dataclass
-class Pipeline:
-    """One stage of a run.
+class Pipeline(Generic[C]):
+    """Calls to one model.
 
     Args:
-        annotator: Answers.
-        ledger: Keeps.
-        price: The annotator's price.
+        answerer: Answers.
+        outcomes: Keeps.
+        price: The model's price.
         budget: Bounds the cost.
         concurrency: Calls at a time.
         requests_per_minute: The endpoint's limit.
@@ -148,10 +83,10 @@ class Pipeline:
         on_progress: Told about progress a few times a second.
     """
 
-    annotator: Annotator
-    ledger: Ledger
-    price: Price
-    budget: Budget
+    answerer: Answerer
+    outcomes: OutcomeStore[C]
+    price: Price = UNKNOWN_PRICE
+    budget: Budget = field(default_factory=Budget)
     concurrency: int = 16
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
@@ -160,7 +95,16 @@ class Pipeline:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     on_progress: ProgressListener | None = None
 
-    async def run(self, stage: str, calls: Iterator[Call], *, total: int, done: int = 0) -> Ending:
+    @classmethod
+    def of(cls, answerer: Answerer, outcomes: OutcomeStore[C], settings: CallSettings, **others: Any) -> Pipeline[C]:
+        """A pipeline by settings; what they do not say is given by name."""
+        return cls(
+            answerer, outcomes, concurrency=settings.concurrency, requests_per_minute=settings.requests_per_minute,
+            tokens_per_minute=settings.tokens_per_minute, policy=RetryPolicy(settings.attempts, settings.backoff),
+            **others,
+        )  # fmt: skip
+
+    async def run(self, stage: str, calls: Iterator[C], *, total: int, done: int = 0) -> Ending:
         """Carry out calls until there are none left, the budget is used up, or the run is stopped.
 
         Args:
@@ -178,9 +122,8 @@ class Pipeline:
         self._error: EndpointError | None = None
         self._started = self._last_progress = time.monotonic()
         self._halt = asyncio.Event()
-        self._writer = _LedgerWriter(self.ledger)
         self._limiter: RateLimiter | None = None
-        queue: asyncio.Queue[Call | None] = asyncio.Queue(self.concurrency)
+        queue: asyncio.Queue[C | None] = asyncio.Queue(self.concurrency)
         producer = asyncio.create_task(self._produce(calls, queue))
         watcher = asyncio.create_task(self._watch(producer, queue))
         try:
@@ -191,7 +134,7 @@ class Pipeline:
         finally:
             watcher.cancel()
             producer.cancel()
-            self._writer.flush()
+            self.outcomes.flush()
         self._report(force=True)
         if self._error is not None:
             raise self._error
@@ -199,18 +142,18 @@ class Pipeline:
             return Ending.STOPPED
         return self._ending
 
-    async def _produce(self, calls: Iterator[Call], queue: asyncio.Queue[Call | None]) -> None:
+    async def _produce(self, calls: Iterator[C], queue: asyncio.Queue[C | None]) -> None:
         try:
             for call in calls:
                 if call.request is not None:
-                    self.annotator.prepare(call.request)
+                    self.answerer.prepare(call.request)
                 await queue.put(call)
         finally:
             if not self._halt.is_set():
                 for _ in range(self.concurrency):
                     await queue.put(None)
 
-    async def _watch(self, producer: asyncio.Task[None], queue: asyncio.Queue[Call | None]) -> None:
+    async def _watch(self, producer: asyncio.Task[None], queue: asyncio.Queue[C | None]) -> None:
         """When the run is to end early, wake the workers that wait for a call."""
         waits = [asyncio.create_task(event.wait()) for event in (self.stop, self._halt)]
         try:
@@ -225,21 +168,21 @@ class Pipeline:
         for _ in range(self.concurrency):
             await queue.put(None)
 
-    async def _work(self, queue: asyncio.Queue[Call | None]) -> None:
+    async def _work(self, queue: asyncio.Queue[C | None]) -> None:
         while not self._halt.is_set():
             call = await queue.get()
             if call is None or self._halt.is_set():
                 return
             if call.request is None:
-                await self._store(call, Spent(), FAILED, reason=call.problem)
+                await self._store(call, _Spent(), FAILED, reason=call.problem)
                 continue
             try:
                 await self._carry_out(call, call.request)
             except EndpointError as error:
                 self._end(error=error)
 
-    async def _carry_out(self, call: Call, request: Request) -> None:
-        spent, failures, tries = Spent(), 0, 0
+    async def _carry_out(self, call: C, request: Request) -> None:
+        spent, failures, tries = _Spent(), 0, 0
         while True:
             try:
                 reply = await self._ask(request, spent)
@@ -277,7 +220,7 @@ class Pipeline:
                     return
                 tries += 1
 
-    async def _ask(self, request: Request, spent: Spent) -> Reply:
+    async def _ask(self, request: Request, spent: _Spent) -> Reply:
         """Make one call within limits and budget, and add what it used to ``spent``."""
         read = prompt_tokens(request, self.price)
         most = self.price.cost(read, request.max_tokens)
@@ -291,7 +234,7 @@ class Pipeline:
             if self._halt.is_set():
                 raise _StopError
             spent.attempts += 1
-            reply = await self.annotator.answer(request)
+            reply = await self.answerer.answer(request)
             tokens = reply_tokens(request, reply, self.price)
             used = float(sum(tokens))
             spent.read, spent.written, spent.model = spent.read + tokens[0], spent.written + tokens[1], reply.model
@@ -324,17 +267,12 @@ class Pipeline:
             return
         raise _StopError
 
-    async def _store(
-        self, call: Call, spent: Spent, state: str, *, answer: str = "", reason: str | None = None
-    ) -> None:
-        """Return when the outcome is on disk; outcomes of one turn of the event loop share a transaction."""
-        await self._writer.store(
-            Entry(
-                call.stage, call.record, call.aspect, call.version, state, answer,
-                model=spent.model or self.annotator.model, time=now(), prompt_tokens=spent.read,
-                completion_tokens=spent.written, cost=spent.cost, attempts=spent.attempts, reason=reason,
-            )
-        )  # fmt: skip
+    async def _store(self, call: C, spent: _Spent, state: str, *, answer: str = "", reason: str | None = None) -> None:
+        """Return when the outcome is kept."""
+        model = spent.model or self.answerer.model
+        await self.outcomes.store(
+            call, Outcome(state, answer, reason, model, spent.read, spent.written, spent.cost, spent.attempts)
+        )
         if state == ACCEPTED:
             self._answered += 1
         else:
@@ -363,7 +301,7 @@ class Pipeline:
         self._last_progress = at
         finished = self._answered + self._unusable
         speed = finished / max(at - self._started, 1e-9)
-        progress = GenerationProgress(
+        progress = CallProgress(
             self._stage, self._done_before + finished, self._total, self._answered, self._unusable, speed, None,
             self.budget.spent,
         )  # fmt: skip

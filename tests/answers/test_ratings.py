@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from facekit.datagen.calls import Reply
-from facekit.datagen.quality.rating import parse_rating, review_rating
+from facekit.answers.ratings import parse_rating, review_rating
+from facekit.endpoints.requests import Reply
 
 WHOLE = {"image": 8.0, "label": 9.0, "completeness": 7.0, "overall": 8.0}
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from facekit.datagen.calls import EndpointError
-from facekit.datagen.pipeline import Ending
-from facekit.datagen.quality.judges import JudgePanel
-from facekit.datagen.quality.rating import CRITERIA
-from facekit.datagen.settings import GenerationSettings
+from facekit.answers.ratings import CRITERIA
+from facekit.endpoints.outcomes import Ending
+from facekit.endpoints.requests import EndpointError
+from facekit.endpoints.settings import CallSettings
 from facekit.errors import ConfigurationError, InvalidSpecError
+from facekit.evaluation.judging.panel import JudgePanel
 
 QUICK = {"concurrency": 4, "attempts": 8, "backoff": 0.01}
 KEY = "sk-judge-0123456789abcdef"
@@ -31,9 +32,11 @@ class Asked:
 
 
 @pytest.fixture
-def requests(faces):
-    return [Asked(f"face-{n}/age#{n}", (str(faces.parent / "images" / f"{n}.png"),), prompt=f"Rate {n}.")
-            for n in range(10)]  # fmt: skip
+def requests(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for number in range(10):
+        Image.new("RGB", (24, 24), (20 * number, 0, 0)).save(folder / f"{number}.png")
+    return [Asked(f"face-{n}/age#{n}", (str(folder / f"{n}.png"),), prompt=f"Rate {n}.") for n in range(10)]
 
 
 def rate(body):
@@ -54,7 +57,7 @@ def test_two_judges_that_fail_half_the_time_rate_every_answer_and_a_second_run_a
     server = serve(answer=rate, too_many=0.2, server_error=0.15, dropped=0.1, malformed=0.05, seed=3)
     reports = []
     judges = [spec(server), spec(server, "strict")]
-    settings = GenerationSettings(**{**QUICK, "attempts": 20})
+    settings = CallSettings(**{**QUICK, "attempts": 20})
     panel = JudgePanel(tmp_path, judges, settings=settings, on_progress=reports.append)
     verdicts = panel.rate(requests)
     assert panel.ending is Ending.FINISHED
@@ -90,7 +93,7 @@ def test_the_budget_is_for_all_judges_together_and_is_never_passed(serve, reques
     prices.write_text("mild: {input: 1.0, output: 10.0}\nstrict: {input: 1.0, output: 10.0}\n")
     call = (1000 + 100 * 10) / 1e6
     limit = 13.9 * call
-    settings = GenerationSettings(**{**QUICK, "concurrency": 1}, prices=prices, max_cost=limit)
+    settings = CallSettings(**{**QUICK, "concurrency": 1}, prices=prices, max_cost=limit)
     panel = JudgePanel(tmp_path / "out", [spec(server), spec(server, "strict")], settings=settings)
     verdicts = panel.rate(requests)
     assert panel.ending is Ending.BUDGET
@@ -98,7 +101,7 @@ def test_the_budget_is_for_all_judges_together_and_is_never_passed(serve, reques
     assert len(verdicts["mild"]) == 10
     assert 1 <= len(verdicts["strict"]) < 10
     more = JudgePanel(tmp_path / "out", [spec(server), spec(server, "strict")],
-                      settings=GenerationSettings(**QUICK, prices=prices, max_cost=1.0))  # fmt: skip
+                      settings=CallSettings(**QUICK, prices=prices, max_cost=1.0))  # fmt: skip
     assert len(more.rate(requests)["strict"]) == 10
     assert len(server.calls) == 20
     assert more.cost == pytest.approx(20 * call)
@@ -113,7 +116,7 @@ def test_a_reply_without_numbers_and_a_picture_that_is_not_there_are_no_ratings(
     assert "no numbers from 1 to 10" in verdicts[wrong[1].id].reason
     assert verdicts[wrong[2].id].ratings["label"] == 5.0
     assert len(server.calls) == 3  # the reply without numbers is asked for twice
-    JudgePanel(tmp_path, [spec(server)], settings=GenerationSettings(retry_failed=True)).rate(wrong)
+    JudgePanel(tmp_path, [spec(server)], settings=CallSettings(retry_failed=True)).rate(wrong)
     assert len(server.calls) == 5
 
 
@@ -144,6 +147,6 @@ def test_panels_that_cannot_work_are_refused_before_anything_is_asked(serve, tmp
         with pytest.raises(ConfigurationError, match="none of them twice"):
             JudgePanel(tmp_path, judges)
     with pytest.raises(ConfigurationError, match="no model 'mild'"):
-        JudgePanel(tmp_path, [spec(server)], settings=GenerationSettings(max_cost=1.0))
+        JudgePanel(tmp_path, [spec(server)], settings=CallSettings(max_cost=1.0))
     with pytest.raises(InvalidSpecError, match="never given as arguments"):
         JudgePanel(tmp_path, [f"{spec(server)}&api_key={KEY}"])

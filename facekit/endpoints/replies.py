@@ -1,26 +1,15 @@
-"""Requests and replies in the form of the OpenAI chat completions interface, for single calls and for batches."""
+"""What an endpoint sent back, read in one place: the chat completion, and the answer inside its text."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from facekit.datagen.calls import AnswerSchema, Reply, Request, TemporaryCallError
-
-ANSWER_SCHEMA = AnswerSchema(
-    "answer",
-    {
-        "type": "object",
-        "properties": {"answer": {"type": "string"}},
-        "required": ["answer"],
-        "additionalProperties": False,
-    },
-)
-"""The form of an annotation where the endpoint has structured answers."""
+from facekit.endpoints.requests import ANSWER_SCHEMA, AnswerSchema, Reply, TemporaryCallError
 
 _FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
 
@@ -44,33 +33,6 @@ class _Completion(BaseModel):
     choices: list[_Choice]
     model: str | None = None
     usage: _Usage | None = None
-
-
-def request_body(
-    request: Request, model: str, pictures: Sequence[str], *, token_limit: str, structured: bool
-) -> dict[str, Any]:
-    """The body of a chat completion request.
-
-    Args:
-        request: The request.
-        model: The model's name.
-        pictures: Data URLs, each of which occurs once in the body.
-        token_limit: Name of the parameter that bounds the answer: ``max_completion_tokens`` or ``max_tokens``.
-        structured: Whether to ask for the request's schema.
-    """
-    content: list[dict[str, Any]] = [{"type": "text", "text": request.prompt}]
-    content += [{"type": "image_url", "image_url": {"url": url}} for url in pictures]
-    body: dict[str, Any] = {
-        "model": model,
-        "messages": [{"role": "system", "content": request.system}, {"role": "user", "content": content}],
-        token_limit: request.max_tokens,
-    }
-    if request.temperature is not None:
-        body["temperature"] = request.temperature
-    if structured and request.schema is not None:
-        schema = {"name": request.schema.name, "strict": True, "schema": dict(request.schema.schema)}
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
-    return body
 
 
 def parse_completion(body: str | Mapping[str, Any], schema: AnswerSchema | None, model: str) -> Reply:

@@ -25,6 +25,19 @@ TRANSPORTS = ("openai", "aiohttp")
 """The ``openai`` client's own, and the one that is here."""
 
 
+def require_aiohttp() -> Any:
+    """The module ``aiohttp``.
+
+    Raises:
+        MissingExtraError: If it is not installed.
+    """
+    try:
+        import aiohttp
+    except ImportError as error:
+        raise MissingExtraError("transport=aiohttp needs aiohttp; pip install 'facekit-mllm[datagen]'") from error
+    return aiohttp
+
+
 class StatusError(Exception):
     """The endpoint answered with an error.
 
@@ -50,11 +63,7 @@ class DirectTransport:
     """
 
     def __init__(self, client: openai.AsyncOpenAI) -> None:
-        try:
-            import aiohttp
-        except ImportError as error:
-            raise MissingExtraError("transport=aiohttp needs aiohttp; pip install 'facekit-mllm[datagen]'") from error
-        self._aiohttp = aiohttp
+        self._aiohttp = require_aiohttp()
         self._url = f"{str(client.base_url).rstrip('/')}/chat/completions"
         headers = {**client.default_headers, **client.auth_headers}
         self._headers = {name: value for name, value in headers.items() if isinstance(value, str)}

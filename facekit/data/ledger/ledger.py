@@ -15,16 +15,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from facekit.endpoints.outcomes import ACCEPTED, FAILED, GAVE_UP, REJECTED
 from facekit.errors import ConfigurationError
 
 LEDGER_NAME = "ledger.sqlite"
 SCHEMA_VERSION = 1
 
-ACCEPTED, REJECTED, FAILED, GAVE_UP, SUBMITTED = "accepted", "rejected", "failed", "gave_up", "submitted"
-"""States of a call: a usable answer; an unusable one; refused by the endpoint for good; failed for a reason that
-passes, to be tried in the next run; handed to the Batch API."""
+SUBMITTED = "submitted"
+"""State of a call that was handed to the Batch API, beside those of ``facekit.endpoints.outcomes``."""
 FINISHED = (ACCEPTED, REJECTED, FAILED, SUBMITTED)
 """States in which a run does not ask again."""
+
+_AT_A_TIME = 500
+"""Records in one query."""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -50,11 +53,11 @@ class Entry:
     """One row of the ledger.
 
     Args:
-        stage: ``facekit.datagen.calls.ANNOTATE`` or ``RATE``.
+        stage: What kind of call it is, such as ``annotate`` or ``rate``.
         record: The record's id.
-        aspect: The recipe's aspect.
+        aspect: What is asked, such as a recipe's aspect, or who is asked.
         version: The prompt version.
-        state: One of the states above.
+        state: One of those of ``facekit.endpoints.outcomes``, or ``SUBMITTED``.
         answer: The answer, also of a rejected one; empty where there is none.
         model: Who answered.
         time: When, in UTC, ISO 8601.
@@ -193,10 +196,14 @@ class Ledger:
         return {record for (record,) in rows}
 
     def entries(self, stage: str, versions: Mapping[str, str], records: Sequence[str]) -> list[Entry]:
-        """The entries of some records, a few hundred at a time."""
-        marks = ", ".join("?" * len(records))
-        rows = self._database.execute(f"{_SELECT} WHERE record IN ({marks}) AND stage = ?", (*records, stage))
-        return [entry for entry in map(_entry, rows) if versions.get(entry.aspect) == entry.version]
+        """The entries of some records."""
+        found: list[Entry] = []
+        for start in range(0, len(records), _AT_A_TIME):
+            some = records[start : start + _AT_A_TIME]
+            marks = ", ".join("?" * len(some))
+            rows = self._database.execute(f"{_SELECT} WHERE record IN ({marks}) AND stage = ?", (*some, stage))
+            found += (entry for entry in map(_entry, rows) if versions.get(entry.aspect) == entry.version)
+        return found
 
     def stream(self, stage: str, aspect: str, version: str, state: str) -> Iterator[Entry]:
         """The entries of an aspect in a state, in the order in which they were stored first."""

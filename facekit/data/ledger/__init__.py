@@ -1,0 +1,13 @@
+"""The ledger of calls to models elsewhere: what was answered, refused and paid for; names load when first used."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "ledger": ["FINISHED", "LEDGER_NAME", "SUBMITTED", "Entry", "Ledger", "now"],
+        "placing": ["LedgerStore", "PlacedCall", "call_key"],
+    },
+)

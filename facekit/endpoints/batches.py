@@ -1,0 +1,134 @@
+"""The OpenAI Batch API: half the price for answers within a day.
+
+Requests are written into a file, submitted, and collected when the batch is done. A batch carries a token as metadata,
+so that a run that was killed before it noted the batch's name finds it again instead of paying for it twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, TypeVar
+
+from facekit.endpoints.client import EndpointClient
+from facekit.endpoints.messages import request_body
+from facekit.endpoints.outcomes import FAILED, GAVE_UP
+from facekit.endpoints.replies import parse_completion
+from facekit.endpoints.requests import AnswerSchema, Reply, Request, TemporaryCallError
+from facekit.endpoints.retry import RetryPolicy
+
+T = TypeVar("T")
+
+PATH: Literal["/v1/chat/completions"] = "/v1/chat/completions"
+WINDOW: Literal["24h"] = "24h"
+TOKEN_NAME = "facekit"
+ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What a batch says about one call.
+
+    Args:
+        key: The request's key.
+        reply: The reply; None where there is none.
+        state: Without a reply, whether the call is refused for good or may be made again: ``FAILED`` or ``GAVE_UP``.
+        reason: Why there is no reply.
+    """
+
+    key: str
+    reply: Reply | None
+    state: str = ""
+    reason: str = ""
+
+
+class Batches:
+    """The batches of one client.
+
+    Args:
+        client: The endpoint.
+        policy: When a call that fails for a reason that passes is made again.
+        wait: Waits so many seconds; may raise to end the run.
+    """
+
+    def __init__(self, client: EndpointClient, policy: RetryPolicy, wait: Callable[[float], Awaitable[None]]) -> None:
+        self._client, self._policy, self._wait = client, policy, wait
+
+    async def line(self, request: Request) -> bytes:
+        """One line of a batch's file; raises ``PermanentCallError`` where a picture cannot be read."""
+        client = self._client
+        pictures = await client.data_urls(request)
+        body = request_body(
+            request, client.model, pictures, token_limit=client.token_limit, structured=client.structured
+        )
+        values = {"custom_id": request.key, "method": "POST", "url": PATH, "body": body}
+        return json.dumps(values).encode() + b"\n"
+
+    async def submit(self, content: bytes, token: str) -> str:
+        """Create a batch of lines under a token; returns its name."""
+        api = self._client.api
+        file = await self._retrying(lambda: api.files.create(file=("facekit.jsonl", content), purpose="batch"))
+        batch = await self._retrying(
+            lambda: api.batches.create(
+                input_file_id=file.id, endpoint=PATH, completion_window=WINDOW, metadata={TOKEN_NAME: token}
+            )
+        )
+        return str(batch.id)
+
+    async def names(self) -> dict[str, str]:
+        """Names of the endpoint's batches by their token."""
+        batches = await self._retrying(self._list)
+        return {batch.metadata[TOKEN_NAME]: batch.id for batch in batches if TOKEN_NAME in (batch.metadata or {})}
+
+    async def _list(self) -> list[Any]:
+        return [batch async for batch in self._client.api.batches.list(limit=100)]
+
+    async def retrieve(self, name: str) -> Any:
+        """How a batch stands: an object with ``status`` and ``errors``."""
+        return await self._retrying(partial(self._client.api.batches.retrieve, name))
+
+    async def results(self, batch: Any, schema: AnswerSchema | None) -> AsyncIterator[BatchResult]:
+        """What a batch that ended says about its calls.
+
+        Args:
+            batch: What ``retrieve`` returned.
+            schema: The form of the answers where they are structured.
+        """
+        for file in (batch.output_file_id, batch.error_file_id):
+            if not file:
+                continue
+            response = await self._retrying(partial(self._client.api.files.content, file))
+            for line in response.text.split("\n"):
+                if line.strip():
+                    yield self._result(json.loads(line), schema)
+
+    def refusal(self, batch: Any) -> str:
+        """Why a batch was refused as a whole, in one line."""
+        return f"the batch was rejected: {self._client.strike(str(batch.errors))[:300]}"
+
+    def _result(self, values: Mapping[str, Any], schema: AnswerSchema | None) -> BatchResult:
+        key, response = str(values.get("custom_id", "")), values.get("response") or {}
+        status = response.get("status_code")
+        if status != 200:
+            problem = self._client.strike(json.dumps(values.get("error") or response.get("body")))[:300]
+            passing = status is None or status == 429 or status >= 500
+            return BatchResult(key, None, GAVE_UP if passing else FAILED, f"status {status}: {problem}")
+        body = json.loads(self._client.strike.strike_exact(json.dumps(response.get("body"))))
+        try:
+            return BatchResult(key, parse_completion(body, schema, self._client.model))
+        except TemporaryCallError as failure:
+            return BatchResult(key, None, GAVE_UP, str(failure))
+
+    async def _retrying(self, call: Callable[[], Awaitable[T]]) -> T:
+        failures = 0
+        while True:
+            try:
+                return await self._client.guarded(call)
+            except TemporaryCallError as failure:
+                failures += 1
+                delay = self._policy.delay(failures, failure.retry_after)
+                if delay is None:
+                    raise
+                await self._wait(delay)
