@@ -10,11 +10,11 @@ import struct
 from pathlib import Path
 from typing import Any
 
-import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from facekit.backbones.base import Backbone, check_vocabulary, ensure_pad_token, read_dtype
 from facekit.backbones.chat_template import set_chat_template
+from facekit.compat.transformers_gguf import set_special_tokens, unpacking
 from facekit.errors import CheckpointError, InvalidSpecError, configuration_guard, first_line
 
 _MAGIC = b"GGUF"
@@ -44,13 +44,14 @@ def load_gguf_backbone(
         raise InvalidSpecError("backbone 'gguf' needs a file: 'gguf:/models/vicuna-7b.Q8_0.gguf'")
     path, spec = Path(argument).expanduser(), f"gguf:{argument}"
     _check_file(path, spec)
-    settings: dict[str, Any] = {"dtype": read_dtype(dtype), **_unpacking()}
+    settings: dict[str, Any] = {"dtype": read_dtype(dtype), **unpacking()}
     if attention is not None:
         settings["attn_implementation"] = attention
     common = {"gguf_file": path.name, "local_files_only": True}
     with configuration_guard(CheckpointError, f"backbone '{spec}' cannot be loaded", RuntimeError):
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **common)
+            set_special_tokens(tokenizer, path)
             model, report = AutoModelForCausalLM.from_pretrained(
                 str(path.parent), output_loading_info=True, **common, **settings
             )
@@ -73,9 +74,3 @@ def _check_file(path: Path, spec: str) -> None:
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             raise CheckpointError(f"backbone '{spec}': the file is no GGUF; its first bytes are not 'GGUF'")
-
-
-def _unpacking() -> dict[str, Any]:
-    """Settings for versions of transformers that would keep some architectures in their packed form."""
-    config = getattr(transformers, "GgufConfig", None)
-    return {} if config is None else {"quantization_config": config(dequantize=True)}

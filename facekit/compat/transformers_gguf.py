@@ -1,0 +1,43 @@
+"""GGUF files as different versions of transformers read them: unpacked weights, and the special tokens of the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import transformers
+from packaging.version import Version
+from transformers import PreTrainedTokenizerBase
+
+SWAPS_SPECIAL_TOKENS = Version(transformers.__version__) < Version("5.18")
+"""Whether this transformers gives the tokenizer of a Llama file its beginning-of-text token as the end."""
+
+
+def unpacking() -> dict[str, Any]:
+    """Arguments of ``from_pretrained`` that unpack the weights of every architecture.
+
+    Seen: transformers 5.17 and 5.24.
+    Why: newer ones keep some architectures in their packed form unless they are told; older ones have no such setting.
+    Until: the oldest supported transformers has ``GgufConfig``.
+    """
+    config = getattr(transformers, "GgufConfig", None)
+    return {} if config is None else {"quantization_config": config(dequantize=True)}
+
+
+def set_special_tokens(tokenizer: PreTrainedTokenizerBase, file: Path) -> None:
+    """Give a tokenizer the beginning- and end-of-text tokens that its GGUF file names.
+
+    Seen: wrong in transformers 5.17, right in 5.18 and 5.24, which are left alone.
+    Why: 5.17 takes the first for both where the file's tokenizer is Llama's, so that no answer would ever end.
+    Until: the oldest supported transformers is 5.18.
+    """
+    if not SWAPS_SPECIAL_TOKENS:
+        return
+    import gguf
+
+    fields = gguf.GGUFReader(file).fields
+    for name in ("bos", "eos"):
+        field = fields.get(f"tokenizer.ggml.{name}_token_id")
+        if field is not None:
+            token = tokenizer.convert_ids_to_tokens(int(field.contents()))
+            setattr(tokenizer, f"{name}_token", token)
