@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
+import threading
 from pathlib import Path
 from typing import Any, Self
 
@@ -114,7 +115,8 @@ class DlibLandmarker(Landmarker):
             *(round((edge - start) * scale) for edge, start in zip(box[:2], window[:2], strict=True)),
             *(round((edge - start) * scale) - 1 for edge, start in zip(box[2:], window[:2], strict=True)),
         )
-        points = _load_predictor(self.model_path)(np.asarray(face), rectangle).parts()
+        with _predicting:
+            points = _load_predictor(self.model_path)(np.asarray(face), rectangle).parts()
         if len(points) != NUM_LANDMARKS:
             raise InvalidSpecError(
                 f"landmarker 'dlib' needs a model of {NUM_LANDMARKS} points; '{self.model_path}' has {len(points)}"
@@ -151,11 +153,17 @@ def _packaged_model() -> Path:
     return Path(spec.origin).parent / "models" / MODEL_FILE
 
 
-@functools.cache
+_of_thread = threading.local()
+_predicting = threading.Lock()
+
+
 def _load_detector() -> Any:
+    # A detector keeps the image pyramid that it works on: two threads in one detector end the process.
     import dlib
 
-    return dlib.get_frontal_face_detector()
+    if not hasattr(_of_thread, "detector"):
+        _of_thread.detector = dlib.get_frontal_face_detector()
+    return _of_thread.detector
 
 
 @functools.lru_cache(maxsize=2)

@@ -35,6 +35,8 @@ class GivenLandmarker(Landmarker):
         RecordError: The file is missing, is not such an array, or has more faces than ``LARGEST_COUNT``.
     """
 
+    second_look = False
+
     def __init__(self, path: str | Path, *, coordinates: str) -> None:
         if coordinates not in COORDINATES:
             raise ConfigurationError(f"coordinates is one of {', '.join(COORDINATES)}, not '{coordinates}'")

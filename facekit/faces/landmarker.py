@@ -10,7 +10,7 @@ import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from PIL import Image
@@ -19,6 +19,9 @@ from facekit.catalog import current_registry
 from facekit.errors import ConfigurationError, ImageError, InvalidSpecError, MissingExtraError
 from facekit.faces.layout import NUM_LANDMARKS
 from facekit.registry import PartSpec, closest_match_hint
+
+
+QUARTER_TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +64,16 @@ class DetectedFace:
 
 
 class Landmarker(ABC):
-    """Finds faces and their 68 landmarks. A subclass implements ``find_faces`` and ``from_spec``."""
+    """Finds faces and their 68 landmarks. A subclass implements ``find_faces`` and ``from_spec``.
+
+    Every landmarker can be used by several threads at once.
+
+    Attributes:
+        second_look: Whether a picture without a face is searched again, turned by 90, 270 and 180 degrees: phones and
+            scanners store such pictures. A landmarker that does not look at the pixels sets it to False.
+    """
+
+    second_look: ClassVar[bool] = True
 
     @classmethod
     @abstractmethod
@@ -84,7 +96,8 @@ class Landmarker(ABC):
             image: An RGB image, as ``facekit.faces.open_image`` returns it.
 
         Returns:
-            The faces, largest first; of equal ones the one further left. No face gives an empty list.
+            The faces, largest first; of equal ones the one further left. No face gives an empty list. Boxes and
+            landmarks are those of the picture as it was given, also where only its turned copy showed a face.
 
         Raises:
             ImageError: The image is not an RGB one.
@@ -92,7 +105,34 @@ class Landmarker(ABC):
         if not isinstance(image, Image.Image) or image.mode != "RGB":
             found = f"mode '{image.mode}'" if isinstance(image, Image.Image) else type(image).__name__
             raise ImageError(f"a landmarker takes an RGB PIL image, not {found}; open it with facekit.faces.open_image")
-        return sorted(self.find_faces(image), key=lambda face: (-face.size, face.box))
+        faces = self.find_faces(image)
+        if not faces and self.second_look:
+            faces = self._find_turned(image)
+        return sorted(faces, key=lambda face: (-face.size, face.box))
+
+    def _find_turned(self, image: Image.Image) -> list[DetectedFace]:
+        """The faces of the turned copy that shows them with the best score."""
+        best: list[DetectedFace] = []
+        for turn in QUARTER_TURNS:
+            faces = self.find_faces(image.transpose(turn))
+            if sum(face.score for face in faces) > sum(face.score for face in best):
+                best = [_turn_back(face, turn, image.size) for face in faces]
+        return best
+
+
+def _turn_back(face: DetectedFace, turn: Image.Transpose, size: tuple[int, int]) -> DetectedFace:
+    """A face of a turned copy in the frame of the picture of that width and height."""
+    left, top, right, bottom = face.box
+    points = np.array([(left, top), (right, bottom), *face.landmarks], dtype=np.float64)
+    x, y = points[:, 0], points[:, 1]
+    width, height = size
+    if turn == Image.Transpose.ROTATE_90:
+        points = np.stack([width - y, x], axis=1)
+    elif turn == Image.Transpose.ROTATE_270:
+        points = np.stack([y, height - x], axis=1)
+    else:
+        points = np.stack([width - x, height - y], axis=1)
+    return DetectedFace(landmark_bounds(points[:2]), face.score, points[2:].astype(np.float32))
 
 
 def load_landmarker(spec: str) -> Landmarker:

@@ -1,0 +1,223 @@
+"""Landmarkers on the same photographs: faces found, how steady their landmarks are, milliseconds.
+
+Every face that any landmarker finds in a photograph is cut out with its surroundings (three times its size), so that
+each copy has one face; the copies are turned, resized, framed, darkened and made grey. ``found`` counts copies in which
+a face was found where it is. ``drift`` is the mean distance of a landmarker's 68 points from its own points in the
+upright copy with a face of 256 pixels, and ``apart`` that from the first landmarker's points in the same copy, both in
+percent of the distance of the outer eye corners. ``false`` counts faces in pictures of scikit-image that have none.
+scikit-image's astronaut is always among the photographs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import skimage.data
+import torch
+from PIL import Image, ImageEnhance, ImageOps
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.harness import environment, results_path, write_results
+from facekit.faces.images import open_image
+from facekit.faces.landmarker import DetectedFace, Landmarker, load_landmarker
+from facekit.faces.overlay import draw_overlay
+
+SURROUNDINGS = 3.0
+REFERENCE_SIZE = 256
+SIZES = (24, 32, 48, 64, 96, 128, 256, 512)
+TURNS = (15, 30, 45, 60, 90, 180, 270)
+FACELESS = ("chelsea", "coffee", "rocket", "gravel", "grass", "brick", "page", "text", "coins", "hubble_deep_field",
+            "retina", "immunohistochemistry", "moon", "horse", "clock")  # fmt: skip
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.landmarkers", description=__doc__.splitlines()[0])
+    parser.add_argument("photographs", nargs="*", type=Path, help="picture files with faces")
+    parser.add_argument("--landmarkers", nargs="+", default=["dlib", "mesh"], help="specs; the first is the reference")
+    parser.add_argument("--output", type=Path, help="JSON; default benchmarks/results/landmarkers-cpu.json")
+    parser.add_argument("--pictures", type=Path, help="folder for overlays of every landmarker on every photograph")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure, print, write."""
+    torch.set_num_threads(1)
+    options = parse_arguments(arguments)
+    photographs = {"astronaut": Image.fromarray(skimage.data.astronaut())}
+    photographs |= {path.stem: open_image(path) for path in options.photographs}
+    landmarkers = {spec: load_landmarker(spec) for spec in options.landmarkers}
+    faces = [face for image in photographs.values() for face in _cut_faces(image, landmarkers)]
+    straight_faces: dict[str, dict[int, DetectedFace | None]] = {}
+    rows = [
+        _measure(spec, landmarkers, faces, name, change, straight_faces)
+        for name, change in _conditions()
+        for spec in landmarkers
+    ]
+    rows += [_time_photographs(spec, landmarker, photographs) for spec, landmarker in landmarkers.items()]
+    rows += [_count_false(spec, landmarker) for spec, landmarker in landmarkers.items()]
+    _print(rows, list(landmarkers), len(faces), len(photographs))
+    path = options.output or results_path("landmarkers", torch.device("cpu"), "json")
+    write_results(path, environment(torch.device("cpu")), {}, rows)
+    if options.pictures is not None:
+        _draw(options.pictures, landmarkers, photographs)
+
+
+def _conditions() -> list[tuple[str, Callable[[Image.Image], Image.Image]]]:
+    reference = REFERENCE_SIZE * SURROUNDINGS
+
+    def resized(side: float) -> Callable[[Image.Image], Image.Image]:
+        return lambda image: image.resize((round(side * SURROUNDINGS),) * 2, Image.Resampling.LANCZOS)
+
+    def turned(degrees: int) -> Callable[[Image.Image], Image.Image]:
+        return lambda image: resized(REFERENCE_SIZE)(image).rotate(degrees, Image.Resampling.BICUBIC)
+
+    return [
+        *((f"{side} px", resized(side)) for side in SIZES),
+        *((f"turned {degrees}", turned(degrees)) for degrees in TURNS),
+        ("grey", lambda image: resized(REFERENCE_SIZE)(image).convert("L").convert("RGB")),
+        ("dark", lambda image: ImageEnhance.Brightness(resized(REFERENCE_SIZE)(image)).enhance(0.2)),
+        ("border", lambda image: ImageOps.expand(resized(REFERENCE_SIZE)(image), round(reference / 4), "white")),
+    ]
+
+
+def _cut_faces(image: Image.Image, landmarkers: dict[str, Landmarker]) -> list[Image.Image]:
+    """One square picture for each face that any landmarker finds."""
+    centres: list[np.ndarray] = []
+    cuts = []
+    for landmarker in landmarkers.values():
+        for face in landmarker.detect(image):
+            centre = face.landmarks.mean(axis=0)
+            if any(np.linalg.norm(centre - other) < face.size / 2 for other in centres):
+                continue
+            centres.append(centre)
+            half = face.size * SURROUNDINGS / 2
+            cuts.append(image.crop((*map(math.floor, centre - half), *map(math.ceil, centre + half))))
+    return cuts
+
+
+def _find(landmarker: Landmarker, image: Image.Image) -> tuple[DetectedFace | None, float]:
+    """The face nearest to the middle, where it is not further from it than half a face; and the seconds taken."""
+    start = time.perf_counter()
+    faces = landmarker.detect(image)
+    seconds = time.perf_counter() - start
+    middle = np.array(image.size) / 2
+    near = [face for face in faces if np.linalg.norm(face.landmarks.mean(axis=0) - middle) < face.size / 2]
+    return max(near, key=lambda face: face.size, default=None), seconds
+
+
+def _measure(
+    spec: str,
+    landmarkers: dict[str, Landmarker],
+    faces: list[Image.Image],
+    name: str,
+    change: Callable[[Image.Image], Image.Image],
+    straight_faces: dict[str, dict[int, DetectedFace | None]],
+) -> dict[str, object]:
+    reference = next(iter(landmarkers))
+    drifts, distances, seconds = [], [], []
+    found = 0
+    upright = dict(_conditions())[f"{REFERENCE_SIZE} px"]
+    seen: dict[int, DetectedFace | None] = straight_faces.setdefault(spec, {})
+    for index, face in enumerate(faces):
+        copy = change(face)
+        own, taken = _find(landmarkers[spec], copy)
+        seconds.append(taken)
+        if own is None:
+            continue
+        found += 1
+        if index not in seen:
+            seen[index], _ = _find(landmarkers[spec], upright(face))
+        straight = seen[index]
+        if straight is not None:
+            drifts.append(_distance(own.landmarks, _carry(straight.landmarks, upright(face), copy, name)))
+        other, _ = _find(landmarkers[reference], copy) if spec != reference else (None, 0.0)
+        if other is not None:
+            distances.append(_distance(own.landmarks, other.landmarks))
+    return {
+        "condition": name, "landmarker": spec, "faces": len(faces), "found": found,
+        "milliseconds": 1e3 * float(np.median(seconds)),
+        "drift_percent": float(np.mean(drifts)) if drifts else None,
+        "apart_percent": float(np.mean(distances)) if distances else None,
+    }  # fmt: skip
+
+
+def _carry(points: np.ndarray, upright: Image.Image, copy: Image.Image, name: str) -> np.ndarray:
+    """Where points of the upright copy lie in a changed one."""
+    if name.startswith("turned"):
+        angle = math.radians(int(name.split()[1]))
+        matrix = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
+        return (points - upright.width / 2) @ matrix.T + copy.width / 2
+    if name == "border":
+        return points + (copy.width - upright.width) / 2
+    return points * copy.width / upright.width
+
+
+def _distance(points: np.ndarray, reference: np.ndarray) -> float:
+    eyes = np.linalg.norm(reference[36] - reference[45])
+    return 100 * float(np.linalg.norm(points - reference, axis=1).mean() / eyes)
+
+
+def _time_photographs(
+    spec: str, landmarker: Landmarker, photographs: dict[str, Image.Image], rounds: int = 3
+) -> dict[str, object]:
+    """Whole photographs: faces found, and the median time of one."""
+    seconds = {name: [] for name in photographs}
+    counts = {}
+    for _ in range(rounds):
+        for name, image in photographs.items():
+            start = time.perf_counter()
+            counts[name] = len(landmarker.detect(image))
+            seconds[name].append(time.perf_counter() - start)
+    medians = [1e3 * float(np.median(each)) for each in seconds.values()]
+    return {"condition": "whole photographs", "landmarker": spec, "photographs": len(photographs),
+            "found": sum(counts.values()), "found_by_photograph": counts,
+            "milliseconds": float(np.mean(medians))}  # fmt: skip
+
+
+def _count_false(spec: str, landmarker: Landmarker) -> dict[str, object]:
+    images = [getattr(skimage.data, name)() for name in FACELESS]
+    images = [(255 * each).astype(np.uint8) if each.dtype == bool else each for each in images]
+    seconds = []
+    found = 0
+    for image in images:
+        start = time.perf_counter()
+        found += len(landmarker.detect(Image.fromarray(image).convert("RGB")))
+        seconds.append(time.perf_counter() - start)
+    return {"condition": "no face", "landmarker": spec, "photographs": len(images), "found": found,
+            "milliseconds": 1e3 * float(np.median(seconds))}  # fmt: skip
+
+
+def _print(rows: list[dict], specs: list[str], faces: int, photographs: int) -> None:
+    table = Table(title=f"{faces} faces of {photographs} photographs, one core; drift and apart in % of the eyes")
+    table.add_column("condition")
+    for spec in specs:
+        for column in ("found", "ms", "drift", "apart"):
+            table.add_column(f"{spec}\n{column}", justify="right")
+    for condition in dict.fromkeys(row["condition"] for row in rows):
+        cells = []
+        for row in (row for row in rows if row["condition"] == condition):
+            shares = [row.get("drift_percent"), row.get("apart_percent")]
+            cells += [str(row["found"]), f"{row['milliseconds']:.1f}"]
+            cells += ["" if share is None else f"{share:.1f}" for share in shares]
+        table.add_row(condition, *cells)
+    Console(width=120).print(table)
+
+
+def _draw(folder: Path, landmarkers: dict[str, Landmarker], photographs: dict[str, Image.Image]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, image in photographs.items():
+        for spec, landmarker in landmarkers.items():
+            for index, face in enumerate(landmarker.detect(image)):
+                path = folder / f"{name}-{index}-{spec.partition('?')[0].replace(':', '-')}.png"
+                draw_overlay(image, face.landmarks, face.box).save(path)
+
+
+if __name__ == "__main__":
+    main()
