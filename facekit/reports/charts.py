@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 _MOST_POINTS = 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 60, 14, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 82, 14, 34
 _LADDER = [factor * 10.0**power for power in range(-9, 7) for factor in (1, 2, 5)]
 
 
@@ -91,7 +91,9 @@ def histogram(
     width, height, gap, head, foot = 40, 110, 6, 20, 22
     top = max([1, *counts.values()])
     total, floor = len(labels) * width, head + height
-    parts = [f'<svg class="chart" viewBox="0 0 {total} {floor + foot}" role="img" aria-label="{escape(title)}">']
+    parts = [
+        f'<svg class="chart columns" viewBox="0 0 {total} {floor + foot}" role="img" aria-label="{escape(title)}">'
+    ]
     parts.append(f'<line class="grid" x1="0" x2="{total}" y1="{floor}" y2="{floor}"/>')
     for index, label in enumerate(labels):
         count, middle = counts.get(index, 0), (index + 0.5) * width

@@ -65,7 +65,7 @@ def test_answers_are_kept_dropped_and_reported_and_every_one_says_where_it_came_
     report = (output / "report.html").read_text()
     for words in ("<svg", "contradicts the label", "rated low", "age group", "overall 9", "data:image/jpeg;base64,"):
         assert words in report
-    assert not re.search(r'(?:src|href)="(?!data:)', report)
+    assert not re.search(r'(?:src|href)="(?!data:|#)', report)
     for path in output.iterdir():
         assert KEY.encode() not in path.read_bytes()
 

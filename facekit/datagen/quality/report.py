@@ -1,20 +1,17 @@
 """The report on a run: what was kept and dropped and why, per task and per group, as one self-contained page.
 
-Here the numbers and examples are gathered while the outputs are written; how they look is in ``report.html``.
+Here the numbers and examples are gathered while the outputs are written; how they look is in ``report.html.jinja``.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from facekit import __version__
 from facekit.data.atomic import write_text_atomically
 from facekit.data.records import FaceRecord
 from facekit.datagen.outputs import Written
@@ -25,11 +22,13 @@ from facekit.datagen.selection import DROPPED, FAILED_CALL, KEPT, OPEN, Decision
 from facekit.errors import ImageError, RecordError, VideoError
 from facekit.faces.images import open_image
 from facekit.faces.video import is_video, read_clip
+from facekit.reports import Cell, Section, Table, histogram, image_url, in_words, render_page
 
-REPORT_NAME = TEMPLATE_NAME = "report.html"
+REPORT_NAME = "report.html"
+_TEMPLATE = "datagen/quality/report.html.jinja"
 EXAMPLES = 6
 """Kept and dropped examples per aspect; chosen by a hash of the record's id, so that they are the same each time."""
-THUMBNAIL_SIDE = 112
+THUMBNAIL_SIDE = 168
 MOST_GROUPS = 24
 CRITERION_TITLES = {
     "image": "agrees with the picture", "label": "agrees with the label", "completeness": "completeness",
@@ -168,106 +167,87 @@ def write_report(folder: Path, data: ReportData, written: Written, cost: float) 
     Returns:
         The report's path.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=PackageLoader("facekit.datagen.quality", ""), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    page = environment.get_template(TEMPLATE_NAME).render(
-        version=__version__,
-        recipe=data.recipe,
+    aspects = [_aspect_section(name, each, data) for name, each in data.aspects.items()]
+    groups = [_group_table(name, values) for name, values in sorted(data.groups.items())]
+    reasons = sorted(written.reasons.items(), key=lambda item: -item[1])
+    page = render_page(
+        _TEMPLATE,
+        kind="data generation",
+        title=f"Generated answers: {data.recipe.name}",
+        contents=[
+            *([Section("reasons", "Why answers are missing")] if reasons else []),
+            Section("tasks", "By task"),
+            *([Section("groups", "By group")] if groups else []),
+            *(aspect["section"] for aspect in aspects),
+        ],
+        summary=data.recipe.summary,
         rated=data.rated,
         threshold=data.threshold,
         written=written,
         cost=cost,
         models=data.models.most_common(),
-        reasons=sorted(written.reasons.items(), key=lambda item: -item[1]),
-        aspects=[_aspect_section(name, each, Markup) for name, each in data.aspects.items()],
-        groups=[_group_section(name, values) for name, values in sorted(data.groups.items())],
+        reasons=Table.of("why answers are missing", ["reason"], ["answers"], reasons) if reasons else None,
+        tasks=Table.of(
+            "answers by task",
+            ["task"],
+            ["kept", "dropped", "failed", "share kept"],
+            [[in_words(name), *_counts(each.outcomes)] for name, each in data.aspects.items()],
+        ),
+        groups=groups,
+        aspects=aspects,
     )
     return write_text_atomically(folder / REPORT_NAME, page)
 
 
-def histogram(counts: Mapping[int, int], labels: Sequence[str], title: str, mark: float | None = None) -> str:
-    """A histogram as inline SVG.
-
-    Args:
-        counts: Bin, from 0, to number.
-        labels: What each bin is called.
-        title: Said to readers that cannot see it.
-        mark: Bin, possibly between two, where a line is drawn.
-    """
-    width, height, gap, foot = 26, 84, 3, 16
-    top = max([1, *counts.values()])
-    total = len(labels) * width
-    parts = [
-        f'<svg viewBox="0 0 {total} {height + foot + 12}" width="{total}" height="{height + foot + 12}" role="img">',
-        f"<title>{title}</title>",
-    ]
-    for place, label in enumerate(labels):
-        count = counts.get(place, 0)
-        bar = height * count / top
-        x = place * width
-        if count:
-            parts.append(
-                f'<rect class="bar" x="{x + gap / 2:.1f}" y="{12 + height - bar:.1f}" width="{width - gap}" '
-                f'height="{bar:.1f}"><title>{label}: {count}</title></rect>'
-                f'<text class="count" x="{x + width / 2:.1f}" y="{9 + height - bar:.1f}">{_short(count)}</text>'
-            )
-        parts.append(f'<text x="{x + width / 2:.1f}" y="{height + foot + 8}">{label}</text>')
-    if mark is not None:
-        parts.append(f'<line class="mark" x1="{mark * width:.1f}" x2="{mark * width:.1f}" y1="8" y2="{height + 12}"/>')
-    return "".join([*parts, "</svg>"])
-
-
-def _aspect_section(name: str, data: AspectData, markup: Any) -> dict[str, Any]:
+def _aspect_section(name: str, aspect: AspectData, data: ReportData) -> dict[str, Any]:
+    title = in_words(name)
     ends = [*(str(bound) for bound in _WORD_BINS[1:]), "more"]
-    charts = [("words in an answer", markup(histogram(data.words, ends, f"{name}: words in an answer, up to")))]
-    for criterion, title in CRITERION_TITLES.items():
-        if criterion in data.ratings:
-            shifted = {value - 1: count for value, count in data.ratings[criterion].items()}
+    charts = []
+    if aspect.words:
+        charts.append(("words in an answer, up to", histogram(aspect.words, ends, f"{title}: words in an answer")))
+    for criterion, words in CRITERION_TITLES.items():
+        if criterion in aspect.ratings:
+            shifted = {value - 1: count for value, count in aspect.ratings[criterion].items()}
             numbers = [str(number) for number in range(1, 11)]
-            charts.append((title, markup(histogram(shifted, numbers, f"{name}: {title}, 1 to 10"))))
+            is_bound = criterion == "overall"
+            chart = histogram(
+                shifted,
+                numbers,
+                f"{title}: {words}, 1 to 10",
+                mark=data.threshold - 1.5 if is_bound else None,
+                mark_label=f"kept from {data.threshold:g}" if is_bound else "",
+            )
+            charts.append((f"{words}, rated 1 to 10", chart))
     return {
-        "name": name.replace("_", " "),
-        "kept": data.outcomes[KEPT], "dropped": data.outcomes[DROPPED], "failed": data.outcomes[FAILED_CALL],
-        "share": _share(data.outcomes),
-        "reasons": data.reasons.most_common(),
+        "section": Section(Section.of("task", name).anchor, title),
+        "title": title,
+        "counts": _counts(aspect.outcomes),
+        "reasons": aspect.reasons.most_common(),
         "charts": charts,
         "examples": [
-            (title, [(example, _thumbnail(example.picture)) for example in data.examples[outcome]])
-            for title, outcome in (("Kept", KEPT), ("Dropped", DROPPED))
+            (words, [(example, _thumbnail(example.picture)) for example in aspect.examples[outcome]])
+            for words, outcome in (("Kept", KEPT), ("Dropped", DROPPED))
         ],
-    }  # fmt: skip
+    }
 
 
-def _group_section(attribute: str, values: Mapping[str, GroupData]) -> dict[str, Any]:
-    rows = [
-        {
-            "value": value,
-            "kept": data.outcomes[KEPT],
-            "dropped": data.outcomes[DROPPED],
-            "failed": data.outcomes[FAILED_CALL],
-            "share": _share(data.outcomes),
-            "overall": f"{data.overall / data.rated:.2f}" if data.rated else "–",
-        }
+def _group_table(attribute: str, values: Mapping[str, GroupData]) -> Table:
+    rows: list[list[Cell | str | int]] = [
+        [value, *_counts(data.outcomes), f"{data.overall / data.rated:.2f}" if data.rated else ""]
         for value, data in sorted(values.items())
     ]
-    return {"attribute": attribute.replace("_", " "), "rows": rows}
+    numbers = ["kept", "dropped", "failed", "share kept", "mean overall rating"]
+    return Table.of(f"answers by {in_words(attribute)}", [in_words(attribute)], numbers, rows)
 
 
-def _share(outcomes: Counter[str]) -> float:
-    return outcomes[KEPT] / max(1, sum(outcomes.values()))
+def _counts(outcomes: Counter[str]) -> list[Cell | str | int]:
+    """Kept, dropped, failed, and the share that is kept."""
+    share = outcomes[KEPT] / max(1, sum(outcomes.values()))
+    return [outcomes[KEPT], outcomes[DROPPED], outcomes[FAILED_CALL], f"{100 * share:.1f} %"]
 
 
 def _bin(words: int) -> int:
-    return next((place for place, bound in enumerate(_WORD_BINS[1:]) if words <= bound), len(_WORD_BINS) - 1)
-
-
-def _short(count: int) -> str:
-    return str(count) if count < 1000 else f"{count / 1000:.3g}k"
+    return next((index for index, bound in enumerate(_WORD_BINS[1:]) if words <= bound), len(_WORD_BINS) - 1)
 
 
 def _thumbnail(path: str | None) -> str | None:
@@ -277,7 +257,4 @@ def _thumbnail(path: str | None) -> str | None:
         image = open_image(read_clip(path, 1).frames[0] if is_video(path) else path)
     except (ImageError, VideoError):
         return None
-    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-    encoded = io.BytesIO()
-    image.save(encoded, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(encoded.getvalue()).decode('ascii')}"
+    return image_url(image, side=THUMBNAIL_SIDE)

@@ -301,7 +301,7 @@ def _leave(
     summary, card = run_folder / "summary.html", None
     if is_main_process():
         shown = None if validation is None else validation.shown
-        summary = write_summary(run_folder, report, result.plot_path, shown)
+        summary = write_summary(run_folder, report, shown)
         card = write_model_card(folder, report)
         report.write(run_folder)
     return StageResult(stage.name, result, report, summary, card)

@@ -105,6 +105,7 @@ def draw_loss(history: LossHistory, path: str | Path) -> Path:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError as error:
         raise MissingExtraError("drawing the loss needs matplotlib; pip install 'facekit-mllm[train]'") from error
     ink, faint, line = "#33373d", "#b9c4d6", "#2f6fed"
@@ -120,6 +121,7 @@ def draw_loss(history: LossHistory, path: str | Path) -> Path:
     rate_axes.plot(history.steps, [point.learning_rate for point in history.points], color="#d98032", linewidth=1.5)
     rate_axes.set_ylabel("rate", color=ink)
     rate_axes.set_xlabel("step", color=ink)
+    rate_axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     rate_axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
     for axes in (loss_axes, rate_axes):
         axes.grid(color="#e8ebf0", linewidth=0.8)

@@ -2,55 +2,71 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
-from PIL import Image
 
-from facekit import __version__
 from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet, open_frames
 from facekit.errors import ImageError, RecordError
 from facekit.models.memory import format_bytes
+from facekit.reports import Cell, Section, Table, format_duration, image_url, line_chart, render_page
+from facekit.training.trainable.parts import TrainedPart
 from facekit.training.watching.run_report import StageReport
 from facekit.training.watching.validation import ValidationPoint
 
 SUMMARY_NAME = "summary.html"
-_TEMPLATE = "summary.html.jinja"
-_THUMBNAIL = 160
+_TEMPLATE = "training/watching/summary.html.jinja"
+_THUMBNAIL = 200
 _MOST_COLUMNS = 6
 
 
-def write_summary(folder: Path, report: StageReport, plot: Path, validation: RecordSet | None = None) -> Path:
+def write_summary(folder: Path, report: StageReport, validation: RecordSet | None = None) -> Path:
     """Write ``summary.html``.
 
     Args:
         folder: Where it goes.
         report: What happened.
-        plot: The picture of the loss, a PNG; it becomes part of the page.
         validation: The records that were asked about, for their pictures.
 
     Returns:
         The page's path.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page = environment.from_string((files(__package__) / _TEMPLATE).read_text(encoding="utf-8")).render(
-        version=__version__,
-        report=report,
+    history = report.history
+    metrics, faces = _metric_table(report.points), _faces(report, validation)
+    page = render_page(
+        _TEMPLATE,
+        kind="training",
+        title=f"{report.recipe}: {report.stage}" if report.stage != report.recipe else report.recipe,
+        contents=_contents(has_metrics=metrics is not None, has_answers=bool(faces)),
+        summary=report.summary,
+        start=report.start,
+        loss=line_chart(history.steps, history.losses, history.smoothed(), title="training loss by step"),
+        rate=line_chart(
+            history.steps,
+            [point.learning_rate for point in history.points],
+            title="learning rate by step",
+            style="second",
+            logarithmic=False,
+            height=120,
+        ),
         facts=_facts(report),
-        plot="data:image/png;base64," + base64.b64encode(plot.read_bytes()).decode("ascii"),
+        parts=_part_table(report),
+        metrics=metrics,
+        faces=faces,
         settings=yaml.safe_dump(report.chosen_settings, sort_keys=False),
-        columns=_columns(report.points),
-        metrics=sorted({name for point in report.points for name in point.metrics}),
-        faces=_faces(report, validation),
     )
     return write_text_atomically(folder / SUMMARY_NAME, page)
+
+
+def _contents(*, has_metrics: bool, has_answers: bool) -> list[Section]:
+    sections = [Section("loss", "Loss"), Section("run", "Run"), Section("parts", "What was trained")]
+    if has_metrics:
+        sections.append(Section("metrics", "Metrics"))
+    if has_answers:
+        sections.append(Section("answers", "Answers while it learned"))
+    return [*sections, Section("settings", "Settings")]
 
 
 def _facts(report: StageReport) -> list[tuple[str, str]]:
@@ -61,46 +77,88 @@ def _facts(report: StageReport) -> list[tuple[str, str]]:
         ("device", cost.device),
         ("samples/s", f"{cost.samples_per_second:.1f}"),
         ("tokens/s", f"{cost.tokens_per_second:,.0f}, image tokens and padding included"),
-        ("time in steps", f"{cost.seconds:.0f} s"),
+        ("time in steps", format_duration(cost.seconds)),
         ("peak memory", format_bytes(cost.peak_memory)),
         ("estimated before", str(report.estimate)),
-        ("records", f"{report.counts.records:,}" + (f", {report.skipped} skipped" if report.skipped else "")),
+        ("records", f"{report.counts.records:,}" + (f", {report.skipped:,} skipped" if report.skipped else "")),
     ]
     if report.history.final_loss is not None:
         facts.insert(1, ("final loss", f"{report.history.final_loss:.3f} nats per token"))
     return facts
 
 
-def _columns(points: tuple[ValidationPoint, ...]) -> list[ValidationPoint]:
-    """At most a few looks, spread over the run, the last one among them."""
+def _part_table(report: StageReport) -> Table:
+    rows = [
+        (
+            part.name,
+            part.parameters,
+            part.trainable or "frozen",
+            _peak_rate(part),
+        )
+        for part in report.parts
+    ]
+    return Table.of("what was trained", ["part"], ["parameters", "trained", "peak rate"], rows)
+
+
+def _peak_rate(part: TrainedPart) -> str:
+    if part.learning_rate is not None:
+        return f"{part.learning_rate:g}"
+    return "see its parts" if part.trainable else ""
+
+
+def _metric_table(points: tuple[ValidationPoint, ...]) -> Table | None:
+    """One row per metric and one column per look; None where there are no metrics."""
+    measured = _spread([point for point in points if point.metrics])
+    names = sorted({name for point in measured for name in point.metrics})
+    if not names:
+        return None
+    rows = [
+        (name, *(f"{point.metrics[name]:.3f}" if name in point.metrics else "" for point in measured)) for name in names
+    ]
+    return Table.of("metrics on validation records", ["metric"], [f"step {point.step:,}" for point in measured], rows)
+
+
+def _spread(points: list[ValidationPoint]) -> list[ValidationPoint]:
+    """At most a few looks, spread over the run, the first and the last among them."""
     if len(points) <= _MOST_COLUMNS:
-        return list(points)
-    places = [round(place * (len(points) - 1) / (_MOST_COLUMNS - 1)) for place in range(_MOST_COLUMNS)]
-    return [points[place] for place in places]
+        return points
+    return [points[round(index * (len(points) - 1) / (_MOST_COLUMNS - 1))] for index in range(_MOST_COLUMNS)]
 
 
 def _faces(report: StageReport, validation: RecordSet | None) -> list[dict[str, Any]]:
-    """Per record its picture, and its questions with the truth and the answer of every column."""
-    faces: dict[str, dict[str, Any]] = {}
-    for place, point in enumerate(columns := _columns(report.points)):
+    """Per record its picture, and its questions with the truth and the answer of every look."""
+    columns = _spread([point for point in report.points if point.answers])
+    faces: dict[str, dict[str, tuple[str, dict[int, str]]]] = {}
+    for point in columns:
         for answer in point.answers:
-            face = faces.setdefault(answer.record, {"id": answer.record, "picture": None, "rows": {}})
-            row = face["rows"].setdefault(answer.question, {"truth": answer.truth, "answers": [""] * len(columns)})
-            row["answers"][place] = answer.answer
-    if validation is not None:
-        for record in validation.records:
-            if record.id in faces:
-                faces[record.id]["picture"] = _thumbnail(validation, record.id)
-    return list(faces.values())
+            _, given = faces.setdefault(answer.record, {}).setdefault(answer.question, (answer.truth, {}))
+            given[point.step] = answer.answer or "(nothing)"
+    pictures = {} if validation is None else {
+        record.id: _picture(validation, index)
+        for index, record in enumerate(validation.records) if record.id in faces
+    }  # fmt: skip
+    headings = ["question", *(f"step {point.step:,}" for point in columns), "record says"]
+    return [
+        {
+            "id": name,
+            "picture": pictures.get(name),
+            "table": Table.of(
+                f"answers about {name}",
+                headings,
+                [],
+                [
+                    (question, *(given.get(point.step, "") for point in columns), Cell(truth, kind="good"))
+                    for question, (truth, given) in questions.items()
+                ],
+            ),
+        }
+        for name, questions in faces.items()
+    ]
 
 
-def _thumbnail(records: RecordSet, name: str) -> str | None:
-    record = next(each for each in records.records if each.id == name)
+def _picture(records: RecordSet, index: int) -> str | None:
     try:
-        picture = open_frames(record, records.folder)[0].image
+        picture = open_frames(records.records[index], records.folder)[0].image
     except (ImageError, RecordError, OSError):
         return None  # the page says what was answered about it all the same
-    side = (_THUMBNAIL, _THUMBNAIL)
-    stream = io.BytesIO()
-    picture.convert("RGB").resize(side, Image.Resampling.LANCZOS).save(stream, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    return image_url(picture, side=_THUMBNAIL)

@@ -1,0 +1,126 @@
+"""The page of a stage says what the JSON says, has no empty cells and no half steps, and escapes strangers' words."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from facekit.data.counting import RecordCounts
+from facekit.data.dataset import RecordSet
+from facekit.data.records import FaceRecord
+from facekit.models.memory import MemoryEstimate
+from facekit.training import LossHistory, TrainingSettings
+from facekit.training.trainable.parts import TrainedPart
+from facekit.training.watching.history import LossPoint, draw_loss
+from facekit.training.watching.measuring import RunCost
+from facekit.training.watching.run_report import StageReport
+from facekit.training.watching.summary import write_summary
+from facekit.training.watching.validation import ValidationAnswer, ValidationPoint
+
+EVIL = "<script>alert(1)</script>"
+
+
+def make_report(points=(), **changes):
+    history = LossHistory(tuple(LossPoint(step, step / 3, 6.0 / step, 1e-3 / step) for step in (1, 2, 3)))
+    values = {
+        "recipe": "small", "summary": "A small one.", "stage": "finetune", "start": "nothing",
+        "settings": TrainingSettings(steps=3), "origins": (),
+        "parts": (
+            TrainedPart("encoder", 12345, 0, None),
+            TrainedPart("connector", 678, 678, None),
+            TrainedPart("connector.region", 600, 600, 1e-3),
+        ),
+        "records": "faces.jsonl", "counts": RecordCounts(records=24), "skipped": 2, "history": history, "steps": 3,
+        "resumed_from": 0, "cost": RunCost(3, 24, 960, 2.0, 2**30, "CPU"),
+        "estimate": MemoryEstimate(8, 40, 1, 1, 1, 1, 1), "points": tuple(points),
+    }  # fmt: skip
+    return StageReport(**{**values, **changes})
+
+
+def look(step, *answers, **metrics):
+    return ValidationPoint(step, tuple(ValidationAnswer(*answer) for answer in answers), metrics)
+
+
+def cells(page):
+    return [re.sub(r"<[^>]*>", "", cell).strip() for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", page, re.S)]
+
+
+def test_the_page_says_what_the_json_says(tmp_path):
+    report = make_report([look(3, age=4.5)])
+    page = write_summary(tmp_path, report).read_text(encoding="utf-8")
+    written = json.loads(report.write(tmp_path).read_text(encoding="utf-8"))
+    assert f"{written['final_loss']:.3f} nats per token" in page
+    assert f"<dt>samples/s</dt><dd>{written['cost']['samples_per_second']:.1f}</dd>" in page
+    assert f"<dt>steps</dt><dd>{written['steps']}</dd>" in page
+    assert "24, 2 skipped" in page
+    assert f"{written['metrics']['age']:.3f}" in cells(page)
+    for part in written["parts"]:
+        assert f"{part['parameters']:,}" in cells(page)
+
+
+def test_no_cell_is_empty_where_looks_differ_in_metrics_answers_and_rates(tmp_path):
+    report = make_report(
+        [
+            look(1, ("a", "How old?", "", "40"), age=9.0),
+            look(2),
+            look(3, ("a", "How old?", "41", "40"), ("a", "A smile?", "yes", ""), age=5.0, expression=0.5),
+        ]
+    )
+    page = write_summary(tmp_path, report).read_text(encoding="utf-8")
+    found = cells(page)
+    assert all(found)
+    assert found.count("step 2") == 0, "a look without anything gets no column"
+    assert "(nothing)" in found
+    assert found[found.index("encoder") : found.index("encoder") + 4] == ["encoder", "12,345", "frozen", "–"]
+    assert found[found.index("connector") : found.index("connector") + 4] == [
+        "connector",
+        "678",
+        "678",
+        "see its parts",
+    ]
+    assert found[found.index("expression") : found.index("expression") + 3] == ["expression", "–", "0.500"]
+
+
+def test_a_long_run_shows_six_looks_with_the_first_and_the_last(tmp_path):
+    report = make_report([look(step, ("a", "q", f"answer {step}", "t"), age=1.0) for step in range(1, 102)])
+    found = cells(write_summary(tmp_path, report).read_text(encoding="utf-8"))
+    assert [cell for cell in found if cell.startswith("step ")] == [
+        f"step {step}" for step in (1, 21, 41, 61, 81, 101)
+    ] * 2
+    assert "answer 101" in found
+
+
+def test_steps_are_whole_on_the_page_and_in_the_picture(tmp_path):
+    report = make_report()
+    page = write_summary(tmp_path, report).read_text(encoding="utf-8")
+    ticks = re.findall(r'text-anchor="middle">([^<]*)<', page)
+    assert ticks == ["1", "2", "3"] * 2
+    figure = draw_loss(report.history, tmp_path / "loss.png")
+    assert Image.open(figure).size == (1280, 736)
+
+
+def test_strangers_words_are_escaped_and_sections_without_content_are_left_out(tmp_path):
+    report = make_report([look(3, (EVIL, EVIL, EVIL, EVIL), **{EVIL: 1.0})], recipe=EVIL, summary=EVIL, start=EVIL)
+    page = write_summary(tmp_path, report).read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 8
+    bare = write_summary(tmp_path, make_report(history=LossHistory(()))).read_text(encoding="utf-8")
+    assert "No loss was logged" in bare
+    for anchor in ("metrics", "answers"):
+        assert f'id="{anchor}"' in page
+        assert f'id="{anchor}"' not in bare
+        assert f'href="#{anchor}"' not in bare
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_face_is_shown_with_its_picture_where_that_opens(tmp_path, broken):
+    Image.new("RGB", (400, 300), (10, 200, 10)).save(tmp_path / "a.png")
+    if broken:
+        (tmp_path / "a.png").write_bytes(b"nothing")
+    shown = RecordSet((FaceRecord(id="a", image="a.png"), FaceRecord(id="b", image="a.png")), tmp_path)
+    page = write_summary(tmp_path, make_report([look(3, ("a", "q", "x", "t"))]), shown).read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == (0 if broken else 1)
+    assert "<figcaption>a</figcaption>" in page
