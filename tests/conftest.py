@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from local_hub import reserve_address
 
+# huggingface_hub reads its address when it is first imported, which any test may do; tests/hub serves there.
+os.environ["HF_ENDPOINT"] = reserve_address()
+os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
