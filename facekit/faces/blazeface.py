@@ -21,7 +21,7 @@ GRID = 48
 NUM_KEY_POINTS = 6
 RIGHT_EYE, LEFT_EYE = 0, 1
 SUPPRESSION_OVERLAP = 0.3
-SMALLEST_TILE = 128
+SMALLEST_TILE = 192
 """In pixels: a smaller tile would only be enlarged."""
 
 _CENTRES = (np.stack(np.meshgrid(np.arange(GRID), np.arange(GRID)), axis=-1).reshape(-1, 2) + 0.5) / GRID
