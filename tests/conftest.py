@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is first imported, which any test may do
 
 from facekit.catalog import isolated_registry
+from facekit.cli import main as cli
 
 settings.register_profile("facekit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("facekit")  # a busy machine fails no test
@@ -27,3 +29,20 @@ def registry():
     """A copy of the registry: what a test registers leaves no trace."""
     with isolated_registry() as copy:
         yield copy
+
+
+@pytest.fixture
+def run_facekit(monkeypatch, capsys):
+    """Runs a command in this process; returns exit status, standard output and standard error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["facekit", *map(str, arguments)])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code or 0
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call

@@ -63,7 +63,7 @@ def find_faces(model: TfliteModel, image: Image.Image, threshold: float, levels:
 
 
 def _tiles(size: tuple[int, int], side: float) -> Iterator[tuple[float, float, float]]:
-    """Left, top and side of square windows that cover a picture, overlapping by half; one that is centred if it fits."""
+    """Left, top and side of the squares that cover a picture, overlapping by half; a single one is centred."""
     starts = []
     for length in size:
         count = max(1, int(np.ceil((length - side) / (side / 2))) + 1) if length > side else 1

@@ -20,7 +20,6 @@ from facekit.errors import ConfigurationError, ImageError, InvalidSpecError, Mis
 from facekit.faces.layout import NUM_LANDMARKS
 from facekit.registry import PartSpec, closest_match_hint
 
-
 QUARTER_TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180)
 
 

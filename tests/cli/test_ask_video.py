@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from PIL import Image
 from video_files import write_sound, write_video
 
 import facekit
-from facekit.cli import main as cli
 
 RELEASED = Path(__file__).parents[1] / "data" / "face_llava_tiny"
 
@@ -33,17 +31,8 @@ def portrait():
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, model_folder):
-    def call(*arguments, model=model_folder):
-        monkeypatch.setattr(sys, "argv", ["facekit", "ask", *map(str, arguments), "--model", str(model)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code or 0
-        return status, *capsys.readouterr()
-
-    return call
+def run(run_facekit, model_folder):
+    return lambda *arguments, model=model_folder: run_facekit("ask", *arguments, "--model", model)
 
 
 @pytest.mark.parametrize(("name", "codec"), [("clip.mp4", "libx264"), ("clip.gif", "gif")])

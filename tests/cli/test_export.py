@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 
 import pytest
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, InternVLConfig, InternVLForConditionalGeneration
 
 import facekit
-from facekit.cli import main as cli
 
 
 @pytest.fixture(scope="module")
@@ -27,28 +25,13 @@ def checkpoint(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["facekit", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
-
-
-def test_export_writes_what_other_libraries_load(run, checkpoint, tmp_path):
-    status, out, error = run("export", checkpoint, tmp_path / "same", "--format", "internvl-hf")
+def test_export_writes_what_other_libraries_load(run_facekit, checkpoint, tmp_path):
+    status, out, error = run_facekit("export", checkpoint, tmp_path / "same", "--format", "internvl-hf")
     assert status == 0, error
     assert "internvl-hf" in out
     original, written = (load_file(folder / "model.safetensors") for folder in (checkpoint, tmp_path / "same"))
     assert original.keys() == written.keys()
-    status, _, error = run(
+    status, _, error = run_facekit(
         "export", checkpoint, tmp_path / "text", "--format", "language-model", "--max-shard-size", "9KB"
     )
     assert status == 0, error
@@ -64,21 +47,21 @@ def test_export_writes_what_other_libraries_load(run, checkpoint, tmp_path):
         (["--max-shard-size", "plenty"], "a shard size is"),
     ],
 )
-def test_what_cannot_be_exported_is_one_line_and_status_2(run, checkpoint, tmp_path, options, words):
-    status, _, error = run("export", checkpoint, tmp_path / "out", *options)
+def test_what_cannot_be_exported_is_one_line_and_status_2(run_facekit, checkpoint, tmp_path, options, words):
+    status, _, error = run_facekit("export", checkpoint, tmp_path / "out", *options)
     assert status == 2
     assert words in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_in_use_is_refused_before_anything_is_loaded(run, checkpoint, tmp_path):
-    status, _, error = run("export", tmp_path / "nowhere", checkpoint)
+def test_a_folder_in_use_is_refused_before_anything_is_loaded(run_facekit, checkpoint, tmp_path):
+    status, _, error = run_facekit("export", tmp_path / "nowhere", checkpoint)
     assert status == 2
     assert "holds a checkpoint already" in error
 
 
-def test_places_that_cannot_take_a_checkpoint_are_refused(run, checkpoint, tmp_path):
+def test_places_that_cannot_take_a_checkpoint_are_refused(run_facekit, checkpoint, tmp_path):
     (tmp_path / "file").write_text("hello")
     (tmp_path / "left").mkdir()
     (tmp_path / "left" / "model-00001-of-00002.safetensors").write_bytes(b"")
@@ -87,16 +70,16 @@ def test_places_that_cannot_take_a_checkpoint_are_refused(run, checkpoint, tmp_p
         ("left", "holds weights already; remove them"),
         ("file/below", "cannot be made"),
     ):
-        status, _, error = run("export", checkpoint, tmp_path / name)
+        status, _, error = run_facekit("export", checkpoint, tmp_path / name)
         assert status == 2
         assert words in error
         assert error.strip().splitlines()[-1].startswith("facekit: error: ")
 
 
-def test_hub_ids_are_taken_and_what_is_out_of_reach_is_one_line(run, tmp_path, monkeypatch):
+def test_hub_ids_are_taken_and_what_is_out_of_reach_is_one_line(run_facekit, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for verb in (["inspect", "nobody/nothing"], ["export", "nobody/nothing", "out"]):
-        status, _, error = run(*verb)
+        status, _, error = run_facekit(*verb)
         assert status == 2
         assert "'nobody/nothing' does not exist as a folder, nor within reach on the hub" in error
 
@@ -108,20 +91,20 @@ def test_hub_ids_are_taken_and_what_is_out_of_reach_is_one_line(run, tmp_path, m
         ({"text_config": {"hidden_size": "wide"}}, "Validation error for field 'hidden_size'"),
     ],
 )
-def test_values_that_do_not_fit_are_one_line(run, checkpoint, tmp_path, changes, words):
+def test_values_that_do_not_fit_are_one_line(run_facekit, checkpoint, tmp_path, changes, words):
     values = json.loads((checkpoint / "config.json").read_text())
     for part, entries in changes.items():
         values[part].update(entries)
     folder = shutil.copytree(checkpoint, tmp_path / "changed")
     (folder / "config.json").write_text(json.dumps(values))
     for verb in (["inspect", folder], ["export", folder, tmp_path / "out"]):
-        status, _, error = run(*verb)
+        status, _, error = run_facekit(*verb)
         assert status == 2
         assert words in error
         assert error.count("\n") == 1
 
 
-def test_inspect_of_parts_that_do_not_fit_is_one_line(run, tmp_path):
+def test_inspect_of_parts_that_do_not_fit_is_one_line(run_facekit, tmp_path):
     model, _ = facekit.create(encoder="tiny?width=32&depth=1", connector="mlp", backbone="tiny", seed=0)
     model.save_pretrained(tmp_path)
     written = json.loads((tmp_path / "config.json").read_text())
@@ -132,14 +115,14 @@ def test_inspect_of_parts_that_do_not_fit_is_one_line(run, tmp_path):
     ):
         edited = {**written, part: changes and {**written[part], **changes}}
         (tmp_path / "config.json").write_text(json.dumps(edited))
-        status, _, error = run("inspect", tmp_path)
+        status, _, error = run_facekit("inspect", tmp_path)
         assert status == 2
         assert words in error
         assert error.count("\n") == 1
 
 
-def test_inspect_tells_parts_counts_and_memory(run, checkpoint):
-    status, out, error = run("inspect", checkpoint, "--batch", 2, "--tokens", 100)
+def test_inspect_tells_parts_counts_and_memory(run_facekit, checkpoint):
+    status, out, error = run_facekit("inspect", checkpoint, "--batch", 2, "--tokens", 100)
     assert status == 0, error
     total = sum(value.numel() for value in load_file(checkpoint / "model.safetensors").values())
     for words in (
@@ -155,17 +138,17 @@ def test_inspect_tells_parts_counts_and_memory(run, checkpoint):
         assert words in out, words
 
 
-def test_inspect_of_no_checkpoint_and_of_unknown_parts_is_one_line(run, checkpoint, tmp_path):
-    status, _, error = run("inspect", tmp_path)
+def test_inspect_of_no_checkpoint_and_of_unknown_parts_is_one_line(run_facekit, checkpoint, tmp_path):
+    status, _, error = run_facekit("inspect", tmp_path)
     assert status == 2
     assert "has no config.json" in error
-    status, _, error = run("inspect", checkpoint, "--parts", "decoder")
+    status, _, error = run_facekit("inspect", checkpoint, "--parts", "decoder")
     assert status == 2
     assert "there is no part 'decoder'" in error
 
 
-def test_list_presets_shows_parts_parameters_tokens_and_licences(run):
-    status, out, _ = run("list", "presets")
+def test_list_presets_shows_parts_parameters_tokens_and_licences(run_facekit):
+    status, out, _ = run_facekit("list", "presets")
     assert status == 0
     for words in (
         "facellm-38b",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 
 import pytest
 
-from facekit.cli import main as cli
 from facekit.data.synthetic import write_synthetic_dataset
 
 TINY = (
@@ -21,19 +20,9 @@ def records(tmp_path_factory):
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["facekit", "train", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "160")
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+def run(run_facekit, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    return partial(run_facekit, "train")
 
 
 def test_a_recipe_runs_its_stages_and_prints_what_learns_and_where_things_are(run, records, tmp_path):

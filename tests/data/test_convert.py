@@ -1,11 +1,8 @@
 """From a dataset's own layout to any format, as the command line does it."""
 
-import sys
-
 import pytest
 from PIL import Image
 
-from facekit.cli import main as cli
 from facekit.data.convert import convert, open_records
 from facekit.data.formats import read_records
 from facekit.errors import RecordError, UnknownPartError
@@ -23,21 +20,6 @@ def fairface(tmp_path):
                 Image.new("RGB", (8, 8)).save(root / folder / f"{number}.jpg")
         (root / f"fairface_label_{split}.csv").write_text("\n".join(lines) + "\n")
     return root
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["facekit", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = stop.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
 
 
 def test_a_dataset_becomes_records_whose_pictures_are_found(fairface, tmp_path):
@@ -67,8 +49,8 @@ def test_one_split_of_a_file_is_taken(fairface, tmp_path):
     assert (folder, summary) == (tmp_path, None)
 
 
-def test_the_command_prints_the_summary_and_writes_the_card(fairface, tmp_path, run):
-    status, out, error = run("convert", f"fairface:{fairface}", tmp_path / "out" / "records.jsonl", "--card")
+def test_the_command_prints_the_summary_and_writes_the_card(fairface, tmp_path, run_facekit):
+    status, out, error = run_facekit("convert", f"fairface:{fairface}", tmp_path / "out" / "records.jsonl", "--card")
     assert status == 0, error
     assert "missing: 2 files" in out
     assert "4 records in" in out
@@ -77,14 +59,14 @@ def test_the_command_prints_the_summary_and_writes_the_card(fairface, tmp_path, 
     assert "2 entries were left out" in card
 
 
-def test_wrong_input_is_one_line_and_leaves_nothing(fairface, tmp_path, run):
+def test_wrong_input_is_one_line_and_leaves_nothing(fairface, tmp_path, run_facekit):
     for origin, words in (
         ("fairfase:/data", "did you mean 'fairface'?"),
         (str(tmp_path / "nowhere.jsonl"), "there is no file"),
         (f"fairface:{tmp_path}", "fairface expects"),
         (f"fairface:{fairface}?fold=2", "has no option 'fold'"),
     ):
-        status, _, error = run("convert", origin, tmp_path / "out.jsonl")
+        status, _, error = run_facekit("convert", origin, tmp_path / "out.jsonl")
         assert status == 2
         assert error.count("\n") == 1
         assert words in error
@@ -98,8 +80,8 @@ def test_names_that_are_neither_a_file_nor_a_dataset_are_refused():
         open_records("nothing:/here")
 
 
-def test_listing_datasets_shows_task_size_licence_and_how_to_obtain(run):
-    status, out, _ = run("list", "datasets")
+def test_listing_datasets_shows_task_size_licence_and_how_to_obtain(run_facekit):
+    status, out, _ = run_facekit("list", "datasets")
     assert status == 0
     for words in ("how to obtain", "size", "task", "fairface", "CC-BY-4.0", "12,271 training", "mafw", "synthetic"):
         assert words in out

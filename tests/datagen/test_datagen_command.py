@@ -3,25 +3,14 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
-from facekit.cli import main as cli
-
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["facekit", "datagen", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code or 0
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
+def run(run_facekit):
+    return partial(run_facekit, "datagen")
 
 
 def test_the_command_ends_by_saying_where_the_results_are(run, faces, recipe_path, tmp_path, serve):

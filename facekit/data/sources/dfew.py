@@ -7,12 +7,10 @@ Source: Jiang et al., ACM Multimedia 2020. Codes begin at 1 with happiness; the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
-from facekit.data.labels import Expression, FaceLabels
+from facekit.data.labels import Expression
 from facekit.data.records import FaceRecord
-from facekit.data.sources.base import Source, integer_option
-from facekit.data.sources.clips import find_clip
+from facekit.data.sources.clips import FoldedClips
 from facekit.data.sources.tables import read_table
 
 __all__ = ["Dfew"]
@@ -24,7 +22,7 @@ CLIP_FORMS = ("clip_224x224", "clip_224x224_16f", "clip_224x224_avi", "original"
 _LARGEST_NAME = 99_999
 
 
-class Dfew(Source):
+class Dfew(FoldedClips):
     """DFEW, single-labelled clips of one fold.
 
     Args:
@@ -41,19 +39,6 @@ class Dfew(Source):
     )
     splits = ("train", "test")
 
-    def __init__(
-        self,
-        root: str | Path,
-        *,
-        fold: int | str = 1,
-        clips: str | None = None,
-        split: str | None = None,
-        check_images: bool | str = False,
-    ) -> None:
-        self.fold = integer_option("fold", fold, 1, 5)
-        self.form = clips
-        super().__init__(root, split=split, check_images=check_images)
-
     def locate(self) -> None:
         """Find the fold's files and the clips."""
         self.tables = self.find_split_files(
@@ -67,11 +52,6 @@ class Dfew(Source):
             for row in read_table(path, required=("video_name", "label")):
                 number = row.integer("video_name", 1, _LARGEST_NAME)
                 expression = row.choose("label", EXPRESSIONS)
-                name = f"{number:05d}"
-                clip = find_clip(self.folder, (name, str(number)))
-                if clip is None:
-                    self.summary.missing.add(self.folder / name)
-                    continue
-                yield self.record(
-                    clip, labels=FaceLabels(expression=expression), split=split, key=name, origin={"fold": self.fold}
-                )
+                record = self.clip_record((f"{number:05d}", str(number)), expression, split)
+                if record is not None:
+                    yield record

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from facekit.data.labels import ALL_EXPRESSIONS, Expression, FaceLabels
+from facekit.data.labels import ALL_EXPRESSIONS, Expression
 from facekit.data.records import FaceRecord
-from facekit.data.sources.base import Source, integer_option
-from facekit.data.sources.clips import find_clip
+from facekit.data.sources.clips import FoldedClips
 from facekit.data.sources.tables import read_table
 
 __all__ = ["Mafw"]
@@ -21,7 +20,7 @@ _EXPRESSIONS: dict[str, Expression] = {name: name for name in ALL_EXPRESSIONS}
 _SPLIT_FOLDERS = ("Train & Test Set", "Train_Test_Set")
 
 
-class Mafw(Source):
+class Mafw(FoldedClips):
     """MAFW, single expressions of one fold.
 
     Args:
@@ -34,19 +33,6 @@ class Mafw(Source):
     name = "mafw"
     layout = "Train & Test Set/single/no_caption/set_1/train.txt and test.txt, and data/frames or data/clips"
     splits = ("train", "test")
-
-    def __init__(
-        self,
-        root: str | Path,
-        *,
-        fold: int | str = 1,
-        clips: str | None = None,
-        split: str | None = None,
-        check_images: bool | str = False,
-    ) -> None:
-        self.fold = integer_option("fold", fold, 1, 5)
-        self.form = clips
-        super().__init__(root, split=split, check_images=check_images)
 
     def locate(self) -> None:
         """Find the fold's lists and the clips."""
@@ -65,10 +51,6 @@ class Mafw(Source):
         for split, path in self.tables.items():
             for row in read_table(path, columns=("clip", "label"), delimiter=None):
                 name, expression = Path(row.text("clip")).stem, row.choose("label", _EXPRESSIONS)
-                clip = find_clip(self.folder, (name,))
-                if clip is None:
-                    self.summary.missing.add(self.folder / name)
-                    continue
-                yield self.record(
-                    clip, labels=FaceLabels(expression=expression), split=split, key=name, origin={"fold": self.fold}
-                )
+                record = self.clip_record((name,), expression, split)
+                if record is not None:
+                    yield record
