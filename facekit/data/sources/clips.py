@@ -44,7 +44,12 @@ class FoldedClips(Source):
         fold: 1 to 5.
         clips: One of the forms in which the dataset gives out its clips; None for the first that is there.
         **common: ``split`` and ``check_images``.
+
+    Attributes:
+        folder: Where the clips are; ``locate`` of a subclass finds it.
     """
+
+    folder: Path
 
     def __init__(
         self,
