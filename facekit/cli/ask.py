@@ -41,9 +41,9 @@ def ask(
     from facekit.errors import ConfigurationError
     from facekit.faces import CroppedFace, draw_clip_overlay, draw_overlay, is_video, open_image, read_clip
     from facekit.models.ask import ask as ask_model
-    from facekit.models.ask import check_questions
     from facekit.models.image_processing import NO_LANDMARKER
     from facekit.models.load import load
+    from facekit.models.sessions import check_questions
     from facekit.registry import PartSpec
 
     check_questions(questions)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from facekit.data.records import FaceRecord
 from facekit.encoders.base import VisionEncoder
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import ImageError
+from facekit.models.visual_tokens import map_by_length
 
 _VERSION = 1
 """Raised when the same file gives other pixels than before."""
@@ -112,17 +112,16 @@ class CachedEncoding:
         missing = {media[place].key: place for place in range(len(media)) if place not in tokens}
         self.found += len(tokens)
         self.computed += len(missing)
-        groups: dict[int, dict[int, Tensor]] = defaultdict(dict)
-        for place in missing.values():
-            pixels = open_pixels(place)
-            groups[len(pixels)][place] = pixels
-        for frames, members in groups.items():
-            computed = self._compute(frames, torch.stack(list(members.values())))
-            tokens |= dict(zip(members, computed, strict=True))
+        opened = [open_pixels(place) for place in missing.values()]
+        lengths = [len(pixels) for pixels in opened]
+        computed = map_by_length(
+            lengths, lambda frames, rows: self._compute(frames, torch.stack([opened[row] for row in rows]))
+        )
+        for place, frames, encoded in zip(missing.values(), lengths, computed, strict=True):
+            tokens[place] = encoded
             # A file of one frame that could have had more went through the encoder for images.
-            kept = [place for place in members if self.video_encoder is None or media[place].is_clip == (frames > 1)]
-            for place in kept:
-                self._cache_of(media[place]).add({media[place].key: tokens[place]})
+            if self.video_encoder is None or media[place].is_clip == (frames > 1):
+                self._cache_of(media[place]).add({media[place].key: encoded})
         parameter = next(self.encoder.parameters())
         chosen = [tokens[place if place in tokens else missing[medium.key]] for place, medium in enumerate(media)]
         return [each.to(parameter.device, parameter.dtype) for each in chosen]

@@ -17,6 +17,7 @@ from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.outputs import FaceKitCausalLMOutput
 from facekit.models.presets import Preset
 from facekit.models.processing import FaceKitProcessor
+from facekit.models.sessions import Request, Sampling, Session, generate_batch, iterate_answers
 
 __all__ = [
     "FaceKitCausalLMOutput",
@@ -25,6 +26,11 @@ __all__ = [
     "FaceKitImageProcessor",
     "FaceKitProcessor",
     "Preset",
+    "Request",
+    "Sampling",
+    "Session",
+    "generate_batch",
+    "iterate_answers",
 ]
 
 AutoConfig.register(FaceKitConfig.model_type, FaceKitConfig, exist_ok=True)

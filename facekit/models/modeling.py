@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, Cache, GenerationMixin, PreTrainedModel
 
 from facekit.catalog import current_registry
@@ -23,7 +23,7 @@ from facekit.encoders.transform import ImageTransform
 from facekit.errors import ConfigurationError
 from facekit.models.configuration import FaceKitConfig
 from facekit.models.outputs import FaceKitCausalLMOutput, with_visual_tokens
-from facekit.models.visual_tokens import merge_visual_tokens, read_frame_counts, rows_of_media
+from facekit.models.visual_tokens import map_by_length, merge_visual_tokens, read_frame_counts, rows_of_media
 
 _VISUAL_INPUTS = ("pixel_values", "landmarks", "image_features", "num_frames")
 
@@ -123,15 +123,12 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
         if len(set(lengths)) <= 1:
             frames = lengths[0] if lengths else longest
             return self._encode(pixel_values[:, :frames], None if landmarks is None else landmarks[:, :frames])
-        groups = {frames: [i for i, each in enumerate(lengths) if each == frames] for frames in sorted(set(lengths))}
-        features = [
-            self._encode(pixel_values[rows, :frames], None if landmarks is None else landmarks[rows, :frames])
-            for frames, rows in groups.items()
-        ]
-        width = max(each.shape[1] for each in features)
-        padded = torch.cat([F.pad(each, (0, 0, 0, width - each.shape[1])) for each in features])
-        order = torch.tensor([row for rows in groups.values() for row in rows]).argsort()
-        return padded[order.to(padded.device)]
+
+        def encode(frames: int, rows: list[int]) -> Tensor:
+            points = None if landmarks is None else landmarks[rows, :frames]
+            return self._encode(pixel_values[rows, :frames], points)
+
+        return pad_sequence(map_by_length(lengths, encode), batch_first=True)
 
     def project_tokens(self, tokens: Tensor, landmarks: Tensor | None = None) -> Tensor:
         """Project the tokens of an encoder, for callers that keep those of a frozen one.

@@ -5,7 +5,7 @@ It is apart from the model because it knows neither encoders nor language models
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -38,6 +38,25 @@ def read_frame_counts(num_frames: Tensor | None, media: int, longest: int | None
         bound = "" if longest is None else f" to {longest}, the frames of pixel_values"
         raise ConfigurationError(f"num_frames has {wrong}; an image or clip has from 1{bound}")
     return counts
+
+
+def map_by_length(lengths: Sequence[int], function: Callable[[int, list[int]], Iterable[Tensor]]) -> list[Tensor]:
+    """Compute something of images and clips, those of the same length together, the shortest first.
+
+    Frames of a clip attend to each other, so a batch for an encoder holds clips of one length.
+
+    Args:
+        lengths: Frames of each image or clip.
+        function: Given a length and the indices of those that have it, returns a result for each of them, in order.
+
+    Returns:
+        The result for each, in the order of ``lengths``.
+    """
+    results: dict[int, Tensor] = {}
+    for length in sorted(set(lengths)):
+        rows = [row for row, each in enumerate(lengths) if each == length]
+        results |= zip(rows, function(length, rows), strict=True)
+    return [results[row] for row in range(len(lengths))]
 
 
 def merge_visual_tokens(

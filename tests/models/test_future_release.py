@@ -10,8 +10,8 @@ import torch
 from future_release import FutureLlama, FutureOutput, FutureWarningOfALibrary
 
 import facekit
-from facekit.evaluation.models.likelihood import option_log_likelihoods
 from facekit.models import FaceKitCausalLMOutput
+from facekit.models.sessions import option_log_likelihoods
 
 QUESTIONS = ["How old is she?", "Which expression is it?", "Is it a photograph?"]
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facekit.errors import ConfigurationError
-from facekit.models.visual_tokens import merge_visual_tokens, read_frame_counts, rows_of_media
+from facekit.models.visual_tokens import map_by_length, merge_visual_tokens, read_frame_counts, rows_of_media
 
 
 @settings(max_examples=50, deadline=None)
@@ -71,3 +71,16 @@ def test_frame_counts_are_read():
 def test_frame_counts_that_do_not_fit_are_refused(num_frames, message):
     with pytest.raises(ConfigurationError, match=message):
         read_frame_counts(num_frames, 3, 8)
+
+
+@given(st.lists(st.integers(1, 4), max_size=9))
+def test_media_of_one_length_are_computed_in_one_call_and_keep_their_order(lengths):
+    calls = []
+
+    def compute(length, rows):
+        calls.append((length, rows))
+        return torch.tensor(rows) * 10 + length
+
+    results = map_by_length(lengths, compute)
+    assert [int(each) for each in results] == [row * 10 + length for row, length in enumerate(lengths)]
+    assert [length for length, _ in calls] == sorted(set(lengths))

@@ -15,9 +15,9 @@ import torch
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, RecordError
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.models.endpoint_model import EndpointModel
-from facekit.evaluation.models.likelihood import option_log_likelihoods, option_tokens
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question
 from facekit.models.load import load
+from facekit.models.sessions import option_log_likelihoods, option_tokens
 from facekit.registry import PartSpec
 
 

@@ -16,6 +16,7 @@ from facekit.data.cached_encoding import CachedEncoding, MediaIdentifier, Medium
 from facekit.data.dataset import FaceDataset
 from facekit.data.feature_cache import FeatureStorage
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.visual_tokens import map_by_length
 from facekit.training.recipes.settings import TrainingSettings
 
 
@@ -100,14 +101,13 @@ class FeaturesOnDisk:
         places = indices.tolist()
         media = [self._medium(place) for place in places]
         tokens = self.encoding.encode(media, lambda row: FaceDataset.pixel_values(self._dataset, places[row]))
-        features: dict[int, Tensor] = {}
+
+        def project(frames: int, rows: list[int]) -> Tensor:
+            return model.project_tokens(torch.stack([tokens[row] for row in rows]), landmarks[rows, :frames])
+
         with torch.autocast(tokens[0].device.type, dtype=torch.bfloat16, enabled=self._autocasts):
-            for frames in sorted({len(each) for each in tokens}):
-                rows = [row for row, each in enumerate(tokens) if len(each) == frames]
-                stacked = torch.stack([tokens[row] for row in rows])
-                projected = model.project_tokens(stacked, landmarks[rows, :frames])
-                features |= dict(zip(rows, projected, strict=True))
-        return pad_sequence([features[row] for row in range(len(places))], batch_first=True)
+            features = map_by_length([len(each) for each in tokens], project)
+        return pad_sequence(features, batch_first=True)
 
     def _medium(self, place: int) -> Medium:
         if place not in self._media:

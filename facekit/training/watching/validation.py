@@ -23,10 +23,9 @@ from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet, load_media, split_exchanges
 from facekit.data.records import FaceRecord
 from facekit.errors import CheckpointError
-from facekit.models.ask import write_prompt
 from facekit.models.modeling import FaceKitForConditionalGeneration
-from facekit.models.prefix import generate_answers
 from facekit.models.processing import FaceKitProcessor
+from facekit.models.sessions import MediumTensors, Session
 from facekit.training.loop.distributed import shards_weights
 from facekit.training.trainable.quantized import restore_layout
 
@@ -185,13 +184,10 @@ class PeriodicValidation(TrainerCallback):
         if not pairs:
             return []
         pixels, landmarks = load_media(record, self.shown.folder, self.processor)
-        prompts = [
-            write_prompt(self.processor, question, system, is_clip=len(pixels) > 1) for system, question, _ in pairs
-        ]
-        visual = {"pixel_values": pixels[None].to(model.device), "landmarks": landmarks[None].to(model.device)}
-        answers = generate_answers(
-            model, self.processor, visual, prompts, frames=len(pixels), max_new_tokens=_LONGEST_ANSWER
-        )
+        medium = MediumTensors(pixels, landmarks, is_clip=len(pixels) > 1)
+        session = Session.open_many(model, self.processor, [[medium]])[0]
+        prompts = [session.write_prompt(question, system) for system, question, _ in pairs]
+        answers = session.generate_from(prompts, max_new_tokens=_LONGEST_ANSWER)
         return [
             ValidationAnswer(record.id, question, answer, truth)
             for (_, question, truth), answer in zip(pairs, answers, strict=True)

@@ -23,10 +23,9 @@ from facekit.errors import ConfigurationError, RecordError
 from facekit.evaluation import ACTION_UNITS, EXPRESSION, MANIPULATION, evaluate_model
 from facekit.evaluation.evaluator import Statistics
 from facekit.evaluation.models.answering import FaceKitModel
-from facekit.evaluation.models.likelihood import option_tokens
 from facekit.evaluation.models.other_models import open_model
 from facekit.evaluation.tasks.questions import Question
-from facekit.models.ask import write_prompt
+from facekit.models.sessions import option_tokens, write_prompt
 
 FEW = Statistics(resamples=50, permutations=19)
 TEMPLATE = (

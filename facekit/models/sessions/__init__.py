@@ -1,0 +1,33 @@
+"""Sessions: pictures and clips encoded once, and questions about them answered or options scored.
+
+``Session`` is the way in. Servers and evaluation put requests of several sessions together: ``generate_batch`` answers
+them in one batch, ``iterate_answers`` plans the batches by itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from facekit.models.sessions.encoding import EncodedMedia, MediumTensors, encode_media
+    from facekit.models.sessions.generation import generate_batch
+    from facekit.models.sessions.likelihood import option_log_likelihoods, option_tokens
+    from facekit.models.sessions.planning import iterate_answers
+    from facekit.models.sessions.prompts import check_questions, write_prompt
+    from facekit.models.sessions.requests import Request, Sampling
+    from facekit.models.sessions.session import Session
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "encoding": ["EncodedMedia", "MediumTensors", "encode_media"],
+        "generation": ["generate_batch"],
+        "likelihood": ["option_log_likelihoods", "option_tokens"],
+        "planning": ["iterate_answers"],
+        "prompts": ["check_questions", "write_prompt"],
+        "requests": ["Request", "Sampling"],
+        "session": ["Session"],
+    },
+)

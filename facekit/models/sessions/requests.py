@@ -1,0 +1,67 @@
+"""A question to a model as a row of a batch: its media, prompt, limit, sampling, and who listens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from facekit.errors import ConfigurationError
+from facekit.models.sessions.encoding import EncodedMedia
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the tokens of one answer are drawn.
+
+    The draw does not depend on what else is in the batch, up to the rounding of batched arithmetic.
+
+    Args:
+        temperature: Divides the logits.
+        top_p: Tokens are drawn from the most likely ones that have this probability together.
+        top_k: Tokens are drawn from that many most likely ones; 0 for all.
+        seed: Of this answer; None takes one from PyTorch's global random state.
+
+    Raises:
+        ConfigurationError: A value is out of its range.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ConfigurationError(f"temperature={self.temperature} is not above 0; leave sampling out to be greedy")
+        if not 0 < self.top_p <= 1:
+            raise ConfigurationError(f"top_p={self.top_p} is not in (0, 1]")
+        if self.top_k < 0:
+            raise ConfigurationError(f"top_k={self.top_k} is below 0; 0 draws from all tokens")
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One question.
+
+    Args:
+        media: What it is about.
+        prompt: The prompt, with one image or video token per picture or clip, see ``write_prompt``.
+        max_new_tokens: Longest answer in tokens.
+        sampling: How tokens are drawn; None for the most likely ones, or what ``generate`` is told for all rows.
+        on_text: Called with each new piece of the answer; the pieces joined are the answer. It must not raise.
+        should_stop: Asked after each token; the answer ends where it returns True.
+
+    Raises:
+        ConfigurationError: ``max_new_tokens`` is below 1.
+    """
+
+    media: EncodedMedia
+    prompt: str
+    max_new_tokens: int = 64
+    sampling: Sampling | None = None
+    on_text: Callable[[str], None] | None = None
+    should_stop: Callable[[], bool] | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ConfigurationError(f"max_new_tokens={self.max_new_tokens} leaves no answer; give at least 1")

@@ -1,0 +1,197 @@
+"""A model, its processor and some media that are encoded once: questions are answered, options are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from facekit.errors import ConfigurationError
+from facekit.faces import CroppedClip, CroppedFace, is_video
+from facekit.faces.images import ImageSource
+from facekit.faces.video import ClipSource
+from facekit.models.image_processing import FaceKitImageProcessor, Medium
+from facekit.models.media import take_as_cropped, take_clip_as_cropped
+from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.processing import FaceKitProcessor
+from facekit.models.sessions.encoding import EncodedMedia, MediumTensors, answering_mode, encode_media, join_features
+from facekit.models.sessions.likelihood import option_log_likelihoods, option_tokens
+from facekit.models.sessions.planning import iterate_answers
+from facekit.models.sessions.prompts import check_questions, tokenize_prompts, write_prompt
+from facekit.models.sessions.requests import Request, Sampling
+
+
+class Session:
+    """Questions about media that were encoded once.
+
+    Args:
+        model: The model.
+        processor: Its processor.
+        media: Its pictures and clips, encoded; see ``Session.open`` and ``Session.open_many``.
+
+    Example:
+        >>> session = Session.open(model, processor, "face.jpg")  # doctest: +SKIP
+        >>> session.generate(["How old?", "Which expression?"])  # doctest: +SKIP
+        >>> session.score("Is the person smiling?", ["yes", "no"])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, media: EncodedMedia
+    ) -> None:
+        self.model, self.processor, self.media = model, processor, media
+
+    @classmethod
+    def open(
+        cls,
+        model: FaceKitForConditionalGeneration,
+        processor: FaceKitProcessor,
+        image: ImageSource | ClipSource | Medium,
+        *,
+        landmarks: ArrayLike | None = None,
+        num_frames: int | None = None,
+    ) -> Session:
+        """Prepare and encode one picture or clip; arguments and errors as in ``facekit.ask``."""
+        medium = _take_medium(processor.image_processor, image, landmarks, num_frames)
+        return cls.of_media(model, processor, [medium])
+
+    @classmethod
+    def of_media(
+        cls, model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, media: Sequence[Medium]
+    ) -> Session:
+        """Encode pictures and clips that are cropped already; questions are about all of them.
+
+        Args:
+            model: The model.
+            processor: Its processor.
+            media: What ``processor.image_processor`` cropped with ``prepare`` or ``prepare_clip``, in the order in
+                which prompts show them.
+        """
+        tensors = [medium_tensors(processor.image_processor, medium) for medium in media]
+        return cls.open_many(model, processor, [tensors])[0]
+
+    @classmethod
+    def open_many(
+        cls,
+        model: FaceKitForConditionalGeneration,
+        processor: FaceKitProcessor,
+        subjects: Sequence[Sequence[MediumTensors]],
+    ) -> list[Session]:
+        """Encode the media of several sessions together."""
+        return [cls(model, processor, media) for media in encode_media(model, subjects)]
+
+    def write_prompt(self, question: str, system: str | None = None) -> str:
+        """Write a question about the session's media; see ``facekit.models.sessions.write_prompt``."""
+        return write_prompt(self.processor, question, system, is_clip=self.media.is_clip)
+
+    def request(
+        self,
+        question: str,
+        *,
+        system: str | None = None,
+        max_new_tokens: int = 64,
+        sampling: Sampling | None = None,
+        on_text: Callable[[str], None] | None = None,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Request:
+        """Write a question as a request, to be answered in a batch with those of other sessions; see ``Request``."""
+        prompt = self.write_prompt(check_questions(question)[0], system)
+        return Request(self.media, prompt, max_new_tokens, sampling, on_text, should_stop)
+
+    def generate(
+        self,
+        questions: str | Sequence[str],
+        *,
+        system: str | None = None,
+        max_new_tokens: int = 64,
+        batch_size: int = 64,
+        **generation: Any,
+    ) -> list[str]:
+        """Answer questions, each by itself, greedily unless ``generation`` says otherwise.
+
+        Args:
+            questions: The questions; a single string is one question.
+            system: A system message before each question.
+            max_new_tokens: Longest answer in tokens.
+            batch_size: Questions that are answered at a time.
+            **generation: Passed to ``model.generate``.
+
+        Returns:
+            An answer for each question, in order.
+
+        Raises:
+            ConfigurationError: There is no question, one has no words or holds the image or video token, a prompt is
+                longer than the language model's context, or ``batch_size`` is below 1.
+        """
+        prompts = [self.write_prompt(question, system) for question in check_questions(questions)]
+        return self.generate_from(prompts, max_new_tokens=max_new_tokens, batch_size=batch_size, **generation)
+
+    def generate_from(
+        self, prompts: Sequence[str], *, max_new_tokens: int = 64, batch_size: int = 64, **generation: Any
+    ) -> list[str]:
+        """Answer prompts that are written already; see ``generate``.
+
+        Args:
+            prompts: Texts with one image or video token per picture or clip, as ``write_prompt`` or
+                ``processor.apply_chat_template`` writes them.
+            max_new_tokens: Longest answer in tokens.
+            batch_size: Prompts that are answered at a time.
+            **generation: Passed to ``model.generate``.
+
+        Raises:
+            ConfigurationError: There is no prompt, or see ``generate``.
+        """
+        if not prompts:
+            raise ConfigurationError("there is no prompt to answer")
+        requests = [Request(self.media, prompt, max_new_tokens) for prompt in prompts]
+        answers = dict(iterate_answers(self.model, self.processor, requests, batch_size=batch_size, **generation))
+        return [text for index in range(len(prompts)) for text in answers[index]]
+
+    def score(self, question: str, options: Sequence[str], *, system: str | None = None) -> list[float]:
+        """Return the log-probability of each option as the answer; the prompt is read once.
+
+        Args:
+            question: The question.
+            options: The answers to compare.
+            system: A system message before the question.
+
+        Raises:
+            ConfigurationError: There is no option, or see ``generate``.
+        """
+        if not options:
+            raise ConfigurationError("there is no option to score")
+        prompt = self.write_prompt(check_questions(question)[0], system)
+        ids = tokenize_prompts(self.processor, self.model.config, [prompt], [self.media.frames])[0]
+        input_ids = ids[None].to(self.model.device)
+        adds = self.processor.adds_special_tokens(prompt)
+        tokens = [
+            option_tokens(self.processor.tokenizer, prompt, option, add_special_tokens=adds) for option in options
+        ]
+        with answering_mode(self.model):
+            inputs = {"input_ids": input_ids, "attention_mask": input_ids.new_ones(input_ids.shape)}
+            return option_log_likelihoods(self.model, {**inputs, **join_features([self.media])}, tokens)
+
+
+def medium_tensors(image_processor: FaceKitImageProcessor, medium: Medium) -> MediumTensors:
+    """Return the tensors of a picture or clip that is cropped already."""
+    inputs = image_processor.convert([medium])
+    return MediumTensors(inputs["pixel_values"][0], inputs["landmarks"][0], is_clip=isinstance(medium, CroppedClip))
+
+
+def _take_medium(
+    settings: FaceKitImageProcessor,
+    image: ImageSource | ClipSource | Medium,
+    landmarks: ArrayLike | None,
+    num_frames: int | None,
+) -> Medium:
+    if isinstance(image, (CroppedFace, CroppedClip)):
+        return image
+    points = None if landmarks is None else np.asarray(landmarks, dtype=np.float32)
+    if is_video(image):
+        clip = cast(ClipSource, image)
+        if points is None:
+            return settings.prepare_clip(clip, num_frames)
+        return take_clip_as_cropped(clip, points, settings.num_frames if num_frames is None else num_frames)
+    picture = cast(ImageSource, image)
+    return settings.prepare(picture) if points is None else take_as_cropped(picture, points)
