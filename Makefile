@@ -40,12 +40,13 @@ demo: $(VENV)/.demo     ## train a tiny Face-LLaVA on drawn faces, evaluate it, 
 test: $(VENV)/.dev      ## run the tests; a part of them with TESTS=tests/models
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
 
-check: $(VENV)/.dev     ## formatting, lint, docstrings, types, layers, no import cycles
+check: $(VENV)/.dev     ## formatting, lint, docstrings, types, layers, no import cycles, no private names of others
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_cycles.py
+	$(BIN)/python scripts/check_private_names.py
 
 kernels: $(VENV)/.dev   ## compile the Triton kernels ahead of time for three GPU generations; fails on register spills
 	$(BIN)/python -m benchmarks.kernel_report

@@ -88,5 +88,5 @@ def configuration_guard(kind: type[FaceKitError], message: str, *others: type[Ex
 def _configuration_faults() -> tuple[type[Exception], ...]:
     """What transformers raises; huggingface_hub's share only where it is loaded, as it must be to raise it."""
     hub = sys.modules.get("huggingface_hub.errors")
-    strict = () if hub is None else (hub.StrictDataclassError,)
-    return (OSError, ValueError, KeyError, TypeError, AttributeError, *strict)
+    strict = getattr(hub, "StrictDataclassError", None)
+    return (OSError, ValueError, KeyError, TypeError, AttributeError, *([strict] if strict else []))

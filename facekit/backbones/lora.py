@@ -6,8 +6,7 @@ It is apart from the loaders because trainers ask it of composed models and of m
 from __future__ import annotations
 
 from torch import nn
-from transformers import PreTrainedModel
-from transformers.pytorch_utils import Conv1D
+from transformers import Conv1D, PreTrainedModel
 
 from facekit.errors import ConfigurationError
 

@@ -13,20 +13,20 @@ from typing import Any
 from torch import nn
 from transformers import Cache, GenerationMixin
 
-CACHE_NAMES = ("cache", "past_key_values", "cache_params")
-"""Every name that the cache has had, the newest first."""
+# Every name that the cache has had, the newest first.
+_NAMES = ("cache", "past_key_values", "cache_params")
 
 
 def _cache_parameter(function: Callable[..., Any], preferred: str | None = None) -> str | None:
     """Name of the argument that takes the cache: by its name where that is known, else by its annotation."""
     parameters = inspect.signature(function).parameters
-    for name in (preferred, *CACHE_NAMES):
+    for name in (preferred, *_NAMES):
         if name in parameters:
             return name
     return next((name for name, each in parameters.items() if "Cache" in str(each.annotation)), None)
 
 
-GENERATION_CACHE = _cache_parameter(GenerationMixin.prepare_inputs_for_generation) or CACHE_NAMES[0]
+GENERATION_CACHE = _cache_parameter(GenerationMixin.prepare_inputs_for_generation) or _NAMES[0]
 """The name under which this version's ``generate`` takes a cache and hands it to a model.
 
 Seen: ``past_key_values`` in transformers 5.17, ``cache`` in 5.24.
@@ -37,23 +37,20 @@ Until: the oldest supported transformers takes ``cache``.
 _forward_names: dict[type, str] = {}
 
 
-def forward_cache_name(model: nn.Module) -> str:
-    """The name under which a model's ``forward`` takes the cache.
+def cache_argument(model: nn.Module, cache: Cache | None) -> dict[str, Cache]:
+    """A cache as the keyword argument that a model's ``forward`` takes; nothing where there is no cache.
 
     Seen: transformers 5.17 and 5.24; models of a checkpoint's own code, written for either.
     Why: the library's own models take one name, which changed; those of a checkpoint's own code take the name of their
         time. A wrapper that takes anything gets the library's name.
     Until: the oldest supported transformers takes ``cache``, and checkpoints with older code are given up.
     """
+    if cache is None:
+        return {}
     kind = type(model)
     if kind not in _forward_names:
         _forward_names[kind] = _cache_parameter(kind.forward, GENERATION_CACHE) or GENERATION_CACHE
-    return _forward_names[kind]
-
-
-def cache_argument(model: nn.Module, cache: Cache | None) -> dict[str, Cache]:
-    """A cache as the keyword argument that a model's ``forward`` takes; nothing where there is no cache."""
-    return {} if cache is None else {forward_cache_name(model): cache}
+    return {_forward_names[kind]: cache}
 
 
 def generation_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,7 +60,7 @@ def generation_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     Why: callers of a model should not have to know the version.
     Until: the oldest supported transformers takes ``cache``.
     """
-    return {GENERATION_CACHE if name in CACHE_NAMES else name: value for name, value in arguments.items()}
+    return {GENERATION_CACHE if name in _NAMES else name: value for name, value in arguments.items()}
 
 
 def cache_of(outputs: Mapping[str, Any]) -> Any:
@@ -78,5 +75,5 @@ def cache_of(outputs: Mapping[str, Any]) -> Any:
     """
     found = next((value for value in outputs.values() if isinstance(value, Cache)), None)
     if found is None:
-        found = next((value for name, value in outputs.items() if name in CACHE_NAMES), None)
+        found = next((value for name, value in outputs.items() if name in _NAMES), None)
     return found

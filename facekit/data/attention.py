@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
+from facekit.compat.transformers_model import attention_implementation
 from facekit.data.packing import DOCUMENT
 from facekit.errors import ConfigurationError
 
@@ -28,7 +29,7 @@ def check_attention(text_config: PreTrainedConfig) -> None:
         ConfigurationError: Its attention takes no mask, or it has layers that mix tokens otherwise than by a causal
             or sliding window.
     """
-    kind = text_config._attn_implementation
+    kind = attention_implementation(text_config)
     if kind not in ATTENTION_KINDS:
         raise ConfigurationError(
             f"packed questions need attention of the kind {', '.join(ATTENTION_KINDS)}, but the language model uses "
@@ -89,7 +90,7 @@ def attention_masks(
     """
     check_attention(text_config)
     build = {"sdpa": segment_mask, "eager": _additive_mask(dtype), "flex_attention": segment_block_mask}
-    make = build[text_config._attn_implementation]
+    make = build[str(attention_implementation(text_config))]
     windows = layer_windows(text_config)
     by_window = {window: make(segments, position_ids, window) for window in set(windows.values())}
     masks = {kind: by_window[window] for kind, window in windows.items()}

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
-from transformers.utils.chat_template_utils import render_jinja_template
 
+from facekit.compat.transformers_templates import render_marked_template
 from facekit.data.records import Turn
 from facekit.errors import ConfigurationError, RecordError
 from facekit.models.chat import flatten_chat
@@ -86,10 +86,8 @@ def render_conversation(
         raise ConfigurationError("the tokenizer has no chat template; pass one, or set processor.chat_template")
     messages = [dict(message) for message in messages]
     if _GENERATION_MARK.search(template):
-        texts, spans = render_jinja_template(
-            [messages], chat_template=template, return_assistant_tokens_mask=True, **tokenizer.special_tokens_map
-        )
-        return RenderedConversation(texts[0], tuple((start, end) for start, end in spans[0]))
+        text, spans = render_marked_template(tokenizer, messages, template)
+        return RenderedConversation(text, tuple(spans))
 
     def render(count: int, **options: Any) -> str:
         return tokenizer.apply_chat_template(messages[:count], chat_template=template, tokenize=False, **options)

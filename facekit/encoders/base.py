@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from facekit.encoders.transform import ImageTransform
 
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
 
 class VisionEncoder(nn.Module, ABC):
     """Turns frames into prefix tokens and a row-major grid of patch tokens.
@@ -99,7 +101,7 @@ class VisionEncoder(nn.Module, ABC):
         """
         super().train(mode)
         for module in self.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if isinstance(module, _BATCH_NORMS):
                 module.eval()
         return self
 

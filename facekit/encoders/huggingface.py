@@ -237,8 +237,8 @@ def take_last_layers(model: Any, count: int) -> nn.ModuleList:
     """Cut layers off the end of a vision model, its configuration included, and return them without gradients."""
     if count == 0:
         return nn.ModuleList()
-    encoder = getattr(model, "vision_model", model).encoder
-    layers = encoder.layers if hasattr(encoder, "layers") else encoder.layer
+    depth = model.config.num_hidden_layers
+    layers = next(each for each in model.modules() if isinstance(each, nn.ModuleList) and len(each) == depth)
     unused = nn.ModuleList(layers[len(layers) - count :])
     del layers[len(layers) - count :]
     model.config.num_hidden_layers = len(layers)

@@ -12,8 +12,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.activations import ACT2FN
 
+from facekit.compat.transformers_model import ACTIVATIONS
 from facekit.encoders.positions import resample_frame_positions
 from facekit.errors import ConfigurationError
 
@@ -59,7 +59,7 @@ class LanguageBindSettings:
                 f"encoder 'languagebind' takes an image_size that is a multiple of {self.patch_size}, "
                 f"not {self.image_size}"
             )
-        if self.hidden_act not in ACT2FN:
+        if self.hidden_act not in ACTIVATIONS:
             raise ConfigurationError(f"LanguageBind's hidden_act '{self.hidden_act}' is no activation of transformers")
         if min(self.num_frames, self.num_hidden_layers) < 1:
             raise ConfigurationError("LanguageBind's num_frames and num_hidden_layers must be at least 1")
@@ -221,7 +221,7 @@ class Mlp(nn.Module):
     def __init__(self, width: int, hidden_width: int, activation: str) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, hidden_width)
-        self.activation = ACT2FN[activation]
+        self.activation = ACTIVATIONS[activation]
         self.fc2 = nn.Linear(hidden_width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Picture sides of open_clip models, transformers and ResNets; the text side is never built.
+"""Picture sides of open_clip models, transformers and ResNets, without their text sides.
 
 open_clip keeps architectures as JSON; what this encoder saves is that JSON's picture part, so that it can be rebuilt
 without open_clip's tables.
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import open_clip
+import torch
 from einops import rearrange
-from open_clip.model import _build_vision_tower
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 _TOWER_KEYS = ("embed_dim", "vision_cfg", "quick_gelu")
 _RESNET_STRIDE = 32
+_LEAST_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
 _READING_OPTIONS = {"layer": integer, "class_token": boolean}
 
 
@@ -186,9 +187,15 @@ class OpenClipFeatures(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Turn ``(F, 3, H, W)`` into ``(F, 1 + N, C)``."""
-        embedded = self.visual._embeds(frames.to(self.visual.conv1.weight.dtype))
-        _, (tokens,) = self.visual.transformer.forward_intermediates(embedded, indices=[self.index], stop_early=True)
-        return tokens
+        found = self.visual.forward_intermediates(
+            frames.to(self.visual.conv1.weight.dtype),
+            indices=[self.index],
+            stop_early=True,
+            intermediates_only=True,
+            output_fmt="NLC",
+            output_extra_tokens=True,
+        )
+        return torch.cat([found["image_intermediates_prefix"][0], found["image_intermediates"][0]], dim=1)
 
 
 class OpenClipResNetFeatures(nn.Module):
@@ -267,7 +274,7 @@ def build_tower(tower: dict[str, Any]) -> nn.Module:
     """
     vision = {**tower["vision_cfg"], "timm_model_pretrained": False}
     try:
-        return _build_vision_tower(tower["embed_dim"], vision, tower.get("quick_gelu", False))
+        return open_clip.CLIP(tower["embed_dim"], vision, _LEAST_TEXT, tower.get("quick_gelu", False)).visual
     except (TypeError, AssertionError, RuntimeError, ValueError) as error:
         raise InvalidSpecError(f"open_clip cannot build the vision_cfg {vision}: {first_line(error)}") from error
 

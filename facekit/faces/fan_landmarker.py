@@ -6,7 +6,6 @@ That package fetches its weights when they are first used; facekit lets it do so
 from __future__ import annotations
 
 import functools
-import inspect
 import warnings
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
@@ -15,6 +14,7 @@ from urllib.parse import urlparse
 import numpy as np
 from PIL import Image
 
+from facekit.compat.face_alignment import uncompiled, weight_urls
 from facekit.errors import InvalidSpecError
 from facekit.faces.landmarker import DetectedFace, Landmarker, read_options, require_packages
 
@@ -86,9 +86,8 @@ class FanLandmarker(Landmarker):
             "device": self.device,
             "face_detector": "sfd",
             "face_detector_kwargs": {"filter_threshold": self.threshold},
+            **uncompiled(),
         }
-        if "compile" in inspect.signature(face_alignment.FaceAlignment).parameters:
-            arguments["compile"] = False
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             return face_alignment.FaceAlignment(face_alignment.LandmarksType.TWO_D, **arguments)
@@ -96,12 +95,9 @@ class FanLandmarker(Landmarker):
     @staticmethod
     def _require_weights() -> None:
         import torch
-        from face_alignment import api
-        from face_alignment.detection.sfd import sfd_detector
 
         folder = Path(torch.hub.get_dir()) / "checkpoints"
-        urls = (api.models_urls["2DFAN-4"], sfd_detector.models_urls["s3fd"])
-        missing = [url for url in urls if not (folder / PurePosixPath(urlparse(url).path).name).is_file()]
+        missing = [url for url in weight_urls() if not (folder / PurePosixPath(urlparse(url).path).name).is_file()]
         if missing:
             raise InvalidSpecError(
                 f"landmarker 'fan' finds no weights in '{folder}'; put there {' and '.join(missing)}, "

@@ -14,8 +14,8 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
-from torch.torch_version import TorchVersion
 
+from facekit.compat.torch import constant_while_traced
 from facekit.errors import ConfigurationError, UnknownPartError
 from facekit.kernels.absorption import RegionAttentionWeights, absorb_projections
 from facekit.kernels.checks import check_dtypes, check_geometry, check_weights
@@ -32,12 +32,9 @@ TRITON_IS_INSTALLED = find_spec("triton") is not None
 _implementation_in_context: ContextVar[str | None] = ContextVar("region_attention_implementation", default=None)
 
 
+@constant_while_traced
 def _read_context() -> str | None:
     return _implementation_in_context.get()
-
-
-if TorchVersion(torch.__version__) < "2.15":  # whose torch.compile cannot trace ContextVar.get
-    _read_context = torch.compiler.assume_constant_result(_read_context)
 
 
 def _check_implementation(name: str, given_by: str) -> str:

@@ -12,7 +12,7 @@ from functools import lru_cache
 import torch
 from einops import reduce
 from torch import Tensor
-from triton.runtime.jit import JITFunction
+from triton import JITFunction
 
 from facekit.errors import ConfigurationError
 from facekit.kernels.triton_backward import column_sums_kernel, score_gradient_kernel, table_gradient_kernel

@@ -17,8 +17,8 @@ from urllib.request import urlopen
 
 import numpy as np
 from PIL import Image
-from transformers.image_utils import load_image
 
+from facekit.compat.transformers_images import download_image
 from facekit.errors import ConfigurationError, VideoError
 from facekit.faces import NUM_LANDMARKS, CroppedClip, CroppedFace, is_video, open_image, read_clip
 from facekit.faces.images import ImageSource
@@ -38,7 +38,7 @@ _TIMEOUT_SECONDS = 30.0
 
 def fetch_picture(source: ImageSource) -> ImageSource:
     """Download a picture that is given by an http(s) URL; anything else is returned as it is."""
-    return load_image(source) if isinstance(source, str) and source.startswith(_WEB) else source
+    return download_image(source) if isinstance(source, str) and source.startswith(_WEB) else source
 
 
 def take_as_cropped(source: ImageSource, landmarks: np.ndarray | None) -> CroppedFace:

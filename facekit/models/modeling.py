@@ -13,22 +13,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoModelForCausalLM, Cache, GenerationMixin, PreTrainedModel
+from transformers import AutoModelForCausalLM, Cache, PreTrainedModel
 
 from facekit.catalog import current_registry
-from facekit.compat.transformers_cache import cache_argument, generation_arguments
+from facekit.compat.transformers_cache import cache_argument
 from facekit.connectors.base import Connector
 from facekit.encoders.base import VisionEncoder
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import ConfigurationError
 from facekit.models.configuration import FaceKitConfig
+from facekit.models.generation import GenerationFromMedia
 from facekit.models.outputs import FaceKitCausalLMOutput, with_visual_tokens
-from facekit.models.visual_tokens import map_by_length, merge_visual_tokens, read_frame_counts, rows_of_media
+from facekit.models.visual_tokens import (
+    count_media_tokens,
+    map_by_length,
+    merge_visual_tokens,
+    read_frame_counts,
+)
 
-_VISUAL_INPUTS = ("pixel_values", "landmarks", "image_features", "num_frames")
 
-
-class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
+class FaceKitForConditionalGeneration(GenerationFromMedia):
     """A vision encoder, a connector and a causal language model as one Hugging Face model.
 
     The design is LLaVA's (Liu et al. 2023) with landmarks beside the pixels (Face-LLaVA, Chaubey et al. 2025). As in
@@ -50,11 +54,6 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
     main_input_name = "input_ids"
     input_modalities = ("image", "video", "text")
     supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
-    _skip_keys_device_placement = ["past_key_values", "cache"]  # noqa: RUF012 - the base class has it as a plain class attribute
 
     def __init__(
         self,
@@ -79,7 +78,10 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
         config.text_config = self.language_model.config
         self._check_parts_fit()
         parts = (self.encoder, self.video_encoder, self.connector)
-        self._no_split_modules = sorted({type(part).__name__ for part in parts if part is not None})
+        self.keep_whole(type(part) for part in parts if part is not None)
+        self._computed_buffers = {
+            name: buffer for name, buffer in self.named_non_persistent_buffers() if not buffer.is_meta
+        }
         self.post_init()
 
     @property
@@ -190,7 +192,7 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
         Raises:
             ConfigurationError: The visual tokens in ``input_ids`` are not as many as those of the images and clips.
         """
-        counts = self._count_tokens(pixel_values, image_features, num_frames)
+        counts = count_media_tokens(self.count_visual_tokens, pixel_values, image_features, num_frames)
         self._check_counts(input_ids, counts)
         if inputs_embeds is None:
             inputs_embeds = self._embed_tokens(input_ids)
@@ -212,68 +214,11 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
         as_dict = self.config.return_dict if return_dict is None else return_dict
         return extended if as_dict else extended.to_tuple()
 
-    def generate(self, *args: Any, **kwargs: Any) -> Any:
-        """Generate tokens; arguments as in transformers, with a cache as ``past_key_values`` or as ``cache``."""
-        return super().generate(*args, **generation_arguments(kwargs))
-
-    def prepare_inputs_for_generation(
-        self, input_ids: Tensor, *, is_first_iteration: bool | None = False, **kwargs: Any
-    ) -> dict[str, Any]:
-        """Add images to the first step only; later steps find them in the cache, where there is one."""
-        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
-        if not is_first_iteration and kwargs.get("use_cache", True):
-            for name in _VISUAL_INPUTS:
-                inputs.pop(name, None)
-        return inputs
-
-    def _get_logits_processor(self, generation_config: Any, *args: Any, **kwargs: Any) -> Any:
-        penalty = generation_config.repetition_penalty
-        if penalty not in (None, 1.0) and (self.config.image_token_id or 0) >= self.config.text_config.vocab_size:
-            raise ConfigurationError(
-                f"a repetition penalty looks up every token, but the image token {self.config.image_token_id} lies "
-                f"behind the vocabulary; call model.resize_token_embeddings({self.config.image_token_id + 1}) first"
-            )
-        return super()._get_logits_processor(generation_config, *args, **kwargs)
-
-    def _expand_inputs_for_generation(
-        self, expand_size: int = 1, input_ids: Tensor | None = None, **kwargs: Any
-    ) -> tuple[Tensor | None, dict[str, Any]]:
-        # Rows may have different numbers of images, and copies of a row need all of its images in order.
-        visual = {name: kwargs.pop(name) for name in _VISUAL_INPUTS if kwargs.get(name) is not None}
-        if expand_size > 1 and visual and input_ids is not None:
-            counts = self._count_tokens(
-                visual.get("pixel_values"), visual.get("image_features"), visual.get("num_frames")
-            )
-            owners = rows_of_media(input_ids == self.config.image_token_id, counts)
-            order = torch.cat([torch.where(owners == row)[0].repeat(expand_size) for row in range(len(input_ids))])
-            visual = {name: value[order.to(value.device)] for name, value in visual.items()}
-        input_ids, kwargs = super()._expand_inputs_for_generation(
-            expand_size=expand_size, input_ids=input_ids, **kwargs
-        )
-        return input_ids, {**kwargs, **visual}
-
     def _embed_tokens(self, input_ids: Tensor | None) -> Tensor:
         # A released checkpoint's vocabulary may have no row for the image token, whose embedding is never read.
         if input_ids is not None and (self.config.image_token_id or 0) >= self.config.text_config.vocab_size:
             input_ids = input_ids.masked_fill(input_ids == self.config.image_token_id, 0)
         return self.get_input_embeddings()(input_ids)
-
-    def _count_tokens(
-        self, pixel_values: Tensor | None, image_features: Tensor | None, num_frames: Tensor | None
-    ) -> list[int]:
-        """Visual tokens of each image or clip; an empty list where none is given."""
-        if image_features is not None:
-            media, width = image_features.shape[:2]
-            lengths = read_frame_counts(num_frames, media)
-            counts = [width] * media if lengths is None else [self.count_visual_tokens(each) for each in lengths]
-            if max(counts, default=0) > width:
-                raise ConfigurationError(f"image_features hold {width} tokens each, fewer than num_frames says")
-            return counts
-        if pixel_values is None:
-            return []
-        media, longest = pixel_values.shape[:2]
-        lengths = read_frame_counts(num_frames, media, longest) or [longest] * media
-        return [self.count_visual_tokens(frames) for frames in lengths]
 
     def _check_counts(self, input_ids: Tensor | None, counts: list[int]) -> None:
         # Before anything is queued on the device, so that reading the count waits for nothing of this step.
@@ -351,17 +296,17 @@ class FaceKitForConditionalGeneration(PreTrainedModel, GenerationMixin):
         """Undo ``enable_input_require_grads``."""
         self.language_model.disable_input_require_grads()
 
-    def _init_weights(self, module: nn.Module) -> None:
-        # Encoders and connectors draw their own weights when they are built; language models have their own method.
-        return
+    def initialize_weights(self) -> None:
+        """Initialise the language model alone: encoders and connectors draw their own weights when they are built.
 
-    def _move_missing_keys_from_meta_to_device(self, *args: Any, **kwargs: Any) -> None:
-        # Loading puts empty tensors in the place of buffers that no checkpoint has. Those of a foreign encoder
-        # (masks, rotary tables) are computed when it is built, and only it knows how.
-        computed = {name: buffer for name, buffer in self.named_non_persistent_buffers() if not buffer.is_meta}
-        super()._move_missing_keys_from_meta_to_device(*args, **kwargs)
-        for name, value in computed.items():
+        transformers calls it at the end of building and of loading. Loading puts empty tensors in the place of buffers
+        that no checkpoint has; those of a foreign encoder (masks, rotary tables) come back here, because only the
+        encoder itself knows how they are computed.
+        """
+        for name, value in self._computed_buffers.items():
             self.get_buffer(name).copy_(value)
+        self._computed_buffers = {}
+        self.language_model.initialize_weights()
 
 
 def refuse_quantised(model: FaceKitForConditionalGeneration) -> None:

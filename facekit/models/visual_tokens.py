@@ -59,6 +59,33 @@ def map_by_length(lengths: Sequence[int], function: Callable[[int, list[int]], I
     return [results[row] for row in range(len(lengths))]
 
 
+def count_media_tokens(
+    cost: Callable[[int], int], pixel_values: Tensor | None, image_features: Tensor | None, num_frames: Tensor | None
+) -> list[int]:
+    """Visual tokens of each image or clip; an empty list where none is given.
+
+    Args:
+        cost: Visual tokens of an image (1 frame) or a clip of that many frames.
+        pixel_values: ``(B_media, T, 3, H, W)``.
+        image_features: ``(B_media, n, D)``, which goes before ``pixel_values``.
+        num_frames: ``(B_media,)``, how many frames of each are real.
+
+    Raises:
+        ConfigurationError: ``image_features`` hold fewer tokens than ``num_frames`` says, or these do not fit.
+    """
+    if image_features is not None:
+        media, width = image_features.shape[:2]
+        lengths = read_frame_counts(num_frames, media)
+        counts = [width] * media if lengths is None else [cost(each) for each in lengths]
+        if max(counts, default=0) > width:
+            raise ConfigurationError(f"image_features hold {width} tokens each, fewer than num_frames says")
+        return counts
+    if pixel_values is None:
+        return []
+    media, longest = pixel_values.shape[:2]
+    return [cost(frames) for frames in read_frame_counts(num_frames, media, longest) or [longest] * media]
+
+
 def merge_visual_tokens(
     is_visual: Tensor, inputs_embeds: Tensor, features: Tensor, counts: Sequence[int] | None = None
 ) -> Tensor:

@@ -15,7 +15,6 @@ from facekit.compat.transformers_cache import (
     GENERATION_CACHE,
     cache_argument,
     cache_of,
-    forward_cache_name,
     generation_arguments,
 )
 
@@ -83,8 +82,8 @@ def test_code_of_a_checkpoint_keeps_the_name_of_its_time():
         def forward(self, *args, **kwargs):
             """Takes anything."""
 
-    names = [forward_cache_name(kind()) for kind in (Old, New, Coming, Wrapper)]
-    assert names == ["past_key_values", "cache", "state", GENERATION_CACHE]
+    names = [list(cache_argument(kind(), DynamicCache())) for kind in (Old, New, Coming, Wrapper)]
+    assert names == [["past_key_values"], ["cache"], ["state"], [GENERATION_CACHE]]
 
 
 def test_a_state_space_model_has_its_cache_too():

@@ -6,6 +6,8 @@ import pytest
 import torch
 from transformers import pipeline
 
+from facekit.errors import ConfigurationError
+
 LENGTH = {"max_new_tokens": 6, "min_new_tokens": 6}
 
 
@@ -27,14 +29,37 @@ def test_only_the_first_step_encodes_pictures(small, chat, make_batch, monkeypat
     assert len(calls) == 1
 
 
-def test_copies_of_a_prompt_keep_their_own_pictures(small, chat, make_batch):
+def test_copies_of_a_prompt_keep_their_own_pictures(small, chat, make_batch, monkeypatch):
     model, processor = small
     inputs = make_batch(processor, [chat("One?"), chat("No?", images=0), chat("Two?", images=2)])
-    ids, expanded = model._expand_inputs_for_generation(
-        expand_size=2, input_ids=inputs["input_ids"], pixel_values=inputs["pixel_values"]
-    )
-    assert torch.equal(ids, inputs["input_ids"].repeat_interleave(2, dim=0))
-    assert torch.equal(expanded["pixel_values"], inputs["pixel_values"][[0, 0, 1, 2, 1, 2]])
+    seen = []
+    encode = model.get_image_features
+    monkeypatch.setattr(model, "get_image_features", lambda pixels, *rest: seen.append(pixels) or encode(pixels, *rest))
+    tokens = model.generate(**inputs, do_sample=False, num_beams=2, num_return_sequences=2, **LENGTH)
+    assert torch.equal(tokens[:, :-6], inputs["input_ids"].repeat_interleave(2, dim=0))
+    assert len(seen) == 1
+    assert torch.equal(seen[0], inputs["pixel_values"][[0, 0, 1, 2, 1, 2]])
+
+
+def test_too_few_pictures_for_the_prompts_are_refused_and_not_repeated(small, chat, make_batch):
+    model, processor = small
+    inputs = make_batch(processor, [chat("One?"), chat("Two?")])
+    inputs["pixel_values"], inputs["landmarks"] = inputs["pixel_values"][:1], inputs["landmarks"][:1]
+    for options in ({}, {"num_beams": 2}):
+        with pytest.raises(ConfigurationError, match="image tokens"):
+            model.generate(**inputs, do_sample=False, **options, **LENGTH)
+
+
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+def test_generation_goes_on_from_a_cache_under_either_name(small, chat, make_batch, name):
+    model, processor = small
+    inputs = make_batch(processor, [chat()])
+    expected = model.generate(**inputs, do_sample=False, **LENGTH)
+    read = {key: value[:, :-2] if key in ("input_ids", "attention_mask") else value for key, value in inputs.items()}
+    with torch.no_grad():
+        cache = model(**read, use_cache=True).cache
+    text = {key: inputs[key] for key in ("input_ids", "attention_mask")}
+    assert torch.equal(model.generate(**text, **{name: cache}, do_sample=False, **LENGTH), expected)
 
 
 def test_beams_equal_beams_of_each_prompt_alone(small, chat, make_batch):

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from facekit.compat.datasets import write_arrow
 from facekit.data.formats.extras import KEY, build_record, extras_of, read_extras
 from facekit.data.formats.folders import write_folder
 from facekit.data.records import FaceRecord
@@ -33,19 +34,15 @@ def write_hub_dataset(records: Iterable[FaceRecord], path: Path) -> None:
         ConfigurationError: The folder is not empty.
     """
     datasets = require_datasets()
-    from datasets.arrow_writer import ArrowWriter
 
     text = datasets.Value("string")
     turn = {"role": text, "content": text, "task": text}
     columns = {"id": text, "image": text, "video": datasets.List(text), "conversations": datasets.List(turn), KEY: text}
     features = datasets.Features(columns)
     with write_folder(path) as folder, tempfile.TemporaryDirectory(dir=path.parent, prefix=".arrow.") as scratch:
-        stream = str(Path(scratch) / "records.arrow")
-        with ArrowWriter(path=stream, features=features) as writer:
-            for record in records:
-                writer.write(_to_row(record))
-            written, _ = writer.finalize()
-        dataset = datasets.Dataset.from_file(stream)
+        stream = Path(scratch) / "records.arrow"
+        written = write_arrow(stream, features, map(_to_row, records))
+        dataset = datasets.Dataset.from_file(str(stream))
         dataset.save_to_disk(str(folder), num_shards=None if written else 1)
 
 

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
-from transformers.initialization import no_init_weights
 
 from facekit.backbones.base import Backbone, ensure_pad_token, has_tokenizer, read_dtype
 from facekit.backbones.end_tokens import find_end_tokens
 from facekit.backbones.id_tokenizer import build_id_tokenizer, is_id_tokenizer
+from facekit.compat.transformers_model import without_initialisation
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import CheckpointError, configuration_guard, first_line
 from facekit.models.configuration import FaceKitConfig
@@ -79,7 +79,7 @@ def build_empty(composition: Composition, dtype: torch.dtype) -> FaceKitForCondi
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        with no_init_weights():
+        with without_initialisation():
             model = FaceKitForConditionalGeneration(config)
     finally:
         torch.set_default_dtype(before)

@@ -10,17 +10,16 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils import ModulesToSaveWrapper
 from torch import Tensor, nn
 
+from facekit.compat.peft import active_copy, is_adapted, is_copied
 from facekit.errors import ConfigurationError, first_line
 from facekit.models.interoperability.weights import PendingTensor
 
 
 def has_adapters(model: nn.Module) -> bool:
     """Whether a model has adapters, or trained copies of modules beside the originals."""
-    return any(isinstance(module, BaseTunerLayer | ModulesToSaveWrapper) for module in model.modules())
+    return any(is_adapted(module) or is_copied(module) for module in model.modules())
 
 
 def pending_tensors(model: nn.Module) -> list[PendingTensor]:
@@ -34,19 +33,18 @@ def pending_tensors(model: nn.Module) -> list[PendingTensor]:
     Raises:
         ConfigurationError: An adapter is of a kind that cannot be merged; it is raised when the tensor is read.
     """
-    kinds = (BaseTunerLayer, ModulesToSaveWrapper)
-    owners = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
+    owners = {name: module for name, module in model.named_modules() if is_adapted(module) or is_copied(module)}
     pending = []
     for name, value in model.state_dict(keep_vars=True).items():
         owner = next((each for each in owners if name.startswith(f"{each}.")), None)
         read: Callable[[], Tensor] = partial(_as_it_is, value)
         if owner is not None:
             module, inner = owners[owner], name.removeprefix(f"{owner}.")
-            kept = "base_layer." if isinstance(module, BaseTunerLayer) else f"modules_to_save.{_active_name(module)}."
+            kept = "base_layer." if is_adapted(module) else f"modules_to_save.{active_copy(module)[0]}."
             if not inner.startswith(kept):
                 continue
             name = f"{owner}.{inner.removeprefix(kept)}"
-            if isinstance(module, BaseTunerLayer):
+            if is_adapted(module):
                 read = partial(_merge_tensor, module, inner.removeprefix(kept))
         pending.append(PendingTensor(name, value.numel() * value.element_size(), read))
     return pending
@@ -54,11 +52,7 @@ def pending_tensors(model: nn.Module) -> list[PendingTensor]:
 
 def active_part(module: nn.Module) -> Any:
     """Return the module in use where PEFT keeps a trained copy beside the original, or the module itself."""
-    return module.modules_to_save[_active_name(module)] if isinstance(module, ModulesToSaveWrapper) else module
-
-
-def _active_name(wrapper: Any) -> str:
-    return next(iter(wrapper.active_adapters), "default")
+    return active_copy(module)[1] if is_copied(module) else module
 
 
 def _as_it_is(value: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from facekit.compat.accelerate import feed_device
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import FaceDataset, FaceExample, count_frames
 from facekit.data.records import FaceRecord
@@ -160,12 +161,8 @@ def load_groups(
         device: Where batches go.
         workers: Processes that load.
     """
-    from accelerate.data_loader import prepare_data_loader
-
     pins = device.type == "cuda"
     loader = DataLoader(
         dataset, batch_sampler=sampler, collate_fn=collator, num_workers=workers, pin_memory=pins
     )  # fmt: skip
-    return prepare_data_loader(
-        loader, device, num_processes=1, process_index=0, put_on_device=True, non_blocking=pins
-    )  # fmt: skip
+    return feed_device(loader, device)

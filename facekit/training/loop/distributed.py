@@ -20,15 +20,17 @@ from safetensors.torch import load_model
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from facekit.compat.accelerate import (
+    FSDP_WEIGHTS_FOLDER,
+    launched_with_deepspeed,
+    launched_with_fsdp,
+    shard_on_cpu,
+)
 from facekit.errors import CheckpointError, ConfigurationError
 
 logger = logging.getLogger(__name__)
 
 _WEIGHTS = "model.safetensors"
-_SHARDED_WEIGHTS = "pytorch_model_fsdp_0"
-
-_USE_FSDP, _USE_DEEPSPEED = "ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"
-_YES = {"true", "1"}
 
 _M = TypeVar("_M", bound=nn.Module)
 
@@ -64,7 +66,7 @@ def leave_processes() -> None:
 
 def shards_weights() -> bool:
     """Whether ``accelerate launch`` was told to take weights apart, by FSDP or by DeepSpeed."""
-    return any(os.environ.get(switch, "false").lower() in _YES for switch in (_USE_FSDP, _USE_DEEPSPEED))
+    return launched_with_fsdp() or launched_with_deepspeed()
 
 
 @contextmanager
@@ -117,19 +119,19 @@ def load_whole_weights(model: nn.Module, checkpoint: Path) -> None:
     if (checkpoint / _WEIGHTS).is_file():
         load_model(model, checkpoint / _WEIGHTS)
         return
-    if not (checkpoint / _SHARDED_WEIGHTS).is_dir():
-        raise CheckpointError(f"{checkpoint} has neither {_WEIGHTS} nor {_SHARDED_WEIGHTS}; resume from an earlier one")
+    if not (checkpoint / FSDP_WEIGHTS_FOLDER).is_dir():
+        raise CheckpointError(
+            f"{checkpoint} has neither {_WEIGHTS} nor {FSDP_WEIGHTS_FOLDER}; resume from an earlier one"
+        )
     from torch.distributed import checkpoint as distributed_checkpoint
 
     state = {"model": model.state_dict()}
-    distributed_checkpoint.load(state, checkpoint_id=checkpoint / _SHARDED_WEIGHTS, no_dist=True)
+    distributed_checkpoint.load(state, checkpoint_id=checkpoint / FSDP_WEIGHTS_FOLDER, no_dist=True)
     model.load_state_dict(state["model"])
 
 
 def prepare_sharding(accelerator: Any) -> bool:
     """Make FSDP2 fit composed models: landmarks stay exact, gradients are added in float32, and the CPU may rehearse.
-
-    accelerate shards on accelerators only; on the CPU, with gloo, the same run goes through the same code here.
 
     Args:
         accelerator: accelerate's ``Accelerator``, before it has prepared the model.
@@ -141,14 +143,10 @@ def prepare_sharding(accelerator: Any) -> bool:
         ConfigurationError: The configuration asks for FSDP1, or for what the recipe says otherwise.
     """
     from accelerate import DistributedType
-    from accelerate.utils import FullyShardedDataParallelPlugin
     from torch.distributed.fsdp import MixedPrecisionPolicy
 
     state = accelerator.state
-    is_asked_for = os.environ.get(_USE_FSDP, "false").lower() in _YES
-    if state.distributed_type == DistributedType.MULTI_CPU and is_asked_for:
-        state.distributed_type = DistributedType.FSDP
-        state.fsdp_plugin = FullyShardedDataParallelPlugin()
+    shard_on_cpu(state)
     if state.distributed_type != DistributedType.FSDP:
         return False
     plugin = state.fsdp_plugin
@@ -221,9 +219,8 @@ def _check_same_weights(model: nn.Module) -> None:
 
 def _replace_weights(model: nn.Module, replacements: Mapping[int, nn.Parameter]) -> None:
     for module in model.modules():
-        for name, weight in module._parameters.items():
-            if weight is not None:
-                module._parameters[name] = replacements[id(weight)]
+        for name, weight in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+            setattr(module, name, replacements[id(weight)])
 
 
 def _whole(weight: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer
 
+from facekit.compat.torch import is_failed_write
+from facekit.compat.transformers_trainer import HookedTrainer
 from facekit.errors import CheckpointError
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.training.loop.batching import TellEpoch, group_records, load_groups
@@ -46,10 +47,9 @@ from facekit.training.watching.run_watcher import LossGuard
 logger = logging.getLogger(__name__)
 
 _MOST_FAILED_SAVES = 3
-_WRITING_FAILED = ("PytorchStreamWriter", "inline_container", "iostream error", "No space left")
 
 
-class FaceTrainer(Trainer):
+class FaceTrainer(HookedTrainer):
     """The Hugging Face trainer with rates by part, packed batches, kept tokens and sealed checkpoints.
 
     Args:
@@ -77,9 +77,8 @@ class FaceTrainer(Trainer):
     optimizer: torch.optim.Optimizer | None
     is_sharded = False
 
-    def create_accelerator_and_postprocess(self) -> None:
-        """Create accelerate's accelerator; see ``prepare_sharding``."""
-        super().create_accelerator_and_postprocess()
+    def adapt_accelerator(self) -> None:
+        """Fit accelerate's sharding to composed models; see ``prepare_sharding``."""
         self.is_fsdp_enabled = prepare_sharding(self.accelerator)
         plugin = self.accelerator.state.deepspeed_plugin
         self.is_sharded = self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3)
@@ -166,32 +165,36 @@ class FaceTrainer(Trainer):
         # Items are counted over all processes, and their gradients are averaged, not added.
         return loss * self.accelerator.num_processes if items is not None else loss
 
-    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor | int | None:
-        if self.settings.logits == "all" or not batch_samples:
-            return super()._get_num_items_in_batch(batch_samples, device)
-        counts = [
-            count_items(batch["labels"], batch.get("segments"), self.settings.loss_average) for batch in batch_samples
-        ]
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Tensor | int | None]:
+        """Collect the batches of a step, and count what their losses are divided by."""
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if self.settings.logits == "all" or not batches:
+            return batches, items
+        counts = [count_items(batch["labels"], batch.get("segments"), self.settings.loss_average) for batch in batches]
         total = torch.tensor(sum(counts), device=device)
-        return self.accelerator.gather(total).sum() if self.args.world_size > 1 else total
+        return batches, self.accelerator.gather(total).sum() if self.args.world_size > 1 else total
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        if self.is_sharded or state_dict is not None or not saves_trained_only(self.settings):
-            super()._save(output_dir, state_dict)
+    def save_model(self, output_dir: str | None = None, *arguments: Any, **options: Any) -> None:
+        """Save all weights, or what learns where the language model stays as it is."""
+        if self.is_sharded or self.is_deepspeed_enabled or not saves_trained_only(self.settings):
+            super().save_model(output_dir, *arguments, **options)
         elif self.args.should_save:
             composed = self.accelerator.unwrap_model(self.model)
             self.base = self.base or hash_base(composed)
             save_trained(composed, Path(output_dir or self.args.output_dir), self.base)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        if self.is_sharded or not holds_trained_only(Path(resume_from_checkpoint)):
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
+    def read_weights(self, folder: Path, model: nn.Module, read: Callable[[], None]) -> None:
+        """Load all weights of a checkpoint, or what learned."""
+        if self.is_sharded or not holds_trained_only(folder):
+            read()
             return
-        composed = self.accelerator.unwrap_model(self.model if model is None else model)
+        composed = self.accelerator.unwrap_model(model)
         self.base = hash_base(composed)
-        load_trained(composed, Path(resume_from_checkpoint), self.base)
+        load_trained(composed, folder, self.base)
 
-    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+    def write_checkpoint(self, write: Callable[[], None]) -> None:
         """Save and seal a checkpoint; where that fails, delete what was written and go on, if there is more to do.
 
         Raises:
@@ -205,12 +208,12 @@ class FaceTrainer(Trainer):
         if isinstance(self.encoder_tokens, FeaturesOnDisk):
             self.encoder_tokens.flush()
         try:
-            super()._save_checkpoint(model, trial)
+            write()
             self.accelerator.wait_for_everyone()
             if self.args.should_save:
                 seal_checkpoint(folder)
         except (OSError, SafetensorError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not any(words in str(error) for words in _WRITING_FAILED):
+            if isinstance(error, RuntimeError) and not is_failed_write(error):
                 raise
             self._clean_up(run_folder, folder, error)
             return

@@ -19,9 +19,8 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
+from facekit.compat.transformers_model import attention_implementation
 from facekit.data.attention import attention_masks, layer_windows
 from facekit.data.packing import DOCUMENT, PADDING, SHARED
 
@@ -63,7 +62,7 @@ def packed_inputs(
     Raises:
         ConfigurationError: Its attention cannot keep questions apart; see ``facekit.data.attention``.
     """
-    if text_config._attn_implementation != IMPLEMENTATION:
+    if attention_implementation(text_config) != IMPLEMENTATION:
         return {"attention_mask": attention_masks(segments, position_ids, text_config, dtype=dtype)}
     windows = layer_windows(text_config)
     # A mask of four axes is handed on as it is; it is never read.
@@ -75,8 +74,8 @@ def packed_inputs(
 @contextmanager
 def split_attention(language_model: PreTrainedModel) -> Iterator[None]:
     """Let a language model that uses ``sdpa`` attend in pieces inside the ``with`` block; leave others as they are."""
-    before = language_model.config._attn_implementation
-    if before != "sdpa" or not language_model._supports_attention_backend:
+    before = attention_implementation(language_model.config)
+    if before != "sdpa" or not language_model.is_backend_compatible():
         yield
         return
     language_model.set_attn_implementation(IMPLEMENTATION)
@@ -162,7 +161,7 @@ def shared_prefix_attention(
         ``(B, L, H, d)``, and None in place of the weights.
     """
     if packed_layout is None:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
+        return AttentionInterface()["sdpa"](module, query, key, value, attention_mask, dropout, scaling, **kwargs)
     layout, groups = packed_layout, query.shape[1] // key.shape[1]
     of_beginning, of_question = layout.masks[sliding_window]
     tokens = [rearrange(each, "b h l d -> (b l) h d") for each in (query, key, value)]
@@ -226,4 +225,4 @@ def _question_mask(is_seen: Tensor, of_seen: Tensor, is_own: Tensor, of_own: Ten
 
 
 AttentionInterface.register(IMPLEMENTATION, shared_prefix_attention)
-AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
+AttentionMaskInterface.register(IMPLEMENTATION, AttentionMaskInterface()["sdpa"])

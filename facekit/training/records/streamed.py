@@ -15,6 +15,7 @@ from typing import overload
 import torch
 from torch.utils.data import DataLoader
 
+from facekit.compat.accelerate import feed_device
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import DatasetOptions, FaceExample, RecordSet
 from facekit.data.records import FaceRecord
@@ -153,13 +154,9 @@ def load_stream(
     dataset: StreamedDataset, collator: FaceCollator, batch_size: int, device: torch.device
 ) -> DataLoader[FaceExample]:
     """Return accelerate's data loader of a stream that is this process's own already."""
-    from accelerate.data_loader import prepare_data_loader
-
     pins = device.type == "cuda"
     loader = DataLoader(dataset, batch_size=batch_size, collate_fn=collator, pin_memory=pins)
-    return prepare_data_loader(
-        loader, device, num_processes=1, process_index=0, put_on_device=True, dispatch_batches=False, non_blocking=pins
-    )
+    return feed_device(loader, device, dispatch_batches=False)
 
 
 def _are_shards(path: Path) -> bool:

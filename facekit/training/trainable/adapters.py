@@ -15,6 +15,7 @@ from peft import LoraConfig, LoraModel, get_peft_model_state_dict
 from safetensors.torch import save_file
 
 from facekit.backbones.lora import lora_target_modules
+from facekit.compat.peft import forget_adapters
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.trainable.parts import is_of
@@ -79,8 +80,7 @@ class Adapters:
 
     def _leave(self) -> None:
         self._tuner = None
-        if hasattr(self.language_model, "peft_config"):
-            del self.language_model.peft_config
+        forget_adapters(self.language_model)
 
 
 def _name_base(model: FaceKitForConditionalGeneration) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
+from facekit.compat.transformers_model import activation_checkpointing
 from facekit.errors import ConfigurationError
 from facekit.training.recipes.settings import PARTS, TRAINABLE, TrainingSettings
 
@@ -111,7 +110,7 @@ def set_evaluation_of_frozen(model: nn.Module, parts: Sequence[str]) -> None:
 def gradient_checkpointing(model: nn.Module, parts: Sequence[str]) -> Iterator[None]:
     """Compute activations again in the backward pass, of the language model and of an encoder that learns.
 
-    Checkpoints are not reentrant: they need no input that asks for gradients, so any part may be frozen.
+    Any part may be frozen.
 
     Args:
         model: The composed model.
@@ -119,17 +118,8 @@ def gradient_checkpointing(model: nn.Module, parts: Sequence[str]) -> Iterator[N
     """
     encoders = (getattr(model, name, None) for name in ("encoder", "video_encoder")) if "encoder" in parts else ()
     roots = [model.language_model, *(encoder for encoder in encoders if encoder is not None)]
-    modules = [module for root in roots for module in root.modules() if hasattr(module, "gradient_checkpointing")]
-    before = [(module, module.gradient_checkpointing) for module in modules]
-    function = functools.partial(checkpoint, use_reentrant=False)
-    try:
-        for module in modules:
-            module.gradient_checkpointing = True
-            module._gradient_checkpointing_func = function
+    with activation_checkpointing(roots):
         yield
-    finally:
-        for module, was_on in before:
-            module.gradient_checkpointing = was_on
 
 
 def parameter_groups(model: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils.integrations import dequantize_bnb_weight
 from torch import nn
 from transformers import PreTrainedModel
 
+from facekit.compat.bitsandbytes import forget_quantization, restore_layout, unpacked_weight
+from facekit.compat.peft import is_adapted
 from facekit.models.modeling import FaceKitForConditionalGeneration
 
 _PACKED = ("Linear4bit", "Linear8bitLt")
@@ -21,18 +21,6 @@ _PACKED = ("Linear4bit", "Linear8bitLt")
 def is_quantized(model: FaceKitForConditionalGeneration) -> bool:
     """Whether the language model's weights are packed."""
     return not all(parameter.is_floating_point() for parameter in model.language_model.parameters())
-
-
-def restore_layout(module: nn.Module) -> None:
-    """Put 4-bit weights into the layout again in which they are trained and unpacked.
-
-    On some CPUs bitsandbytes rearranges them at the first pass in evaluation mode, with scales rounded to 16 bits, and
-    training does not expect that; its own way back is to be asked for the state.
-    """
-    for layer in module.modules():
-        state = getattr(getattr(layer, "weight", None), "quant_state", None)
-        if getattr(state, "packing_format_for_cpu", False):
-            layer.state_dict()
 
 
 def unpack(language_model: PreTrainedModel) -> None:
@@ -44,11 +32,11 @@ def unpack(language_model: PreTrainedModel) -> None:
     restore_layout(language_model)
     dtype = language_model.dtype
     for name, module in list(language_model.named_modules()):
-        layer: Any = module.get_base_layer() if isinstance(module, BaseTunerLayer) else module
+        layer: Any = module.get_base_layer() if is_adapted(module) else module  # type: ignore[operator]
         if type(layer).__name__ not in _PACKED or ".base_layer" in name:
             continue
-        weight = dequantize_bnb_weight(layer.weight, state=getattr(layer, "state", None)).detach().float()
-        if isinstance(module, BaseTunerLayer):
+        weight = unpacked_weight(layer).float()
+        if is_adapted(module):
             for adapter in module.active_adapters:
                 weight = weight + module.get_delta_weight(adapter).detach().float()  # type: ignore[operator]
         plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
@@ -56,9 +44,4 @@ def unpack(language_model: PreTrainedModel) -> None:
         if layer.bias is not None:
             plain.bias = nn.Parameter(layer.bias.detach().to(dtype))
         language_model.set_submodule(name, plain)
-    quantizer: Any = getattr(language_model, "hf_quantizer", None)
-    if quantizer is not None:
-        quantizer.remove_quantization_config(language_model)
-    for mark in ("is_loaded_in_4bit", "is_loaded_in_8bit"):
-        if getattr(language_model, mark, False):
-            setattr(language_model, mark, False)
+    forget_quantization(language_model)

@@ -143,7 +143,7 @@ def find_origins(model: FaceKitForConditionalGeneration) -> tuple[PartOrigin, ..
             source, licence = _look_up("connector" if kind == "connector" else "encoder", name)
             origins.append(PartOrigin(kind, name, source, licence))
     text = model.config.get_text_config()
-    source = getattr(text, "_name_or_path", "") or ""
+    source = text.name_or_path or ""
     is_ours = not _is_hub_id(source)
     origins.append(
         PartOrigin(
@@ -159,7 +159,7 @@ def find_origins(model: FaceKitForConditionalGeneration) -> tuple[PartOrigin, ..
 def find_base_models(model: FaceKitForConditionalGeneration, *named: str | None) -> tuple[str, ...]:
     """Hub ids among names of checkpoints, and that of the language model."""
     text = model.config.get_text_config()
-    candidates = [*named, getattr(text, "_name_or_path", None)]
+    candidates = [*named, text.name_or_path]
     return tuple(dict.fromkeys(name for name in candidates if name and _is_hub_id(name)))
 
 

@@ -19,6 +19,7 @@ from typing import Any, Self
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from facekit.compat.bitsandbytes import restore_layout
 from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet, load_media, split_exchanges
 from facekit.data.records import FaceRecord
@@ -27,7 +28,6 @@ from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.sessions import MediumTensors, Session
 from facekit.training.loop.distributed import shards_weights
-from facekit.training.trainable.quantized import restore_layout
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,51 @@
+"""PEFT's layers where they stand in a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import ModulesToSaveWrapper
+from torch import nn
+
+
+def is_adapted(module: nn.Module) -> bool:
+    """Whether a module is a layer with adapters on it; ``get_base_layer()`` is the layer below.
+
+    Seen: peft 0.19 to 0.21.
+    Why: the common base of PEFT's layers is documented for authors of adapters, in a module that is not.
+    Until: ``peft`` exports it.
+    """
+    return isinstance(module, BaseTunerLayer)
+
+
+def is_copied(module: nn.Module) -> bool:
+    """Whether a module holds an original beside a trained copy of it (``modules_to_save``).
+
+    Seen: peft 0.19 to 0.21.
+    Why: nothing else tells such a wrapper from other modules.
+    Until: PEFT documents it.
+    """
+    return isinstance(module, ModulesToSaveWrapper)
+
+
+def active_copy(module: Any) -> tuple[str, nn.Module]:
+    """Name and module of the trained copy that such a wrapper uses.
+
+    Seen: peft 0.19 to 0.21.
+    Why: as above.
+    Until: as above.
+    """
+    name = next(iter(module.active_adapters), "default")
+    return name, module.modules_to_save[name]
+
+
+def forget_adapters(model: Any) -> None:
+    """Take away the mark by which a model that had adapters injected says that it has some.
+
+    Seen: peft 0.19 to 0.21.
+    Why: neither ``unload`` nor ``merge_and_unload`` of a tuner takes it away, and a second injection warns of it.
+    Until: they do.
+    """
+    if hasattr(model, "peft_config"):
+        del model.peft_config

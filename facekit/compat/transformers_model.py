@@ -1,0 +1,92 @@
+"""A model class of transformers that others are composed in, and how such models are built and read."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
+from transformers.activations import ACT2FN
+from transformers.initialization import no_init_weights
+
+ACTIVATIONS = ACT2FN
+"""Activation modules by the names that configurations give them; missing names raise ``KeyError``.
+
+Seen: transformers 5.17 and 5.24.
+Why: the names in a checkpoint's configuration (``quick_gelu``, ``gelu_new``) are transformers' own.
+Until: the table is documented.
+"""
+
+
+class ComposedModel(PreTrainedModel, GenerationMixin):
+    """Base of a model that hands everything about attention and devices on to a language model inside it.
+
+    Seen: transformers 5.17 and 5.24.
+    Why: whether ``attn_implementation`` and ``device_map`` are taken is declared by private class attributes only.
+    Until: transformers asks the inner models, or has public declarations.
+    """
+
+    _supports_sdpa: ClassVar[bool] = True
+    _supports_flash_attn: ClassVar[bool] = True
+    _supports_flex_attn: ClassVar[bool] = True
+    _supports_attention_backend: ClassVar[bool] = True
+    _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values", "cache"]
+
+    def keep_whole(self, kinds: Iterable[type[nn.Module]]) -> None:
+        """Say which modules a ``device_map`` must not divide among devices; call it before ``post_init``."""
+        self._no_split_modules = sorted({kind.__name__ for kind in kinds})
+
+
+def without_initialisation() -> AbstractContextManager[None]:
+    """Build models of transformers whose weights hold anything, where all of them will be copied from a file.
+
+    Seen: transformers 5.17 and 5.24.
+    Why: the public ways to leave out random weights either read a checkpoint in transformers' own layout or build on
+        the meta device, where parts that compute tables of their own cannot be built.
+    Until: ``transformers.initialization`` is documented.
+    """
+    return no_init_weights()
+
+
+def attention_implementation(config: PreTrainedConfig) -> str | None:
+    """The attention that a model of this configuration computes with; ``set_attn_implementation`` changes it.
+
+    Seen: transformers 5.17 and 5.24.
+    Why: it can be set publicly but not read.
+    Until: a public way to read it.
+    """
+    return config._attn_implementation
+
+
+@contextmanager
+def activation_checkpointing(roots: Iterable[nn.Module]) -> Iterator[None]:
+    """Compute activations again in the backward pass of all modules that can, and leave them as they were.
+
+    Checkpoints are not reentrant: they need no input that asks for gradients.
+
+    Args:
+        roots: Models of transformers, or modules that hold some.
+
+    Seen: transformers 5.17 and 5.24.
+    Why: ``gradient_checkpointing_enable`` (to 5.23), whose name warns from 5.24 on, and its successor
+        ``activation_checkpointing_enable`` also make embeddings ask for gradients, which keeps the activations of
+        frozen layers, and refuse models of which only parts can do it.
+    Until: 5.24 is the oldest supported version, and a public way leaves the embeddings alone.
+    """
+    modules: list[Any] = [
+        module for root in roots for module in root.modules() if hasattr(module, "gradient_checkpointing")
+    ]
+    before = [(module, module.gradient_checkpointing) for module in modules]
+    function = functools.partial(checkpoint, use_reentrant=False)
+    try:
+        for module in modules:
+            module.gradient_checkpointing = True
+            module._gradient_checkpointing_func = function
+        yield
+    finally:
+        for module, was_on in before:
+            module.gradient_checkpointing = was_on

@@ -1,0 +1,35 @@
+"""Chat templates that mark the assistant's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.chat_template_utils import render_jinja_template
+
+
+def render_marked_template(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]], template: str
+) -> tuple[str, list[tuple[int, int]]]:
+    """Render a conversation by a template with ``{% generation %}`` marks.
+
+    Args:
+        tokenizer: Gives the special tokens.
+        messages: ``{"role", "content"}`` with plain text.
+        template: Jinja source.
+
+    Returns:
+        The text, and begin and end of what is between marks, in characters.
+
+    Seen: transformers 5.17 and 5.24.
+    Why: ``apply_chat_template`` gives them as a mask over tokens, not as places in the text.
+    Until: ``render_jinja_template`` is documented.
+    """
+    texts, spans = render_jinja_template(
+        [[dict(message) for message in messages]],
+        chat_template=template,
+        return_assistant_tokens_mask=True,
+        **tokenizer.special_tokens_map,
+    )
+    return texts[0], [(start, end) for start, end in spans[0]]
