@@ -26,8 +26,9 @@ BRIDGE = "compat"
 UNDOCUMENTED = (
     "accelerate.data_loader", "accelerate.state", "accelerate.utils.constants", "datasets.arrow_writer",
     "face_alignment.detection", "open_clip.factory", "peft.tuners.tuners_utils", "peft.utils.integrations",
-    "peft.utils.other", "transformers.activations", "transformers.image_utils", "transformers.initialization", "transformers.integrations.sdpa_attention",
-    "transformers.masking_utils", "transformers.models.auto.configuration_auto", "transformers.pytorch_utils",
+    "peft.utils.other", "transformers.activations", "transformers.image_utils", "transformers.initialization",
+    "transformers.integrations.sdpa_attention", "transformers.masking_utils",
+    "transformers.models.auto.configuration_auto", "transformers.pytorch_utils",
     "transformers.utils.chat_template_utils", "transformers.utils.generic", "triton.runtime",
 )  # fmt: skip
 """Modules without a leading underscore that their libraries do not promise to keep."""

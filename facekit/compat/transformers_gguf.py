@@ -10,7 +10,12 @@ from packaging.version import Version
 from transformers import PreTrainedTokenizerBase
 
 SWAPS_SPECIAL_TOKENS = Version(transformers.__version__) < Version("5.18")
-"""Whether this transformers gives the tokenizer of a Llama file its beginning-of-text token as the end."""
+"""Whether this transformers gives the tokenizer of a Llama file its beginning-of-text token as the end.
+
+Seen: it does in 5.17, not in 5.18 and 5.24.
+Why: see ``set_special_tokens``.
+Until: the oldest supported transformers is 5.18.
+"""
 
 
 def unpacking() -> dict[str, Any]:

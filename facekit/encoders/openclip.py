@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 _TOWER_KEYS = ("embed_dim", "vision_cfg", "quick_gelu")
 _RESNET_STRIDE = 32
+_HUB_PREFIX, _FOLDER_PREFIX = "hf-hub:", "local-dir:"
 _LEAST_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
 _READING_OPTIONS = {"layer": integer, "class_token": boolean}
 
@@ -127,10 +128,10 @@ class OpenClipEncoder(VisionEncoder):
         size = chosen.pop("image_size", None)
         if (argument is None) == (config is None):
             raise InvalidSpecError("encoder 'openclip' takes a model name, such as 'openclip:ViT-B-16', or config=PATH")
-        if argument is not None and argument.startswith(open_clip.factory.HF_HUB_PREFIX):
+        if argument is not None and argument.startswith(_HUB_PREFIX):
             raise InvalidSpecError(f"download '{argument}' to a folder and use 'openclip:local-dir:FOLDER'")
-        if argument is not None and argument.startswith(open_clip.factory.LOCAL_DIR_PREFIX):
-            folder = Path(argument.removeprefix(open_clip.factory.LOCAL_DIR_PREFIX))
+        if argument is not None and argument.startswith(_FOLDER_PREFIX):
+            folder = Path(argument.removeprefix(_FOLDER_PREFIX))
             config, pretrained = str(folder / "open_clip_config.json"), pretrained or str(weights_in(folder))
         architecture = read_architecture(config) if config else named_architecture(str(argument))
         if pretrained is None or Path(pretrained).is_file():
