@@ -19,7 +19,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "judging.panel": ["JudgePanel", "Verdict"],
         "judging.ratings": ["JudgingResult", "judge_answers"],
         "report.exports": ["to_csv", "to_latex"],
-        "report.page": ["Run", "write_report"],
+        "report.page": ["write_report"],
+        "report.runs": ["Run"],
         "report.results": ["Disparity", "EvaluationResult", "GroupComparison", "TaskResult"],
         "report.tables": ["comparison_table", "disparity_table", "facexbench_tables", "group_table", "metric_table"],
         "tasks.definitions": [

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 NOTHING = "–"
-_LONG = 30
+_PHRASE, _LONG = 12, 30
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,17 @@ class Table:
                 raise ValueError(f"a row of the table '{label}' has {len(row)} cells for {len(columns)} columns")
         return cls(columns, made, label)
 
-    def is_long(self, index: int) -> bool:
-        """Whether a column holds running text, which is given room before it is broken into lines."""
-        return not self.columns[index].is_number and any(len(row[index].text) > _LONG for row in self.rows)
-
     def classes(self, index: int, cell: Cell) -> str | None:
         """What a cell of a column looks like, as names of the style sheet; None for a plain one."""
-        names = ("number" if self.columns[index].is_number else "", "long" if self.is_long(index) else "", cell.kind)
-        return " ".join(name for name in names if name) or None
+        return " ".join(name for name in (self._room(index), cell.kind) if name) or None
+
+    def _room(self, index: int) -> str:
+        """Numbers stay on one line, and running text is given room before it is broken into lines."""
+        if self.columns[index].is_number:
+            return "number"
+        texts = [row[index].text for row in self.rows if " " in row[index].text or len(row[index].text) > _LONG]
+        longest = max(map(len, texts), default=0)
+        return "long" if longest > _LONG else "phrase" if longest > _PHRASE else ""
 
 
 def _cell(value: Cell | str | int | None) -> Cell:

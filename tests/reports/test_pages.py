@@ -13,6 +13,7 @@ from facekit.reports import Cell, Section, Table, render_page, render_text
 from facekit.reports.pages import environment, escape_cell
 
 PACKAGE = Path(facekit.__file__).parent
+FRAME = {"style", "lead", "content", "source"}
 EVIL = '<script>alert("x")</script>'
 
 
@@ -26,10 +27,35 @@ def sources(suffix):
     return {path.relative_to(PACKAGE).as_posix(): path.read_text("utf-8") for path in PACKAGE.rglob(f"*{suffix}")}
 
 
+def test_there_is_one_template_environment_in_the_package():
+    found = {name for name, text in sources(".py").items() if re.search(r"(?<![A-Za-z])Environment\(", text)}
+    assert found == {"reports/pages.py"}
+
+
+def test_every_page_extends_the_one_frame_and_fills_only_its_blocks():
+    pages = {name: text for name, text in sources(".html.jinja").items() if not name.startswith("reports/")}
+    assert set(pages) >= {
+        "datagen/quality/report.html.jinja",
+        "demo/report.html.jinja",
+        "evaluation/report/report.html.jinja",
+        "training/watching/summary.html.jinja",
+    }
+    for name, text in pages.items():
+        assert text.startswith('{% extends "reports/page.html.jinja" %}'), name
+        assert set(re.findall(r"{% block (\w+)", text)) <= FRAME, name
+        assert not re.search(r"<(html|body|head|footer|h1)\b", text), name
+
+
 def test_no_template_loads_anything_or_switches_escaping_off():
     for name, text in {**sources(".html.jinja"), **sources(".html")}.items():
         assert not re.search(r"https?://|@import|<link|<script|url\(", text), name
         assert not re.search(r"\|\s*safe|autoescape false", text), name
+
+
+def test_no_page_has_colours_of_its_own_outside_the_look():
+    for name, text in sources(".html.jinja").items():
+        if name != "reports/page.html.jinja":
+            assert not re.search(r":\s*#[0-9a-fA-F]{3,8}\b", text), name
 
 
 def test_the_frame_has_title_kind_and_version_and_knows_phones_and_the_dark():
@@ -95,11 +121,13 @@ def test_strangers_words_in_tables_are_escaped():
 
 
 def test_a_table_has_no_empty_cells_and_gives_running_text_room():
-    data = Table.of("t", ["a", "b"], ["c"], [["", "word " * 10, None], [None, "x", 0]])
-    assert [cell.text for cell in data.rows[0]][::2] == ["–", "–"]
-    assert data.rows[1][2].text == "0"
-    assert [data.is_long(index) for index in range(3)] == [False, True, False]
-    assert 'class="long"' in render(TABLE, data=data)
+    rows = [["", "word " * 10, "two or three words", None], [None, "x", "y", 0]]
+    data = Table.of("t", ["a", "b", "c"], ["d"], rows)
+    assert [data.rows[0][index].text for index in (0, 3)] == ["–", "–"]
+    assert data.rows[1][3].text == "0"
+    assert [data.classes(index, Cell("x")) for index in range(4)] == [None, "long", "phrase", "number"]
+    assert data.classes(3, Cell("x", kind="bad")) == "number bad"
+    assert '<td class="long">' in render(TABLE, data=data)
 
 
 def test_a_row_of_another_length_is_refused():

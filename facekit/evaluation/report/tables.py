@@ -9,6 +9,7 @@ from rich.table import Table
 from facekit.evaluation.benchmarks.facexbench import COLUMNS, FaceXBenchResult, published_rows, table_row
 from facekit.evaluation.metrics.comparison import PairedDifference
 from facekit.evaluation.report.results import DISPARITY_LEVEL, EvaluationResult, TaskResult
+from facekit.reports import format_p_value
 
 _SHOWN = {"uar": "UAR", "war": "WAR", "auc": "AUC"}
 
@@ -68,7 +69,7 @@ def disparity_table(result: EvaluationResult) -> Table:
         gap = format_metric(task, each.value) if each.kind == "metric" else f"{each.value:.3f}"
         ends = format_interval(task, each.low, each.high)
         attribute = each.attribute.replace("_", " ")
-        table.add_row(task.title, attribute, kind, each.worst, each.best, gap, ends, f"{each.p_value:.4f}")
+        table.add_row(task.title, attribute, kind, each.worst, each.best, gap, ends, format_p_value(each.p_value))
     return table
 
 
@@ -76,7 +77,7 @@ def comparison_table(differences: Sequence[PairedDifference]) -> Table:
     """One row per task and pair of models."""
     table = _table("models in pairs", ("task", "metric", "first", "second"), ("difference", "95 %", "p", "McNemar"))
     for each in differences:
-        mcnemar = "" if each.mcnemar is None else f"{each.mcnemar:.4f}"
+        mcnemar = "" if each.mcnemar is None else format_p_value(each.mcnemar)
         ends = f"{each.low:+.3f} to {each.high:+.3f}"
         table.add_row(
             each.task,
@@ -85,7 +86,7 @@ def comparison_table(differences: Sequence[PairedDifference]) -> Table:
             each.second,
             f"{each.difference:+.3f}",
             ends,
-            f"{each.p_value:.4f}",
+            format_p_value(each.p_value),
             mcnemar,
         )
     return table

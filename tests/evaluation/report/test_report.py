@@ -34,7 +34,8 @@ from facekit.evaluation import (
 )
 from facekit.evaluation.judging.ratings import JudgeRatings, JudgingResult, RatedPart, RatingScore
 from facekit.evaluation.metrics.agreement import Agreement
-from facekit.evaluation.report.page import confusion, find_errors
+from facekit.evaluation.report.runs import confusion, find_errors
+from facekit.evaluation.report.sections import short_names
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -82,7 +83,50 @@ def test_the_page_has_every_headline_with_its_interval(evaluated):
         for task in run.result.tasks:
             digits = 1 if task.task == "age" else 3
             low, high = task.intervals[task.headline]
-            assert f"<strong>{task.score:.{digits}f}</strong><small>{low:.{digits}f} to {high:.{digits}f}" in text
+            assert f'strong">{task.score:.{digits}f}<small>{low:.{digits}f} to {high:.{digits}f}' in text
+
+
+def test_the_title_is_the_models_name_and_attributes_are_in_words(evaluated, tmp_path):
+    page, runs, records = evaluated
+    text = page.read_text()
+    assert "<h1>good and poor &lt;b&gt;</h1>" in text
+    alone = write_report(tmp_path, records, runs[:1]).read_text()
+    assert "<title>good · facekit evaluation</title>" in alone
+    for task, name, words in (("attributes", "accuracy_No_Beard", "no beard"), ("action_units", "f1_AU12", "AU12")):
+        result = runs[0].result[task]
+        cells = (f"{result.metrics[name]:.3f}", "{:.3f} to {:.3f}".format(*result.intervals[name]))
+        assert re.search(rf">{words}</td>" + "".join(f'<td class="number">{cell}</td>' for cell in cells), text)
+    shown = re.sub(r'data:[^"]*|id="[^"]*"', "", text)
+    assert not re.search(r"\b(No_Beard|Wearing_Hat|Black_Hair|age_group|skin_tone|action_units)\b", shown)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["/home/someone/runs/mine/region"], ["mine/region"]),
+        (["hf:Qwen/Qwen2.5-VL-3B-Instruct"], ["hf:Qwen/Qwen2.5-VL-3B-Instruct"]),
+        (["openai:gpt?base_url=http://x/v1", "other"], ["openai:gpt", "other"]),
+        (["openai:gpt?a=1", "openai:gpt?a=2"], ["openai:gpt?a=1", "openai:gpt?a=2"]),
+        ([""], [""]),
+    ],
+)
+def test_models_names_are_shortened_where_that_leaves_them_apart(names, expected):
+    assert short_names([EvaluationResult(1, (), 1.0, name) for name in names]) == expected
+
+
+def test_p_values_never_read_as_zero(evaluated):
+    text = evaluated[0].read_text()
+    assert "0.0000" not in text
+    pairs = text[text.index("Models in pairs") : text.index('id="disparities"')]
+    assert re.search(r'<td class="number">(&lt; 0\.001|[01]\.\d{3})</td>', pairs)
+
+
+def test_every_section_is_in_the_contents(evaluated):
+    text = evaluated[0].read_text()
+    links = re.findall(r'<a href="#([^"]+)">', text)
+    assert links == re.findall(r'<section id="([^"]+)"', text)
+    assert links == ["scores", "disparities", *(f"task-{name}" for name in
+                     ("expression", "action-units", "attributes", "age", "manipulation"))]  # fmt: skip
 
 
 def test_the_confusion_counts_every_answer_once(evaluated):
@@ -137,7 +181,7 @@ def test_what_judges_said_stands_in_the_page_with_intervals_and_agreement(evalua
     rated = JudgingResult(40, 3, judges, panel, agreement, judged="good")
     text = write_report(tmp_path, evaluated[2], evaluated[1][:1], ratings=[rated]).read_text()
     assert "good: 40 answers, 3 empty" in text
-    for words in ("<strong>4.25</strong><small>3.75 to 4.75", "<strong>7.75</strong>", "<strong>6.00</strong>"):
+    for words in ('strong">4.25<small>3.75 to 4.75', 'strong">7.75<small>', 'strong">6.00<small>'):
         assert words in text
     assert "strict &lt;i&gt;" in text
     assert "mild left 3 answers unrated" in text
