@@ -29,7 +29,8 @@ from facekit.data.dataset import RecordSet
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.demo.settings import DemoSettings
 from facekit.evaluation import EvaluationResult, evaluate
-from facekit.training import RichProgress, TrainingSettings, train
+from facekit.reports import ProgressDisplay, under_stage
+from facekit.training import TrainingSettings, train
 from facekit.training.trainable.parts import count_parameters
 
 CONNECTORS = ("region", "mlp")
@@ -61,7 +62,7 @@ class Run:
 
 
 def run_once(
-    work: Path, settings: DemoSettings, training: TrainingSettings, progress: RichProgress
+    work: Path, settings: DemoSettings, training: TrainingSettings, progress: ProgressDisplay
 ) -> tuple[Run, EvaluationResult]:
     """Train and evaluate one connector with one seed."""
     name = f"{settings.connector} seed {settings.seed}"
@@ -69,7 +70,7 @@ def run_once(
         split: RecordSet.read(
             write_synthetic_dataset(
                 work / f"faces-{settings.seed}" / split, count, seed=settings.seed, split=split,
-                workers=os.cpu_count() or 1, progress=progress.for_stage(f"draw {split}, seed {settings.seed}"),
+                workers=os.cpu_count() or 1, on_progress=under_stage(progress, f"draw {split}, seed {settings.seed}"),
             )
         )
         for split, count in (("train", settings.train_faces), ("test", settings.test_faces))
@@ -80,11 +81,11 @@ def run_once(
     )  # fmt: skip
     folder = work / f"{settings.connector}-{settings.seed}"
     result = train(
-        model, processor, faces["train"], folder, training, resume=True, on_progress=progress.for_training(name)
+        model, processor, faces["train"], folder, training, resume=True, on_progress=under_stage(progress, name)
     )
     evaluation = evaluate(
         model, processor, faces["test"], training_records=faces["train"], output_dir=folder / "evaluation",
-        batch_size=100, on_progress=progress.for_stage(f"evaluate {name}"),
+        batch_size=100, on_progress=under_stage(progress, f"evaluate {name}"),
     )  # fmt: skip
     return (
         Run(
@@ -143,7 +144,7 @@ def main() -> None:
     facts = environment(torch.device("cpu"))
     started = time.time()
     runs = []
-    with RichProgress() as progress:
+    with ProgressDisplay() as progress:
         for seed in range(seeds):
             for connector in CONNECTORS:
                 settings = replace(base, connector=connector, seed=seed)

@@ -59,7 +59,7 @@ def datagen(
     from facekit.datagen.workflow import generate
     from facekit.endpoints.addresses import load_answerer
     from facekit.endpoints.outcomes import Ending
-    from facekit.training.watching.progress import RichProgress
+    from facekit.reports import ProgressDisplay
 
     console = Console()
     settings = GenerationSettings(
@@ -78,10 +78,10 @@ def datagen(
         return
     answering = load_answerer(annotator, ask_key=_ask_key())
     judging = None if judge is None else load_answerer(judge, ask_key=_ask_key())
-    with RichProgress() as progress:
+    with ProgressDisplay() as progress:
         result = generate(
             records, output, chosen, annotator=answering, judge=judging, settings=settings,
-            on_progress=lambda state: progress(state.stage, state.done, state.total, state.detail),
+            on_progress=progress,
         )  # fmt: skip
     written = result.written
     console.print(

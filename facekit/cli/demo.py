@@ -29,10 +29,10 @@ def demo(
     from facekit.demo.run import run_demo
     from facekit.demo.settings import DemoSettings
     from facekit.evaluation import metric_table
-    from facekit.training import RichProgress
+    from facekit.reports import ProgressDisplay
 
     settings = DemoSettings(connector=connector, train_faces=faces, test_faces=test_faces, epochs=epochs, seed=seed)
-    with RichProgress() as progress:
+    with ProgressDisplay() as progress:
         result = run_demo(output, settings, photo=photo, on_progress=progress)
     console = Console()
     console.print(metric_table(result.evaluation))

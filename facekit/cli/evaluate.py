@@ -49,7 +49,7 @@ def evaluate(
         open_model,
         write_report,
     )
-    from facekit.training.watching.progress import RichProgress
+    from facekit.reports import ProgressDisplay
 
     if compare and output is None:
         raise ConfigurationError("--compare keeps each model's predictions; say where with --output")
@@ -62,7 +62,7 @@ def evaluate(
     for number, spec in enumerate((model, *(compare or ()))):
         under_test = open_model(spec, batch_size=batch_size)
         folder = output if output is None or number == 0 else output / f"compare-{number}"
-        with RichProgress() as progress:
+        with ProgressDisplay() as progress:
             result = evaluate_model(
                 under_test,
                 records,
@@ -71,7 +71,7 @@ def evaluate(
                 training_records=training_records,
                 output_dir=folder,
                 resume=resume,
-                on_progress=progress.for_stage(f"ask {under_test.name}"),
+                on_progress=progress,
             )
         for table in (metric_table(result), group_table(result), disparity_table(result)):
             console.print(table)
@@ -100,17 +100,17 @@ def facexbench(
     from rich.console import Console
 
     from facekit.evaluation import facexbench_tables, open_model, run_facexbench
-    from facekit.training.watching.progress import RichProgress
+    from facekit.reports import ProgressDisplay
 
     under_test = open_model(model, batch_size=batch_size)
-    with RichProgress() as progress:
+    with ProgressDisplay() as progress:
         result = run_facexbench(
             under_test,
             folder,
             setting=setting,
             output_dir=output,
             resume=not fresh,
-            on_progress=progress.for_stage("ask"),
+            on_progress=progress,
         )
     console = Console()
     for table in facexbench_tables(result):

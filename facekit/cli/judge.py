@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from facekit.evaluation.judging.explanations import JudgedAnswer
     from facekit.evaluation.judging.ratings import JudgingResult
-    from facekit.training.watching.progress import RichProgress
+    from facekit.reports import ProgressDisplay
 
 
 def judge(
@@ -54,7 +54,7 @@ def judge(
     from facekit.errors import ConfigurationError
     from facekit.evaluation.judging.panel import JudgePanel
     from facekit.evaluation.judging.ratings import judge_answers
-    from facekit.training.watching.progress import RichProgress
+    from facekit.reports import ProgressDisplay
 
     if offline == bool(judges):
         raise ConfigurationError("give --judge, once or more, for ratings; or --offline, which gives none")
@@ -65,10 +65,10 @@ def judge(
         concurrency=concurrency, requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute,
         max_cost=max_cost, prices=prices, attempts=attempts, backoff=backoff, retry_failed=retry_failed,
     )  # fmt: skip
-    with RichProgress() as progress:
+    with ProgressDisplay() as progress:
         panel = None if offline else JudgePanel(
             output, judges or (), settings=settings, image_side=image_side, ask_key=_ask_key(),
-            on_progress=lambda state: progress(state.stage, state.done, state.total, state.detail),
+            on_progress=progress,
         )  # fmt: skip
         answers = _collect(records, output, predictions, model, tasks, sample, progress)
         if panel is None:
@@ -88,7 +88,7 @@ def _collect(
     model: str | None,
     tasks: str | None,
     sample: int | None,
-    progress: RichProgress,
+    progress: ProgressDisplay,
 ) -> tuple[JudgedAnswer, ...]:
     from facekit.errors import ConfigurationError
     from facekit.evaluation.judging.explanations import (
@@ -104,7 +104,7 @@ def _collect(
     if model is not None:
         predictions = ask_for_explanations(
             open_model(model), records, output / "explanations", chosen or ALL_TASKS,
-            on_progress=progress.for_stage("explain"),
+            on_progress=progress,
         )  # fmt: skip
     if predictions is not None:
         answers = read_predictions(predictions, records, chosen)

@@ -36,11 +36,11 @@ def preprocess(
     from rich.console import Console
     from rich.markup import escape
 
-    from facekit.data.preprocessing import PreprocessProgress, PreprocessSettings
+    from facekit.data.preprocessing import PreprocessSettings
     from facekit.data.preprocessing import preprocess as run
     from facekit.data.records import describe_problem
     from facekit.errors import ConfigurationError
-    from facekit.training.watching.progress import RichProgress
+    from facekit.reports import ProgressDisplay
 
     if video_features is not None and features is None:
         raise ConfigurationError("--video-features goes with --features, the encoder for images")
@@ -55,11 +55,7 @@ def preprocess(
         )
     except ValidationError as error:
         raise ConfigurationError(describe_problem(error)) from error
-    with RichProgress() as progress:
-
-        def show(state: PreprocessProgress) -> None:
-            progress("preprocess", state.done, state.total, state.detail)
-
+    with ProgressDisplay() as progress:
         result = run(
             origin,
             output,
@@ -69,7 +65,7 @@ def preprocess(
             workers=workers or os.cpu_count() or 1,
             engine=engine,
             address=ray_address,
-            on_progress=show,
+            on_progress=progress,
         )
     console = Console()
     if result.summary is not None:
@@ -89,16 +85,16 @@ def _encode(output: Path, encoder: str, video_encoder: str | None, dtype: str, l
     from rich.markup import escape
 
     from facekit.data.preprocessing import encode_shards
-    from facekit.training.watching.progress import RichProgress
+    from facekit.reports import ProgressDisplay
 
-    with RichProgress() as progress:
+    with ProgressDisplay() as progress:
         result = encode_shards(
             output,
             encoder,
             video_encoder,
             dtype=dtype,
             limit=limit,
-            on_progress=lambda done, total: progress("encode", done, total, ""),
+            on_progress=progress,
         )
     console = Console()
     console.print(

@@ -52,7 +52,8 @@ def train(
     from rich.markup import escape
 
     from facekit.errors import ConfigurationError
-    from facekit.training import RichProgress, TrainingSettings
+    from facekit.reports import ProgressDisplay
+    from facekit.training import TrainingSettings
     from facekit.training import train as train_model
     from facekit.training.loop.distributed import is_main_process, leave_processes
 
@@ -78,10 +79,8 @@ def train(
     }  # fmt: skip
     composed, processor = _open_model(model, seed, parts_of_model)
     console = Console(quiet=not is_main_process())
-    with RichProgress() as progress:
-        result = train_model(
-            composed, processor, arguments[0], output, settings, resume=resume, on_progress=progress.for_training()
-        )
+    with ProgressDisplay() as progress:
+        result = train_model(composed, processor, arguments[0], output, settings, resume=resume, on_progress=progress)
     leave_processes()
     console.print(f"model  [bold]{escape(str(result.model_folder))}[/bold]")
     console.print(f"loss   {escape(str(result.plot_path))}")
@@ -114,11 +113,11 @@ def _refuse_options(context: typer.Context) -> None:
 def _train_recipe(arguments: Sequence[str], output: Path | None, *, resume: bool, dry_run: bool) -> None:
     from rich.console import Console
 
+    from facekit.reports import ProgressDisplay
     from facekit.training.loop.distributed import is_main_process
     from facekit.training.recipes.recipe import load_recipe
     from facekit.training.recipes.stages import Listeners, plan_recipe, run_recipe
     from facekit.training.recipes.tables import plan_table
-    from facekit.training.watching.progress import RichProgress
 
     name, overrides = _read_words(arguments, output)
     recipe, console = load_recipe(name, overrides), Console(quiet=not is_main_process())
@@ -126,13 +125,13 @@ def _train_recipe(arguments: Sequence[str], output: Path | None, *, resume: bool
         for plan in plan_recipe(recipe):
             console.print(plan_table(plan), highlight=False)
         return
-    with RichProgress() as progress:
+    with ProgressDisplay() as progress:
         results = run_recipe(
             recipe,
             resume=resume,
+            on_progress=progress,
             listeners=Listeners(
                 on_plan=lambda plan: console.print(plan_table(plan), highlight=False),
-                on_progress=progress.for_training,
                 metrics=_measure,
             ),
         )

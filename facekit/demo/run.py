@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +25,9 @@ from facekit.evaluation import EvaluationResult, evaluate
 from facekit.evaluation.evaluator import METRICS_NAME
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
+from facekit.reports import ProgressListener, as_listener, under_stage
 from facekit.training import LossHistory, train
 
-StageListener = Callable[[str, int, int, str], None]
 _FEWEST_FACES_PER_WORKER = 200
 
 
@@ -62,7 +62,7 @@ def run_demo(
     settings: DemoSettings | None = None,
     *,
     photo: str | Path | None = None,
-    on_progress: StageListener | None = None,
+    on_progress: ProgressListener | None = None,
 ) -> DemoResult:
     """Run the demo, or what is left of it.
 
@@ -70,7 +70,7 @@ def run_demo(
         output: A new folder, or one that a demo with the same settings left.
         settings: What to do.
         photo: A photograph to describe; by default a public-domain portrait. It may change between runs.
-        on_progress: Called with stage, amount done, amount in all, and a detail in words.
+        on_progress: Called with the progress of each stage.
 
     Returns:
         Paths and results.
@@ -81,11 +81,11 @@ def run_demo(
         FaceNotFoundError: It shows no face.
         MissingExtraError: A package of the extra ``demo`` is not installed.
     """
+    listener = as_listener(on_progress, "run_demo")
     _require_extra()
     check_photograph(photo)
     folder, settings = Path(output), settings or DemoSettings()
     mark = DemoMark.claim(folder, settings)
-    listener = on_progress or (lambda stage, done, total, detail: None)
     with _stage(mark, folder, "draw"):
         training_faces = _draw(folder / "data" / "train", settings.train_faces, "train", settings, listener)
         test_faces = _draw(folder / "data" / "test", settings.test_faces, "test", settings, listener)
@@ -115,7 +115,7 @@ def _stage(mark: DemoMark, folder: Path, name: str) -> Iterator[None]:
     mark.write(folder)
 
 
-def _draw(folder: Path, count: int, split: str, settings: DemoSettings, listener: StageListener) -> RecordSet:
+def _draw(folder: Path, count: int, split: str, settings: DemoSettings, listener: ProgressListener | None) -> RecordSet:
     cores = len(os.sched_getaffinity(0))
     path = write_synthetic_dataset(
         folder,
@@ -123,13 +123,13 @@ def _draw(folder: Path, count: int, split: str, settings: DemoSettings, listener
         seed=settings.seed,
         split=split,
         workers=max(1, min(cores, count // _FEWEST_FACES_PER_WORKER)),
-        progress=lambda done, total: listener(f"draw {split} faces", done, total, ""),
+        on_progress=listener,
     )
     return RecordSet.read(path)
 
 
 def _train(
-    folder: Path, faces: RecordSet, settings: DemoSettings, listener: StageListener
+    folder: Path, faces: RecordSet, settings: DemoSettings, listener: ProgressListener | None
 ) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor, LossHistory]:
     model, processor = facekit.create(
         preset="facekit-tiny",
@@ -146,7 +146,7 @@ def _train(
         folder,
         settings.training,
         resume=True,
-        on_progress=lambda progress: listener("train", progress.step, progress.steps, progress.detail),
+        on_progress=listener,
     )
     return model, processor, result.history
 
@@ -157,7 +157,7 @@ def _evaluate(
     processor: FaceKitProcessor,
     test_faces: RecordSet,
     training_faces: RecordSet,
-    listener: StageListener,
+    listener: ProgressListener | None,
 ) -> EvaluationResult:
     if (folder / METRICS_NAME).is_file():
         return EvaluationResult.read(folder / METRICS_NAME)
@@ -168,7 +168,7 @@ def _evaluate(
         training_records=training_faces,
         output_dir=folder,
         batch_size=100,
-        on_progress=lambda done, total: listener("evaluate", done, total, ""),
+        on_progress=under_stage(listener, "evaluate"),
     )
 
 

@@ -100,6 +100,11 @@ class CallProgress:
     cost: float
 
     @property
+    def unit(self) -> str:
+        """What is counted."""
+        return "calls"
+
+    @property
     def detail(self) -> str:
         """Speed, cost and failures in a few words."""
         failed = f", {self.unusable} unusable" if self.unusable else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from facekit.evaluation.tasks.definitions import ALL_TASKS, Task
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question, Reply, collect_replies
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
+from facekit.reports import ProgressListener, as_listener
 
 METRICS_NAME, PREDICTIONS_NAME, ANSWERS_NAME = "metrics.json", "predictions.jsonl", "answers.jsonl"
 
@@ -63,7 +64,7 @@ def evaluate(
     training_records: RecordSet | str | Path | None = None,
     output_dir: str | Path | None = None,
     batch_size: int = 64,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: ProgressListener | None = None,
 ) -> EvaluationResult:
     """Ask a model of facekit the tasks' questions about every record and score the answers.
 
@@ -75,7 +76,7 @@ def evaluate(
         training_records: Where the baselines' constant answers come from; without it there are no baselines.
         output_dir: Where results are written, see ``evaluate_model``; None writes nothing.
         batch_size: Pictures at a time.
-        on_progress: Called with the number of questions answered and in all.
+        on_progress: Called with a ``Progress`` after every answer.
 
     Returns:
         Metrics of every task that has labels.
@@ -91,7 +92,7 @@ def evaluate(
         tasks,
         training_records=training_records,
         output_dir=output_dir,
-        on_progress=on_progress,
+        on_progress=as_listener(on_progress, "evaluate"),
     )
 
 
@@ -105,7 +106,7 @@ def evaluate_model(
     output_dir: str | Path | None = None,
     resume: bool = False,
     statistics: Statistics | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: ProgressListener | None = None,
 ) -> EvaluationResult:
     """Ask any model the tasks' questions about every record and score the answers.
 
@@ -120,7 +121,7 @@ def evaluate_model(
             writes nothing.
         resume: Go on with the answers that an earlier run of the same model on the same questions left there.
         statistics: How much chance is measured.
-        on_progress: Called with the number of questions answered and in all.
+        on_progress: Called with a ``Progress`` after every answer.
 
     Returns:
         Metrics of every task that has labels.
@@ -132,6 +133,7 @@ def evaluate_model(
         MissingExtraError: scikit-learn is not installed.
     """
     require_scikit_learn()
+    on_progress = as_listener(on_progress, "evaluate_model")
     record_set = RecordSet.of(records)
     training = None if training_records is None else RecordSet.of(training_records)
     chosen = _labelled_tasks(record_set, tasks, scoring)
@@ -140,7 +142,9 @@ def evaluate_model(
     run = {"model": model.name, "scoring": scoring, "tasks": [task.name for task in chosen], "faces": len(record_set)}
     started = time.perf_counter()
     with nullcontext() if folder is None else AnswerLog(folder / ANSWERS_NAME, run, resume=resume) as log:
-        replies = collect_replies(model, questions, scoring=scoring, log=log, on_progress=on_progress)
+        replies = collect_replies(
+            model, questions, scoring=scoring, log=log, stage=f"ask {model.name}".rstrip(), on_progress=on_progress
+        )
     seconds = time.perf_counter() - started
     by_id = {question.id: reply for question, reply in zip(questions, replies, strict=True)}
     counted = statistics or Statistics()

@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "display": ["ProgressDisplay"],
         "images": ["file_url", "image_url"],
         "pages": ["Section", "render_page", "render_text"],
-        "progress": ["Progress", "ProgressListener", "ProgressMeter", "ProgressState", "as_listener"],
+        "progress": ["Progress", "ProgressListener", "ProgressMeter", "ProgressState", "as_listener", "under_stage"],
         "tables": ["Cell", "Column", "Table"],
         "words": ["format_count", "format_duration", "format_p_value", "in_words"],
     },

@@ -10,7 +10,7 @@ import inspect
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 
@@ -109,6 +109,22 @@ class ProgressMeter:
         rate = fresh / seconds if fresh > 0 and seconds > 0 else None
         left = None if rate is None else max(0, self._total - done) / rate
         self._listener(Progress(self._stage, done, self._total, self._unit, rate, left))
+
+
+def under_stage(listener: ProgressListener | None, stage: str) -> ProgressListener | None:
+    """A listener that is given the same under another name of the stage.
+
+    Args:
+        listener: Who is told in the end, or None.
+        stage: The name, such as that of a recipe's stage.
+    """
+    if listener is None:
+        return None
+
+    def call(state: Any) -> None:
+        listener(replace(state, stage=stage))
+
+    return call
 
 
 def as_listener(callback: Callable[..., Any] | None, where: str) -> ProgressListener | None:

@@ -108,7 +108,7 @@ def test_eval_puts_what_judges_said_into_the_page(records, tmp_path):
     assert "--output" in str(invoke(*told).exception)
     outcome = invoke(*told, "--output", tmp_path / "out")
     assert outcome.exit_code == 0, outcome.output
-    assert ">6.25<small>" in (tmp_path / "out" / "report.html").read_text()
+    assert ">6.25</td>" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_a_comparison_without_a_folder_for_it_is_refused(records, tmp_path):

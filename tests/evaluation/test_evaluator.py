@@ -103,10 +103,12 @@ def test_evaluation_writes_predictions_and_metrics_that_read_back(records, model
         training_records=records,
         output_dir=tmp_path,
         batch_size=5,
-        on_progress=lambda done, total: seen.append((done, total)),
+        on_progress=seen.append,
     )
-    assert seen[-1] == (24, 24)
-    assert [done for done, _ in seen] == list(range(1, 25))
+    assert [(state.done, state.total) for state in seen] == [(done, 24) for done in range(1, 25)]
+    assert {(state.stage, state.unit) for state in seen} == {("ask facekit", "questions")}
+    assert all(state.per_second > 0 for state in seen)
+    assert seen[-1].seconds_left == 0
     assert EvaluationResult.read(tmp_path / "metrics.json") == result
     lines = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
     assert len(lines) == 24
@@ -114,6 +116,20 @@ def test_evaluation_writes_predictions_and_metrics_that_read_back(records, model
     assert lines[0]["truth"] == records.records[0].labels.expression
     unreadable = sum(line["prediction"] is None for line in lines if line["task"] == "expression")
     assert unreadable == result["expression"].unreadable
+
+
+def test_callbacks_of_the_earlier_signature_are_called_as_before_with_a_warning(records, model_and_processor):
+    seen = []
+    with pytest.warns(DeprecationWarning, match=r"on_progress of evaluate is called with one facekit\.reports") as told:
+        evaluate(
+            *model_and_processor,
+            records.select(range(2)),
+            [EXPRESSION],
+            on_progress=lambda done, total: seen.append((done, total)),
+        )
+    assert seen == [(1, 2), (2, 2)]
+    assert sum("on_progress" in str(each.message) for each in told) == 1, "one warning, not one of each function inside"
+    assert told[0].filename == __file__
 
 
 @pytest.mark.parametrize("shared_from", [2, 100])

@@ -7,7 +7,6 @@ of them.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -27,6 +26,7 @@ from facekit.encoders.fusion import build_encoder
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import ConfigurationError
 from facekit.faces.frames import FRAMES_PER_CLIP
+from facekit.reports import ProgressListener, ProgressMeter, as_listener
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def encode_shards(
     limit: int = 50 << 30,
     num_frames: int = FRAMES_PER_CLIP,
     batch_size: int = 32,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: ProgressListener | None = None,
 ) -> FeatureResult:
     """Fill the cache ``features`` in a folder of shards; may be stopped and started again.
 
@@ -67,7 +67,7 @@ def encode_shards(
         limit: Most bytes of the cache.
         num_frames: Frames taken of a video file, as the model's processor does.
         batch_size: Pictures or clips at a time.
-        on_progress: Called with the number done and the number in all.
+        on_progress: Called with a ``Progress`` after every batch.
 
     Raises:
         RecordError: There are no shards, or they cannot be read.
@@ -75,6 +75,7 @@ def encode_shards(
         ConfigurationError: The limit is below one byte, or the encoders take other pixels than each other.
         InvalidSpecError, UnknownPartError, CheckpointError: See ``build_encoder``.
     """
+    on_progress = as_listener(on_progress, "encode_shards")
     counts = count_samples(output)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     parts = [build_encoder(spec).to(device, read_dtype(dtype)) for spec in (encoder, video_encoder) if spec is not None]
@@ -82,15 +83,15 @@ def encode_shards(
         raise ConfigurationError(f"'{encoder}' and '{video_encoder}' take other pixels; one processor serves both")
     encoding = CachedEncoding(parts[0], parts[1] if len(parts) > 1 else None, FeatureStorage(output / FEATURES, limit))
     identifier = MediaIdentifier(parts[0].transform, num_frames)
-    done, total = 0, sum(counts.values())
+    meter = ProgressMeter(on_progress, "encode", sum(counts.values()), "faces")
+    done = 0
     for shard in counts:
         with tempfile.TemporaryDirectory(prefix="facekit-features-") as folder:
             records = read_shards(shard, extract_to=Path(folder))
             while batch := list(islice(records, batch_size)):
                 _encode(batch, Path(folder), encoding, identifier)
                 done += len(batch)
-                if on_progress is not None:
-                    on_progress(done, total)
+                meter.report(done)
         encoding.flush()
     stopped = next((cache.stopped for cache in encoding.caches if cache.stopped is not None), None)
     return FeatureResult(encoding.storage.folder, encoding.computed, encoding.found, stopped)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from facekit.data.preprocessing.shards import (
 from facekit.data.records import FaceRecord
 from facekit.data.sources import SourceSummary
 from facekit.errors import ConfigurationError
+from facekit.reports import ProgressListener
 
 FAILURES = "failures.jsonl"
 FEATURES = "features"
@@ -51,12 +52,21 @@ class PreprocessProgress:
         total: Records in all.
         failed: Those of the done ones that have no crop.
         records_per_second: Of this run.
+        seconds_left: Estimate; None before the first record of this run.
+        stage: What goes on.
     """
 
     done: int
     total: int
     failed: int
     records_per_second: float
+    seconds_left: float | None = None
+    stage: str = "preprocess"
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        return "records"
 
     @property
     def detail(self) -> str:
@@ -95,7 +105,7 @@ def preprocess(
     workers: int = 1,
     engine: str = "local",
     address: str | None = None,
-    on_progress: Callable[[PreprocessProgress], None] | None = None,
+    on_progress: ProgressListener | None = None,
 ) -> PreprocessResult:
     """Crop the faces of a dataset into WebDataset shards with landmarks, labels and all else that the records hold.
 
@@ -113,7 +123,7 @@ def preprocess(
         workers: Processes, or Ray tasks at a time.
         engine: ``local`` or ``ray``; a Ray cluster must share the file system.
         address: The Ray cluster to join.
-        on_progress: Told after every shard.
+        on_progress: Called with a ``PreprocessProgress`` after every shard.
 
     Returns:
         What was made.
@@ -149,7 +159,7 @@ class _Run:
         folder: Path,
         output: Path,
         total: int,
-        on_progress: Callable[[PreprocessProgress], None] | None,
+        on_progress: ProgressListener | None,
     ) -> None:
         self.settings = settings
         self.folder = folder
@@ -177,7 +187,8 @@ class _Run:
         if self._on_progress is not None:
             seconds = max(time.monotonic() - self._started, 1e-9)
             rate = (self._done - self._reused) / seconds
-            self._on_progress(PreprocessProgress(self._done, self._total, self._failed, rate))
+            left = max(0, self._total - self._done) / rate if rate > 0 else None
+            self._on_progress(PreprocessProgress(self._done, self._total, self._failed, rate, left))
 
     def close(self, summary: SourceSummary | None) -> PreprocessResult:
         """Write the manifest and the failures, and remove what an earlier, longer input left."""

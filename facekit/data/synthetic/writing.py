@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ from facekit.data.synthetic.geometry import landmarks_of
 from facekit.data.synthetic.sampling import sample_face, stream
 from facekit.data.templates import write_conversation
 from facekit.errors import ConfigurationError
+from facekit.reports import ProgressListener, ProgressMeter, as_listener
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +95,7 @@ def write_synthetic_dataset(
     split: str = "train",
     questions_per_image: int = len(TASKS),
     workers: int = 1,
+    on_progress: ProgressListener | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Draw a data set: PNG pictures and a records file with landmarks, labels, groups and conversations.
@@ -107,7 +110,8 @@ def write_synthetic_dataset(
         split: ``"train"``, ``"validation"`` or ``"test"``.
         questions_per_image: Questions in each conversation, in random order, at most one per task.
         workers: Processes that draw; 1 draws in this one.
-        progress: Called with the number of finished pictures and ``count``.
+        on_progress: Called with a ``Progress`` after every few pictures.
+        progress: The earlier name of ``on_progress``, called with the number of finished pictures and ``count``.
 
     Returns:
         The records file.
@@ -116,6 +120,7 @@ def write_synthetic_dataset(
         ConfigurationError: If a setting is out of range, or the folder holds something else.
         MissingExtraError: If OpenCV is not installed.
     """
+    listener = _listener(on_progress, progress)
     settings = SyntheticSettings(count, seed, image_size, split, questions_per_image)
     folder = Path(folder)
     _claim(folder, settings)
@@ -127,11 +132,25 @@ def write_synthetic_dataset(
     load_opencv()
     (folder / IMAGES_NAME).mkdir(exist_ok=True)
     done = count - len(missing)
+    meter = ProgressMeter(listener, f"draw {split} faces", count, "faces", done=done)
     for finished in _draw_chunks(folder, settings, missing, workers):
         done += finished
-        if progress is not None:
-            progress(done, count)
+        meter.report(done)
     return write_records(records_path, (synthetic_record(settings, index) for index in range(count)))
+
+
+def _listener(
+    on_progress: ProgressListener | None, progress: Callable[[int, int], None] | None
+) -> ProgressListener | None:
+    if progress is None:
+        return as_listener(on_progress, "write_synthetic_dataset")
+    warnings.warn(
+        "progress of write_synthetic_dataset is deprecated; pass on_progress, a callback of one "
+        "facekit.reports.Progress",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    return lambda state: progress(state.done, state.total)
 
 
 def synthetic_record(settings: SyntheticSettings, index: int) -> FaceRecord:

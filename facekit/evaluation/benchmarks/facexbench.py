@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -27,6 +27,7 @@ from facekit.evaluation.metrics.intervals import RESAMPLES, bootstrap_intervals
 from facekit.evaluation.metrics.weighted import weigh_manipulation
 from facekit.evaluation.models.answer_log import AnswerLog
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question, collect_replies
+from facekit.reports import ProgressListener, as_listener
 
 SETTINGS = ("zero-shot", "in-context", "chain-of-thought")
 THINK_STEP_BY_STEP = "Think step by step, then give the letter of the correct option on the last line."
@@ -211,7 +212,7 @@ def run_facexbench(
     setting: str = "zero-shot",
     output_dir: str | Path | None = None,
     resume: bool = True,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: ProgressListener | None = None,
 ) -> FaceXBenchResult:
     """Put the benchmark to a model.
 
@@ -221,12 +222,13 @@ def run_facexbench(
         setting: ``zero-shot``; ``in-context``, the task is described first; or ``chain-of-thought``.
         output_dir: Where ``answers.jsonl`` (as they come) and ``metrics.json`` are written; None writes nothing.
         resume: Go on with the answers that an earlier run of the same model and setting left there.
-        on_progress: Called with the number of questions answered and in all.
+        on_progress: Called with a ``Progress`` after every answer.
 
     Raises:
         ConfigurationError: The setting is unknown, or the folder has another run's answers.
         RecordError: See ``read_facexbench``.
     """
+    on_progress = as_listener(on_progress, "run_facexbench")
     if setting not in SETTINGS:
         raise ConfigurationError(f"the settings of FaceXBench are {', '.join(SETTINGS)}, not {setting!r}")
     benchmark = read_facexbench(folder)

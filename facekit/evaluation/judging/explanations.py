@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from facekit.evaluation.models.answer_log import AnswerLog
 from facekit.evaluation.tasks.definitions import ALL_TASKS, Task, load_tasks
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question, collect_replies
 from facekit.faces.frames import FRAMES_PER_CLIP, choose_frames
+from facekit.reports import ProgressListener, as_listener
 
 CRITERION_TITLES = {
     "image": "consistency with the image",
@@ -180,7 +181,7 @@ def ask_for_explanations(
     tasks: Sequence[Task] = ALL_TASKS,
     *,
     resume: bool = True,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: ProgressListener | None = None,
 ) -> Path:
     """Ask a model for answers with reasons, which is what there is to judge.
 
@@ -190,7 +191,7 @@ def ask_for_explanations(
         output_dir: Where ``answers.jsonl`` (as they come) and ``predictions.jsonl`` are written.
         tasks: What is asked; a record is asked what it has a label for.
         resume: Go on with the answers that are there.
-        on_progress: Called with the number of questions answered and in all.
+        on_progress: Called with a ``Progress`` after every answer.
 
     Returns:
         The predictions file, for ``read_predictions``.
@@ -198,6 +199,7 @@ def ask_for_explanations(
     Raises:
         RecordError: No record has a label of the tasks.
     """
+    on_progress = as_listener(on_progress, "ask_for_explanations")
     record_set, folder = RecordSet.of(records), Path(output_dir)
     rows = list(_questions(record_set, tasks))
     if not rows:
@@ -209,7 +211,7 @@ def ask_for_explanations(
     ]  # fmt: skip
     run = {"model": model.name, "explain": EXPLAIN, "tasks": [task.name for task in tasks], "faces": len(record_set)}
     with AnswerLog(folder / ANSWERS_NAME, run, resume=resume) as log:
-        replies = collect_replies(model, questions, log=log, on_progress=on_progress)
+        replies = collect_replies(model, questions, log=log, stage="explain", on_progress=on_progress)
     path = folder / PREDICTIONS_NAME
     with open_atomically(path) as lines:
         for (record, task, item, _), question, reply in zip(rows, questions, replies, strict=True):

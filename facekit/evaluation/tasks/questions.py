@@ -5,7 +5,7 @@ The protocol is small so that anything can be evaluated: a model in memory, a se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -17,6 +17,7 @@ from facekit.data.records import FaceRecord
 from facekit.errors import ConfigurationError
 from facekit.evaluation.models.answer_log import AnswerLog
 from facekit.faces import open_image
+from facekit.reports import ProgressListener, ProgressMeter, as_listener
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +111,8 @@ def collect_replies(
     *,
     scoring: str = "generation",
     log: AnswerLog | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    stage: str = "ask",
+    on_progress: ProgressListener | None = None,
 ) -> list[Reply]:
     """Put questions to a model; what the log has already is not asked again.
 
@@ -119,7 +121,8 @@ def collect_replies(
         questions: The questions.
         scoring: ``generation``, the model writes its answer; ``likelihood``, the most likely option is its answer.
         log: Where replies are kept as they come.
-        on_progress: Called with the number of questions answered and in all.
+        stage: What progress calls it.
+        on_progress: Called with a ``Progress`` after every answer.
 
     Returns:
         One reply per question, in order.
@@ -133,13 +136,13 @@ def collect_replies(
     replies = {} if log is None else {key: Reply(*value) for key, value in log.replies.items()}
     waiting = [question for question in questions if question.id not in replies]
     done = len(questions) - len(waiting)
+    meter = ProgressMeter(as_listener(on_progress, "collect_replies"), stage, len(questions), "questions", done=done)
     for place, reply in _replies(model, waiting, scoring):
         replies[waiting[place].id] = reply
         if log is not None:
             log.append(waiting[place].id, reply.text, reply.scores)
         done += 1
-        if on_progress is not None:
-            on_progress(done, len(questions))
+        meter.report(done)
     missing = next((question.id for question in questions if question.id not in replies), None)
     if missing is not None:
         raise ConfigurationError(f"the model '{model.name}' left the question '{missing}' without an answer")

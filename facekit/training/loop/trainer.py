@@ -24,6 +24,7 @@ from facekit.data.dataset import DatasetOptions, FaceDataset, RecordSet
 from facekit.errors import ConfigurationError, MissingExtraError, TrainingError
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
+from facekit.reports import ProgressListener
 from facekit.training.loop.checkpoints import STATE_NAME, is_finished
 from facekit.training.loop.distributed import (
     count_processes,
@@ -49,7 +50,6 @@ from facekit.training.trainable.quantized import is_quantized, unpack
 from facekit.training.trainable.trained_weights import holds_trained_only, load_trained
 from facekit.training.watching.history import LossHistory, draw_loss
 from facekit.training.watching.measuring import CostMeter
-from facekit.training.watching.progress import ProgressListener
 from facekit.training.watching.run_watcher import RunWatcher
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def train(
             ``training``, adapters to its folder ``adapter``.
         settings: What to do.
         resume: Go on from the newest whole checkpoint, if there is one.
-        on_progress: Called after every step.
+        on_progress: Called with a ``TrainingProgress`` after every step.
         on_parts: Called with the table of what learns, before the first step.
         callbacks: Further callbacks for the trainer.
 

@@ -7,9 +7,10 @@ page, the model card and the report that it leaves.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from facekit.models.memory import MemoryEstimate, ModelShape
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.starting import start_from_checkpoint
+from facekit.reports import ProgressListener, under_stage
 from facekit.training.loop.distributed import is_main_process
 from facekit.training.loop.trainer import RUN_FOLDER, TrainingResult, train
 from facekit.training.recipes.recipe import ModelChoice, Recipe, Stage
@@ -40,7 +42,6 @@ from facekit.training.watching.memory_estimate import (
     is_out_of_memory,
 )
 from facekit.training.watching.model_card import write_model_card
-from facekit.training.watching.progress import ProgressListener
 from facekit.training.watching.run_report import StageReport, differences_to_ended, find_base_models, find_origins
 from facekit.training.watching.summary import write_summary
 from facekit.training.watching.validation import VALIDATION_NAME, MetricFunction, PeriodicValidation, ValidationPoint
@@ -96,20 +97,27 @@ class Listeners:
 
     Args:
         on_plan: Called before every stage.
-        on_progress: Given a stage's name, returns what is called after each of its steps.
+        on_progress: Deprecated: given a stage's name, returns what is called after each of its steps. Pass
+            ``run_recipe`` an ``on_progress`` of its own.
         on_point: Called after every look at the validation records.
         metrics: Computes the metrics that ``validation.tasks`` asks for; training itself knows none.
         callbacks: Further callbacks for the trainer.
     """
 
     on_plan: Callable[[StagePlan], None] = lambda plan: None
-    on_progress: Callable[[str], ProgressListener | None] = lambda stage: None
+    on_progress: Callable[[str], ProgressListener | None] | None = None
     on_point: Callable[[ValidationPoint], None] = lambda point: None
     metrics: MetricFunction | None = None
     callbacks: Sequence[TrainerCallback] = field(default=())
 
 
-def run_recipe(recipe: Recipe, *, resume: bool = False, listeners: Listeners | None = None) -> list[StageResult]:
+def run_recipe(
+    recipe: Recipe,
+    *,
+    resume: bool = False,
+    on_progress: ProgressListener | None = None,
+    listeners: Listeners | None = None,
+) -> list[StageResult]:
     """Train a recipe's chosen stages one after the other.
 
     A stage starts from what the one before left under ``output``, in this run or an earlier one.
@@ -117,7 +125,8 @@ def run_recipe(recipe: Recipe, *, resume: bool = False, listeners: Listeners | N
     Args:
         recipe: What to do.
         resume: Go on with a stage that was begun, and pass over those that have ended.
-        listeners: Who is told.
+        on_progress: Called with a ``TrainingProgress`` after every step; its ``stage`` is the recipe's.
+        listeners: Who else is told.
 
     Returns:
         What each stage that ran leaves behind.
@@ -128,7 +137,7 @@ def run_recipe(recipe: Recipe, *, resume: bool = False, listeners: Listeners | N
         TrainingError: The memory does not suffice, with an estimate of what is needed; or see ``train``.
         CheckpointError: What a stage starts from cannot be loaded, or see ``train``.
     """
-    listeners = listeners or Listeners()
+    listeners = _with_progress(listeners or Listeners(), on_progress)
     stages = recipe.chosen_stages()
     if resume:
         stages = tuple(stage for stage in stages if not _has_ended(recipe, stage))
@@ -142,6 +151,19 @@ def run_recipe(recipe: Recipe, *, resume: bool = False, listeners: Listeners | N
     if is_main_process():
         recipe.write(recipe.output / RECIPE_NAME)
     return [_run_stage(recipe, stage, resume, listeners) for stage in stages]
+
+
+def _with_progress(listeners: Listeners, on_progress: ProgressListener | None) -> Listeners:
+    """Listeners that hear of every stage's steps by way of one callback."""
+    if listeners.on_progress is not None:
+        warnings.warn(
+            "Listeners.on_progress is deprecated; pass run_recipe(on_progress=...) a callback of one "
+            "facekit.reports.Progress, whose stage is the recipe's",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+        return listeners
+    return replace(listeners, on_progress=lambda stage: under_stage(on_progress, stage))
 
 
 def plan_recipe(recipe: Recipe) -> list[StagePlan]:
@@ -263,7 +285,7 @@ def _run_stage(recipe: Recipe, stage: Stage, resume: bool, listeners: Listeners)
                 folder,
                 settings,
                 resume=resume,
-                on_progress=listeners.on_progress(stage.name),
+                on_progress=None if listeners.on_progress is None else listeners.on_progress(stage.name),
                 on_parts=plan,
                 callbacks=[*watching, *_reporters(validation), *listeners.callbacks],
             )

@@ -6,8 +6,6 @@ In memory are those of small data sets with one length of clip; on disk any, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
@@ -17,6 +15,7 @@ from facekit.data.dataset import FaceDataset
 from facekit.data.feature_cache import FeatureStorage
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.visual_tokens import map_by_length
+from facekit.reports import ProgressListener, ProgressMeter, as_listener
 from facekit.training.recipes.settings import TrainingSettings
 
 
@@ -25,7 +24,7 @@ def encode_dataset(
     dataset: FaceDataset,
     *,
     batch_size: int = 64,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: ProgressListener | None = None,
 ) -> Tensor:
     """Encode every picture of a data set.
 
@@ -33,11 +32,12 @@ def encode_dataset(
         encoder: Turns ``(B, T, 3, H, W)`` into ``(B, T, P + N, C)``.
         dataset: All its records have the same number of frames.
         batch_size: Pictures at a time.
-        on_progress: Called with the number done and the number in all.
+        on_progress: Called with a ``Progress`` after every batch.
 
     Returns:
         ``(len(dataset), T, P + N, C)`` on the CPU.
     """
+    meter = ProgressMeter(as_listener(on_progress, "encode_dataset"), "encode", len(dataset), "records")
     parameter = next(encoder.parameters())
     was_training = encoder.training
     encoder.eval()
@@ -51,8 +51,7 @@ def encode_dataset(
             if tokens is None:
                 tokens = encoded.new_empty((len(dataset), *encoded.shape[1:]))
             tokens[start : indices.stop] = encoded
-            if on_progress is not None:
-                on_progress(indices.stop, len(dataset))
+            meter.report(indices.stop)
     finally:
         encoder.train(was_training)
     assert tokens is not None

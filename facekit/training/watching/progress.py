@@ -1,27 +1,16 @@
-"""How far a run is: the plain numbers, and a drawing of them for a terminal.
-
-Libraries report through a callable; only what the command line passes in draws anything.
-"""
+"""How far a training run is, in numbers; ``facekit.reports.ProgressDisplay`` draws them."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from facekit.reports import Progress, ProgressDisplay, ProgressListener, ProgressState
 
-ProgressListener = Callable[["TrainingProgress"], None]
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @dataclass(frozen=True)
@@ -36,6 +25,7 @@ class TrainingProgress:
         seconds_left: Estimate, or None before the first step.
         tokens_per_second: Positions through the language model per second, likewise; 0 where nobody counts them.
         peak_memory: Most bytes that were in use: of this process's GPU, else of the process; 0 where unknown.
+        stage: What is trained: a recipe's stage, or ``train``.
     """
 
     step: int
@@ -45,6 +35,22 @@ class TrainingProgress:
     seconds_left: float | None
     tokens_per_second: float = 0.0
     peak_memory: int = 0
+    stage: str = "train"
+
+    @property
+    def done(self) -> int:
+        """The steps done."""
+        return self.step
+
+    @property
+    def total(self) -> int:
+        """The steps in all."""
+        return self.steps
+
+    @property
+    def unit(self) -> str:
+        """What is counted."""
+        return "steps"
 
     @property
     def detail(self) -> str:
@@ -58,34 +64,25 @@ class TrainingProgress:
         return ", ".join(words)
 
 
-class RichProgress:
-    """Draws one bar per stage of a run: amount done, detail, time gone and time left.
-
-    Use it as a context manager; call it with ``(stage, done, total, detail)``, or pass ``for_stage(name)`` to what
-    reports ``(done, total)``, or ``for_training(name)`` to ``train``.
+class RichProgress(ProgressDisplay):
+    """The earlier name of ``facekit.reports.ProgressDisplay``, with the earlier ways to call it.
 
     Args:
-        console: Where to draw; standard error by default, so that output can be piped.
+        console: Where to draw; standard error by default.
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[detail]}", style="cyan"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console or Console(stderr=True),
+        warnings.warn(
+            "facekit.training.RichProgress is deprecated; use facekit.reports.ProgressDisplay, which is passed as "
+            "on_progress itself",
+            DeprecationWarning,
+            stacklevel=2,
         )
-        self._tasks: dict[str, TaskID] = {}
+        super().__init__(console)
 
-    def __call__(self, stage: str, done: int, total: int, detail: str = "") -> None:
-        """Show that ``done`` of ``total`` of a stage is done."""
-        if stage not in self._tasks:
-            self._tasks[stage] = self._progress.add_task(stage, total=total, detail=detail)
-        self._progress.update(self._tasks[stage], completed=done, total=total, detail=detail)
+    def __call__(self, state: ProgressState | str, done: int = 0, total: int = 0, detail: str = "") -> None:
+        """Show where a stage stands: a state, or stage, amount, amount in all and words."""
+        super().__call__(_Told(state, done, total, told=detail) if isinstance(state, str) else state)
 
     def for_stage(self, stage: str) -> Callable[[int, int], None]:
         """A callback of ``(done, total)``."""
@@ -93,13 +90,13 @@ class RichProgress:
 
     def for_training(self, stage: str = "train") -> ProgressListener:
         """A callback of ``TrainingProgress``."""
-        return lambda progress: self(stage, progress.step, progress.steps, progress.detail)
+        return lambda state: self(stage, state.done, state.total, state.detail)
 
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
+@dataclass(frozen=True)
+class _Told(Progress):
+    told: str = ""
+
+    @property
+    def detail(self) -> str:
+        return self.told

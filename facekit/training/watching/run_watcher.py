@@ -14,9 +14,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from facekit.data.dataset import FaceDataset
 from facekit.data.streaming import ShardStream
 from facekit.errors import TrainingError
+from facekit.reports import ProgressListener
 from facekit.training.watching.history import LossHistory
 from facekit.training.watching.measuring import CostMeter
-from facekit.training.watching.progress import ProgressListener, TrainingProgress
+from facekit.training.watching.progress import TrainingProgress
 
 _NAMED_RECORDS = 16
 

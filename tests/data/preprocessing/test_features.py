@@ -45,10 +45,9 @@ def test_a_run_encodes_none_of_the_faces_that_preprocessing_did(dataset, tmp_pat
 def test_progress_and_the_bound_are_told(dataset, tmp_path):
     preprocess(str(dataset), tmp_path / "out", PreprocessSettings(size=64, records_per_shard=3))
     told = []
-    result = encode_shards(
-        tmp_path / "out", ENCODER, limit=100_000, batch_size=2, on_progress=lambda *state: told.append(state)
-    )
-    assert told == [(2, 7), (3, 7), (5, 7), (6, 7), (7, 7)]
+    result = encode_shards(tmp_path / "out", ENCODER, limit=100_000, batch_size=2, on_progress=told.append)
+    assert {(state.stage, state.unit) for state in told} == {("encode", "faces")}
+    assert [(state.done, state.total) for state in told] == [(2, 7), (3, 7), (5, 7), (6, 7), (7, 7)]
     assert result.computed == FACES
     assert "raise the limit" in result.stopped
     assert 0 < sum(path.stat().st_size for path in result.folder.rglob("*.safetensors")) <= 100_000

@@ -42,6 +42,8 @@ def test_every_record_becomes_a_crop_with_its_labels_and_landmarks(dataset, tmp_
     result = preprocess(str(dataset), tmp_path / "out", SETTINGS, on_progress=states.append)
     assert (result.records, result.shards, result.reused, result.failures) == (FACES, 4, 0, {})
     assert [(state.done, state.total) for state in states] == [(3, FACES), (6, FACES), (9, FACES), (11, FACES)]
+    assert {(state.stage, state.unit) for state in states} == {("preprocess", "records")}
+    assert states[0].seconds_left > states[-1].seconds_left == 0
     assert verify_shards(tmp_path / "out") == FACES
     before = list(iterate_records(dataset))
     after = list(read_shards(tmp_path / "out", extract_to=tmp_path / "unpacked"))

@@ -44,22 +44,31 @@ def test_a_finished_data_set_is_left_as_it_is(tmp_path):
     path = write_synthetic_dataset(tmp_path, 2, **SETTINGS)
     before = {entry: entry.stat().st_mtime_ns for entry in tmp_path.rglob("*")}
     calls = []
-    assert write_synthetic_dataset(tmp_path, 2, **SETTINGS, progress=lambda *numbers: calls.append(numbers)) == path
+    assert write_synthetic_dataset(tmp_path, 2, **SETTINGS, on_progress=calls.append) == path
     assert {entry: entry.stat().st_mtime_ns for entry in tmp_path.rglob("*")} == before
     assert calls == []
 
 
+@pytest.mark.parametrize("name", ["progress", "on_progress"])
+def test_callbacks_of_the_earlier_signature_are_called_as_before_with_a_warning(tmp_path, name):
+    calls = []
+    with pytest.warns(DeprecationWarning, match=r"write_synthetic_dataset .*facekit\.reports\.Progress"):
+        write_synthetic_dataset(tmp_path, 2, **SETTINGS, **{name: lambda done, count: calls.append((done, count))})
+    assert calls == [(2, 2)]
+
+
 def test_an_interrupted_data_set_is_completed_and_equals_an_uninterrupted_one(tmp_path):
-    def stop(done, count):
+    def stop(state):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_synthetic_dataset(tmp_path / "a", 40, **SETTINGS, progress=stop)
+        write_synthetic_dataset(tmp_path / "a", 40, **SETTINGS, on_progress=stop)
     assert not (tmp_path / "a" / "records.jsonl").exists()
     kept = (tmp_path / "a" / "images" / "000000.png").stat().st_mtime_ns
     calls = []
-    write_synthetic_dataset(tmp_path / "a", 40, **SETTINGS, progress=lambda *numbers: calls.append(numbers))
-    assert calls == [(40, 40)]
+    write_synthetic_dataset(tmp_path / "a", 40, **SETTINGS, on_progress=calls.append)
+    assert [(state.done, state.total) for state in calls] == [(40, 40)]
+    assert (calls[0].stage, calls[0].unit) == ("draw train faces", "faces")
     assert (tmp_path / "a" / "images" / "000000.png").stat().st_mtime_ns == kept
     write_synthetic_dataset(tmp_path / "b", 40, **SETTINGS)
     files = [{entry.name: entry.read_bytes() for entry in (tmp_path / name).rglob("*.*")} for name in "ab"]

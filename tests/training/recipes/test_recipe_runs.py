@@ -54,7 +54,7 @@ def face_llava(faces, tmp_path_factory):
          "stages.finetune.steps=12", "stages.finetune.lr=1e-2", f"validation.records={faces['validation']}",
          "validation.faces=2", "validation.every=5", "validation.tasks=[age]", "validation.metric_faces=3"],
     )  # fmt: skip
-    told = {"plans": [], "points": [], "measured": []}
+    told = {"progress": [], "plans": [], "points": [], "measured": []}
 
     def measure(model, processor, records, tasks):
         assert not model.training
@@ -62,7 +62,7 @@ def face_llava(faces, tmp_path_factory):
         return {"age error": 10.0 - len(told["measured"])}
 
     listeners = Listeners(on_plan=told["plans"].append, on_point=told["points"].append, metrics=measure)
-    return recipe, run_recipe(recipe, listeners=listeners), told
+    return recipe, run_recipe(recipe, on_progress=told["progress"].append, listeners=listeners), told
 
 
 def digests(model):
@@ -112,6 +112,8 @@ def test_fixed_records_are_asked_about_while_it_learns_and_metrics_come_from_out
     assert [point.step for point in region.report.points] == [5, 6]
     assert [point.step for point in finetune.report.points] == [5, 10, 12]
     assert told["points"] == [*region.report.points, *finetune.report.points]
+    steps = [(state.stage, state.done, state.total) for state in told["progress"]]
+    assert steps == [*(("region", step, 6) for step in range(1, 7)), *(("finetune", step, 12) for step in range(1, 13))]
     assert told["measured"] == [(3, ("age",))] * 5
     assert [point.metrics["age error"] for point in finetune.report.points] == [7.0, 6.0, 5.0]
     answers = finetune.report.points[-1].answers
