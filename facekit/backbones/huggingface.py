@@ -22,6 +22,7 @@ from facekit.backbones.base import (
 from facekit.backbones.chat_template import set_chat_template
 from facekit.backbones.quantization import read_quantization
 from facekit.errors import CheckpointError, InvalidSpecError, MissingExtraError, configuration_guard, first_line
+from facekit.hub import fetch_folder, is_hub_id, pinned_revision
 
 __all__ = ["load_huggingface_backbone", "read_dtype", "resolve_source"]
 
@@ -61,7 +62,8 @@ def load_huggingface_backbone(
         raise InvalidSpecError("backbone 'hf' needs a hub id or a folder: 'hf:Qwen/Qwen2.5-0.5B-Instruct'")
     source, spec = resolve_source(argument), f"hf:{argument}"
     trusted = read_boolean("trust_remote_code", trust_remote_code)
-    common: dict[str, Any] = {"revision": revision or "main", "trust_remote_code": trusted}
+    code = ("*.py",) if trusted else ()
+    folder = fetch_folder(source, revision or "main", weights=False, also=code)
     settings: dict[str, Any] = {"dtype": dtype if dtype == "auto" else read_dtype(dtype)}
     if attention is not None:
         settings["attn_implementation"] = attention
@@ -70,14 +72,18 @@ def load_huggingface_backbone(
     try:
         with configuration_guard(CheckpointError, f"backbone '{spec}' cannot be loaded", RuntimeError, SafetensorError):
             if not trusted:
-                _refuse_own_code(source, common["revision"], spec)
-            tokenizer = AutoTokenizer.from_pretrained(source, **common)
-            model, report = AutoModelForCausalLM.from_pretrained(source, output_loading_info=True, **common, **settings)
+                _refuse_own_code(folder, spec)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trusted)
+            folder = fetch_folder(source, pinned_revision(folder), also=code)
+            model, report = AutoModelForCausalLM.from_pretrained(
+                folder, output_loading_info=True, trust_remote_code=trusted, **settings
+            )
     except ImportError as error:
         raise MissingExtraError(f"backbone '{spec}' needs a package that is missing: {first_line(error)}") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise CheckpointError(f"backbone '{spec}' lacks {len(missing)} weights, the first is {missing[0]}")
+    model.config.name_or_path = tokenizer.name_or_path = source  # where it comes from, not where it is kept
     ensure_pad_token(tokenizer)
     set_chat_template(tokenizer, chat_template, spec)
     check_vocabulary(model, tokenizer, spec)
@@ -95,14 +101,14 @@ def resolve_source(argument: str) -> str:
         if not (path / "config.json").is_file():
             raise CheckpointError(f"backbone 'hf:{argument}': the folder has no config.json, so it is no checkpoint")
         return str(path)
-    if path.is_absolute() or argument.startswith((".", "~")) or argument.count("/") > 1:
+    if not is_hub_id(argument):
         raise CheckpointError(f"backbone 'hf:{argument}': there is no such folder")
     return argument
 
 
-def _refuse_own_code(source: str, revision: str, spec: str) -> None:
+def _refuse_own_code(folder: Path, spec: str) -> None:
     """Raise CheckpointError where only Python files of the checkpoint could build the model."""
-    config, _ = PreTrainedConfig.get_config_dict(source, revision=revision)
+    config, _ = PreTrainedConfig.get_config_dict(folder)
     own_code = config.get("auto_map") or {}
     target = own_code.get("AutoModelForCausalLM") or own_code.get("AutoConfig")
     if target and config.get("model_type") not in CONFIG_MAPPING:

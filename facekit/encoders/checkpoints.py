@@ -13,20 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from facekit.errors import CheckpointError, first_line
+from facekit.hub import WEIGHTS_FILES, fetch_file
 
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
-_WEIGHTS_FILES = (
-    "model.safetensors.index.json",
-    "model.safetensors",
-    "pytorch_model.bin.index.json",
-    "pytorch_model.bin",
-)
 _NAMES_IN_MESSAGES = 5
 
 UNREADABLE_PICKLE = (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError, struct.error)
@@ -70,7 +63,7 @@ def read_checkpoint(source: str, revision: str = "main", prefixes: Sequence[str]
     Raises:
         CheckpointError: A file is missing, is of another format, or holds pickled code.
     """
-    path = fetch_file(source, _WEIGHTS_FILES, revision)
+    path = fetch_file(source, WEIGHTS_FILES, revision)
     if path.suffix != ".json":
         return _begin_with(read_weights(path), prefixes)
     try:
@@ -82,31 +75,6 @@ def read_checkpoint(source: str, revision: str = "main", prefixes: Sequence[str]
     for shard in shards:
         weights |= _begin_with(read_weights(fetch_file(source, (shard,), revision)), prefixes)
     return weights
-
-
-def fetch_file(source: str, names: Sequence[str], revision: str = "main") -> Path:
-    """Return the first file of these names that a folder or a hub repository has, downloaded if need be.
-
-    Raises:
-        CheckpointError: It has none of them, or the hub is out of reach.
-    """
-    folder = Path(source)
-    if folder.is_dir():
-        found = next((folder / name for name in names if (folder / name).is_file()), None)
-        if found is None:
-            raise CheckpointError(f"{folder} has none of the files {', '.join(names)}")
-        return found
-    for name in names:
-        try:
-            return Path(hf_hub_download(source, name, revision=revision))
-        except EntryNotFoundError as error:
-            if isinstance(error, LocalEntryNotFoundError) and name == names[-1]:
-                raise CheckpointError(
-                    f"'{source}' is no folder, and the hub is out of reach: {first_line(error)}"
-                ) from error
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"'{source}' is no folder, nor a hub id within reach: {first_line(error)}") from error
-    raise CheckpointError(f"'{source}' has none of the files {', '.join(names)} at revision '{revision}'")
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:

@@ -45,6 +45,7 @@ from facekit.encoders.internvit import OFFICIAL_KIND, load_internvit, translate_
 from facekit.encoders.options import boolean, integer, non_empty, positive_integer, read_options, resolve_layer
 from facekit.encoders.transform import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, ImageTransform
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, configuration_guard, first_line
+from facekit.hub import fetch_folder, pinned_revision
 
 logger = logging.getLogger(__name__)
 
@@ -164,15 +165,16 @@ class HuggingFaceEncoder(VisionEncoder):
         if argument is None:
             raise InvalidSpecError("encoder 'hf' needs a hub id or a folder, such as 'hf:openai/clip-vit-base-patch16'")
         revision = chosen.get("revision", "main")
-        settings = read_vision_config(argument, revision)
+        folder = fetch_folder(argument, revision, weights=False)
+        settings = read_vision_config(folder, argument)
         layer = chosen.get("layer", _DEFAULT_LAYER.get(settings.model_type, -2))
         index = resolve_layer(f"hf:{argument}", layer, settings.num_hidden_layers)
         settings, model_class = vision_classes({**architecture_values(settings), "num_hidden_layers": index + 1})
         if chosen.get("pretrained", True):
-            model = load_vision_model(argument, revision, settings, model_class)
+            model = load_vision_model(argument, pinned_revision(folder, revision), settings, model_class)
         else:
             model = model_class(settings)
-        transform = read_transform(argument, revision, settings, chosen.get("image_size"))
+        transform = read_transform(folder, argument, settings, chosen.get("image_size"))
         return cls(model, transform, class_token=chosen.get("class_token", True))
 
     def to_config(self) -> dict[str, Any]:
@@ -245,19 +247,23 @@ def take_last_layers(model: Any, count: int) -> nn.ModuleList:
     return unused.requires_grad_(False)
 
 
-def read_vision_config(source: str, revision: str = "main") -> PretrainedConfig:
+def read_vision_config(folder: Path, source: str) -> PretrainedConfig:
     """Read a configuration, the vision half of it where the model has two.
+
+    Args:
+        folder: The checkpoint.
+        source: Where it comes from, for messages.
 
     Raises:
         CheckpointError: There is none, or it is not a configuration that transformers knows without remote code.
         InvalidSpecError: It is of an architecture that this encoder does not build.
     """
     with configuration_guard(CheckpointError, f"encoder 'hf' cannot read the configuration of '{source}'"):
-        values, _ = PretrainedConfig.get_config_dict(source, revision=revision)
+        values, _ = PretrainedConfig.get_config_dict(folder)
         values = values.get("vision_config", values)
         if isinstance(values, dict) and values.get("model_type") == OFFICIAL_KIND:
             return InternVLVisionConfig(**translate_settings(values, source))
-        settings = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=False)
+        settings = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     settings = getattr(settings, "vision_config", settings)
     architecture_name(settings)
     return settings
@@ -279,10 +285,11 @@ def load_vision_model(source: str, revision: str, settings: PretrainedConfig, mo
         model = model_class(settings)
         load_internvit(model, source, revision)
         return model
+    folder = fetch_folder(source, revision)
     try:
         with errors_only():
             model, report = model_class.from_pretrained(
-                source, revision=revision, config=settings, dtype=torch.float32, output_loading_info=True
+                folder, config=settings, dtype=torch.float32, output_loading_info=True
             )
     except pickle.UnpicklingError as error:
         raise CheckpointError(
@@ -297,13 +304,13 @@ def load_vision_model(source: str, revision: str, settings: PretrainedConfig, mo
 
 
 def read_transform(
-    source: str, revision: str, settings: PretrainedConfig, image_size: int | None = None
+    folder: Path, source: str, settings: PretrainedConfig, image_size: int | None = None
 ) -> ImageTransform:
     """Describe how pictures become pixels, from ``preprocessor_config.json`` or the architecture's own values.
 
     Args:
-        source: Hub id or folder.
-        revision: Revision on the hub.
+        folder: The checkpoint.
+        source: Where it comes from, for messages.
         settings: The vision configuration.
         image_size: Overrides the size.
 
@@ -313,9 +320,9 @@ def read_transform(
     """
     mean, std = _NORMALISATION[architecture_name(settings)]
     try:
-        values, _ = BaseImageProcessor.get_image_processor_dict(source, revision=revision)
+        values, _ = BaseImageProcessor.get_image_processor_dict(folder)
     except OSError as error:
-        if (Path(source) / "preprocessor_config.json").is_file():
+        if (folder / "preprocessor_config.json").is_file():
             raise CheckpointError(f"the preprocessing of '{source}' cannot be read: {first_line(error)}") from error
         logger.info("'%s' has no preprocessor_config.json; the architecture's own values are used", source)
         values = {}

@@ -14,12 +14,13 @@ from typing import Any, Self
 from torch import Tensor
 
 from facekit.encoders.base import VisionEncoder
-from facekit.encoders.checkpoints import fetch_file, load_strictly, read_checkpoint
+from facekit.encoders.checkpoints import load_strictly, read_checkpoint
 from facekit.encoders.languagebind_tower import LanguageBindSettings, LanguageBindTower
 from facekit.encoders.options import boolean, integer, non_empty, positive_integer, read_options, resolve_layer
 from facekit.encoders.positions import resample_patch_positions
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import CheckpointError, InvalidSpecError, first_line
+from facekit.hub import fetch_file
 
 _TOWER_PREFIX = "vision_model."
 _OTHER_HALVES = ("text_model.", "text_projection.", "visual_projection.", "logit_scale")

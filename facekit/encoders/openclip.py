@@ -28,6 +28,7 @@ from facekit.encoders.positions import resample_patch_positions
 from facekit.encoders.timm import TimmFeatures, known_interpolation
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import CheckpointError, InvalidSpecError, first_line
+from facekit.hub import HUB_FAULTS, explain, is_hub_fault
 from facekit.registry import closest_match_hint
 
 logger = logging.getLogger(__name__)
@@ -347,10 +348,11 @@ def download_tower(name: str, tag: str, architecture: OpenClipArchitecture) -> t
         logger.info("'%s' of %s was trained with QuickGELU, which is used", tag, name)
     try:
         model = open_clip.create_model(name, pretrained=tag, require_pretrained=True, force_quick_gelu=quick_gelu)
-    except (RuntimeError, OSError) as error:
-        raise CheckpointError(
-            f"open_clip has no weights '{tag}' of {name} within reach: {first_line(error)}"
-        ) from error
+    except (RuntimeError, OSError, *HUB_FAULTS) as error:
+        if not is_hub_fault(error):
+            raise CheckpointError(f"open_clip cannot load weights '{tag}' of {name}: {first_line(error)}") from error
+        reason = explain(error, str(settings.get("hf_hub") or name).rstrip("/"), is_named=False)
+        raise CheckpointError(f"open_clip has no weights '{tag}' of {name} here: {reason}") from error
     preprocess = {
         key: value for key, value in model.visual.preprocess_cfg.items() if key in ("mean", "std", "interpolation")
     }

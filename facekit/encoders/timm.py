@@ -24,6 +24,7 @@ from facekit.encoders.checkpoints import load_strictly, read_weights
 from facekit.encoders.options import boolean, integer, non_empty, positive_integer, read_options, resolve_layer
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, first_line
+from facekit.hub import HUB_FAULTS, explain, is_hub_fault
 from facekit.registry import closest_match_hint
 
 logger = logging.getLogger(__name__)
@@ -204,10 +205,14 @@ def create_timm_model(name: str, *, pretrained: bool = False) -> Any:
         raise InvalidSpecError(f"timm has no model '{name}'{closest_match_hint(base, nearby_models(base))}")
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=0)
-    except RuntimeError as error:
-        raise InvalidSpecError(f"timm cannot create '{name}': {first_line(error)}") from error
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"timm has no weights of '{name}' within reach: {first_line(error)}") from error
+    except (RuntimeError, OSError, SafetensorError, *HUB_FAULTS) as error:
+        if is_hub_fault(error):
+            config = timm.get_pretrained_cfg(name)
+            reason = explain(error, (config and config.hf_hub_id) or name, is_named=False)
+            raise CheckpointError(f"timm has no weights of '{name}' here: {reason}") from error
+        if isinstance(error, RuntimeError):
+            raise InvalidSpecError(f"timm cannot create '{name}': {first_line(error)}") from error
+        raise CheckpointError(f"timm cannot read the weights of '{name}': {first_line(error)}") from error
 
 
 def nearby_models(name: str) -> list[str]:

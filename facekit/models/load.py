@@ -15,13 +15,13 @@ import facekit.models  # noqa: F401 - registers the auto classes that from_pretr
 from facekit.backbones.base import has_tokenizer, read_device, read_dtype
 from facekit.encoders.huggingface import errors_only
 from facekit.errors import CheckpointError, ConfigurationError, configuration_guard, first_line
+from facekit.hub import fetch_folder
 from facekit.models.interoperability.adapters import apply_adapter, find_base_model
 from facekit.models.interoperability.reading import read_foreign, renaming_of
 from facekit.models.interoperability.recognition import (
     FORMAT_NAMES,
     CheckpointFormat,
     Recognition,
-    find_checkpoint,
     read_json,
     recognise,
 )
@@ -45,7 +45,7 @@ def load(
 
     Read are folders that ``save_pretrained`` of both wrote; InternVL in the Hugging Face layout (InternVL3 ``-hf``,
     merged FaceLLM); LLaVA-1.5 in the Hugging Face layout; Face-LLaVA as released; and folders of PEFT adapters whose
-    base model is one of these and lies in a folder here.
+    base model is one of these.
 
     Args:
         path: The folder, or a hub id such as ``OpenGVLab/InternVL3-1B-hf`` where there is no folder of that name.
@@ -66,7 +66,7 @@ def load(
         ConfigurationError: ``tower_root`` or ``tokenizer`` is given where it means nothing, or the device is not there.
         InvalidSpecError: ``dtype`` is no floating type.
     """
-    device, recognised = read_device(device), recognise(find_checkpoint(path, revision))
+    device, recognised = read_device(device), recognise(fetch_folder(path, revision))
     _check_options(recognised, tower_root, tokenizer)
     if recognised.format is CheckpointFormat.FACEKIT:
         model, processor = _load_own(recognised.folder, dtype)

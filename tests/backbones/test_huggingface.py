@@ -125,7 +125,7 @@ def test_a_missing_checkpoint_is_told(argument, options, error, message):
 
 
 def test_a_hub_id_that_cannot_be_reached_is_told_in_one_line():
-    with pytest.raises(CheckpointError, match="hf:nobody/nothing' cannot be loaded") as caught:
+    with pytest.raises(CheckpointError, match="'nobody/nothing' is no folder here") as caught:
         load_huggingface_backbone("nobody/nothing")
     assert "\n" not in str(caught.value)
 

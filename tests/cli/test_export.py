@@ -81,7 +81,7 @@ def test_hub_ids_are_taken_and_what_is_out_of_reach_is_one_line(run_facekit, tmp
     for verb in (["inspect", "nobody/nothing"], ["export", "nobody/nothing", "out"]):
         status, _, error = run_facekit(*verb)
         assert status == 2
-        assert "'nobody/nothing' does not exist as a folder, nor within reach on the hub" in error
+        assert "'nobody/nothing' is no folder here, and the cache" in error
 
 
 @pytest.mark.parametrize(

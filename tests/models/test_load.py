@@ -61,9 +61,7 @@ def test_a_floating_type_can_be_chosen(saved):
 
 
 def test_a_name_that_is_neither_a_folder_nor_on_the_hub_is_told():
-    with pytest.raises(
-        CheckpointError, match="'nobody/nothing' does not exist as a folder, nor within reach on the hub"
-    ):
+    with pytest.raises(CheckpointError, match="'nobody/nothing' is no folder here, and the cache"):
         facekit.load("nobody/nothing")
 
 
@@ -119,7 +117,7 @@ def test_a_layout_that_is_published_in_another_form_is_pointed_there(config, hin
     ("adapter", "words"),
     [
         ({}, "a PEFT adapter that names no base model"),
-        ({"base_model_name_or_path": "gone/base"}, "whose base model 'gone/base' is no folder here"),
+        ({"base_model_name_or_path": "gone/base"}, "is missing: 'gone/base' is no folder here"),
         ({"base_model_name_or_path": "."}, "is no folder here"),
     ],
 )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from facekit.encoders.checkpoints import read_weights
 from facekit.errors import CheckpointError, first_line
+from facekit.hub import fetch_folder, is_hub_id
 from facekit.models.interoperability.recognition import CheckpointFormat, Recognition, recognise
 from facekit.models.interoperability.weights import read_file_headers, shorten
 
@@ -22,16 +23,25 @@ _FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _LORA_PARTS = (".lora_A.", ".lora_B.", ".lora_embedding_A", ".lora_embedding_B", ".lora_magnitude_vector")
 
 
-def find_base_model(recognised: Recognition) -> Recognition:
-    """Return the base model of an adapter: a folder as written, or beside the adapter.
+def find_base_model(recognised: Recognition, *, weights: bool = True) -> Recognition:
+    """Return the base model of an adapter: a folder as written, or beside the adapter, or a model of the hub.
+
+    Args:
+        recognised: The adapter; its configuration may name a revision of the hub beside the model.
+        weights: Whether the weights of a model of the hub are downloaded too.
 
     Raises:
-        CheckpointError: The adapter names none, or none that is a folder here.
+        CheckpointError: The adapter names none, or none that is a folder here or can be had from the hub.
     """
     named = recognised.config.get("base_model_name_or_path") if isinstance(recognised.config, dict) else None
     folder = recognised.folder
     candidates = [Path(named).expanduser(), folder / named, folder.parent / named] if named else []
     found = next((candidate for candidate in candidates if (candidate / "config.json").is_file()), None)
+    if found is None and named and is_hub_id(named):
+        try:
+            found = fetch_folder(named, recognised.config.get("revision") or "main", weights=weights)
+        except CheckpointError as error:
+            raise CheckpointError(f"the base model of the adapter in '{folder}' is missing: {error}") from error
     if found is None:
         what = f"whose base model '{named}' is no folder here" if named else "that names no base model"
         raise CheckpointError(

@@ -22,6 +22,7 @@ from facekit.backbones.id_tokenizer import build_id_tokenizer, is_id_tokenizer
 from facekit.compat.transformers_model import without_initialisation
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import CheckpointError, configuration_guard, first_line
+from facekit.hub import fetch_folder
 from facekit.models.configuration import FaceKitConfig
 from facekit.models.image_processing import FaceKitImageProcessor
 from facekit.models.interoperability.weights import copy_weights
@@ -126,7 +127,7 @@ def load_tokenizer(
             "'%s' has no tokenizer: texts are written as token ids, such as <17>; name one with tokenizer=...", folder
         )
         return build_id_tokenizer(text_config)
-    source = folder if tokenizer is None else tokenizer
+    source = folder if tokenizer is None else fetch_folder(tokenizer, weights=False)
     with configuration_guard(CheckpointError, f"the tokenizer in '{source}' cannot be loaded"):
         loaded = AutoTokenizer.from_pretrained(str(source), trust_remote_code=False)
     ensure_pad_token(loaded)

@@ -17,6 +17,7 @@ from facekit.catalog import current_registry
 from facekit.connectors.base import Connector
 from facekit.encoders.base import VisionEncoder
 from facekit.errors import CheckpointError, ConfigurationError, configuration_guard
+from facekit.hub import cached_source, fetch_folder
 from facekit.models.configuration import FaceKitConfig
 from facekit.models.interoperability.adapters import count_adapter_parameters, find_base_model
 from facekit.models.interoperability.reading import describe
@@ -24,11 +25,9 @@ from facekit.models.interoperability.recognition import (
     FORMAT_NAMES,
     CheckpointFormat,
     Recognition,
-    find_checkpoint,
-    is_hub_id,
     recognise,
 )
-from facekit.models.interoperability.weights import TensorHeader, fetch_headers, read_headers
+from facekit.models.interoperability.weights import TensorHeader, fetch_headers, list_weights_files, read_headers
 from facekit.models.memory import (
     EncoderShape,
     MemoryEstimate,
@@ -187,10 +186,10 @@ def inspect_checkpoint(
     Raises:
         CheckpointError: The folder holds no checkpoint that ``facekit.load`` reads, or its files are damaged.
     """
-    recognised = recognise(find_checkpoint(path, revision, weights=False))
+    recognised = recognise(fetch_folder(path, revision, weights=False))
     if recognised.format is CheckpointFormat.ADAPTER:
         return _inspect_adapter(recognised, tower_root)
-    headers = _look_at_weights(path, recognised.folder, revision)
+    headers = _look_at_weights(recognised.folder)
     config, renamed = _describe(recognised, headers, tower_root)
     with torch.device("meta"):
         encoder = _build("encoder", config.encoder)
@@ -209,13 +208,21 @@ def inspect_checkpoint(
     )
 
 
-def _look_at_weights(path: str | Path, folder: Path, revision: str) -> dict[str, TensorHeader]:
-    """Headers of a folder's weights, or of a repository's, which is not downloaded where it has safetensors."""
-    is_here = not is_hub_id(path) or any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
-    headers = None if is_here else fetch_headers(str(path), revision)
-    if headers is None:
-        headers = read_headers(folder if is_here else find_checkpoint(path, revision))
-    return headers
+def _look_at_weights(folder: Path) -> dict[str, TensorHeader]:
+    """Headers of a folder's weights; those of a repository are not downloaded where they are safetensors."""
+    repository = cached_source(folder)
+    if repository is not None and not _are_here(folder):
+        headers = fetch_headers(*repository)
+        return read_headers(fetch_folder(*repository)) if headers is None else headers
+    return read_headers(folder)
+
+
+def _are_here(folder: Path) -> bool:
+    try:
+        list_weights_files(folder)
+    except CheckpointError:
+        return False
+    return True
 
 
 def _describe(
@@ -299,7 +306,7 @@ def _describe_encoder(encoder: VisionEncoder) -> str:
 
 
 def _inspect_adapter(recognised: Recognition, tower_root: str | Path | None) -> CheckpointReport:
-    base = find_base_model(recognised)
+    base = find_base_model(recognised, weights=False)
     report = inspect_checkpoint(base.folder, tower_root=tower_root)
     return replace(
         report,

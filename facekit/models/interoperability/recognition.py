@@ -6,19 +6,13 @@ It is apart from the readers so that a checkpoint can be named, or refused in on
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-
 from facekit.errors import CheckpointError, first_line
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_DESCRIBING_FILES = ["*.json", "*.model", "*.txt", "*.jinja"]
-_ADAPTER_FILES = ["adapter_model.*"]
 _TOWER_KEYS = ("mm_image_tower", "mm_video_tower")
 _LANDMARK_KEYS = ("landmarks_projector_type", "cross_attn_type")
 
@@ -55,38 +49,6 @@ class Recognition:
     folder: Path
     format: CheckpointFormat
     config: dict[str, Any]
-
-
-def is_hub_id(path: str | Path) -> bool:
-    """Whether a path is text such as ``OpenGVLab/InternVL3-1B-hf`` that is the name of nothing here."""
-    return isinstance(path, str) and bool(_HUB_ID.fullmatch(path)) and not Path(path).exists()
-
-
-def find_checkpoint(path: str | Path, revision: str = "main", *, weights: bool = True) -> Path:
-    """Return the folder that a path or hub id means; a repository of the hub is downloaded.
-
-    Args:
-        path: A folder, or hub id; see ``is_hub_id``.
-        revision: Branch, tag or commit on the hub.
-        weights: Whether a model's weights are downloaded too; those of an adapter always are.
-
-    Raises:
-        CheckpointError: It is neither a folder nor within reach on the hub.
-    """
-    if not is_hub_id(path):
-        return Path(path).expanduser()
-    small = [*_DESCRIBING_FILES, *_ADAPTER_FILES]
-    try:
-        found = Path(snapshot_download(str(path), revision=revision, allow_patterns=small))
-        if weights:
-            found = Path(snapshot_download(str(path), revision=revision, allow_patterns=[*small, "*.safetensors"]))
-        if weights and not any(found.glob("*.safetensors")):
-            found = Path(snapshot_download(str(path), revision=revision, allow_patterns=[*small, "*.bin"]))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"checkpoint '{path}' does not exist as a folder, nor within reach on the hub: {first_line(error)}"
-        ) from error
-    return found
 
 
 def recognise(folder: Path) -> Recognition:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from facekit.encoders.checkpoints import UNREADABLE_PICKLE, read_weights
 from facekit.errors import CheckpointError, ConfigurationError, first_line
+from facekit.hub import hub_guard
 from facekit.models.interoperability.recognition import read_json
 
 _INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
@@ -120,10 +121,11 @@ def fetch_headers(repository: str, revision: str = "main") -> dict[str, TensorHe
         CheckpointError: The hub is out of reach, or a file is no safetensors.
     """
     try:
-        files = get_safetensors_metadata(repository, revision=revision).files_metadata
+        with hub_guard(repository, revision):
+            files = get_safetensors_metadata(repository, revision=revision).files_metadata
     except NotASafetensorsRepoError:
         return None
-    except (OSError, ValueError, SafetensorsParsingError) as error:
+    except SafetensorsParsingError as error:
         raise CheckpointError(f"the weights of '{repository}' cannot be looked at: {first_line(error)}") from error
     tensors = [(name, tensor) for file in files.values() for name, tensor in file.tensors.items()]
     unknown = next((tensor.dtype for _, tensor in tensors if tensor.dtype not in _DTYPES), None)
