@@ -1,7 +1,7 @@
 """FaceXBench (Narayan et al., arXiv 2501.10360): its folder read, its questions put to a model, its table.
 
-The benchmark is read as its authors ship it, a JSON file per dataset and kind of question beside a folder of images.
-Replies are scored by the published rule, for comparable numbers, and by a strict one beside it.
+The benchmark is read as its authors ship it (github.com/Kartik-3004/facexbench): a JSON file per dataset and kind of
+question beside a folder of images. Prompts are put together as its ``evaluate.py`` does. Replies are scored by the published rule, for comparable numbers, and by a strict one beside it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -56,10 +56,10 @@ class BenchmarkQuestion:
         category: One of the benchmark's categories.
         sub_category: One of the category's kinds of task.
         dataset: Where the pictures come from.
-        num_images: ``single`` or ``multiple``.
+        num_images: ``single``, ``multiple`` or ``zero`` (a black picture stands in).
         pictures: The pictures, all before the text.
         prompts: The prompt in each of ``SETTINGS``.
-        options: The texts of the options.
+        options: The texts of the options, stripped; numbers as text.
         correct: The letter of the right option.
     """
 
@@ -103,7 +103,7 @@ class Scoreboard:
         unreadable: Replies in which the rule found no option; they are wrong.
         by_category: Category to share.
         by_sub_category: ``CATEGORY/SUB-CATEGORY`` to share.
-        by_images: ``single`` and ``multiple`` to share.
+        by_images: ``single``, ``multiple`` and ``zero`` to share.
     """
 
     overall: Share
@@ -158,7 +158,7 @@ class _QuestionEntry(BaseModel):
 
     image_paths: Annotated[list[str], Field(min_length=1)]
     question_text: str
-    options: Annotated[list[str], Field(min_length=2, max_length=26)]
+    options: Annotated[list[str | int | float], Field(min_length=2, max_length=26)]
     correct_answer_option: str
 
     @model_validator(mode="after")
@@ -174,7 +174,7 @@ class _QuestionFile(BaseModel):
     category: str
     sub_category: str = Field(alias="sub-category")
     dataset: str
-    num_images: Literal["single", "multiple"]
+    num_images: str
     questions: dict[str, _QuestionEntry]
     prepend_text: str = ""
     postpend_text: str = ""
@@ -256,7 +256,10 @@ def run_facexbench(
 
 @cache
 def published_rows() -> tuple[dict[str, str | float], ...]:
-    """Rows of the papers' table: ``model`` and accuracy in percent by key of ``COLUMNS``, where it is known."""
+    """Rows of the papers' table: ``model``, ``source``, and accuracy in percent by key of ``COLUMNS`` where it is known.
+
+    Sources differ about the same model, so a row is worth no more than the paper that it is from.
+    """
     text = (files("facekit.evaluation.benchmarks") / "facexbench_published.json").read_text(encoding="utf-8")
     return tuple(json.loads(text)["rows"])
 
@@ -285,7 +288,7 @@ def _read_file(path: Path) -> list[BenchmarkQuestion]:
             file.num_images,
             tuple(path.parent / name for name in entry.image_paths),
             {setting: _write_prompt(file, entry, setting) for setting in SETTINGS},
-            tuple(entry.options),
+            tuple(str(option).strip() for option in entry.options),
             entry.correct_answer_option,
         )
         for number, entry in file.questions.items()
@@ -302,7 +305,7 @@ def _write_prompt(file: _QuestionFile, entry: _QuestionEntry, setting: str) -> s
         *(f"({label}) {option}" for label, option in zip(labels, entry.options, strict=True)),
         THINK_STEP_BY_STEP if setting == "chain-of-thought" else "",
     ]
-    return "\n".join(part.strip() for part in parts if part.strip())
+    return "".join(f"{part}\n" for part in parts if part)
 
 
 def _shares(keys: Sequence[str], right: Sequence[bool]) -> dict[str, Share]:

@@ -95,7 +95,7 @@ def comparison_table(differences: Sequence[PairedDifference]) -> Table:
 def facexbench_tables(result: FaceXBenchResult) -> tuple[Table, Table]:
     """The papers' table with this model's rows by both rules, and the model by sub-category and number of images."""
     layout = _table(f"FaceXBench, {result.setting}, accuracy in percent", ("model",), tuple(COLUMNS.values()))
-    rows = [(str(row["model"]), row) for row in published_rows()]
+    rows = [(f"{row['model']} [{row['source']}]", row) for row in published_rows()]
     rows += [
         (f"{result.model} ({rule} rule)", dict(table_row(board)))
         for rule, board in (("published", result.published), ("strict", result.strict))

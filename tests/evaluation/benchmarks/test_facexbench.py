@@ -119,6 +119,63 @@ def benchmark_folder(tmp_path):
     return write_benchmark(tmp_path / "FaceXBench")
 
 
+def write_counting_and_tools(folder):
+    """Two files in the shape of the authors' jhucrowd and tools_retrieval: numbers, spaces, and a black picture."""
+    images = folder / "benchmark" / "images"
+    for name in ("jhucrowd_single_mcq_test", "tools_retrieval"):
+        (images / name).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(images / name / "question_1.png")
+    counting = {
+        "category": "face_localization", "sub-category": "crowd_counting", "dataset": "jhucrowd",
+        "question_type": "MCQ", "num_images": "single", "prepend_text": "You have to count.",
+        "postpend_text": "Answer with the letter.",
+        "questions": {
+            "1": {"image_paths": ["images/jhucrowd_single_mcq_test/question_1.png"], "question_text": "How many?",
+                  "options": [8, 4, 6, 5], "correct_answer_option": "D", "answer": 5},
+            "2": {"image_paths": ["images/jhucrowd_single_mcq_test/question_1.png"], "question_text": "And now? ",
+                  "options": [1.5, 40, " none ", "a"], "correct_answer_option": "C", "answer": " none "},
+        },
+    }  # fmt: skip
+    tools = {
+        "category": "tools_use", "sub-category": "tools_retrieval", "dataset": "gpt4o", "question_type": "MCQ",
+        "num_images": "zero", "context": "Ignore the black image provided.\n1. Age:\n    api_1",
+        "postpend_text": "Answer with the letter.",
+        "questions": {
+            "1": {"image_paths": ["images/tools_retrieval/question_1.png"], "question_text": "Which calls?",
+                  "options": ["api_1-a", "api_2-b", "api_3-c", "api_4-d"], "correct_answer_option": "B",
+                  "answer": "api_2-b"}
+        },
+    }  # fmt: skip
+    for name, document in {"jhucrowd_single_mcq_test": counting, "tools_retrieval": tools}.items():
+        (folder / "benchmark" / f"{name}.json").write_text(json.dumps(document))
+    return folder
+
+
+def test_numbers_are_options_and_tools_have_no_picture_of_their_own(tmp_path):
+    questions = {question.id: question for question in read_facexbench(write_counting_and_tools(tmp_path))}
+    counting, spaced = (questions[f"jhucrowd_single_mcq_test/{number}"] for number in (1, 2))
+    assert counting.options == ("8", "4", "6", "5")
+    assert counting.prompts["zero-shot"] == "How many?\nAnswer with the letter.\n(A) 8\n(B) 4\n(C) 6\n(D) 5\n"
+    assert spaced.options == ("1.5", "40", "none", "a")
+    assert spaced.prompts["zero-shot"].startswith("And now? \nAnswer with the letter.\n(A) 1.5\n(B) 40\n(C)  none \n")
+    tools = questions["tools_retrieval/1"]
+    assert tools.num_images == "zero"
+    assert tools.prompts["zero-shot"].startswith("Ignore the black image provided.\n1. Age:\n    api_1\nWhich calls?\n")
+
+
+@pytest.mark.parametrize("setting", ["zero-shot", "in-context", "chain-of-thought"])
+def test_all_settings_score_numbers_as_a_count_by_hand_does(tmp_path, setting):
+    replies = {
+        "jhucrowd_single_mcq_test/1": "There are 5 people.", "jhucrowd_single_mcq_test/2": "I see none here",
+        "tools_retrieval/1": "api_2-b",
+    }  # fmt: skip
+    result = run_facexbench(ScriptedModel(replies), write_counting_and_tools(tmp_path), setting=setting)
+    # By the authors' rule "I" is no label, and the option's stripped text occurs in the reply; strictly it must be all.
+    assert (result.published.overall.right, result.strict.overall.right) == (3, 1)
+    assert result.published.by_images["zero"].right == 1
+    assert result.published.by_sub_category["face_localization/crowd_counting"].count == 2
+
+
 class ScriptedModel:
     """Says what it is told to, and remembers what it was asked."""
 
@@ -143,11 +200,11 @@ ANSWERS = {
 
 def test_prompts_are_put_together_as_in_each_published_setting(benchmark_folder):
     questions = {question.id: question for question in read_facexbench(benchmark_folder)}
-    options = "(A) 30-39\n(B) 20-29\n(C) 40-49\n(D) 10-19"
+    options = "(A) 30-39\n(B) 20-29\n(C) 40-49\n(D) 10-19\n"
     age = questions["age_single/1"].prompts
     assert age["zero-shot"] == f"How old?\nAnswer with the letter.\n{options}"
     assert age["in-context"] == f"Ages are estimated.\nHow old?\nAnswer with the letter.\n{options}"
-    assert age["chain-of-thought"] == f"{age['zero-shot']}\n{THINK_STEP_BY_STEP}"
+    assert age["chain-of-thought"] == f"{age['zero-shot']}{THINK_STEP_BY_STEP}\n"
     assert questions["tools/1"].prompts["zero-shot"] == f"The tools are: f.\nWhich?\n{options}"
     assert [path.name for path in questions["recognition_multiple/1"].pictures] == ["1.png", "2.png", "3.png"]
 
@@ -173,11 +230,18 @@ def test_totals_agree_by_category_sub_category_and_number_of_images(benchmark_fo
 
 
 def test_published_rows_have_the_papers_numbers():
-    rows = {row["model"]: row for row in published_rows()}
+    rows = {row["model"]: row for row in published_rows() if row["source"] == "FaceLLM, arXiv 2507.10300"}
     assert rows["FaceLLM-38B"]["overall"] == 60.52
     assert rows["GPT-4o"]["tools_use"] == 44.0
-    assert set(rows["Qwen2-VL-72B"]) == {"model", *COLUMNS}
-    assert rows["human"] == {"model": "human", "overall": 70.28}
+    assert set(rows["Qwen2-VL-72B"]) == {"model", "source", *COLUMNS}
+    assert rows["human"]["overall"] == 70.28
+
+
+def test_sources_that_differ_about_a_model_stand_side_by_side_with_their_names():
+    rows = {(row["model"], row["source"]): row["overall"] for row in published_rows()}
+    assert rows["GPT-4o", "FaceLLM, arXiv 2507.10300"] == 50.50
+    assert rows["GPT-4o", "FaceXBench, its README"] == 50.24
+    assert rows["Gemini 1.5 Pro", "FaceXBench, its README"] == 54.40
 
 
 def test_an_interrupted_run_goes_on_without_repeating_a_question(benchmark_folder, tmp_path):
@@ -258,7 +322,7 @@ def test_our_own_model_answers_single_and_multiple_images(benchmark_folder):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ({"num_images": "some"}, "num_images"),
+        ({"num_images": 3}, "num_images"),
         ({"questions": {"1": {"image_paths": ["a.png"], "question_text": "?", "options": ["x", "y"],
                               "correct_answer_option": "C"}}}, "none of the options"),
         ({"questions": {"1": {"image_paths": ["images/9.png"], "question_text": "?", "options": ["x", "y"],
