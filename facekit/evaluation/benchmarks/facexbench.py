@@ -1,7 +1,8 @@
 """FaceXBench (Narayan et al., arXiv 2501.10360): its folder read, its questions put to a model, its table.
 
 The benchmark is read as its authors ship it (github.com/Kartik-3004/facexbench): a JSON file per dataset and kind of
-question beside a folder of images. Prompts are put together as its ``evaluate.py`` does. Replies are scored by the published rule, for comparable numbers, and by a strict one beside it.
+question beside a folder of images. Prompts are put together as its ``evaluate.py`` does. Replies are scored by the
+published rule, for comparable numbers, and by a strict one beside it.
 """
 
 from __future__ import annotations
@@ -256,7 +257,7 @@ def run_facexbench(
 
 @cache
 def published_rows() -> tuple[dict[str, str | float], ...]:
-    """Rows of the papers' table: ``model``, ``source``, and accuracy in percent by key of ``COLUMNS`` where it is known.
+    """Rows of the papers' table: ``model``, ``source`` and accuracy in percent by key of ``COLUMNS`` where known.
 
     Sources differ about the same model, so a row is worth no more than the paper that it is from.
     """
