@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from PIL import Image
 
-from facekit.errors import InvalidSpecError
+from facekit.errors import InvalidSpecError, first_line
 from facekit.faces.landmarker import DetectedFace, Landmarker, landmark_bounds, read_options, require_packages
 from facekit.faces.mediapipe_mapping import landmarks_from_mesh
 
@@ -98,5 +98,4 @@ class MediaPipeLandmarker(Landmarker):
         try:
             return vision.FaceLandmarker.create_from_options(options)
         except (RuntimeError, ValueError, OSError) as error:
-            first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InvalidSpecError(f"MediaPipe cannot load '{self.model_path}': {first_line}") from error
+            raise InvalidSpecError(f"MediaPipe cannot load '{self.model_path}': {first_line(error)}") from error

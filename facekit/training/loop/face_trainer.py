@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from facekit.compat.torch import is_failed_write
 from facekit.compat.transformers_trainer import HookedTrainer
-from facekit.errors import CheckpointError
+from facekit.errors import CheckpointError, first_line
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.training.loop.batching import TellEpoch, group_records, load_groups
 from facekit.training.loop.checkpoints import find_checkpoint, prune_checkpoints, seal_checkpoint
@@ -226,7 +226,7 @@ class FaceTrainer(HookedTrainer):
         self.failed_saves += 1
         kept = find_checkpoint(run_folder)
         story = (
-            f"{folder} could not be saved ({str(error).splitlines()[0]}); "
+            f"{folder} could not be saved ({first_line(error)}); "
             + (f"{kept} is whole" if kept else "there is no earlier one")
             + "; make room on the disk"
         )
