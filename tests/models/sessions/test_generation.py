@@ -46,6 +46,13 @@ def test_a_row_ends_at_its_own_limit(small, sessions):
             assert whole == cut
 
 
+def test_without_an_end_token_what_is_written_past_a_limit_is_cut(small, sessions):
+    model, _ = small
+    model.generation_config.eos_token_id = None
+    requests = requests_of(sessions, [9, 2])
+    assert generate_batch(*small, requests) == [generate_batch(*small, [request])[0] for request in requests]
+
+
 def test_the_answer_of_a_text_alone_needs_no_media(small):
     model, processor = small
     prompt = processor.apply_chat_template([{"role": "user", "content": "Hello?"}], add_generation_prompt=True)
