@@ -125,7 +125,7 @@ class FaceTrainer(HookedTrainer):
         if self.is_sharded:
             check_lockstep(inputs)
         composed = self.accelerator.unwrap_model(model)
-        set_evaluation_of_frozen(composed, self.settings.parts)
+        set_evaluation_of_frozen(composed)
         indices = inputs.pop("example_indices")
         if isinstance(self.encoder_tokens, FeaturesOnDisk):
             inputs["image_features"] = self.encoder_tokens.project(composed, indices, inputs.pop("landmarks"))
@@ -138,7 +138,7 @@ class FaceTrainer(HookedTrainer):
             inputs.update(packed_inputs(segments, inputs["position_ids"], text_config, dtype=composed.dtype))
         with autocast_of_shards(self.accelerator):
             if self.settings.logits == "all":
-                loss = super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+                loss = super().compute_loss(model, {**inputs, "use_cache": False}, num_items_in_batch=num_items_in_batch)
             else:
                 loss = self._labelled_loss(model, composed, inputs, segments, num_items_in_batch)
         self.guard.watch(loss, indices, self.state.global_step)

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from facekit.compat.transformers_model import activation_checkpointing
+from facekit.compat.transformers_model import activation_checkpointing, set_evaluation_mode
 from facekit.errors import ConfigurationError
 from facekit.training.recipes.settings import PARTS, TRAINABLE, TrainingSettings
 
@@ -98,12 +98,28 @@ def part_of(name: str) -> str:
     return "encoder" if part == "video_encoder" else part
 
 
-def set_evaluation_of_frozen(model: nn.Module, parts: Sequence[str]) -> None:
-    """Keep the dropout and the running statistics of a frozen encoder still while the rest is trained."""
-    for part in ("encoder", "video_encoder"):
-        module = getattr(model, part, None)
-        if module is not None and "encoder" not in parts:
-            module.eval()
+def set_evaluation_of_frozen(model: nn.Module) -> None:
+    """Switch dropout and running statistics off in everything that is frozen, while the rest is trained.
+
+    Frozen is a part without a trainable parameter, or such a module of a part that is trained in part, as the projector
+    beside a trained ``connector.region``. A language model with adapters is trained: its own dropout stays on, as under
+    PEFT.
+
+    Args:
+        model: The composed model, inside ``trainable_parts`` and in training mode.
+    """
+    for name in ("encoder", "video_encoder", "connector", "language_model"):
+        part = getattr(model, name, None)
+        if part is None:
+            continue
+        for module in (part, *part.children()):
+            if _is_frozen(module):
+                set_evaluation_mode(module)
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    parameters = list(module.parameters())
+    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
 
 
 @contextmanager
@@ -113,7 +129,7 @@ def gradient_checkpointing(model: nn.Module, parts: Sequence[str]) -> Iterator[N
     Any part may be frozen.
 
     Args:
-        model: The composed model.
+        model: The composed model, inside ``trainable_parts``.
         parts: Names of what learns.
     """
     encoders = (getattr(model, name, None) for name in ("encoder", "video_encoder")) if "encoder" in parts else ()
