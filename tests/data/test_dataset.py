@@ -99,6 +99,17 @@ def test_a_record_may_be_about_some_frames_of_a_video(processor, tmp_path):
         load_media(film_record(tmp_path, 20, frames=[20]).records[0], tmp_path, processor)
 
 
+@pytest.mark.parametrize("listed", [list(range(2, 20, 2)), list(range(11, 26)), [0, 1, 2, 3, 5, 8, 13, 21, 23, 24, 25]])
+def test_of_a_record_about_many_frames_of_a_video_each_chosen_one_has_its_own_landmarks(processor, tmp_path, listed):
+    records = film_record(tmp_path, 26, frames=listed, landmarks=numbered_landmarks(tmp_path, len(listed)))
+    pixels, landmarks = load_media(records.records[0], tmp_path, processor)
+    seen = ((pixels.mean(dim=(1, 2, 3)) + 1) * 127.5 - 20) / 5
+    assert len(seen) == 8 < len(listed)
+    owners = (landmarks[:, 0, 0] * 100).round().int().tolist()
+    np.testing.assert_allclose([listed[owner] for owner in owners], seen, atol=0.4)
+    assert owners == choose_frames(len(listed), 8)
+
+
 def test_frames_of_a_video_without_a_face_have_no_landmarks(processor, tmp_path):
     points = np.full((20, 68, 2), 0.5, np.float32)
     points[14:] = np.nan

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from facekit.errors import ConfigurationError
 from facekit.kernels import triton_region_attention as module
 from facekit.kernels.triton_region_attention import stream_region_attention_triton
+from facekit.kernels.triton_tiling import column_layout
 
 pytest.importorskip("triton")
 
@@ -150,6 +151,21 @@ def test_half_precision_stays_within_its_rounding(dtype, regions):
 def test_every_route_through_the_kernels_gives_the_same_answers(monkeypatch, tiling, dtype):
     monkeypatch.setenv("FACEKIT_TRITON_TILING", tiling)
     assert_agrees_with_oracle(draw(grid=(9, 8), width=200, heads=8, dtype=dtype))
+
+
+@pytest.mark.parametrize("tiling", ["fused=0", FUSED])
+@pytest.mark.parametrize(("heads", "regions"), [(8, 5), (8, 9), (3, 17)])
+def test_large_scores_in_either_block_of_columns_overflow_nothing(monkeypatch, tiling, heads, regions):
+    """The exponentials are relative to the largest score of all regions, whichever block of columns holds it."""
+    monkeypatch.setenv("FACEKIT_TRITON_TILING", tiling)
+    main = column_layout(heads, regions).main
+    assert 0 < main < regions
+    arguments = draw(frames=3, grid=(2, 2), width=24, heads=heads, regions=regions)
+    biases = arguments.score_bias.reshape(3, heads, regions)
+    biases[0, :, main:] += 100.0  # e^100 is beyond float32
+    biases[1, :, :main] += 100.0
+    biases[2] -= 200.0
+    assert_agrees_with_oracle(arguments)
 
 
 @pytest.mark.parametrize("tiling", ["fused=0", FUSED])

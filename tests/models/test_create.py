@@ -9,7 +9,7 @@ import facekit
 from facekit.backbones.tiny import load_tiny_backbone
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, UnknownPartError
 from facekit.models import Preset
-from facekit.models.create import add_image_token
+from facekit.models.create import add_image_token, set_dtype
 
 
 def test_a_preset_names_all_parts_and_each_can_be_replaced(registry):
@@ -127,3 +127,22 @@ def test_what_cannot_be_composed_is_refused(changes, error, message):
     parts = {"encoder": "tiny?depth=1&width=32", "connector": "mlp", "backbone": "tiny?width=48&heads=4&depth=1"}
     with pytest.raises(error, match=message):
         facekit.create(**{**parts, **changes})
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("backbone", ["hf-llama", "hf-qwen2", "hf-gemma3"])
+def test_another_float_type_leaves_rotary_frequencies_exact(compose, tmp_path, backbone, dtype):
+    model, processor = compose(encoder="tiny", backbone=backbone)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    frequencies = [name for name in before if "inv_freq" in name]
+    assert frequencies
+    set_dtype(model, dtype)
+    assert {value.dtype for value in model.parameters()} == {dtype}
+    for name in frequencies:
+        assert model.get_buffer(name).dtype == torch.float32
+        assert torch.equal(model.get_buffer(name), before[name])
+        assert not torch.equal(before[name], before[name].to(dtype).float())
+    loaded, _ = facekit.load(tmp_path, dtype=str(dtype).removeprefix("torch."))
+    assert all(torch.equal(loaded.get_buffer(name), before[name]) for name in frequencies)

@@ -138,7 +138,8 @@ class FaceTrainer(HookedTrainer):
             inputs.update(packed_inputs(segments, inputs["position_ids"], text_config, dtype=composed.dtype))
         with autocast_of_shards(self.accelerator):
             if self.settings.logits == "all":
-                loss = super().compute_loss(model, {**inputs, "use_cache": False}, num_items_in_batch=num_items_in_batch)
+                inputs["use_cache"] = False
+                loss = super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
             else:
                 loss = self._labelled_loss(model, composed, inputs, segments, num_items_in_batch)
         self.guard.watch(loss, indices, self.state.global_step)

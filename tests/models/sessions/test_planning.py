@@ -41,6 +41,14 @@ def test_identical_questions_each_get_their_answer(small, open_session, count):
     assert alone[0] != alone[1]
 
 
+def test_a_prompt_that_begins_another_is_answered_by_itself(small, open_session):
+    session = open_session(*small)
+    prompt = session.write_prompt(QUESTIONS[0])
+    prompts = [prompt, prompt + "It", prompt + "It is"]
+    alone = [session.generate_from([each], **LENGTH)[0] for each in prompts]
+    assert session.generate_from(prompts, **LENGTH) == alone
+
+
 def count_tokens(model):
     seen = []
     model.language_model.register_forward_pre_hook(

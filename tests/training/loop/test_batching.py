@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
 
 import facekit
 from facekit.data.dataset import RecordSet, count_frames
@@ -17,7 +17,8 @@ from facekit.data.records import FaceRecord, Turn
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError
 from facekit.training import TrainingSettings, train
-from facekit.training.loop.batching import GroupedBatchSampler, group_records
+from facekit.training.loop.batching import GroupedBatchSampler, TellEpoch, group_records
+from facekit.training.loop.face_trainer import FaceTrainer
 
 
 def dealt(groups, lengths, batch_size, processes=1, epoch=0, **options):
@@ -117,6 +118,34 @@ def test_records_are_grouped_by_frames_and_by_what_is_said():
     for batch in batches:
         assert len({frames[place] for place in batch}) == 1
         assert len({len(records[place].conversations[1].content) for place in batch}) == 1
+
+
+@pytest.mark.parametrize(("epoch", "expected"), [(0.0, 0), (2.0, 2), (3.6, 3)])
+def test_a_sampler_hears_its_epoch_from_the_trainer_whatever_loaders_forward(epoch, expected):
+    sampler = GroupedBatchSampler([1] * 8, [1] * 8, 2)
+    TellEpoch(sampler).on_epoch_begin(None, TrainerState(epoch=epoch), None)
+    assert sampler.epoch == expected
+
+
+def test_a_run_deals_grouped_batches_anew_in_every_epoch(tmp_path, monkeypatch):
+    records = RecordSet.read(write_synthetic_dataset(tmp_path / "faces", 12, seed=2, image_size=64))
+    model, processor = fresh_model()
+    batches, compute = [], FaceTrainer.compute_loss
+
+    def watch(self, model, inputs, *given, **named):
+        batches.append(inputs["example_indices"].tolist())
+        return compute(self, model, inputs, *given, **named)
+
+    monkeypatch.setattr(FaceTrainer, "compute_loss", watch)
+    chosen = TrainingSettings(epochs=3, batch_size=4, group_batches=True, threads=1, seed=5)
+    train(model, processor, records, tmp_path / "run", chosen)
+    sampler = group_records(records.records, processor, 4, seed=5)
+    expected = []
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        expected += list(sampler)
+    assert batches == expected
+    assert len({str(batches[start : start + 3]) for start in (0, 3, 6)}) == 3
 
 
 class StopAt(TrainerCallback):

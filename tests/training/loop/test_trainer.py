@@ -113,6 +113,8 @@ def test_resuming_with_other_settings_is_refused_naming_them(records, tmp_path):
     train(*fresh_model(), records, tmp_path, quick(steps=2))
     with pytest.raises(ConfigurationError, match=r"learning_rate was 0\.001 and is 0\.002"):
         train(*fresh_model(), records, tmp_path, quick(steps=2, learning_rate=2e-3), resume=True)
+    with pytest.raises(ConfigurationError, match="seed was 0 and is 7"):
+        train(*fresh_model(), records, tmp_path, quick(steps=2, seed=7), resume=True)
     result = train(*fresh_model(), records, tmp_path, quick(steps=2, log_every=2), resume=True)
     assert result.resumed_from == 2
 
@@ -153,6 +155,26 @@ def test_the_encoder_may_have_its_own_rate(records, tmp_path):
     assert 0 < largest["encoder"] < 1e-5
     assert largest["language_model"] == pytest.approx(1e-2, rel=0.1)
     assert result.history.points[0].learning_rate == pytest.approx(1e-2)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_gradients_are_clipped_to_their_largest_norm(records, tmp_path, accumulation):
+    def norms(name, **values):
+        found = []
+
+        class Measure(TrainerCallback):
+            def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+                gradients = [value.grad for value in model.parameters() if value.grad is not None]
+                found.append(torch.cat([gradient.flatten() for gradient in gradients]).norm().item())
+
+        settings = quick(steps=2, batch_size=4, accumulation=accumulation, warmup=0.0, **values)
+        train(*fresh_model(), records, tmp_path / name, settings, callbacks=[Measure()])
+        return found
+
+    free = norms("free", gradient_clipping=0.0)
+    assert norms("clipped", gradient_clipping=0.01) == pytest.approx([0.01, 0.01], rel=1e-3)
+    assert min(free) > 0.1
+    assert norms("loose", gradient_clipping=1000.0) == pytest.approx(free, rel=1e-5)
 
 
 def test_the_rate_warms_up_and_falls_on_a_cosine(records, tmp_path):

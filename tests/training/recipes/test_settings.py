@@ -44,6 +44,46 @@ def test_differences_are_only_of_what_changes_the_learning():
     assert other.differences(settings.model_dump(mode="json")) == ["steps was 5 and is 6"]
 
 
+START = {
+    "steps": 5, "parts": ("encoder", "connector", "language_model.lora"), "learning_rates": {"connector": 2e-3},
+    "row_tokens": 600, "max_tokens": 500,
+}  # fmt: skip
+DECIDE_WHAT_IS_LEARNED = {
+    "steps": 6, "epochs": 2.0, "batch_size": 8, "accumulation": 2, "learning_rate": 2e-3, "encoder_learning_rate": 1e-5,
+    "learning_rates": {"connector": 3e-3}, "weight_decay": 0.1, "betas": (0.9, 0.95), "warmup": 0.1,
+    "gradient_clipping": 0.0, "parts": ("connector",), "lora": {"rank": 8}, "precision": "bfloat16",
+    "loss_average": "sample", "shuffle_turns": False, "independent_turns": True, "row_tokens": 700,
+    "group_batches": True, "turns_per_example": 1, "landmark_noise": 0.01, "landmark_dropout": 0.1, "max_tokens": 400,
+    "cache_features": True, "feature_cache_dtype": "float16", "seed": 1,
+}  # fmt: skip
+DECIDE_COST_ONLY = {
+    "save_every": 3, "keep_checkpoints": 5, "log_every": 2, "threads": 1, "cache_pictures": False, "skip_limit": 0.5,
+    "gradient_checkpointing": True, "logits": "all", "fused_loss": True, "feature_cache": "tokens",
+    "feature_cache_bytes": 1000,
+}  # fmt: skip
+NEED_ALSO = {
+    "epochs": {"steps": None}, "cache_features": {"parts": ("connector",)}, "feature_cache": {"parts": ("connector",)},
+    "feature_cache_dtype": {"parts": ("connector",), "feature_cache": "tokens"},
+}  # fmt: skip
+
+
+def test_every_setting_is_known_to_decide_what_is_learned_or_not():
+    assert {*DECIDE_WHAT_IS_LEARNED, *DECIDE_COST_ONLY} == set(TrainingSettings.model_fields)
+    assert not {*DECIDE_WHAT_IS_LEARNED} & {*DECIDE_COST_ONLY}
+
+
+@pytest.mark.parametrize("name", [*DECIDE_WHAT_IS_LEARNED, *DECIDE_COST_ONLY])
+def test_a_run_is_another_with_another_value_of_what_decides_what_is_learned(name):
+    also = {**START, **NEED_ALSO.get(name, {})}
+    changed = {**also, name: {**DECIDE_WHAT_IS_LEARNED, **DECIDE_COST_ONLY}[name]}
+    base = {**also, "steps": 5} if name == "epochs" else also
+    before, after = TrainingSettings(**base), TrainingSettings(**changed)
+    told = after.differences(before.model_dump(mode="json"))
+    named = [each.partition(" was ")[0] for each in told]
+    expected = {"epochs": ["steps", "epochs"]}.get(name, [name]) if name in DECIDE_WHAT_IS_LEARNED else []
+    assert named == expected
+
+
 def test_settings_cannot_change_under_a_run():
     settings = TrainingSettings(steps=5)
     with pytest.raises(ValueError, match="frozen"):

@@ -13,6 +13,7 @@ import facekit
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import CheckpointError
 from facekit.training import TrainingSettings, train
+from facekit.training.trainable.adapters import adapters_in_place
 
 SETTINGS = {
     "steps": 4, "batch_size": 4, "save_every": 2, "log_every": 1, "threads": 1, "warmup": 0.0, "learning_rate": 1e-2,
@@ -47,6 +48,23 @@ def test_an_adapter_merges_to_the_logits_that_it_had(records, tmp_path):
         merged = trained.language_model(ids).logits
     assert (adapted - unchanged).abs().max() > 1e-2
     torch.testing.assert_close(merged, adapted, rtol=0, atol=1e-5)
+
+
+def test_the_seed_of_the_run_alone_decides_the_first_weights_of_adapters():
+    def first_weights(seed):
+        torch.rand(seed + 3)  # whatever was drawn before
+        model = fresh()[0]
+        state = torch.get_rng_state()
+        with adapters_in_place(model, TrainingSettings(**SETTINGS, seed=seed)):
+            assert torch.equal(torch.get_rng_state(), state)
+            return {name: value.clone() for name, value in model.named_parameters() if ".lora_A." in name}
+
+    first, again, other = first_weights(4), first_weights(4), first_weights(5)
+    assert len(first) == 7
+    for name, value in first.items():
+        assert value.std() > 0.01
+        assert torch.equal(value, again[name])
+        assert not torch.equal(value, other[name])
 
 
 def test_adapters_leave_a_run_that_fails_and_go_on_when_it_is_resumed(records, tmp_path):

@@ -1,4 +1,4 @@
-"""What is frozen computes as it will after the training: no dropout, no moving statistics; what is trained keeps its."""
+"""What is frozen computes as it will after the training, without dropout or moving statistics."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from transformers import OPTConfig, OPTForCausalLM
 import facekit
 from facekit.data.dataset import RecordSet
 from facekit.data.synthetic import write_synthetic_dataset
+from facekit.encoders.tiny import TinyEncoder
 from facekit.training import TrainingSettings, train
 from facekit.training.trainable.parts import gradient_checkpointing, set_evaluation_of_frozen, trainable_parts
 
@@ -82,7 +83,8 @@ def test_dropout_in_what_is_trained_is_on(records, tmp_path, parts, dropping):
 
 def test_running_statistics_of_what_is_frozen_stand_still():
     model, _ = fresh()
-    norms = {name: nn.BatchNorm1d(4) for name in ("encoder", "connector", "language_model")}
+    model.video_encoder = TinyEncoder(image_size=64, width=32, depth=1)
+    norms = {name: nn.BatchNorm1d(4) for name in ("encoder", "video_encoder", "connector", "language_model")}
     for name, norm in norms.items():
         getattr(model, name).statistics = norm
     with trainable_parts(model, ["connector"]):
@@ -90,8 +92,9 @@ def test_running_statistics_of_what_is_frozen_stand_still():
         set_evaluation_of_frozen(model)
         for norm in norms.values():
             norm(torch.ones(2, 4))
+    assert [getattr(model, name).training for name in norms] == [False, False, True, False]
     assert {name: int(norm.num_batches_tracked) for name, norm in norms.items()} == {
-        "encoder": 0, "connector": 1, "language_model": 0,
+        "encoder": 0, "video_encoder": 0, "connector": 1, "language_model": 0,
     }  # fmt: skip
 
 
