@@ -29,7 +29,7 @@ from huggingface_hub.errors import (
 
 from facekit.compat.huggingface_hub import TRANSPORT_ERROR
 from facekit.errors import CheckpointError, FaceKitError, first_line
-from facekit.registry import closest_match_hint
+from facekit.spec import closest_match_hint
 
 logger = logging.getLogger(__name__)
 

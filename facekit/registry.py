@@ -1,14 +1,12 @@
 """The registry: every part that facekit can mix, found by kind and name, loaded only when it is used.
 
 A part is a class or function named by an import path, so that listing hundreds of parts imports none of them.
-Spec strings such as ``openclip:ViT-L-14?pretrained=openai`` name a part, its argument and its options everywhere:
-in Python, in recipes and on the command line. Other packages add parts through the entry-point group
+``facekit/spec.py`` has the spec strings that name one. Other packages add parts through the entry-point group
 ``facekit.parts``. This file knows no part; ``facekit/catalog.py`` lists the built-in ones.
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -16,65 +14,16 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode
 
 from facekit.errors import InvalidSpecError, MissingExtraError, UnknownPartError
+from facekit.spec import PartSpec, call_with_options, closest_match_hint, read_options
+
+__all__ = ["ENTRY_POINT_GROUP", "KINDS", "Part", "PartSpec", "Registry", "closest_match_hint"]
 
 logger = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "facekit.parts"
 KINDS = ("encoder", "connector", "backbone", "landmarker", "preset", "dataset", "annotator", "task")
-
-
-def closest_match_hint(word: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"``, or a list of what is known where nothing is close."""
-    names = sorted(known)
-    close = difflib.get_close_matches(word.lower(), [name.lower() for name in names], n=1, cutoff=0.6)
-    if close:
-        match = next(name for name in names if name.lower() == close[0])
-        return f"; did you mean '{match}'?"
-    return f"; known: {', '.join(names)}" if names else "; none is registered"
-
-
-@dataclass(frozen=True)
-class PartSpec:
-    """A parsed spec string ``name[:argument][?option=value&…]``.
-
-    Args:
-        name: The part's registered name.
-        argument: What stands between the first ``:`` and ``?``: a model name, a hub id or a path.
-        options: The options as strings; each part converts its own.
-    """
-
-    name: str
-    argument: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, text: str) -> PartSpec:
-        """Parse a spec string.
-
-        Raises:
-            InvalidSpecError: The string is empty, has no name, or an option has no value.
-        """
-        if not isinstance(text, str) or not text.strip():
-            raise InvalidSpecError(f"a spec is text such as 'name:argument?option=value', not {text!r}")
-        head, has_options, query = text.strip().partition("?")
-        name, has_argument, argument = head.partition(":")
-        if not name or (has_argument and not argument):
-            raise InvalidSpecError(f"the spec {text!r} has no {'argument after' if name else 'name before'} ':'")
-        try:
-            pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if has_options else []
-        except ValueError as error:
-            raise InvalidSpecError(f"the options of the spec {text!r} are not 'name=value&name=value'") from error
-        options = dict(pairs)
-        if len(options) != len(pairs):
-            raise InvalidSpecError(f"the spec {text!r} gives an option twice")
-        return cls(name, argument or None, options)
-
-    def __str__(self) -> str:
-        text = self.name if self.argument is None else f"{self.name}:{self.argument}"
-        return f"{text}?{urlencode(self.options, quote_via=quote, safe='/:,')}" if self.options else text
 
 
 @dataclass(frozen=True)
@@ -207,6 +156,28 @@ class Registry:
     def load(self, kind: str, name: str) -> Any:
         """Import and return a part; raises what ``part`` and ``Part.load`` raise."""
         return self.part(kind, name).load()
+
+    def build(self, kind: str, spec: str | PartSpec, **context: Any) -> Any:
+        """Build what a spec names: by the part's ``from_spec``, or, where it has none, by calling it.
+
+        Either takes the spec's argument and, as keyword-only arguments, the options, whose types are read from the
+        signature. A class whose ``from_spec`` takes ``**options`` may name their types in a mapping ``options``.
+
+        Args:
+            kind: One of ``KINDS``.
+            spec: The spec.
+            **context: Further keyword-only arguments, which a spec cannot set.
+
+        Raises:
+            UnknownPartError: No such part.
+            MissingExtraError: A package that it requires is not installed.
+            InvalidSpecError: The spec is malformed, or its argument or an option cannot be used.
+        """
+        spec = PartSpec.parse(spec) if isinstance(spec, str) else spec
+        part, label = self.load(kind, spec.name), f"{kind} '{spec.name}'"
+        declared = getattr(part, "options", None)
+        options = read_options(label, spec.options, declared) if isinstance(declared, Mapping) else spec.options
+        return call_with_options(label, getattr(part, "from_spec", part), spec.argument, options, **context)
 
     def copy(self) -> Registry:
         """Return an independent registry with the same parts: what is registered in one is unknown to the other."""

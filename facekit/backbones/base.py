@@ -92,30 +92,3 @@ def read_device(device: str | torch.device | None) -> torch.device | None:
         raise ConfigurationError(
             f"the device '{device}' cannot be used here: {first_line(error)}; choose another, such as 'cpu'"
         ) from error
-
-
-def read_boolean(name: str, text: str | bool) -> bool:
-    """Read a yes-or-no option of a backbone's spec.
-
-    Raises:
-        InvalidSpecError: The text is neither ``true`` nor ``false``.
-    """
-    value = {"true": True, "false": False}.get(str(text).lower())
-    if value is None:
-        raise InvalidSpecError(f"backbone option {name}={text} is neither true nor false")
-    return value
-
-
-def read_integer(name: str, text: str | int) -> int:
-    """Read a positive integer option of a backbone's spec.
-
-    Raises:
-        InvalidSpecError: The text is not one.
-    """
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise InvalidSpecError(f"backbone option {name}={text} is not a positive integer")
-    return value

@@ -10,7 +10,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from facekit.errors import InvalidSpecError
-from facekit.registry import closest_match_hint
+from facekit.spec import closest_match_hint
 
 CHAT_TEMPLATE_FOLDER = Path(__file__).with_name("chat_templates")
 CHAT_TEMPLATES = ("plain", "vicuna")

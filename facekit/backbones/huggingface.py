@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
@@ -16,7 +16,6 @@ from facekit.backbones.base import (
     Backbone,
     check_vocabulary,
     ensure_pad_token,
-    read_boolean,
     read_dtype,
 )
 from facekit.backbones.chat_template import set_chat_template
@@ -36,8 +35,8 @@ def load_huggingface_backbone(
     chat_template: str | None = None,
     revision: str | None = None,
     attention: str | None = None,
-    load_in: str | None = None,
-    trust_remote_code: str | bool = False,
+    load_in: Literal["4bit", "8bit"] | None = None,
+    trust_remote_code: bool = False,
 ) -> Backbone:
     """Load a causal language model and its tokenizer.
 
@@ -61,8 +60,7 @@ def load_huggingface_backbone(
     if argument is None:
         raise InvalidSpecError("backbone 'hf' needs a hub id or a folder: 'hf:Qwen/Qwen2.5-0.5B-Instruct'")
     source, spec = resolve_source(argument), f"hf:{argument}"
-    trusted = read_boolean("trust_remote_code", trust_remote_code)
-    code = ("*.py",) if trusted else ()
+    code = ("*.py",) if trust_remote_code else ()
     folder = fetch_folder(source, revision or "main", weights=False, also=code)
     settings: dict[str, Any] = {"dtype": dtype if dtype == "auto" else read_dtype(dtype)}
     if attention is not None:
@@ -71,12 +69,12 @@ def load_huggingface_backbone(
         settings["quantization_config"] = read_quantization(load_in, None if dtype == "auto" else read_dtype(dtype))
     try:
         with configuration_guard(CheckpointError, f"backbone '{spec}' cannot be loaded", RuntimeError, SafetensorError):
-            if not trusted:
+            if not trust_remote_code:
                 _refuse_own_code(folder, spec)
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trusted)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
             folder = fetch_folder(source, pinned_revision(folder), also=code)
             model, report = AutoModelForCausalLM.from_pretrained(
-                folder, output_loading_info=True, trust_remote_code=trusted, **settings
+                folder, output_loading_info=True, trust_remote_code=trust_remote_code, **settings
             )
     except ImportError as error:
         raise MissingExtraError(f"backbone '{spec}' needs a package that is missing: {first_line(error)}") from error

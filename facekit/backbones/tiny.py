@@ -10,8 +10,9 @@ from pathlib import Path
 
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from facekit.backbones.base import Backbone, read_integer
+from facekit.backbones.base import Backbone
 from facekit.errors import InvalidSpecError
+from facekit.spec import PositiveInt
 
 TOKENIZER_FOLDER = Path(__file__).with_name("tiny_tokenizer")
 _VOCABULARY_MULTIPLE = 64
@@ -20,10 +21,10 @@ _VOCABULARY_MULTIPLE = 64
 def load_tiny_backbone(
     argument: str | None = None,
     *,
-    width: str | int = 192,
-    depth: str | int = 4,
-    heads: str | int = 6,
-    context: str | int = 2048,
+    width: PositiveInt = 192,
+    depth: PositiveInt = 4,
+    heads: PositiveInt = 6,
+    context: PositiveInt = 2048,
 ) -> Backbone:
     """Build a small Llama with random weights.
 
@@ -37,12 +38,10 @@ def load_tiny_backbone(
         context: Longest sequence in tokens.
 
     Raises:
-        InvalidSpecError: There is an argument, an option is not a positive integer, or the heads do not fit the width.
+        InvalidSpecError: There is an argument, or the heads do not fit the width.
     """
     if argument is not None:
         raise InvalidSpecError(f"backbone 'tiny' takes no argument, got '{argument}'; options follow a '?'")
-    width, depth = read_integer("width", width), read_integer("depth", depth)
-    heads, context = read_integer("heads", heads), read_integer("context", context)
     if width % heads or (width // heads) % 2:
         raise InvalidSpecError(f"backbone 'tiny' needs an even head width; width={width} with heads={heads} gives none")
     tokenizer = load_tiny_tokenizer()

@@ -44,7 +44,7 @@ def ask(
     from facekit.models.image_processing import NO_LANDMARKER
     from facekit.models.load import load
     from facekit.models.sessions import check_questions
-    from facekit.registry import PartSpec
+    from facekit.spec import PartSpec
 
     check_questions(questions)
     if overlay is not None and (overlay.suffix.lower() not in (".png", ".jpg", ".jpeg") or not overlay.parent.is_dir()):

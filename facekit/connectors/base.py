@@ -1,7 +1,6 @@
 """The interface that every connector keeps: vision tokens in, tokens in the language model's space out.
 
-It stands apart from the connectors because third-party packages subclass it; the conversion of spec options and of
-configurations is written once here.
+Third-party packages subclass it too; how a spec or a configuration becomes a connector is written once here.
 """
 
 from __future__ import annotations
@@ -13,25 +12,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor, nn
 
 from facekit.errors import ConfigurationError, InvalidSpecError
-from facekit.registry import closest_match_hint
-
-_BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-
-
-def convert_option(connector: str, name: str, text: str, kind: type) -> Any:
-    """Convert an option of a spec string to the type of the constructor's argument.
-
-    Raises:
-        InvalidSpecError: the text is not of that kind.
-    """
-    if kind is bool:
-        if text.lower() in _BOOLEANS:
-            return _BOOLEANS[text.lower()]
-        raise InvalidSpecError(f"{connector} option {name}={text!r} is not true or false")
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise InvalidSpecError(f"{connector} option {name}={text!r} is not of type {kind.__name__}") from error
+from facekit.spec import closest_match_hint, read_options
 
 
 class Connector(nn.Module, ABC):
@@ -82,24 +63,21 @@ class Connector(nn.Module, ABC):
         raise InvalidSpecError(f"{cls.__name__} takes no argument, got {argument!r}; options follow a '?'")
 
     @classmethod
-    def from_spec(cls, argument: str | None = None, *, input_width: int, output_width: int, **options: str) -> Self:
+    def from_spec(cls, argument: str | None = None, *, input_width: int, output_width: int, **options: Any) -> Self:
         """Build the connector that a spec string names, such as ``region?num_heads=8&proximity=false``.
 
         Args:
             argument: what stands after the ``:``.
             input_width: C, the encoder's ``hidden_size``.
             output_width: D, the language model's width.
-            **options: the spec's options, as text.
+            **options: the spec's options, as text or as values.
 
         Raises:
             InvalidSpecError: the argument or an option cannot be used.
             ConfigurationError: the options do not fit the widths.
         """
         converted = {} if argument is None else cls.convert_argument(argument)
-        for name, text in options.items():
-            if name not in cls.options:
-                raise InvalidSpecError(f"{cls.__name__} has no option '{name}'{closest_match_hint(name, cls.options)}")
-            converted[name] = convert_option(cls.__name__, name, text, cls.options[name])
+        converted |= read_options(cls.__name__, options, cls.options)
         return cls(input_width, output_width, **converted)
 
     def to_config(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from facekit.connectors.base import Connector, count_prefix_tokens
 from facekit.connectors.mlp import build_projector, reset_projector
 from facekit.errors import ConfigurationError
-from facekit.registry import closest_match_hint
+from facekit.spec import closest_match_hint
 
 DOWNSAMPLING = {"mlp": 1, "pixel-shuffle": 2}
 

@@ -12,7 +12,7 @@ from facekit.data.formats import CardDetails, base_folder, detect_format, read_r
 from facekit.data.records import FaceRecord
 from facekit.data.sources import SourceSummary, read_source
 from facekit.errors import RecordError
-from facekit.registry import PartSpec, closest_match_hint
+from facekit.spec import PartSpec, closest_match_hint
 
 __all__ = ["Conversion", "convert", "open_records"]
 
@@ -52,7 +52,8 @@ def open_records(
     Raises:
         RecordError: There is no such file, or it or the dataset is not as expected.
         UnknownPartError: There is no such dataset; the message has the closest one.
-        ConfigurationError: The dataset has no such option or split.
+        InvalidSpecError: The dataset has no such option, or it cannot be read.
+        ConfigurationError: The dataset has no such split.
     """
     path = Path(origin).expanduser()
     if path.exists():

@@ -17,7 +17,7 @@ from facekit.data.formats import CardDetails, check_card_place, detect_format, r
 from facekit.data.records import iterate_records
 from facekit.datagen.recipe import Recipe
 from facekit.errors import ConfigurationError
-from facekit.registry import closest_match_hint
+from facekit.spec import closest_match_hint
 
 EXPORTS = {"llava": "llava.json", "sharegpt": "sharegpt.json", "datasets": "datasets", "webdataset": "webdataset"}
 """Format to the name of the file or folder that is written."""

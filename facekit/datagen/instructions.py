@@ -12,7 +12,7 @@ import yaml
 
 from facekit.data.labels import TASKS
 from facekit.errors import ConfigurationError
-from facekit.registry import closest_match_hint
+from facekit.spec import closest_match_hint
 
 
 @lru_cache(maxsize=64)

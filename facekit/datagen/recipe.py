@@ -20,7 +20,7 @@ from facekit.datagen.facts import compile_template
 from facekit.datagen.instructions import load_instructions
 from facekit.endpoints.pictures import LARGEST_SIDE, SMALLEST_SIDE, check_image_side
 from facekit.errors import ConfigurationError, FaceKitError, RecordError
-from facekit.registry import closest_match_hint
+from facekit.spec import closest_match_hint
 
 NAMES = ("fairfacegpt", "faceinstruct")
 """The recipes that facekit comes with."""

@@ -36,12 +36,14 @@ class VisionEncoder(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def from_spec(cls, argument: str | None = None, **options: str) -> Self:
+    def from_spec(cls, argument: str | None = None, *args: Any, **options: Any) -> Self:
         """Build the encoder that a spec string names, with its pretrained weights if it names any.
 
         Args:
             argument: What stands after the ``:`` of the spec: a model name, a hub id or a path.
-            **options: The spec's options, as text.
+            *args: None; it stands here so that a subclass may name its options.
+            **options: The spec's options. A subclass names them as keyword-only arguments with types, by which
+                ``facekit.spec`` reads their text.
 
         Raises:
             InvalidSpecError: The argument or an option cannot be used.

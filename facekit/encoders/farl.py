@@ -13,8 +13,8 @@ from torch import Tensor
 
 from facekit.encoders.checkpoints import load_strictly, read_weights
 from facekit.encoders.openclip import OpenClipEncoder, build_tower, named_architecture, resize_tower
-from facekit.encoders.options import boolean, integer, positive_integer, read_options
 from facekit.errors import InvalidSpecError
+from facekit.spec import PositiveInt
 
 ARCHITECTURE = "ViT-B-16-quickgelu"
 _PICTURE_SIDE = "visual."
@@ -25,7 +25,15 @@ class FarlEncoder(OpenClipEncoder):
     """One block of FaRL's picture side; everything beside the weights is as in ``OpenClipEncoder``."""
 
     @classmethod
-    def from_spec(cls, argument: str | None = None, **options: str) -> Self:
+    def from_spec(  # type: ignore[override]  # other options than open_clip's, whose tower it is
+        cls,
+        argument: str | None = None,
+        *,
+        layer: int = -2,
+        class_token: bool = True,
+        image_size: PositiveInt | None = None,
+        pretrained: bool = True,
+    ) -> Self:
         """Build ``farl:PATH[?layer=-2&class_token=true&image_size=224]``.
 
         PATH is an official checkpoint, such as ``FaRL-Base-Patch16-LAIONFace20M-ep64.pth``, or weights of its picture
@@ -33,20 +41,17 @@ class FarlEncoder(OpenClipEncoder):
         position embeddings; the paper's face parsing uses 448. ``farl?pretrained=false`` leaves the weights random.
 
         Raises:
-            InvalidSpecError: There is no path, an option is unknown, or there is no such layer.
+            InvalidSpecError: There is no path, or there is no such layer.
             CheckpointError: The weights are missing, do not fit, or hold pickled code.
         """
-        known = {"layer": integer, "class_token": boolean, "image_size": positive_integer, "pretrained": boolean}
-        chosen = read_options("farl", options, known)
-        pretrained, size = chosen.pop("pretrained", True), chosen.pop("image_size", None)
         if pretrained == (argument is None):
             raise InvalidSpecError("encoder 'farl' needs the path of FaRL's weights, or pretrained=false and no path")
         tower: dict[str, Any] = named_architecture(ARCHITECTURE).tower
         visual = build_tower(tower)
         if argument is not None:
             load_strictly(visual, picture_side(read_weights(argument)), argument)
-        resize_tower(visual, size)
-        return cls(visual, tower, **chosen)
+        resize_tower(visual, image_size)
+        return cls(visual, tower, layer, class_token=class_token)
 
 
 def picture_side(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

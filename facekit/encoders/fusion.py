@@ -20,7 +20,7 @@ from facekit.catalog import current_registry
 from facekit.encoders.base import VisionEncoder
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import InvalidSpecError
-from facekit.registry import PartSpec
+from facekit.spec import PartSpec
 
 FUSION = "fusion"
 
@@ -71,7 +71,7 @@ class FusionEncoder(VisionEncoder):
         return self.encode_clips(frames.unsqueeze(1)).squeeze(1)
 
     @classmethod
-    def from_spec(cls, argument: str | None = None, **options: str) -> Self:
+    def from_spec(cls, argument: str | None = None, **options: Any) -> Self:
         """Build ``fusion:A + B``; written without ``fusion:`` each member can have options, as in ``A?x=1 + B?y=2``.
 
         Raises:
@@ -181,4 +181,5 @@ def resample_patches(patches: Tensor, grid: tuple[int, int], wanted: tuple[int, 
 
 
 def _build_member(spec: PartSpec) -> VisionEncoder:
-    return current_registry().load("encoder", spec.name).from_spec(spec.argument, **spec.options)
+    encoder: VisionEncoder = current_registry().build("encoder", spec)
+    return encoder

@@ -42,10 +42,11 @@ from transformers.utils import logging as transformers_logging
 
 from facekit.encoders.base import VisionEncoder
 from facekit.encoders.internvit import OFFICIAL_KIND, load_internvit, translate_settings
-from facekit.encoders.options import boolean, integer, non_empty, positive_integer, read_options, resolve_layer
+from facekit.encoders.layers import resolve_layer
 from facekit.encoders.transform import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, ImageTransform
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, configuration_guard, first_line
 from facekit.hub import fetch_folder, pinned_revision
+from facekit.spec import PositiveInt
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +141,16 @@ class HuggingFaceEncoder(VisionEncoder):
         return self.model(frames, output_hidden_states=True, return_dict=True, **options).hidden_states[-1]
 
     @classmethod
-    def from_spec(cls, argument: str | None = None, **options: str) -> Self:
+    def from_spec(
+        cls,
+        argument: str | None = None,
+        *,
+        layer: int | None = None,
+        class_token: bool = True,
+        image_size: PositiveInt | None = None,
+        revision: str = "main",
+        pretrained: bool = True,
+    ) -> Self:
         """Build ``hf:PATH_OR_ID[?layer=-2&class_token=true&image_size=224&revision=main&pretrained=true]``.
 
         A checkpoint of a whole CLIP, SigLIP or InternVL model gives its vision part; InternViT and InternVL are read in
@@ -151,31 +161,22 @@ class HuggingFaceEncoder(VisionEncoder):
         ``pretrained=false`` reads the configuration only and leaves the weights random.
 
         Raises:
-            InvalidSpecError: The argument is missing, an option is unknown, the architecture or layer is not there.
+            InvalidSpecError: The argument is missing, or the architecture or layer is not there.
             CheckpointError: The checkpoint is missing, incomplete, does not fit, or holds pickled code.
         """
-        known = {
-            "layer": integer,
-            "class_token": boolean,
-            "image_size": positive_integer,
-            "revision": non_empty,
-            "pretrained": boolean,
-        }
-        chosen = read_options("hf", options, known)
         if argument is None:
             raise InvalidSpecError("encoder 'hf' needs a hub id or a folder, such as 'hf:openai/clip-vit-base-patch16'")
-        revision = chosen.get("revision", "main")
         folder = fetch_folder(argument, revision, weights=False)
         settings = read_vision_config(folder, argument)
-        layer = chosen.get("layer", _DEFAULT_LAYER.get(settings.model_type, -2))
+        layer = _DEFAULT_LAYER.get(settings.model_type, -2) if layer is None else layer
         index = resolve_layer(f"hf:{argument}", layer, settings.num_hidden_layers)
         settings, model_class = vision_classes({**architecture_values(settings), "num_hidden_layers": index + 1})
-        if chosen.get("pretrained", True):
+        if pretrained:
             model = load_vision_model(argument, pinned_revision(folder, revision), settings, model_class)
         else:
             model = model_class(settings)
-        transform = read_transform(folder, argument, settings, chosen.get("image_size"))
-        return cls(model, transform, class_token=chosen.get("class_token", True))
+        transform = read_transform(folder, argument, settings, image_size)
+        return cls(model, transform, class_token=class_token)
 
     def to_config(self) -> dict[str, Any]:
         """Return the vision model's configuration, cut to the layers in use, the transform, and the class token."""

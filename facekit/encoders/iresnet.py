@@ -16,9 +16,10 @@ from torch import Tensor
 from facekit.encoders.base import VisionEncoder
 from facekit.encoders.checkpoints import load_strictly, read_weights
 from facekit.encoders.iresnet_network import ALIGNED_SIZE, IResNet, IResNetSettings, depth_of, insightface_names
-from facekit.encoders.options import boolean, integer, positive_integer, read_options, resolve_layer
+from facekit.encoders.layers import resolve_layer
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import ConfigurationError, InvalidSpecError
+from facekit.spec import PositiveInt
 
 NUM_STAGES = 4
 
@@ -89,7 +90,16 @@ class IResNetEncoder(VisionEncoder):
         return patches if embedding is None else torch.cat([embedding.unsqueeze(1), patches], dim=1)
 
     @classmethod
-    def from_spec(cls, argument: str | None = None, **options: str) -> Self:
+    def from_spec(
+        cls,
+        argument: str | None = None,
+        *,
+        layer: int = -1,
+        identity: bool = False,
+        image_size: PositiveInt = ALIGNED_SIZE,
+        depth: PositiveInt | None = None,
+        width: PositiveInt | None = None,
+    ) -> Self:
         """Build ``iresnet[:PATH][?layer=-1&identity=false&image_size=112&depth=50&width=64]``.
 
         PATH is a state dict of insightface's ``arcface_torch`` or a checkpoint of AdaFace (IR-50, IR-101), told apart
@@ -98,26 +108,19 @@ class IResNetEncoder(VisionEncoder):
         ``width`` choose the network.
 
         Raises:
-            InvalidSpecError: An option is unknown, does not go with a path, or there is no such stage.
+            InvalidSpecError: An option does not go with a path, or there is no such stage.
             CheckpointError: The weights are missing, of another network, or hold pickled code.
             ConfigurationError: Sizes do not fit each other.
         """
-        known = {
-            "layer": integer,
-            "identity": boolean,
-            "image_size": positive_integer,
-            "depth": positive_integer,
-            "width": positive_integer,
-        }
-        chosen = read_options("iresnet", options, known)
-        sizes = {name: chosen.pop(name) for name in ("depth", "width") if name in chosen}
+        sizes: dict[str, Any] = {name: size for name, size in (("depth", depth), ("width", width)) if size is not None}
         if argument is None:
-            return cls(IResNetSettings(**sizes), **chosen)
+            return cls(IResNetSettings(**sizes), layer=layer, identity=identity, image_size=image_size)
         if sizes:
             raise InvalidSpecError(f"encoder 'iresnet' reads {' and '.join(sizes)} from the weights; leave it out")
         weights, adaface = insightface_names(read_weights(argument))
         width = len(weights["conv1.weight"]) if "conv1.weight" in weights else IResNetSettings.width
-        encoder = cls(IResNetSettings(depth_of(weights, argument), width, adaface), **chosen)
+        settings = IResNetSettings(depth_of(weights, argument), width, adaface)
+        encoder = cls(settings, layer=layer, identity=identity, image_size=image_size)
         encoder.load_network(weights, argument)
         return encoder
 

@@ -16,11 +16,12 @@ from torch import Tensor
 from facekit.encoders.base import VisionEncoder
 from facekit.encoders.checkpoints import load_strictly, read_checkpoint
 from facekit.encoders.languagebind_tower import LanguageBindSettings, LanguageBindTower
-from facekit.encoders.options import boolean, integer, non_empty, positive_integer, read_options, resolve_layer
+from facekit.encoders.layers import resolve_layer
 from facekit.encoders.positions import resample_patch_positions
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import CheckpointError, InvalidSpecError, first_line
 from facekit.hub import fetch_file
+from facekit.spec import PositiveInt
 
 _TOWER_PREFIX = "vision_model."
 _OTHER_HALVES = ("text_model.", "text_projection.", "visual_projection.", "logit_scale")
@@ -83,7 +84,16 @@ class LanguageBindEncoder(VisionEncoder):
         return self.encode_clips(frames.unsqueeze(1)).squeeze(1)
 
     @classmethod
-    def from_spec(cls, argument: str | None = None, **options: str) -> Self:
+    def from_spec(
+        cls,
+        argument: str | None = None,
+        *,
+        layer: int = -2,
+        class_token: bool = True,
+        image_size: PositiveInt | None = None,
+        revision: str = "main",
+        pretrained: bool = True,
+    ) -> Self:
         """Build ``languagebind:PATH_OR_ID[?layer=-2&class_token=true&image_size=224&revision=main&pretrained=true]``.
 
         The folder or hub repository has ``config.json`` and the weights of the whole model or of the vision tower, such
@@ -91,28 +101,19 @@ class LanguageBindEncoder(VisionEncoder):
         resamples the position embeddings. ``pretrained=false`` reads the configuration only.
 
         Raises:
-            InvalidSpecError: The argument is missing, an option is unknown, the layer is not there.
+            InvalidSpecError: The argument is missing, or the layer is not there.
             CheckpointError: The checkpoint is missing, of another kind, does not fit, or holds pickled code.
             ConfigurationError: The image size does not fit the patches.
         """
-        known = {
-            "layer": integer,
-            "class_token": boolean,
-            "image_size": positive_integer,
-            "revision": non_empty,
-            "pretrained": boolean,
-        }
-        chosen = read_options("languagebind", options, known)
         if argument is None:
             raise InvalidSpecError(
                 "encoder 'languagebind' needs a folder or a hub id, such as "
                 "'languagebind:LanguageBind/LanguageBind_Image'"
             )
-        revision = chosen.get("revision", "main")
         settings = read_languagebind_settings(argument, revision)
-        settings = replace(settings, image_size=chosen.get("image_size", settings.image_size))
-        encoder = cls(settings, layer=chosen.get("layer", -2), class_token=chosen.get("class_token", True))
-        if chosen.get("pretrained", True):
+        settings = replace(settings, image_size=image_size or settings.image_size)
+        encoder = cls(settings, layer=layer, class_token=class_token)
+        if pretrained:
             encoder.load_tower(tower_weights(read_checkpoint(argument, revision)), argument)
         return encoder
 

@@ -23,13 +23,13 @@ from torch import Tensor, nn
 
 from facekit.encoders.base import VisionEncoder
 from facekit.encoders.checkpoints import load_strictly, read_weights
-from facekit.encoders.options import boolean, integer, non_empty, positive_integer, read_options, resolve_layer
+from facekit.encoders.layers import resolve_layer
 from facekit.encoders.positions import resample_patch_positions
 from facekit.encoders.timm import TimmFeatures, known_interpolation
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import CheckpointError, InvalidSpecError, first_line
 from facekit.hub import HUB_FAULTS, explain, is_hub_fault
-from facekit.registry import closest_match_hint
+from facekit.spec import PositiveInt, closest_match_hint
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,6 @@ _TOWER_KEYS = ("embed_dim", "vision_cfg", "quick_gelu")
 _RESNET_STRIDE = 32
 _HUB_PREFIX, _FOLDER_PREFIX = "hf-hub:", "local-dir:"
 _LEAST_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
-_READING_OPTIONS = {"layer": integer, "class_token": boolean}
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,16 @@ class OpenClipEncoder(VisionEncoder):
         return self.features(frames)
 
     @classmethod
-    def from_spec(cls, argument: str | None = None, **options: str) -> Self:
+    def from_spec(
+        cls,
+        argument: str | None = None,
+        *,
+        pretrained: str | None = None,
+        config: str | None = None,
+        layer: int = -2,
+        class_token: bool = True,
+        image_size: PositiveInt | None = None,
+    ) -> Self:
         """Build ``openclip:MODEL[?pretrained=TAG_OR_PATH&layer=-2&class_token=true&image_size=224&config=PATH]``.
 
         Weights are random unless ``pretrained`` names one of open_clip's tags, which are downloaded, or a local
@@ -120,13 +128,9 @@ class OpenClipEncoder(VisionEncoder):
         ``image_size`` other than the model's resamples its position embeddings.
 
         Raises:
-            InvalidSpecError: The model, the tag or an option is unknown, or does not fit.
+            InvalidSpecError: The model or the tag is unknown, or an option does not fit.
             CheckpointError: The weights are missing or do not fit.
         """
-        known = {"pretrained": non_empty, "config": non_empty, "image_size": positive_integer, **_READING_OPTIONS}
-        chosen = read_options("openclip", options, known)
-        pretrained, config = chosen.pop("pretrained", None), chosen.pop("config", None)
-        size = chosen.pop("image_size", None)
         if (argument is None) == (config is None):
             raise InvalidSpecError("encoder 'openclip' takes a model name, such as 'openclip:ViT-B-16', or config=PATH")
         if argument is not None and argument.startswith(_HUB_PREFIX):
@@ -143,8 +147,8 @@ class OpenClipEncoder(VisionEncoder):
             raise CheckpointError(f"there is no weights file {pretrained}")
         else:
             visual, architecture = download_tower(argument, pretrained, architecture)
-        resize_tower(visual, size)
-        return cls(visual, architecture.tower, preprocess=architecture.preprocess, **chosen)
+        resize_tower(visual, image_size)
+        return cls(visual, architecture.tower, layer, architecture.preprocess, class_token=class_token)
 
     def to_config(self) -> dict[str, Any]:
         """Return the picture part of open_clip's configuration, and what was chosen beside it."""

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from facekit.encoders.base import VisionEncoder
 from facekit.encoders.checkpoints import load_strictly, read_weights
-from facekit.encoders.options import boolean, integer, non_empty, positive_integer, read_options, resolve_layer
+from facekit.encoders.layers import resolve_layer
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, first_line
 from facekit.hub import HUB_FAULTS, explain, is_hub_fault
-from facekit.registry import closest_match_hint
+from facekit.spec import PositiveInt, closest_match_hint
 
 logger = logging.getLogger(__name__)
 
@@ -84,34 +84,34 @@ class TimmEncoder(VisionEncoder):
         return self.features(frames)
 
     @classmethod
-    def from_spec(cls, argument: str | None = None, **options: str) -> Self:
+    def from_spec(
+        cls,
+        argument: str | None = None,
+        *,
+        pretrained: bool = False,
+        checkpoint: str | None = None,
+        layer: int = -1,
+        image_size: PositiveInt | None = None,
+        norm: bool = False,
+        class_token: bool = True,
+    ) -> Self:
         """Build ``timm:MODEL[?pretrained=true&checkpoint=PATH&layer=-1&image_size=224&norm=false&class_token=true]``.
 
         Weights are random unless ``pretrained=true`` (timm downloads them or finds them in its cache) or
         ``checkpoint`` names a local file with timm's names.
 
         Raises:
-            InvalidSpecError: The model or an option is unknown, or does not fit the model.
+            InvalidSpecError: The model is unknown, or an option does not fit it.
             CheckpointError: The weights are missing or do not fit.
         """
         if argument is None:
             raise InvalidSpecError("encoder 'timm' needs a model name, such as 'timm:vit_base_patch16_224'")
-        known = {
-            "pretrained": boolean,
-            "checkpoint": non_empty,
-            "layer": integer,
-            "image_size": positive_integer,
-            "norm": boolean,
-            "class_token": boolean,
-        }
-        chosen = read_options("timm", options, known)
-        pretrained, checkpoint = chosen.pop("pretrained", False), chosen.pop("checkpoint", None)
         if pretrained and checkpoint:
             raise InvalidSpecError("encoder 'timm' takes pretrained=true or checkpoint=PATH, not both")
         model = create_timm_model(argument, pretrained=pretrained)
         if checkpoint:
             load_backbone(model, read_weights(checkpoint), checkpoint)
-        return cls(model, argument, **chosen)
+        return cls(model, argument, layer=layer, image_size=image_size, norm=norm, class_token=class_token)
 
     def to_config(self) -> dict[str, Any]:
         """Return timm's name, the layer, the size and the transform."""

@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from facekit.encoders.base import VisionEncoder
 from facekit.encoders.checkpoints import load_strictly, read_metadata, read_weights
-from facekit.encoders.options import non_empty, positive_integer, read_options
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError
+from facekit.spec import PositiveInt
 
 PATCH_SIZE = 16
 HEAD_WIDTH = 32
@@ -79,20 +79,28 @@ class TinyEncoder(VisionEncoder):
         return self.norm(tokens)
 
     @classmethod
-    def from_spec(cls, argument: str | None = None, **options: str) -> Self:
+    def from_spec(
+        cls,
+        argument: str | None = None,
+        *,
+        image_size: PositiveInt | None = None,
+        width: PositiveInt | None = None,
+        depth: PositiveInt | None = None,
+        pretrained: str | None = None,
+    ) -> Self:
         """Build ``tiny[?image_size=96&width=192&depth=3&pretrained=synthetic-faces]``.
 
         ``pretrained`` names the weights in the package, or a file that ``scripts/pretrain_tiny_encoder.py`` wrote; the
         sizes then come from the file, and sizes that are given as well must agree with it.
 
         Raises:
-            InvalidSpecError: There is an argument, or an option is unknown or unreadable.
+            InvalidSpecError: There is an argument.
             CheckpointError: The weights are missing or of other sizes.
         """
         if argument is not None:
             raise InvalidSpecError(f"encoder 'tiny' takes options but no argument, not '{argument}'")
-        sizes = read_options("tiny", options, {**dict.fromkeys(_SIZES, positive_integer), "pretrained": non_empty})
-        pretrained = sizes.pop("pretrained", None)
+        chosen = {"image_size": image_size, "width": width, "depth": depth}
+        sizes = {name: value for name, value in chosen.items() if value is not None}
         if pretrained is None:
             return cls(**sizes)
         path = SHIPPED_WEIGHTS.get(pretrained, Path(pretrained))

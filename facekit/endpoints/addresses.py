@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from facekit.catalog import current_registry
 from facekit.endpoints.requests import Answerer
 from facekit.errors import InvalidSpecError
-from facekit.registry import PartSpec
+from facekit.spec import PartSpec
 
 OPENAI = "https://api.openai.com/v1"
 OPTIONS = ("base_url", "key_env", "timeout", "structured", "transport")
@@ -32,8 +32,7 @@ def load_answerer(spec: str | Answerer, *, ask_key: Callable[[str], str] | None 
     if not isinstance(spec, str):
         return spec
     parsed = parse_endpoint_spec(spec)
-    part = current_registry().load("annotator", parsed.name)
-    answerer: Answerer = part.from_spec(parsed.argument, ask_key=ask_key, **parsed.options)
+    answerer: Answerer = current_registry().build("annotator", parsed, ask_key=ask_key)
     return answerer
 
 

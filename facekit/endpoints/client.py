@@ -14,12 +14,12 @@ import math
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import openai
 from pydantic import SecretStr
 
-from facekit.endpoints.addresses import OPENAI, OPTIONS, check_address, is_local, refuse_key_option
+from facekit.endpoints.addresses import OPENAI, check_address, is_local
 from facekit.endpoints.keys import DEFAULT_VARIABLE, KeyFilter, read_key
 from facekit.endpoints.messages import request_body
 from facekit.endpoints.pictures import MediaEncoder
@@ -27,7 +27,7 @@ from facekit.endpoints.replies import parse_completion
 from facekit.endpoints.requests import EndpointError, RejectedRequestError, Reply, Request, TemporaryCallError
 from facekit.endpoints.transports import TRANSPORTS, DirectTransport, StatusError, require_aiohttp
 from facekit.errors import ConfigurationError, InvalidSpecError
-from facekit.registry import closest_match_hint
+from facekit.spec import Range
 
 logger = logging.getLogger(__name__)
 
@@ -81,48 +81,43 @@ class EndpointClient:
         self._connection: _Connection | None = None
 
     @classmethod
-    def from_spec(cls, argument: str | None, *, ask_key: Callable[[str], str] | None = None, **options: str) -> Self:
+    def from_spec(
+        cls,
+        argument: str | None = None,
+        *,
+        base_url: str | None = None,
+        key_env: str | None = None,
+        timeout: Annotated[float, Range(above=0)] = TIMEOUT,
+        structured: bool = True,
+        transport: Literal["openai", "aiohttp"] = "openai",
+        ask_key: Callable[[str], str] | None = None,
+    ) -> Self:
         """Build from the spec string ``openai:MODEL?base_url=…&key_env=NAME&timeout=…&structured=…&transport=…``.
 
         Args:
             argument: The model.
-            ask_key: Asks the user for a key where the environment has none.
-            **options: See above; the key itself is never one of them.
+            base_url: Where it is, ending in ``/v1``; None for OpenAI.
+            key_env: The environment variable that has the key; the key itself is never an option.
+            timeout: Seconds for one call.
+            structured: Whether to ask for JSON.
+            transport: Who posts the calls.
+            ask_key: Asks the user for a key where the environment has none; no option of a spec.
 
         Raises:
-            InvalidSpecError: If the model is missing or an option is unknown or out of range.
+            InvalidSpecError: If the model is missing or the address is none.
             ConfigurationError: If there is no key.
         """
         if argument is None:
             raise InvalidSpecError("the annotator needs a model: openai:MODEL")
-        for name in options:
-            if name not in OPTIONS:
-                refuse_key_option(name)
-                raise InvalidSpecError(
-                    f"the annotator 'openai' has no option '{name}'{closest_match_hint(name, OPTIONS)}"
-                )
-        try:
-            timeout = float(options.get("timeout", TIMEOUT))
-        except ValueError as error:
-            raise InvalidSpecError(f"timeout={options['timeout']!r} is no number of seconds") from error
-        if not (math.isfinite(timeout) and timeout > 0):
-            raise InvalidSpecError(f"timeout={timeout:g} is out of range; give seconds above 0")
-        structured = options.get("structured", "true").lower()
-        if structured not in ("true", "false"):
-            raise InvalidSpecError(f"structured={structured!r} must be true or false")
-        base_url = options.get("base_url")
         check_address(base_url)
         key: SecretStr | None = None
         local = is_local(base_url)
         try:
-            key = read_key(options.get("key_env", DEFAULT_VARIABLE), None if local else ask_key)
+            key = read_key(key_env or DEFAULT_VARIABLE, None if local else ask_key)
         except ConfigurationError:
-            if not local or "key_env" in options:
+            if not local or key_env is not None:
                 raise
-        return cls(
-            argument, key=key, base_url=base_url, timeout=timeout, structured=structured == "true",
-            transport=options.get("transport", "openai"),
-        )  # fmt: skip
+        return cls(argument, key=key, base_url=base_url, timeout=timeout, structured=structured, transport=transport)
 
     async def answer(self, request: Request) -> Reply:
         """Answer one request; see ``facekit.endpoints.requests.Answerer``."""

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from facekit.endpoints.requests import Reply, Request
 from facekit.errors import ConfigurationError
-from facekit.registry import closest_match_hint
+from facekit.spec import closest_match_hint
 
 MILLION = 1_000_000
 CHARACTERS_PER_TOKEN = 3.5

@@ -11,14 +11,15 @@ import importlib.util
 import math
 import threading
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from PIL import Image
 
 from facekit.errors import InvalidSpecError, MissingExtraError
-from facekit.faces.landmarker import DetectedFace, Landmarker, read_options, require_packages
+from facekit.faces.landmarker import DetectedFace, Landmarker, require_packages
 from facekit.faces.layout import NUM_LANDMARKS
+from facekit.spec import Range
 
 DETECTION_SIDE = 1024
 """The longer side, in pixels, of the first copy that is searched; dlib finds faces of about 80 pixels and more."""
@@ -71,14 +72,20 @@ class DlibLandmarker(Landmarker):
         self.upscale = upscale
 
     @classmethod
-    def from_spec(cls, argument: str | None, **options: str) -> Self:
+    def from_spec(
+        cls,
+        argument: str | None = None,
+        *,
+        threshold: float = 0.0,
+        upscale: Annotated[int, Range(0)] | Literal["auto"] = "auto",
+    ) -> Self:
         """Build from ``dlib[:MODEL.dat][?threshold=0.0&upscale=auto]``.
 
         Raises:
             MissingExtraError: dlib or the package of models is not installed.
-            InvalidSpecError: The model file does not exist, or an option cannot be used.
+            InvalidSpecError: The model file does not exist.
         """
-        return cls(argument, **read_options("dlib", options, {"threshold": _finite, "upscale": _doublings}))
+        return cls(argument, threshold=threshold, upscale=None if upscale == "auto" else upscale)
 
     def find_faces(self, image: Image.Image) -> list[DetectedFace]:
         """Return the faces of an RGB image, in the detector's order."""
@@ -175,14 +182,3 @@ def _load_predictor(path: Path) -> Any:
     except RuntimeError as error:
         raise InvalidSpecError(f"landmarker 'dlib' cannot read '{path}' as a shape predictor: {error}") from error
     return predictor
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError("it takes a finite number")
-    return value
-
-
-def _doublings(text: str) -> int | None:
-    return None if text == "auto" else int(text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import warnings
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import Annotated, Any, Self
 from urllib.parse import urlparse
 
 import numpy as np
@@ -16,7 +16,8 @@ from PIL import Image
 
 from facekit.compat.face_alignment import uncompiled, weight_urls
 from facekit.errors import InvalidSpecError
-from facekit.faces.landmarker import DetectedFace, Landmarker, read_options, require_packages
+from facekit.faces.landmarker import DetectedFace, Landmarker, require_packages
+from facekit.spec import Range
 
 DETECTION_SIDE = 1024
 """The longer side, in pixels, of the copy in which S3FD looks for faces; it finds faces of about 20 pixels in it."""
@@ -46,16 +47,23 @@ class FanLandmarker(Landmarker):
         self.download = download
 
     @classmethod
-    def from_spec(cls, argument: str | None, **options: str) -> Self:
+    def from_spec(
+        cls,
+        argument: str | None = None,
+        *,
+        device: str = "cpu",
+        threshold: Annotated[float, Range(0, 1)] = 0.5,
+        download: bool = False,
+    ) -> Self:
         """Build from ``fan[?device=cpu&threshold=0.5&download=false]``.
 
         Raises:
             MissingExtraError: face-alignment is not installed.
-            InvalidSpecError: There is an argument, or an option cannot be used.
+            InvalidSpecError: There is an argument.
         """
         if argument is not None:
             raise InvalidSpecError(f"landmarker 'fan' takes no argument, unlike 'fan:{argument}'; options follow '?'")
-        return cls(**read_options("fan", options, {"device": str, "threshold": float, "download": _boolean}))
+        return cls(device=device, threshold=threshold, download=download)
 
     def find_faces(self, image: Image.Image) -> list[DetectedFace]:
         """Return the faces of an RGB image, in the detector's order."""
@@ -103,10 +111,3 @@ class FanLandmarker(Landmarker):
                 f"landmarker 'fan' finds no weights in '{folder}'; put there {' and '.join(missing)}, "
                 "or let it fetch them: fan?download=true"
             )
-
-
-def _boolean(text: str) -> bool:
-    words = {"true": True, "1": True, "false": False, "0": False}
-    if text.lower() not in words:
-        raise ValueError("it takes true or false")
-    return words[text.lower()]

@@ -6,13 +6,13 @@ Files do not say what their numbers mean, so the spec does: pixels, normalised, 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 from PIL import Image
 
 from facekit.errors import ConfigurationError, InvalidSpecError, RecordError
-from facekit.faces.landmarker import DetectedFace, Landmarker, landmark_bounds, read_options
+from facekit.faces.landmarker import DetectedFace, Landmarker, landmark_bounds
 from facekit.faces.layout import NUM_LANDMARKS
 
 COORDINATES = ("pixels", "normalised", "crop256")
@@ -45,20 +45,21 @@ class GivenLandmarker(Landmarker):
         self.landmarks = read_landmarks(self.path)
 
     @classmethod
-    def from_spec(cls, argument: str | None, **options: str) -> Self:
+    def from_spec(
+        cls, argument: str | None = None, *, coordinates: Literal["pixels", "normalised", "crop256"] | None = None
+    ) -> Self:
         """Build from ``given:FILE.npy?coordinates=pixels|normalised|crop256``.
 
         Raises:
-            InvalidSpecError: The path or ``coordinates`` is missing, or an option is unknown or cannot be used.
+            InvalidSpecError: The path or ``coordinates`` is missing.
             RecordError: What the constructor raises about the file.
         """
-        values = read_options("given", options, {"coordinates": _coordinates})
-        if argument is None or "coordinates" not in values:
+        if argument is None or coordinates is None:
             raise InvalidSpecError(
                 "landmarker 'given' needs a file and what its numbers mean: "
                 f"given:{argument or 'FILE.npy'}?coordinates={'|'.join(COORDINATES)}"
             )
-        return cls(argument, **values)
+        return cls(argument, coordinates=coordinates)
 
     def find_faces(self, image: Image.Image) -> list[DetectedFace]:
         """Return the given faces in pixels of an RGB image, in the file's order.
@@ -114,9 +115,3 @@ def read_landmarks(path: str | Path) -> np.ndarray:
     if len(shape) == 3 and shape[0] > LARGEST_COUNT:
         raise RecordError(f"'{path}' has {shape[0]:,} faces, above the bound of {LARGEST_COUNT:,}; split it")
     return np.array(array, dtype=np.float32).reshape(-1, NUM_LANDMARKS, 2)
-
-
-def _coordinates(text: str) -> str:
-    if text not in COORDINATES:
-        raise ValueError(f"it is one of {', '.join(COORDINATES)}")
-    return text

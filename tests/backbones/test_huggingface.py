@@ -17,7 +17,9 @@ from facekit.backbones.base import ensure_pad_token
 from facekit.backbones.huggingface import load_huggingface_backbone
 from facekit.backbones.lora import lora_target_modules
 from facekit.backbones.tiny import load_tiny_backbone, load_tiny_tokenizer
+from facekit.catalog import current_registry
 from facekit.errors import CheckpointError, InvalidSpecError, MissingExtraError
+from facekit.spec import PartSpec
 
 CHAT = [
     {"role": "user", "content": "Who?"},
@@ -171,13 +173,13 @@ def test_a_tokenizer_with_more_ids_than_embeddings_is_refused(checkpoint):
     [
         ({"dtype": "float33"}, "dtype=float33 is no floating type"),
         ({"chat_template": "vicunia"}, "chat_template=vicunia is neither .* did you mean 'vicuna'"),
-        ({"load_in": "3bit"}, "load_in=3bit is neither 4bit nor 8bit"),
-        ({"trust_remote_code": "maybe"}, "trust_remote_code=maybe is neither true nor false"),
+        ({"load_in": "3bit"}, "cannot use load_in=3bit: it takes 4bit or 8bit"),
+        ({"trust_remote_code": "maybe"}, "cannot use trust_remote_code=maybe: it takes true or false"),
     ],
 )
 def test_options_that_cannot_be_used_are_refused(checkpoint, options, message):
     with pytest.raises(InvalidSpecError, match=message):
-        load_huggingface_backbone(checkpoint(), **options)
+        current_registry().build("backbone", PartSpec("hf", checkpoint(), options))
 
 
 OWN_CODE = """
@@ -270,7 +272,7 @@ def test_code_of_a_checkpoint_is_refused_unless_it_is_asked_for(checkpoint_with_
         CheckpointError, match=r"'internlm2', which transformers does not have: .*modeling_internlm2\.py"
     ):
         load_huggingface_backbone(checkpoint_with_code)
-    backbone = load_huggingface_backbone(checkpoint_with_code, trust_remote_code="true")
+    backbone = load_huggingface_backbone(checkpoint_with_code, trust_remote_code=True)
     assert type(backbone.model).__name__ == "InternLM2ForCausalLM"
     assert backbone.model(torch.tensor([[1, 2]])).logits.shape == (1, 2, 1200)
     layer = ("attention.wqkv", "attention.wo", "feed_forward.w1", "feed_forward.w2", "feed_forward.w3")

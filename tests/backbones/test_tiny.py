@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facekit.backbones.tiny import load_tiny_backbone, load_tiny_tokenizer
+from facekit.catalog import current_registry
 from facekit.errors import InvalidSpecError
+from facekit.spec import PartSpec
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +19,7 @@ def tokenizer():
 
 
 def test_sizes_are_as_asked_for():
-    backbone = load_tiny_backbone(width="64", depth="3", heads="2", context="256")
+    backbone = load_tiny_backbone(width=64, depth=3, heads=2, context=256)
     config = backbone.model.config
     assert (config.hidden_size, config.num_hidden_layers, config.num_attention_heads) == (64, 3, 2)
     assert config.max_position_embeddings == 256
@@ -61,12 +63,12 @@ def test_the_chat_template_marks_roles(tokenizer):
     ("argument", "options", "message"),
     [
         ("large", {}, "takes no argument, got 'large'"),
-        (None, {"width": "0"}, "width=0 is not a positive integer"),
-        (None, {"depth": "2.5"}, "depth=2.5 is not a positive integer"),
+        (None, {"width": "0"}, "cannot use width=0: it takes an integer from 1"),
+        (None, {"depth": "2.5"}, "cannot use depth=2.5: it takes an integer from 1"),
         (None, {"width": "50", "heads": "4"}, "width=50 with heads=4"),
         (None, {"width": "12", "heads": "4"}, "width=12 with heads=4"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(argument, options, message):
     with pytest.raises(InvalidSpecError, match=message):
-        load_tiny_backbone(argument, **options)
+        current_registry().build("backbone", PartSpec("tiny", argument, options))

@@ -132,4 +132,4 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ConfigurationError, match=r"landmarks have shape \(1, 3, 68, 2\), expected \(2, 3, 68, 2\)"):
         build()(tokens, GRID, landmarks[:1])
     with pytest.raises(InvalidSpecError, match="did you mean 'landmark_tokens'"):
-        LandmarkTokenConnector.from_spec(None, input_width=7, output_width=12, landmark_token="9")
+        LandmarkTokenConnector.from_spec(None, input_width=7, output_width=12, landmark_token=9)

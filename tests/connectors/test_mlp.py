@@ -31,7 +31,7 @@ def test_argument_names_the_depth_as_llava_does(argument, depth):
 
 
 def test_depth_can_be_an_option():
-    assert MlpConnector.from_spec(None, input_width=3, output_width=4, depth="3", keep_prefix_tokens="yes").depth == 3
+    assert MlpConnector.from_spec(None, input_width=3, output_width=4, depth=3, keep_prefix_tokens=True).depth == 3
 
 
 def test_landmarks_are_ignored():
@@ -53,7 +53,7 @@ def test_configuration_rebuilds_the_module():
     [
         ("resampler", {}, "takes 'linear' or 'mlpNx_gelu'"),
         (None, {"deph": "3"}, "no option 'deph'; did you mean 'depth'"),
-        (None, {"depth": "deep"}, "depth='deep' is not of type int"),
+        (None, {"depth": "deep"}, "cannot use depth=deep: it takes an integer"),
     ],
 )
 def test_bad_specs_are_refused(argument, options, message):

@@ -93,7 +93,7 @@ def test_layers_are_named_as_in_the_original_checkpoints():
 
 
 def test_configuration_and_spec_rebuild_the_module():
-    connector = PixelShuffleConnector.from_spec(None, input_width=WIDTH, output_width=OUT, factor="3")
+    connector = PixelShuffleConnector.from_spec(None, input_width=WIDTH, output_width=OUT, factor=3)
     assert connector.to_config() == {"input_width": WIDTH, "output_width": OUT, "factor": 3}
     again = PixelShuffleConnector.from_config(connector.to_config())
     again.load_state_dict(connector.state_dict())

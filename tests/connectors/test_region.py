@@ -290,8 +290,8 @@ def test_spec_options_reach_the_module():
     ("options", "message"),
     [
         ({"num_head": "2"}, "did you mean 'num_heads'"),
-        ({"num_heads": "two"}, "num_heads='two' is not of type int"),
-        ({"proximity": "maybe"}, "proximity='maybe' is not true or false"),
+        ({"num_heads": "two"}, "cannot use num_heads=two: it takes an integer"),
+        ({"proximity": "maybe"}, "cannot use proximity=maybe: it takes true or false"),
     ],
 )
 def test_bad_spec_options_are_refused(options, message):

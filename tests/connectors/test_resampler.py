@@ -121,6 +121,6 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ConfigurationError, match="at least 1, got 0"):
         ResamplerConnector(8, 12, num_tokens=0)
     with pytest.raises(InvalidSpecError, match="did you mean 'num_tokens'"):
-        ResamplerConnector.from_spec(None, input_width=8, output_width=12, tokens="5")
+        ResamplerConnector.from_spec(None, input_width=8, output_width=12, tokens=5)
     with pytest.raises(ConfigurationError, match="fewer than its grid"):
         build()(torch.randn(1, 1, 5, 8), (3, 4))

@@ -94,7 +94,7 @@ def test_the_guides_encoder_is_the_transform_it_says_it_is(installed):
         ({"encoder": "frequency?image_size=60"}, ConfigurationError, "image_size=60 is not a multiple of 8"),
         ({"encoder": "frequency?imagesize=64"}, InvalidSpecError, "did you mean 'image_size'"),
         ({"connector": "pooled?side=3"}, ConfigurationError, "8 x 8 patches is no multiple of side=3"),
-        ({"backbone": "byte-mistral?depth=none"}, InvalidSpecError, "depth=none is not a positive integer"),
+        ({"backbone": "byte-mistral?depth=none"}, InvalidSpecError, "depth=none: it takes an integer from 1"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_the_guides_words(installed, changes, error, message):

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from facekit.catalog import current_registry
 from facekit.encoders.farl import FarlEncoder, picture_side
 from facekit.encoders.openclip import OpenClipEncoder
 from facekit.errors import CheckpointError, InvalidSpecError
+from facekit.spec import PartSpec
 
 
 def official_shapes(width=768, layers=12, patch=16, patches=196, output=512):
@@ -57,7 +59,7 @@ def official_checkpoint():
 
 def test_the_official_layout_loads_in_full_shape(tmp_path):
     torch.save({"state_dict": official_checkpoint()}, tmp_path / "farl.pth")
-    encoder = FarlEncoder.from_spec(str(tmp_path / "farl.pth"), layer="1", class_token="false", image_size="64")
+    encoder = FarlEncoder.from_spec(str(tmp_path / "farl.pth"), layer=1, class_token=False, image_size=64)
     assert (encoder.hidden_size, encoder.grid, encoder.num_prefix_tokens) == (768, (4, 4), 0)
     visual = encoder.features.visual
     name = "transformer.resblocks.0.mlp.c_fc.weight"
@@ -74,7 +76,7 @@ def test_the_official_layout_loads_in_full_shape(tmp_path):
 
 def test_names_and_shapes_are_clips():
     with torch.device("meta"):
-        encoder = FarlEncoder.from_spec(pretrained="false", layer="-1")
+        encoder = FarlEncoder.from_spec(pretrained=False, layer=-1)
     found = {name.removeprefix("features.visual."): tuple(v.shape) for name, v in encoder.state_dict().items()}
     official = official_shapes()
     removed = {"proj", "ln_post.weight", "ln_post.bias"}
@@ -88,7 +90,7 @@ def test_both_forms_of_a_picture_side_are_taken_and_the_rest_left_out():
 
 
 def test_the_activation_is_quick_gelu():
-    encoder = FarlEncoder.from_spec(pretrained="false", layer="1", image_size="32")
+    encoder = FarlEncoder.from_spec(pretrained=False, layer=1, image_size=32)
     block = encoder.features.visual.transformer.resblocks[0]
     numbers = torch.linspace(-3, 3, 50)
     torch.testing.assert_close(block.mlp.gelu(numbers), numbers * torch.sigmoid(1.702 * numbers))
@@ -97,7 +99,7 @@ def test_the_activation_is_quick_gelu():
 def test_a_block_is_that_of_openais_code():
     """Recompute patch embedding, pre-norm and the first block with torch's own modules."""
     torch.manual_seed(0)
-    encoder = FarlEncoder.from_spec(pretrained="false", layer="1", image_size="32").eval()
+    encoder = FarlEncoder.from_spec(pretrained=False, layer=1, image_size=32).eval()
     visual = encoder.features.visual
     block = visual.transformer.resblocks[0]
     frames = torch.randn(2, 3, 32, 32)
@@ -154,7 +156,7 @@ def test_pickled_code_is_refused_and_not_run(tmp_path):
 )
 def test_what_cannot_be_used_is_named(argument, options, message):
     with torch.device("meta"), pytest.raises(InvalidSpecError, match=message):
-        FarlEncoder.from_spec(argument, **options)
+        current_registry().build("encoder", PartSpec("farl", argument, options))
 
 
 def test_it_is_an_open_clip_encoder_under_its_own_name(registry):

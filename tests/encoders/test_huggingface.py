@@ -33,8 +33,10 @@ from transformers import (
     SiglipModel,
 )
 
+from facekit.catalog import current_registry
 from facekit.encoders.huggingface import HuggingFaceEncoder
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError
+from facekit.spec import PartSpec
 
 VISION = {
     "hidden_size": 32,
@@ -117,7 +119,7 @@ def test_each_architecture_keeps_the_interface(kind, saved, checks):
 @pytest.mark.parametrize("kind", PREFIX)
 def test_a_layer_is_the_librarys_own_hidden_state(kind, layer, saved):
     model, folder = saved(kind)
-    encoder = HuggingFaceEncoder.from_spec(folder, layer=str(layer)).eval()
+    encoder = HuggingFaceEncoder.from_spec(folder, layer=layer).eval()
     pixels = torch.randn(2, 1, 3, 32, 32)
     with torch.no_grad():
         states = model(pixels[:, 0], output_hidden_states=True).hidden_states
@@ -128,7 +130,7 @@ def test_a_layer_is_the_librarys_own_hidden_state(kind, layer, saved):
 
 
 def test_layers_after_the_chosen_one_and_the_text_half_are_not_kept(saved):
-    encoder = HuggingFaceEncoder.from_spec(saved("clip")[1], layer="1")
+    encoder = HuggingFaceEncoder.from_spec(saved("clip")[1], layer=1)
     names = "\n".join(encoder.state_dict())
     assert "layers.0." in names
     assert "layers.1." not in names
@@ -138,7 +140,7 @@ def test_layers_after_the_chosen_one_and_the_text_half_are_not_kept(saved):
 
 @pytest.mark.parametrize("kind", PREFIX)
 def test_another_size_interpolates_the_position_embeddings(kind, saved, checks):
-    encoder = HuggingFaceEncoder.from_spec(saved(kind)[1], image_size="48")
+    encoder = HuggingFaceEncoder.from_spec(saved(kind)[1], image_size=48)
     assert encoder.grid == (6, 6)
     checks.interface(encoder)
     checks.round_trip(encoder)
@@ -146,7 +148,7 @@ def test_another_size_interpolates_the_position_embeddings(kind, saved, checks):
 
 def test_a_configuration_without_weights_gives_random_ones(tmp_path):
     Dinov2Config(**DINO).save_pretrained(tmp_path)
-    first, second = (HuggingFaceEncoder.from_spec(str(tmp_path), pretrained="false") for _ in range(2))
+    first, second = (HuggingFaceEncoder.from_spec(str(tmp_path), pretrained=False) for _ in range(2))
     names = [name for name, weight in first.named_parameters() if weight.ndim > 1 and weight.std() > 0]
     assert any(not torch.equal(first.get_parameter(name), second.get_parameter(name)) for name in names)
     with pytest.raises(CheckpointError, match="cannot load weights"):
@@ -200,17 +202,17 @@ def test_loading_leaves_the_librarys_logging_as_it_was(saved):
         ({"layer": "4"}, "layers 1 to 3.*no layer 4"),
         ({"layer": "-4"}, "no layer -4"),
         ({"layr": "1"}, "did you mean 'layer'"),
-        ({"image_size": "0"}, "above 0"),
+        ({"image_size": "0"}, "an integer from 1"),
     ],
 )
 def test_options_that_cannot_be_used_are_named(options, message, saved):
     with pytest.raises(InvalidSpecError, match=message):
-        HuggingFaceEncoder.from_spec(saved("clip_vision")[1], **options)
+        current_registry().build("encoder", PartSpec("hf", saved("clip_vision")[1], options))
 
 
 def test_a_size_that_patches_do_not_fill_is_refused(saved):
     with pytest.raises(ConfigurationError, match="multiple of 8"):
-        HuggingFaceEncoder.from_spec(saved("clip_vision")[1], image_size="36")
+        HuggingFaceEncoder.from_spec(saved("clip_vision")[1], image_size=36)
 
 
 def test_an_argument_is_needed():
@@ -234,7 +236,7 @@ def test_siglip_2_of_a_free_resolution_gets_square_frames(tmp_path, checks):
     text = {name: value for name, value in TEXT.items() if name != "image_size"}
     model = Siglip2Model(Siglip2Config(vision_config={**vision, "num_patches": 16}, text_config=text)).eval()
     model.save_pretrained(tmp_path)
-    encoder = HuggingFaceEncoder.from_spec(str(tmp_path), layer="-1").eval()
+    encoder = HuggingFaceEncoder.from_spec(str(tmp_path), layer=-1).eval()
     assert (encoder.image_size, encoder.grid, encoder.num_prefix_tokens) == (32, (4, 4), 0)
     checks.interface(encoder)
     checks.independent_frames(encoder)
@@ -246,7 +248,7 @@ def test_siglip_2_of_a_free_resolution_gets_square_frames(tmp_path, checks):
         mask, shapes = torch.ones(2, 16), torch.tensor([[4, 4], [4, 4]])
         states = model.vision_model(patches, mask, shapes, output_hidden_states=True).hidden_states
         torch.testing.assert_close(encoder(frames[:, None])[:, 0], states[-1], atol=1e-5, rtol=1e-5)
-    larger = HuggingFaceEncoder.from_spec(str(tmp_path), image_size="48")
+    larger = HuggingFaceEncoder.from_spec(str(tmp_path), image_size=48)
     checks.interface(larger)
 
 

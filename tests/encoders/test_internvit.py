@@ -93,7 +93,7 @@ def test_the_authors_layout_gives_their_features(layer, tmp_path):
     weights = official_weights()
     save_file(weights, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(official_settings()))
-    encoder = HuggingFaceEncoder.from_spec(str(tmp_path), layer=str(layer)).eval()
+    encoder = HuggingFaceEncoder.from_spec(str(tmp_path), layer=layer).eval()
     frames = torch.randn(2, 3, SIZE, SIZE)
     with torch.no_grad():
         tokens = encoder(frames[:, None])[:, 0]

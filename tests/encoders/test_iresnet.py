@@ -7,9 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from facekit.catalog import current_registry
 from facekit.encoders.iresnet import IResNetEncoder
 from facekit.encoders.iresnet_network import IResNetSettings, depth_of, insightface_names
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError
+from facekit.spec import PartSpec
 
 BLOCKS = {18: (2, 2, 2, 2), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
 WIDTH = 4
@@ -144,14 +146,14 @@ def test_adafaces_names_and_shapes_are_accounted_for(depth):
 def test_the_full_width_loads_from_a_file(tmp_path):
     shapes = insightface_shapes(50)
     torch.save({name: torch.zeros(()).expand(shape) for name, shape in shapes.items()}, tmp_path / "r50.pth")
-    encoder = IResNetEncoder.from_spec(str(tmp_path / "r50.pth"), layer="3")
+    encoder = IResNetEncoder.from_spec(str(tmp_path / "r50.pth"), layer=3)
     assert (encoder.settings.depth, encoder.hidden_size, encoder.grid) == (50, 256, (14, 14))
     assert encoder.network.layer3[13].conv2.weight.count_nonzero().item() == 0
 
 
 def test_patches_and_embedding_are_what_the_layers_compute_one_by_one(arcface):
     weights, path = arcface
-    encoder = IResNetEncoder.from_spec(path, identity="true").eval()
+    encoder = IResNetEncoder.from_spec(path, identity=True).eval()
     frames = torch.randn(2, 3, 112, 112)
 
     def apply_norm(features, name):
@@ -183,7 +185,7 @@ def test_adaface_weights_give_adafaces_outputs_with_blue_first(tmp_path):
     theirs = statistics_of(AdaFaceNetwork(18, WIDTH)).eval()
     saved = {f"model.{name}": value for name, value in theirs.state_dict().items()} | {"head.kernel": torch.zeros(8, 9)}
     torch.save({"epoch": 25, "state_dict": saved}, tmp_path / "adaface.ckpt")
-    encoder = IResNetEncoder.from_spec(str(tmp_path / "adaface.ckpt"), identity="true").eval()
+    encoder = IResNetEncoder.from_spec(str(tmp_path / "adaface.ckpt"), identity=True).eval()
     frames = torch.randn(2, 3, 112, 112)
     with torch.no_grad():
         features, embedding = theirs(frames[:, [2, 1, 0]])
@@ -195,7 +197,7 @@ def test_adaface_weights_give_adafaces_outputs_with_blue_first(tmp_path):
 
 def test_the_embedding_that_identifies_people_is_left_out_unless_asked_for(arcface):
     _, path = arcface
-    encoder, with_identity = IResNetEncoder.from_spec(path), IResNetEncoder.from_spec(path, identity="true")
+    encoder, with_identity = IResNetEncoder.from_spec(path), IResNetEncoder.from_spec(path, identity=True)
     assert (encoder.num_prefix_tokens, with_identity.num_prefix_tokens) == (0, 1)
     assert not any(name.startswith(("network.fc", "network.features")) for name in encoder.state_dict())
     frames = torch.randn(1, 1, 3, 112, 112)
@@ -216,7 +218,7 @@ def test_it_keeps_the_interface(identity, adaface, checks):
     checks.bfloat16(encoder)
 
 
-@pytest.mark.parametrize(("layer", "side", "width"), [("1", 56, 1), ("2", 28, 2), ("-2", 14, 4), ("-1", 7, 8)])
+@pytest.mark.parametrize(("layer", "side", "width"), [(1, 56, 1), (2, 28, 2), (-2, 14, 4), (-1, 7, 8)])
 def test_a_layer_is_a_stage(layer, side, width, arcface):
     encoder = IResNetEncoder.from_spec(arcface[1], layer=layer)
     assert (encoder.grid, encoder.hidden_size) == ((side, side), width * WIDTH)
@@ -224,17 +226,17 @@ def test_a_layer_is_a_stage(layer, side, width, arcface):
 
 
 def test_larger_frames_give_larger_grids():
-    encoder = IResNetEncoder.from_spec(depth="18", width="4", image_size="160")
+    encoder = IResNetEncoder.from_spec(depth=18, width=4, image_size=160)
     assert encoder(torch.randn(1, 2, 3, 160, 160)).shape == (1, 2, 100, 32)
 
 
 def test_untrained_features_of_the_deepest_network_stay_finite():
-    encoder = IResNetEncoder.from_spec(depth="100", width="4", image_size="32")
+    encoder = IResNetEncoder.from_spec(depth=100, width=4, image_size=32)
     assert encoder(torch.randn(1, 1, 3, 32, 32)).abs().max().item() < 1e3
 
 
 def test_training_moves_weights_but_never_the_statistics(arcface):
-    encoder = IResNetEncoder.from_spec(arcface[1], identity="true")
+    encoder = IResNetEncoder.from_spec(arcface[1], identity=True)
     frames = torch.randn(2, 1, 3, 112, 112)
     untouched = {name: value.clone() for name, value in encoder.named_buffers()}
     fresh, trained = encoder(frames), encoder.train()(frames)
@@ -283,7 +285,7 @@ def test_pickled_code_is_refused_and_not_run(tmp_path):
 
 
 def test_the_transform_is_arcfaces():
-    transform = IResNetEncoder.from_spec(depth="18", width="4").transform
+    transform = IResNetEncoder.from_spec(depth=18, width=4).transform
     assert (transform.image_size, transform.mean, transform.std) == (112, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -292,7 +294,7 @@ def test_the_transform_is_arcfaces():
     [
         ({"layer": "5"}, InvalidSpecError, "layers 1 to 4.*no layer 5"),
         ({"depth": "42"}, ConfigurationError, "depths 18, 34, 50, 100, not 42"),
-        ({"identity": "yes"}, InvalidSpecError, "true or false"),
+        ({"identity": "maybe"}, InvalidSpecError, "true or false"),
         ({"identity": "true", "layer": "3"}, ConfigurationError, "from the last stage"),
         ({"identity": "true", "image_size": "128"}, ConfigurationError, "made from 112 pixels, not 128"),
         ({"image_size": "100"}, ConfigurationError, "multiple of 16 for layer=-1, not 100"),
@@ -301,9 +303,9 @@ def test_the_transform_is_arcfaces():
 )
 def test_what_cannot_be_used_is_named(options, error, message):
     with pytest.raises(error, match=message):
-        IResNetEncoder.from_spec(**options)
+        current_registry().build("encoder", PartSpec("iresnet", None, options))
 
 
 def test_sizes_come_from_the_weights(arcface):
     with pytest.raises(InvalidSpecError, match="reads depth from the weights"):
-        IResNetEncoder.from_spec(arcface[1], depth="18")
+        IResNetEncoder.from_spec(arcface[1], depth=18)

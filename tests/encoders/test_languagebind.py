@@ -10,9 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from facekit.catalog import current_registry
 from facekit.encoders.languagebind import LanguageBindEncoder, read_languagebind_settings, tower_weights
 from facekit.encoders.languagebind_tower import LanguageBindSettings
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError
+from facekit.spec import PartSpec
 
 TINY = Path(__file__).parents[1] / "data" / "face_llava_tiny"
 IMAGE = TINY / "LanguageBind" / "LanguageBind_Image"
@@ -49,7 +51,7 @@ def official_shapes(width, hidden, layers, patch, patches, frames=None):
 
 
 def test_the_released_image_tower_gives_its_features(expected):
-    encoder = LanguageBindEncoder.from_spec(str(IMAGE), class_token="false").eval()
+    encoder = LanguageBindEncoder.from_spec(str(IMAGE), class_token=False).eval()
     with torch.no_grad():
         tokens = encoder(expected["image_pixels"][:, None])
     assert (encoder.grid, encoder.num_prefix_tokens, tokens.shape) == ((4, 4), 0, (2, 1, 16, 32))
@@ -70,7 +72,7 @@ def test_a_tower_inside_a_larger_checkpoint_loads_under_its_own_names(modality, 
     prefix = f"model.{modality}_tower.{modality}_tower."
     whole = torch.load(TINY / "FaceLLaVA-tiny" / "pytorch_model.bin", weights_only=True)
     weights = {name.removeprefix(prefix): value for name, value in whole.items() if name.startswith(prefix)}
-    built = LanguageBindEncoder.from_spec(str(folder), pretrained="false")
+    built = LanguageBindEncoder.from_spec(str(folder), pretrained=False)
     encoder = LanguageBindEncoder.from_config(built.to_config())
     encoder.load_tower(weights, "a Face-LLaVA checkpoint")
     state = encoder.state_dict()
@@ -180,7 +182,7 @@ def test_clips_of_other_lengths_are_taken(frames):
 
 def test_another_image_size_resamples_the_positions(tmp_path):
     native = LanguageBindEncoder.from_spec(str(IMAGE))
-    larger = LanguageBindEncoder.from_spec(str(IMAGE), image_size="84")
+    larger = LanguageBindEncoder.from_spec(str(IMAGE), image_size=84)
     assert (larger.grid, larger.image_size, larger.transform.image_size) == ((6, 6), 84, 84)
     small, large = (e.tower.embeddings.position_embedding.weight.detach() for e in (native, larger))
     assert torch.equal(small[0], large[0])
@@ -194,7 +196,7 @@ def test_layers_are_counted_as_elsewhere(expected):
     with torch.no_grad():
         outputs = [
             LanguageBindEncoder.from_spec(str(IMAGE), layer=layer)(expected["image_pixels"][:, None])
-            for layer in ("2", "-2", "-1")
+            for layer in (2, -2, -1)
         ]
     assert torch.equal(outputs[0], outputs[1])
     assert not torch.allclose(outputs[1], outputs[2])
@@ -209,7 +211,7 @@ def test_safetensors_and_shards_are_read_as_well(tmp_path, expected):
         save_file({name: weights[name] for name in part}, tmp_path / f"part-{number}.safetensors")
         places |= dict.fromkeys(part, f"part-{number}.safetensors")
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
-    encoder = LanguageBindEncoder.from_spec(str(tmp_path), class_token="false")
+    encoder = LanguageBindEncoder.from_spec(str(tmp_path), class_token=False)
     with torch.no_grad():
         tokens = encoder(expected["image_pixels"][:, None])[:, 0]
     torch.testing.assert_close(tokens, expected["image_tower_features"], atol=1e-5, rtol=1e-5)
@@ -268,7 +270,7 @@ def test_other_towers_are_named(changes, message, tmp_path):
 )
 def test_what_cannot_be_used_is_named(argument, options, error, message):
     with pytest.raises(error, match=message):
-        LanguageBindEncoder.from_spec(argument, **options)
+        current_registry().build("encoder", PartSpec("languagebind", argument, options))
 
 
 @pytest.mark.parametrize(

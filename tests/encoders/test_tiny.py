@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from facekit.catalog import current_registry
 from facekit.encoders.tiny import SHIPPED_WEIGHTS, TinyEncoder, sine_positions
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError
+from facekit.spec import PartSpec
 
 
 def small_encoder() -> TinyEncoder:
@@ -27,7 +29,7 @@ def test_the_default_gives_36_patches_and_one_class_token(checks):
 
 
 def test_a_small_one_keeps_the_interface(checks):
-    encoder = TinyEncoder.from_spec(image_size="64", width="64", depth="2")
+    encoder = TinyEncoder.from_spec(image_size=64, width=64, depth=2)
     assert (encoder.hidden_size, encoder.grid, len(encoder.blocks)) == (64, (4, 4), 2)
     checks.interface(encoder)
     checks.independent_frames(encoder)
@@ -123,7 +125,7 @@ def test_weights_of_a_file_bring_their_sizes(tmp_path):
     with torch.no_grad():
         assert torch.equal(encoder(pixels), trained(pixels))
     with pytest.raises(CheckpointError, match="have width=64, not 96"):
-        TinyEncoder.from_spec(pretrained=str(path), width="96")
+        TinyEncoder.from_spec(pretrained=str(path), width=96)
 
 
 def test_weights_without_their_sizes_must_fit_the_given_ones(tmp_path):
@@ -131,11 +133,11 @@ def test_weights_without_their_sizes_must_fit_the_given_ones(tmp_path):
     path = tmp_path / "bare.safetensors"
     save_file(trained.state_dict(), path)
     with pytest.raises(CheckpointError, match=r"missing, first 'blocks\.2\."):
-        TinyEncoder.from_spec(pretrained=str(path), image_size="64", width="64", depth="3")
+        TinyEncoder.from_spec(pretrained=str(path), image_size=64, width=64, depth=3)
     with pytest.raises(CheckpointError, match=r"left over, first 'blocks\.1\."):
-        TinyEncoder.from_spec(pretrained=str(path), image_size="64", width="64", depth="1")
+        TinyEncoder.from_spec(pretrained=str(path), image_size=64, width=64, depth=1)
     with pytest.raises(CheckpointError, match=r"first 'positions' \(\(1, 16, 64\) for \(1, 36, 64\)\)"):
-        TinyEncoder.from_spec(pretrained=str(path), image_size="96", width="64", depth="2")
+        TinyEncoder.from_spec(pretrained=str(path), image_size=96, width=64, depth=2)
 
 
 def test_weights_that_are_not_there_are_named(tmp_path):
@@ -153,13 +155,13 @@ def test_weights_that_are_not_there_are_named(tmp_path):
         (None, {"widht": "64"}, r"no option 'widht'; did you mean 'width'\? \(known: depth, image_size"),
         (None, {"heads": "4"}, "no option 'heads'"),
         (None, {"depth": "two"}, "cannot use depth=two: it takes an integer"),
-        (None, {"depth": "0"}, "above 0"),
+        (None, {"depth": "0"}, "an integer from 1"),
         (None, {"pretrained": ""}, "takes a name or a path"),
     ],
 )
 def test_what_cannot_be_used_is_named(argument, options, message):
     with pytest.raises(InvalidSpecError, match=message):
-        TinyEncoder.from_spec(argument, **options)
+        current_registry().build("encoder", PartSpec("tiny", argument, options))
 
 
 @pytest.mark.parametrize(

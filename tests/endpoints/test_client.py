@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from pydantic import SecretStr
 
+from facekit.catalog import current_registry
 from facekit.data.media_files import MediaFiles
 from facekit.endpoints.addresses import parse_endpoint_spec
 from facekit.endpoints.client import EndpointClient, retry_after
@@ -24,6 +25,7 @@ from facekit.endpoints.requests import (
 )
 from facekit.endpoints.transports import TRANSPORTS
 from facekit.errors import ConfigurationError, InvalidSpecError
+from facekit.spec import PartSpec
 
 KEY = "sk-test-very-secret-key-0123"
 
@@ -204,14 +206,14 @@ def test_a_key_as_an_argument_is_refused_without_repeating_it(spec):
     ("m", {"base_ulr": "x"}, "did you mean 'base_url'"),
     ("m", {"base_url": "localhost"}, "is no address"),
     ("m", {"base_url": "http://user:pass@host/v1"}, "must not carry a key or password"),
-    ("m", {"timeout": "soon"}, "no number of seconds"),
-    ("m", {"timeout": "-1"}, "out of range"),
-    ("m", {"structured": "maybe"}, "must be true or false"),
-    ("m", {"base_url": "http://localhost:1/v1", "transport": "pigeon"}, "transport='pigeon' must be openai or aiohttp"),
+    ("m", {"timeout": "soon"}, "cannot use timeout=soon: it takes a number above 0"),
+    ("m", {"timeout": "-1"}, "cannot use timeout=-1: it takes a number above 0"),
+    ("m", {"structured": "maybe"}, "cannot use structured=maybe: it takes true or false"),
+    ("m", {"base_url": "http://localhost:1/v1", "transport": "pigeon"}, "it takes openai or aiohttp"),
 ])  # fmt: skip
 def test_a_wrong_spec_says_what_is_wrong(argument, options, words):
     with pytest.raises(InvalidSpecError, match=words) as caught:
-        EndpointClient.from_spec(argument, **options)
+        current_registry().build("annotator", PartSpec("openai", argument, options), ask_key=None)
     assert "pass@" not in str(caught.value)
 
 

@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facekit.catalog import current_registry
 from facekit.errors import InvalidSpecError, MissingExtraError
 from facekit.faces.dlib_landmarker import DlibLandmarker
+from facekit.faces.landmarker import load_landmarker
+from facekit.spec import PartSpec
 
 
 def region_center(landmarks, start, stop):
@@ -89,9 +92,9 @@ def test_the_threshold_drops_doubtful_faces(astronaut):
 
 
 def test_it_is_built_from_a_spec_and_can_be_sent_to_another_process(astronaut, face):
-    landmarker = DlibLandmarker.from_spec(None, threshold="0.1", upscale="auto")
+    landmarker = load_landmarker("dlib?threshold=0.1&upscale=auto")
     assert (landmarker.threshold, landmarker.upscale) == (0.1, None)
-    assert DlibLandmarker.from_spec(None, upscale="1").upscale == 1
+    assert load_landmarker("dlib?upscale=1").upscale == 1
     again = pickle.loads(pickle.dumps(landmarker))
     np.testing.assert_array_equal(again.detect(astronaut)[0].landmarks, face.landmarks)
 
@@ -110,7 +113,7 @@ def test_a_model_file_can_be_given_and_must_be_one(tmp_path, landmarker, astrona
 @pytest.mark.parametrize("options", [{"upscale": "-1"}, {"upscale": "much"}, {"threshold": "nan"}, {"speed": "9"}])
 def test_options_that_cannot_be_used_are_refused(options):
     with pytest.raises(InvalidSpecError, match="landmarker 'dlib'"):
-        DlibLandmarker.from_spec(None, **options)
+        current_registry().build("landmarker", PartSpec("dlib", None, options))
 
 
 @pytest.mark.parametrize("package", ["dlib", "face_recognition_models"])

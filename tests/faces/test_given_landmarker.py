@@ -4,6 +4,7 @@ from PIL import Image
 
 from facekit.errors import ConfigurationError, InvalidSpecError, RecordError
 from facekit.faces.given_landmarker import GivenLandmarker, read_landmarks
+from facekit.faces.landmarker import load_landmarker
 
 IMAGE = Image.new("RGB", (512, 384))
 POINTS = np.random.default_rng(0).uniform(0.3, 0.6, (68, 2)).astype(np.float32)
@@ -41,7 +42,7 @@ def test_the_convention_must_be_said(write):
     with pytest.raises(InvalidSpecError, match=r"given:FILE\.npy"):
         GivenLandmarker.from_spec(None, coordinates="pixels")
     with pytest.raises(InvalidSpecError, match="cannot use coordinates=metres"):
-        GivenLandmarker.from_spec(write(POINTS), coordinates="metres")
+        load_landmarker(f"given:{write(POINTS)}?coordinates=metres")
     with pytest.raises(ConfigurationError, match="not 'metres'"):
         GivenLandmarker(write(POINTS), coordinates="metres")
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facekit.errors import ConfigurationError, ImageError, InvalidSpecError, MissingExtraError
+from facekit.errors import ConfigurationError, ImageError, MissingExtraError
 from facekit.faces import DetectedFace, Landmarker
-from facekit.faces.landmarker import landmark_bounds, read_options, require_packages
+from facekit.faces.landmarker import landmark_bounds, require_packages
 
 POINTS = np.random.default_rng(0).uniform(10, 20, (68, 2))
 
@@ -52,14 +52,6 @@ def test_a_face_keeps_float32_landmarks():
 def test_an_impossible_face_is_refused(box, landmarks, reason):
     with pytest.raises(ConfigurationError, match=reason):
         DetectedFace(box, 1.0, landmarks)
-
-
-def test_options_are_converted_or_refused_with_the_closest_name():
-    assert read_options("dlib", {"threshold": "0.5"}, {"threshold": float}) == {"threshold": 0.5}
-    with pytest.raises(InvalidSpecError, match="no option 'treshold'; did you mean 'threshold'"):
-        read_options("dlib", {"treshold": "0.5"}, {"threshold": float})
-    with pytest.raises(InvalidSpecError, match="cannot use threshold=much"):
-        read_options("dlib", {"threshold": "much"}, {"threshold": float})
 
 
 def test_missing_packages_are_named_with_the_install_command():

@@ -159,9 +159,9 @@ def test_overlapping_finds_are_averaged_by_their_scores():
 @pytest.mark.parametrize(
     ("spec", "reason"),
     [
-        ("mesh?threshold=0", "threshold above 0"),
-        ("mesh?tiles=-1", "tiles from 0"),
-        ("mesh?presence=2", "presence from 0 to 1"),
+        ("mesh?threshold=0", "cannot use threshold=0: it takes a number above 0 to 1"),
+        ("mesh?tiles=-1", "cannot use tiles=-1: it takes an integer from 0"),
+        ("mesh?presence=2", "cannot use presence=2: it takes a number from 0 to 1"),
         ("mesh:/nowhere", "face_detection_full_range.tflite' cannot be read"),
     ],
 )

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facekit.catalog import current_registry
 from facekit.errors import InvalidSpecError, MissingExtraError
 from facekit.faces.fan_landmarker import FanLandmarker
 from facekit.faces.mediapipe_landmarker import MediaPipeLandmarker
 from facekit.faces.mediapipe_mapping import landmarks_from_mesh
+from facekit.spec import PartSpec
 
 MESH_FILE = Path(__file__).parent / "data" / "mediapipe_mesh_astronaut.npy"
 
@@ -96,7 +98,7 @@ def bundle(tmp_path):
 
 
 def test_mediapipe_gives_68_landmarks_in_pixels_of_the_picture(stand_ins, bundle, astronaut):
-    landmarker = pickle.loads(pickle.dumps(MediaPipeLandmarker.from_spec(str(bundle), max_faces="2", threshold="0.4")))
+    landmarker = pickle.loads(pickle.dumps(MediaPipeLandmarker.from_spec(str(bundle), max_faces=2, threshold=0.4)))
     assert (landmarker.max_faces, landmarker.threshold) == (2, 0.4)
     (face,) = landmarker.detect(astronaut.resize((1024, 512)))
     mesh = np.load(MESH_FILE) * (2, 1)
@@ -127,11 +129,11 @@ def test_mediapipe_refuses_what_is_not_a_model(stand_ins, bundle, tmp_path, astr
 @pytest.mark.parametrize("options", [{"max_faces": "0"}, {"threshold": "2"}, {"max_faces": "few"}, {"faces": "3"}])
 def test_mediapipe_refuses_options_out_of_range(stand_ins, bundle, options):
     with pytest.raises(InvalidSpecError, match="landmarker 'mediapipe'"):
-        MediaPipeLandmarker.from_spec(str(bundle), **options)
+        current_registry().build("landmarker", PartSpec("mediapipe", str(bundle), options))
 
 
 def test_fan_searches_a_bounded_copy_and_scales_the_boxes_back(stand_ins, astronaut):
-    landmarker = FanLandmarker.from_spec(None, download="true", threshold="0.5")
+    landmarker = FanLandmarker.from_spec(None, download=True, threshold=0.5)
     for picture in (astronaut, astronaut.resize((4096, 2048))):
         (face,) = landmarker.detect(picture)
         expected = [share * side for share, side in zip((0.2, 0.2, 0.6, 0.6), picture.size * 2, strict=True)]
@@ -160,7 +162,7 @@ def test_fan_downloads_nothing_unless_told(stand_ins, astronaut):
 )
 def test_fan_refuses_what_it_cannot_use(stand_ins, argument, options):
     with pytest.raises(InvalidSpecError, match="landmarker 'fan'"):
-        FanLandmarker.from_spec(argument, **options)
+        current_registry().build("landmarker", PartSpec("fan", argument, options))
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_an_image_token_that_the_vocabulary_has_already_is_not_taken():
         ({"preset": "face-llava-70b"}, UnknownPartError, "unknown preset"),
         ({"landmarker": "dlip"}, UnknownPartError, "unknown landmarker 'dlip'; did you mean 'dlib'"),
         ({"backbone": "tiny?widht=3"}, InvalidSpecError, "'tiny' has no option 'widht'; did you mean 'width'"),
-        ({"backbone": "tiny?width=many"}, InvalidSpecError, "width=many is not a positive integer"),
+        ({"backbone": "tiny?width=many"}, InvalidSpecError, "cannot use width=many: it takes an integer from 1"),
         ({"backbone": "hf:./nowhere"}, CheckpointError, "no such folder"),
         ({"connector": "mlp?depth=0"}, ConfigurationError, "depth"),
         ({"dtype": "float33"}, InvalidSpecError, "dtype=float33 is no floating type"),

@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import ValidationError
 
@@ -19,6 +19,7 @@ from facekit.data.records import FaceRecord, describe_problem
 from facekit.data.sources.summary import SourceSummary
 from facekit.errors import ConfigurationError, ImageError, RecordError
 from facekit.faces.images import open_image
+from facekit.spec import Range, read_value
 
 __all__ = [
     "GENDERS",
@@ -211,19 +212,20 @@ class Source(ABC):
 
 def integer_option(name: str, value: int | str, low: int, high: int | None = None) -> int:
     """An option of a source as a whole number; raises ``ConfigurationError`` where it is out of range."""
-    text = str(value).strip()
-    limit = f"from {low} to {high}" if high is not None else f"of at least {low}"
-    if not re.fullmatch(r"[+-]?\d+", text) or int(text) < low or (high is not None and int(text) > high):
-        raise ConfigurationError(f"the option '{name}' is a whole number {limit}, not {value!r}")
-    return int(text)
+    try:
+        number: int = read_value(value, Annotated[int, Range(low, high)])
+    except ValueError as error:
+        raise ConfigurationError(f"the option {name}={value} cannot be used: {error}") from error
+    return number
 
 
 def boolean_option(name: str, value: bool | str) -> bool:
     """An option of a source as true or false; raises ``ConfigurationError`` where it is neither."""
-    known = {"true": True, "1": True, "false": False, "0": False}
-    if str(value).lower() not in known:
-        raise ConfigurationError(f"the option '{name}' is true or false, not {value!r}")
-    return known[str(value).lower()]
+    try:
+        truth: bool = read_value(value, bool)
+    except ValueError as error:
+        raise ConfigurationError(f"the option {name}={value} cannot be used: {error}") from error
+    return truth
 
 
 def list_pictures(folder: Path) -> list[Path]:

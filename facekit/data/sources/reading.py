@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from facekit.data.records import FaceRecord
 from facekit.data.sources.base import Source
 from facekit.data.sources.summary import SourceSummary
 from facekit.errors import ConfigurationError
+from facekit.spec import option_types, read_options
 
 __all__ = ["open_source", "read_source"]
 
@@ -29,17 +29,14 @@ def open_source(name: str, root: str | Path, **options: Any) -> Source:
 
     Raises:
         UnknownPartError: No dataset of that name; the message has the closest one.
-        ConfigurationError: The part is not a source, or it has no such option or split.
+        InvalidSpecError: It has no such option, or an option cannot be read.
+        ConfigurationError: The part is not a source, or it has no such split.
         RecordError: The root is not what the dataset expects.
     """
     kind = current_registry().load("dataset", name)
     if not (isinstance(kind, type) and issubclass(kind, Source)):
         raise ConfigurationError(f"'{name}' makes a dataset and reads none; name one that is distributed as files")
-    known = _options_of(kind)
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise ConfigurationError(f"{name} has no option '{unknown[0]}'; it has {', '.join(sorted(known))}")
-    return kind(root, **options)
+    return kind(root, **read_options(f"dataset '{name}'", options, option_types(kind)))
 
 
 def read_source(
@@ -59,17 +56,9 @@ def read_source(
 
     Raises:
         UnknownPartError: No dataset of that name; the message has the closest one.
-        ConfigurationError: No such option or split.
+        InvalidSpecError: It has no such option, or an option cannot be read.
+        ConfigurationError: No such split.
         RecordError: The root is not what the dataset expects; while reading, a label is malformed or out of its range.
     """
     source = open_source(name, root, split=split, check_images=check_images, **options)
     return iter(source), source.summary
-
-
-def _options_of(kind: type[Source]) -> set[str]:
-    names: set[str] = set()
-    for each in kind.__mro__:
-        if "__init__" in vars(each) and each is not object:
-            parameters = inspect.signature(vars(each)["__init__"]).parameters.values()
-            names |= {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
-    return names

@@ -7,6 +7,7 @@ template needs what the record does not have.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Self
 
 from facekit.data.media_files import MediaFiles
@@ -27,11 +28,10 @@ class TemplateAnnotator:
     model = MODEL
 
     @classmethod
-    def from_spec(cls, argument: str | None = None, **options: Any) -> Self:
-        """Build from the spec string ``template``, which has neither argument nor options."""
-        options.pop("ask_key", None)
-        if argument is not None or options:
-            raise InvalidSpecError("the annotator 'template' takes no argument and no options")
+    def from_spec(cls, argument: str | None = None, *, ask_key: Callable[[str], str] | None = None) -> Self:
+        """Build from the spec string ``template``, which has neither argument nor options nor a key."""
+        if argument is not None:
+            raise InvalidSpecError("the annotator 'template' takes no argument")
         return cls()
 
     async def answer(self, request: AnnotationRequest) -> Reply:

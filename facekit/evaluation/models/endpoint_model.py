@@ -9,7 +9,7 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import SecretStr
 
@@ -23,6 +23,7 @@ from facekit.endpoints.requests import EndpointError, Reply, Request, Review
 from facekit.endpoints.settings import CallSettings
 from facekit.errors import ConfigurationError
 from facekit.evaluation.tasks.questions import Question
+from facekit.spec import PositiveInt, Range
 
 JPEG_QUALITY = 95
 CONCURRENCY, RETRIES = 8, 12
@@ -96,9 +97,9 @@ class EndpointModel:
         *,
         base_url: str | None = None,
         api_key: str | None = None,
-        concurrency: int = CONCURRENCY,
-        retries: int = RETRIES,
-        timeout: float = TIMEOUT,
+        concurrency: PositiveInt = CONCURRENCY,
+        retries: Annotated[int, Range(0)] = RETRIES,
+        timeout: Annotated[float, Range(above=0)] = TIMEOUT,
         settings: CallSettings | None = None,
     ) -> None:
         if concurrency < 1 or retries < 0:

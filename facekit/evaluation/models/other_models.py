@@ -6,7 +6,7 @@ All keep to the protocol of ``facekit.evaluation.tasks.questions``, and ``open_m
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from facekit.evaluation.models.endpoint_model import EndpointModel
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question
 from facekit.models.load import load
 from facekit.models.sessions import option_log_likelihoods, option_tokens
-from facekit.registry import PartSpec
+from facekit.spec import PartSpec, call_with_options
 
 
 class HuggingFaceModel:
@@ -157,24 +157,15 @@ def open_model(spec: str, *, batch_size: int | None = None) -> ModelUnderTest:
     if kind not in ("hf", "openai", "predictions") or Path(spec).exists():
         return FaceKitModel(*load(spec), name=spec, **sizes)
     parsed = PartSpec.parse(spec)
-    options: dict[str, Any] = dict(parsed.options)
-    allowed = {"hf": ("dtype", "device"), "openai": ("base_url", "concurrency", "retries", "timeout")}.get(kind, ())
-    unknown = next((name for name in options if name not in allowed), None)
-    if parsed.argument is None or unknown is not None:
-        what = "no name after ':'" if unknown is None else f"the unknown option '{unknown}'"
-        raise InvalidSpecError(f"the model spec '{spec}' has {what}; options of {kind}: {', '.join(allowed) or 'none'}")
-    if kind == "hf":
-        return HuggingFaceModel.load(parsed.argument, **options, **sizes)
-    if kind == "predictions":
-        return RecordedModel(parsed.argument)
-    try:
-        converted = {
-            name: {"concurrency": int, "retries": int, "timeout": float}.get(name, str)(value)
-            for name, value in options.items()
-        }
-    except ValueError as error:
-        raise InvalidSpecError(f"the model spec '{spec}' has an option that is no number ({error})") from error
-    return EndpointModel(parsed.argument, **converted)
+    if parsed.argument is None:
+        raise InvalidSpecError(f"the model spec '{spec}' has no name after '{kind}:'")
+    called: dict[str, Callable[..., ModelUnderTest]] = {
+        "hf": HuggingFaceModel.load,
+        "openai": EndpointModel,
+        "predictions": RecordedModel,
+    }
+    context = {"hf": sizes, "openai": {"api_key": None, "settings": None}}.get(kind, {})
+    return call_with_options(f"model '{kind}'", called[kind], parsed.argument, parsed.options, **context)
 
 
 def _chat(question: Question) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from facekit.errors import ConfigurationError, MissingExtraError
-from facekit.registry import closest_match_hint
+from facekit.spec import closest_match_hint
 
 SHORT_NAMES = {"lr": "learning_rate", "train": "parts"}
 WEIGHT_SOURCES = ("preset", "encoder", "backbone", "video_encoder", "checkpoint")

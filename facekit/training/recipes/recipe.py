@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from facekit.data.atomic import write_text_atomically
 from facekit.errors import ConfigurationError
-from facekit.registry import closest_match_hint
+from facekit.spec import closest_match_hint
 from facekit.training.recipes.layers import (
     SHORT_NAMES,
     WEIGHT_SOURCES,

@@ -44,7 +44,7 @@ def test_a_wrong_root_a_missing_fold_file_and_a_wrong_fold_are_refused(dfew, tmp
         read_source("dfew", tmp_path)
     with pytest.raises(RecordError, match=r"no file .*test\(single-labeled\)/set_5\.csv; dfew expects"):
         read_source("dfew", dfew.root, fold=5, split="test")
-    with pytest.raises(ConfigurationError, match="'fold' is a whole number from 1 to 5, not 6"):
+    with pytest.raises(ConfigurationError, match="fold=6 cannot be used: it takes an integer from 1 to 5"):
         read_source("dfew", dfew.root, fold=6)
 
 

@@ -42,7 +42,7 @@ def test_extracted_frames_are_found_by_their_number(disfa):
 def test_only_every_n_th_frame_is_taken_on_demand(disfa):
     records = list(read_source("disfa", disfa.root, every="2")[0])
     assert [record.frames for record in records] == [[0], [2]] * 2
-    with pytest.raises(ConfigurationError, match="'every' is a whole number of at least 1, not 0"):
+    with pytest.raises(ConfigurationError, match="every=0 cannot be used: it takes an integer from 1"):
         read_source("disfa", disfa.root, every=0)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from facekit.data.sources import read_source
-from facekit.errors import ConfigurationError, RecordError
+from facekit.errors import ConfigurationError, InvalidSpecError, RecordError
 
 HEADER = "file,age,gender,race,service_test"
 
@@ -102,7 +102,7 @@ def test_a_header_without_a_column_is_named(fairface):
 def test_options_and_splits_that_do_not_exist_are_refused(fairface):
     with pytest.raises(ConfigurationError, match="has the splits train, validation, not 'test'"):
         read_source("fairface", fairface.root, split="test")
-    with pytest.raises(ConfigurationError, match="has no option 'fold'"):
+    with pytest.raises(InvalidSpecError, match="dataset 'fairface' has no option 'fold'; known: check_images, split"):
         read_source("fairface", fairface.root, fold=1)
     with pytest.raises(ConfigurationError, match="makes a dataset and reads none"):
         read_source("synthetic", fairface.root)

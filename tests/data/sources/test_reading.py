@@ -77,5 +77,5 @@ def test_media_outside_the_root_and_values_that_do_not_fit_are_refused(miniature
 
 def test_an_option_that_is_neither_true_nor_false_is_refused(miniature):
     miniature.picture("a.jpg")
-    with pytest.raises(ConfigurationError, match="'check_images' is true or false, not 'perhaps'"):
+    with pytest.raises(ConfigurationError, match="check_images=perhaps cannot be used: it takes true or false"):
         open_source("folder", miniature.root, check_images="perhaps")

@@ -8,6 +8,7 @@ from facekit.data.media_files import MediaFiles
 from facekit.datagen.annotators.measurements import landmark_facts, picture_facts
 from facekit.datagen.annotators.template import TemplateAnnotator
 from facekit.datagen.calls import AnnotationRequest
+from facekit.endpoints.addresses import load_answerer
 from facekit.endpoints.requests import PermanentCallError
 from facekit.errors import InvalidSpecError
 
@@ -78,5 +79,7 @@ def test_what_is_not_known_is_a_failure_with_a_reason():
 
 
 def test_it_takes_no_options():
-    with pytest.raises(InvalidSpecError, match="no argument and no options"):
+    with pytest.raises(InvalidSpecError, match="takes no argument"):
         TemplateAnnotator.from_spec("model")
+    with pytest.raises(InvalidSpecError, match="annotator 'template' has no option 'timeout'; it has none"):
+        load_answerer("template?timeout=3")

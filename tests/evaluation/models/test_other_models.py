@@ -187,8 +187,8 @@ def test_a_missing_answer_is_named(records, tmp_path):
 @pytest.mark.parametrize(
     ("spec", "error", "words"),
     [
-        ("openai:m?speed=3", InvalidSpecError, "unknown option 'speed'"),
-        ("openai:m?retries=many", InvalidSpecError, "no number"),
+        ("openai:m?speed=3", InvalidSpecError, "model 'openai' has no option 'speed'"),
+        ("openai:m?retries=many", InvalidSpecError, "cannot use retries=many: it takes an integer from 0"),
         ("openai:", InvalidSpecError, "no argument"),
         ("hf:/nowhere/at-all", CheckpointError, "cannot be loaded"),
         ("nowhere/at-all", CheckpointError, "does not exist"),
