@@ -9,6 +9,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from browser import check_phone, lay_out, needs_chromium
 from PIL import Image
 
 import facekit
@@ -70,6 +71,13 @@ def test_the_report_holds_numbers_answers_and_the_truth(demo, page):
     assert "It is no face analysis for real people" in page
     assert '<polyline class="smooth"' in page
     assert "starts from weights that ship" not in page
+
+
+@needs_chromium
+def test_a_phone_shows_the_page_without_scrolling_it(page, tmp_path):
+    layout = lay_out(page, tmp_path, 390)
+    check_phone(layout)
+    assert layout["images"] == page.count("<img")
 
 
 def test_the_photograph_has_a_face_and_five_answers(demo):

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 
 import pytest
+from browser import check_phone, lay_out, needs_chromium
 from PIL import Image
 
 from facekit.datagen.outputs import Written
@@ -94,3 +95,11 @@ def test_a_run_without_faults_groups_or_ratings_has_no_sections_for_them(data, t
     page = write_report(tmp_path, bare, Written(), 0.0).read_text(encoding="utf-8")
     assert re.findall(r'<section id="([^"]+)"', page) == ["tasks"]
     assert "Answers were not rated." in page
+
+
+@needs_chromium
+def test_a_phone_shows_the_page_without_scrolling_it(page, tmp_path):
+    layout = lay_out(page, tmp_path, 390)
+    check_phone(layout)
+    assert layout["smallest"] >= 9, "letters of charts can be read"
+    assert layout["images"] == 1

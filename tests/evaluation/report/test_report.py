@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import json
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
-from PIL import Image
+from browser import check_phone, lay_out, needs_chromium
 
 from facekit.data.dataset import RecordSet
 from facekit.data.records import read_records
@@ -36,8 +33,6 @@ from facekit.evaluation.judging.ratings import JudgeRatings, JudgingResult, Rate
 from facekit.evaluation.metrics.agreement import Agreement
 from facekit.evaluation.report.runs import confusion, find_errors
 from facekit.evaluation.report.sections import short_names
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture(scope="module")
@@ -196,41 +191,16 @@ def test_a_folder_without_predictions_is_named(tmp_path):
         Run.read(tmp_path)
 
 
-MEASURE = """
-addEventListener('load', () => {
-  const page = document.querySelector('iframe').contentDocument
-  const images = [...page.images]
-  document.body.dataset.measured = [
-    page.documentElement.scrollWidth,
-    page.querySelectorAll('section').length,
-    images.filter(image => image.complete && image.naturalWidth > 0).length,
-    [...page.querySelectorAll('.dot b')].filter(dot => dot.getBoundingClientRect().width > 0).length,
-  ].join(' ')
-})
-"""
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+@needs_chromium
 @pytest.mark.parametrize("width", [390, 1280])
 def test_a_browser_renders_the_page_at_phone_and_desktop_width(evaluated, tmp_path, width):
-    page, picture, frame, height = evaluated[0].read_text(), tmp_path / "page.png", tmp_path / "frame.html", 2400
-    inner = html.escape(page.replace(' loading="lazy"', ""))
-    frame.write_text(
-        f'<!doctype html><body style="margin:0"><iframe style="width:{width}px;height:{height}px;border:0" '
-        f'srcdoc="{inner}"></iframe><script>{MEASURE}</script></body>'
-    )
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-dev-shm-usage",
-               f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={max(width, 500)},{height}",
-               "--virtual-time-budget=3000", f"--screenshot={picture}", "--dump-dom", f"file://{frame}"]  # fmt: skip
-    dumped = subprocess.run(command, check=True, capture_output=True, text=True, timeout=90).stdout
-    if not picture.is_file():
-        subprocess.run([part for part in command if part != "--dump-dom"], check=True, capture_output=True, timeout=90)
-    wide, sections, images, dots = map(int, re.search(r'data-measured="([\d ]+)"', dumped)[1].split())
-    assert wide <= width
-    assert sections == 7
-    assert images == page.count("<img") > 40
-    assert dots > 30
-    pixels = np.asarray(Image.open(picture).convert("RGB"))[:, :width].reshape(-1, 3)
+    page = evaluated[0].read_text()
+    layout = lay_out(page, tmp_path, width)
+    check_phone(layout, width)
+    assert layout["sections"] == 7
+    assert layout["images"] == page.count("<img") > 40
+    assert layout["dots"] > 30
+    pixels = layout.pixels.reshape(-1, 3)
     assert (pixels == [245, 247, 250]).all(1).mean() > 0.01
     assert (pixels == [29, 36, 48]).all(1).sum() > 500
     assert len(np.unique(pixels, axis=0)) > 100

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from browser import check_phone, lay_out, needs_chromium
 from PIL import Image
 
 from facekit.data.counting import RecordCounts
@@ -124,3 +125,13 @@ def test_a_face_is_shown_with_its_picture_where_that_opens(tmp_path, broken):
     page = write_summary(tmp_path, make_report([look(3, ("a", "q", "x", "t"))]), shown).read_text(encoding="utf-8")
     assert page.count("data:image/jpeg;base64,") == (0 if broken else 1)
     assert "<figcaption>a</figcaption>" in page
+
+
+@needs_chromium
+def test_a_phone_shows_the_page_without_scrolling_it(tmp_path):
+    answer = "The person has eyeglasses, black hair, bangs and no beard."
+    points = [look(step, ("a", "Which attributes?", answer, answer), age=1.0) for step in (1, 2, 3)]
+    layout = lay_out(write_summary(tmp_path, make_report(points)).read_text(encoding="utf-8"), tmp_path, 390)
+    check_phone(layout)
+    assert layout["overflowing"] >= 1
+    assert layout["smallest"] >= 9, "letters of charts can be read"
