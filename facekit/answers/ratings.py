@@ -10,9 +10,11 @@ import re
 from collections.abc import Mapping
 
 from facekit.endpoints.requests import AnswerSchema, Reply, Review
+from facekit.endpoints.texts import find_json
 
 CRITERIA = ("image", "label", "completeness", "overall")
 LOWEST, HIGHEST = 1.0, 10.0
+_NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/\s*10)?\s*")
 _BETWEEN = rf"(?:(?!\b(?:{'|'.join(CRITERIA)})\b)[^\d\n]){{0,40}}?"
 
 RATING_SCHEMA = AnswerSchema(
@@ -32,17 +34,15 @@ def parse_rating(text: str) -> dict[str, float] | None:
     Returns:
         A number from 1 to 10 for each of ``CRITERIA``; None where one is missing or out of range.
     """
-    match = re.search(r"\{.*\}", text, re.DOTALL)
-    try:
-        values = json.loads(match[0]) if match else None
-    except ValueError:
-        values = None
+    values = find_json(text)
+    if isinstance(values, Mapping):
+        values = {str(name).strip().lower(): value for name, value in values.items()}
     found: dict[str, float] = {}
     for name in CRITERIA:
         if isinstance(values, Mapping):
-            value = values.get(name)
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                found[name] = float(value)
+            number = _NUMBER.fullmatch(str(values.get(name)))
+            if number:
+                found[name] = float(number[1])
         elif number := re.search(rf"\b{name}\b{_BETWEEN}(\d+(?:\.\d+)?)", text, re.IGNORECASE):
             found[name] = float(number[1])
     if len(found) != len(CRITERIA) or not all(LOWEST <= value <= HIGHEST for value in found.values()):

@@ -21,7 +21,7 @@ from facekit.endpoints.budget import Budget
 from facekit.endpoints.client import EndpointClient
 from facekit.endpoints.outcomes import ACCEPTED, FAILED, GAVE_UP, REJECTED, CallProgress, Ending, ProgressListener
 from facekit.endpoints.prices import Price, prompt_tokens
-from facekit.endpoints.requests import ANSWER_SCHEMA, PermanentCallError, Reply, Review
+from facekit.endpoints.requests import ANSWER_SCHEMA, PermanentCallError, Reply, Review, Usage
 from facekit.endpoints.retry import RetryPolicy
 
 logger = logging.getLogger(__name__)
@@ -203,7 +203,12 @@ class BatchRunner:
     def _outcome(self, entry: Entry, result: BatchResult) -> Entry:
         reply = result.reply
         if reply is None:
-            return self._changed(entry, result.state, reason=result.reason)
+            charged = result.usage or Usage()
+            read, written = charged.prompt_tokens or 0, charged.completion_tokens or 0
+            return self._changed(
+                entry, result.state, reason=result.reason, prompt_tokens=read, completion_tokens=written,
+                cost=self.price.cost(read, written),
+            )  # fmt: skip
         review = self._review(entry.aspect, reply)
         read, written = reply.prompt_tokens or 0, reply.completion_tokens or 0
         return self._changed(

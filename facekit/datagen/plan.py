@@ -210,7 +210,7 @@ def annotation_call(
         facts=facts,
         landmarks=None if isinstance(record.landmarks, str) else record.landmarks,
     )
-    return PlacedCall(ANNOTATE, record.id, name, version, request, _reviewer(aspect))
+    return PlacedCall(ANNOTATE, record.id, name, version, request, _reviewer(aspect, recipe.answer_language()))
 
 
 def record_media(record: FaceRecord, folder: Path, recipe: Recipe) -> MediaFiles:
@@ -245,8 +245,8 @@ def clip_frames(record: FaceRecord, frames: int) -> ClipFrames | None:
     return ClipFrames(frames, None if record.frames is None else tuple(record.frames))
 
 
-def _reviewer(aspect: Aspect) -> Callable[[Reply], Review]:
-    return lambda reply: review_answer(reply, aspect.minimum_words)
+def _reviewer(aspect: Aspect, language: str | None) -> Callable[[Reply], Review]:
+    return lambda reply: review_answer(reply, aspect.minimum_words, language)
 
 
 def _never(reply: Reply) -> Review:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -18,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from facekit.datagen.facts import compile_template
 from facekit.datagen.instructions import load_instructions
+from facekit.endpoints.languages import Language, language_of
 from facekit.endpoints.pictures import LARGEST_SIDE, SMALLEST_SIDE, check_image_side
 from facekit.errors import ConfigurationError, FaceKitError, RecordError
 from facekit.spec import closest_match_hint
@@ -43,7 +46,7 @@ class Aspect(_Model):
         template: The template annotator's answer.
         checks: Labels that the answer must not contradict: tasks, ``gender`` or ``age_group``.
         max_tokens: Longest answer; None for the recipe's.
-        minimum_words: Shorter answers are dropped.
+        minimum_words: Shorter answers are dropped; in Chinese and Japanese two characters count as a word.
     """
 
     prompt: Text
@@ -53,7 +56,7 @@ class Aspect(_Model):
     template: Text | None = None
     checks: tuple[Text, ...] = ()
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    minimum_words: Annotated[int, Field(ge=1)] = 1
+    minimum_words: Annotated[int, Field(ge=1)] = 4
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
@@ -91,6 +94,7 @@ class Recipe(_Model):
         words: What values of facts are called in prompts.
         conversation: ``joined`` stores all answers about a face in one record; ``single`` makes a record of each.
         structured: Ask for JSON where the endpoint can; plain text is understood all the same.
+        language: In which answers are wanted; None for that of the prompts. Answers in another are dropped.
         image_side: Longest side, in pixels, at which pictures are sent.
         frames: Frames of a clip that are sent.
         max_tokens: Longest answer.
@@ -109,6 +113,7 @@ class Recipe(_Model):
     words: dict[str, dict[str, str]] = Field(default_factory=dict)
     conversation: Literal["joined", "single"] = "joined"
     structured: bool = True
+    language: Language | None = None
     image_side: Annotated[int, Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE)] = 512
     frames: Annotated[int, Field(ge=1, le=64)] = 8
     max_tokens: Annotated[int, Field(ge=1)] = 512
@@ -125,6 +130,10 @@ class Recipe(_Model):
                 except ConfigurationError as error:
                     raise ValueError(f"aspect '{name}': {error}") from error
         return self
+
+    def answer_language(self) -> str | None:
+        """The language of the answers; None where it is not given and the prompts do not tell."""
+        return self.language or _language_of_prompts(" ".join(aspect.prompt for aspect in self.aspects.values()))
 
     def prompt_version(self, aspect: str) -> str:
         """The version of what an annotator is told about an aspect; changes with every word of it."""
@@ -164,6 +173,11 @@ class Recipe(_Model):
         """The recipe with pictures of another size; raises ``ConfigurationError`` where it is out of range."""
         check_image_side(image_side)
         return self.model_copy(update={"image_side": image_side})
+
+
+@lru_cache(maxsize=64)
+def _language_of_prompts(prompts: str) -> str | None:
+    return language_of(re.sub(r"\{\{.*?\}\}|\{%.*?%\}", " ", prompts))
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:

@@ -182,7 +182,8 @@ class _Run:
         """How answers to an aspect are judged, where the calls themselves are gone."""
         if stage == RATE:
             return lambda aspect, reply: review_rating(reply)
-        return lambda aspect, reply: review_answer(reply, self.recipe.aspects[aspect].minimum_words)
+        language = self.recipe.answer_language()
+        return lambda aspect, reply: review_answer(reply, self.recipe.aspects[aspect].minimum_words, language)
 
     def finish(self, ending: Ending, stages: list[Stage]) -> GenerationResult:
         recipe, ledger = self.recipe, self.ledger

@@ -13,10 +13,20 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 from facekit.endpoints.client import EndpointClient
+from facekit.endpoints.dialect import Dialect
+from facekit.endpoints.failures import is_for_later, sort_failure
 from facekit.endpoints.messages import request_body
 from facekit.endpoints.outcomes import FAILED, GAVE_UP
-from facekit.endpoints.replies import parse_completion
-from facekit.endpoints.requests import AnswerSchema, Reply, Request, TemporaryCallError
+from facekit.endpoints.requests import (
+    AnswerSchema,
+    EndpointError,
+    PermanentCallError,
+    RejectedRequestError,
+    Reply,
+    Request,
+    TemporaryCallError,
+    Usage,
+)
 from facekit.endpoints.retry import RetryPolicy
 
 T = TypeVar("T")
@@ -36,12 +46,14 @@ class BatchResult:
         reply: The reply; None where there is none.
         state: Without a reply, whether the call is refused for good or may be made again: ``FAILED`` or ``GAVE_UP``.
         reason: Why there is no reply.
+        usage: What was charged without a usable reply; None for nothing.
     """
 
     key: str
     reply: Reply | None
     state: str = ""
     reason: str = ""
+    usage: Usage | None = None
 
 
 class Batches:
@@ -60,9 +72,7 @@ class Batches:
         """One line of a batch's file; raises ``PermanentCallError`` where a picture cannot be read."""
         client = self._client
         pictures = await client.data_urls(request)
-        body = request_body(
-            request, client.model, pictures, token_limit=client.token_limit, structured=client.structured
-        )
+        body = request_body(request, client.model, pictures, client.dialect)
         values = {"custom_id": request.key, "method": "POST", "url": PATH, "body": body}
         return json.dumps(values).encode() + b"\n"
 
@@ -96,29 +106,40 @@ class Batches:
             batch: What ``retrieve`` returned.
             schema: The form of the answers where they are structured.
         """
+        dialect = self._client.dialect
         for file in (batch.output_file_id, batch.error_file_id):
             if not file:
                 continue
             response = await self._retrying(partial(self._client.api.files.content, file))
             for line in response.text.split("\n"):
                 if line.strip():
-                    yield self._result(json.loads(line), schema)
+                    yield self._result(json.loads(line), schema, dialect)
+
+    def is_for_later(self, batch: Any) -> bool:
+        """Whether a batch was refused because the queue is full."""
+        return batch.status == "failed" and is_for_later(batch.errors)
 
     def refusal(self, batch: Any) -> str:
         """Why a batch was refused as a whole, in one line."""
         return f"the batch was rejected: {self._client.strike(str(batch.errors))[:300]}"
 
-    def _result(self, values: Mapping[str, Any], schema: AnswerSchema | None) -> BatchResult:
+    def _result(self, values: Mapping[str, Any], schema: AnswerSchema | None, dialect: Dialect) -> BatchResult:
         key, response = str(values.get("custom_id", "")), values.get("response") or {}
-        status = response.get("status_code")
-        if status != 200:
-            problem = self._client.strike(json.dumps(values.get("error") or response.get("body")))[:300]
-            passing = status is None or status == 429 or status >= 500
-            return BatchResult(key, None, GAVE_UP if passing else FAILED, f"status {status}: {problem}")
-        body = json.loads(self._client.strike.strike_exact(json.dumps(response.get("body"))))
+        client, status, body = self._client, response.get("status_code"), response.get("body") or {}
         try:
-            return BatchResult(key, parse_completion(body, schema, self._client.model))
+            if status == 200:
+                return BatchResult(key, client.read(body, schema))
+            described = values.get("error") or body
+            described = described.get("error", described) if isinstance(described, Mapping) else described
+            raise sort_failure(status or 500, described, {}, client.strike)
+        except RejectedRequestError as rejection:
+            state = GAVE_UP if client.learn(rejection.said, dialect) else FAILED
+            return BatchResult(key, None, state, str(rejection))
+        except PermanentCallError as failure:
+            return BatchResult(key, None, FAILED, str(failure))
         except TemporaryCallError as failure:
+            return BatchResult(key, None, GAVE_UP, str(failure), failure.usage if failure.answered else None)
+        except EndpointError as failure:
             return BatchResult(key, None, GAVE_UP, str(failure))
 
     async def _retrying(self, call: Callable[[], Awaitable[T]]) -> T:

@@ -1,7 +1,7 @@
 """A client of any OpenAI-compatible endpoint: hosted, vLLM, Ollama. One request is one call; the pipeline retries.
 
-What an endpoint says when it fails is sorted into what passes, what does not, and what makes every call vain. Keys
-are struck out of all of it.
+What an endpoint says when it fails is sorted by ``failures``, and teaches how it wants to be asked. Keys are struck out
+of all of it.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ import asyncio
 import importlib.util
 import json
 import logging
-import math
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import openai
 from pydantic import SecretStr
 
 from facekit.endpoints.addresses import OPENAI, check_address, is_local
+from facekit.endpoints.dialect import Dialect
+from facekit.endpoints.failures import sort_failure
 from facekit.endpoints.keys import DEFAULT_VARIABLE, KeyFilter, read_key
 from facekit.endpoints.messages import request_body
 from facekit.endpoints.pictures import MediaEncoder
-from facekit.endpoints.replies import parse_completion
-from facekit.endpoints.requests import EndpointError, RejectedRequestError, Reply, Request, TemporaryCallError
+from facekit.endpoints.replies import ErrorReplyError, parse_completion
+from facekit.endpoints.requests import AnswerSchema, RejectedRequestError, Reply, Request, TemporaryCallError
 from facekit.endpoints.transports import TRANSPORTS, DirectTransport, StatusError, require_aiohttp
 from facekit.errors import ConfigurationError, InvalidSpecError
 from facekit.spec import Range
@@ -38,11 +37,8 @@ TIMEOUT = 120.0
 REQUEST_ID_HEADER = "X-Client-Request-Id"
 
 _HAS_AIOHTTP = importlib.util.find_spec("aiohttp") is not None
-"""With it, the client's own choice of transport costs half the processor time per call."""
-_OTHER_LIMIT = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
-_TEMPORARY_STATUS = frozenset({408, 409, 425, 429})
-_FATAL_STATUS = {401: "the key is not accepted", 403: "the key may not do this", 404: "no such model or address"}
-_ABOUT_SCHEMA = ("response_format", "json_schema", "structured output", "guided")
+DEFAULT_TRANSPORT = "aiohttp" if _HAS_AIOHTTP else "openai"
+"""With aiohttp even the ``openai`` client's own way costs half the processor time per call."""
 
 
 class EndpointClient:
@@ -54,7 +50,8 @@ class EndpointClient:
         base_url: Where it is, ending in ``/v1``; None for OpenAI.
         timeout: Seconds for one call.
         structured: Whether to ask for JSON; given up for good when the endpoint says that it cannot.
-        transport: Who posts the calls: the ``openai`` client, or ``aiohttp`` for less processor time.
+        transport: Who posts the calls: ``aiohttp``, the default where it is installed, or the ``openai`` client, which
+            takes more processor time.
     """
 
     def __init__(
@@ -65,17 +62,16 @@ class EndpointClient:
         base_url: str | None = None,
         timeout: float = TIMEOUT,
         structured: bool = True,
-        transport: str = "openai",
+        transport: str | None = None,
     ) -> None:
         check_address(base_url)
+        transport = transport or DEFAULT_TRANSPORT
         if transport not in TRANSPORTS:
             raise InvalidSpecError(f"transport={transport!r} must be {' or '.join(TRANSPORTS)}")
-        self.model = model
-        self.structured = structured
+        self.model, self.structured = model, structured
         self.key, self.base_url, self.timeout, self.transport = key, base_url, timeout, transport
         self.strike = KeyFilter(*([key] if key else []))
-        self.token_limit = "max_completion_tokens" if base_url is None else "max_tokens"
-        self._switched = False
+        self.dialect = Dialect("max_completion_tokens" if base_url is None else "max_tokens", structured)
         if transport == "aiohttp":
             require_aiohttp()
         self._connection: _Connection | None = None
@@ -89,7 +85,7 @@ class EndpointClient:
         key_env: str | None = None,
         timeout: Annotated[float, Range(above=0)] = TIMEOUT,
         structured: bool = True,
-        transport: Literal["openai", "aiohttp"] = "openai",
+        transport: Literal["openai", "aiohttp"] | None = None,
         ask_key: Callable[[str], str] | None = None,
     ) -> Self:
         """Build from the spec string ``openai:MODEL?base_url=…&key_env=NAME&timeout=…&structured=…&transport=…``.
@@ -122,15 +118,38 @@ class EndpointClient:
     async def answer(self, request: Request) -> Reply:
         """Answer one request; see ``facekit.endpoints.requests.Answerer``."""
         pictures = await self.data_urls(request)
-        structured, token_limit = self.structured, self.token_limit
-        body = request_body(request, self.model, pictures, token_limit=token_limit, structured=structured)
+        dialect = self.dialect
+        body = request_body(request, self.model, pictures, dialect)
         try:
             text = await self.guarded(lambda: self._post(body, request.key))
         except RejectedRequestError as rejection:
-            if self._can_say_otherwise(rejection, structured, token_limit):
+            if self.learn(rejection.said, dialect):
                 return await self.answer(request)
             raise
-        return parse_completion(self.strike.strike_exact(text), request.schema, self.model)
+        return self.read(text, request.schema)
+
+    def read(self, body: str | Mapping[str, Any], schema: AnswerSchema | None) -> Reply:
+        """Read a chat completion; see ``facekit.endpoints.replies.parse_completion`` and ``Answerer.answer``."""
+        text = body if isinstance(body, str) else json.dumps(body)
+        try:
+            return parse_completion(self.strike.strike_exact(text), schema, self.model)
+        except ErrorReplyError as error:
+            raise sort_failure(error.status, error.body, {}, self.strike, error.usage) from error
+
+    def learn(self, said: str, dialect: Dialect) -> bool:
+        """Whether a request that was rejected can be made in another way, which is kept for all further ones.
+
+        Args:
+            said: What the endpoint said.
+            dialect: How it was asked.
+        """
+        better = dialect.without(said)
+        if better == dialect:
+            return self.dialect != dialect
+        if self.dialect.combined(better) != self.dialect:
+            self.dialect = self.dialect.combined(better)
+            logger.info("%s is asked from now on as %s", self.model, self.dialect)
+        return True
 
     @property
     def connection(self) -> _Connection:
@@ -158,9 +177,10 @@ class EndpointClient:
         except openai.APIConnectionError as error:
             raise TemporaryCallError(self.strike(f"the connection failed ({_innermost(error)})")) from error
         except openai.APIStatusError as error:
-            raise self._failure(error.status_code, error.body or error.message, error.response.headers) from error
+            body = error.body or error.message
+            raise sort_failure(error.status_code, body, error.response.headers, self.strike) from error
         except StatusError as error:
-            raise self._failure(error.status, error.body, error.headers) from error
+            raise sort_failure(error.status, error.body, error.headers, self.strike) from error
         except (openai.APIError, ValueError) as error:
             raise TemporaryCallError(self.strike(f"the response cannot be read ({error})"), answered=True) from error
 
@@ -186,32 +206,6 @@ class EndpointClient:
         if connection is not None:
             await connection.close()
 
-    def _can_say_otherwise(self, rejection: RejectedRequestError, structured: bool, limit: str) -> bool:
-        """Whether the endpoint rejects a parameter that it knows under another name, or that can be left out."""
-        words = rejection.said.lower()
-        if structured and any(word in words for word in _ABOUT_SCHEMA):
-            if self.structured:
-                logger.info("the endpoint has no structured answers; asking for plain text from now on")
-            self.structured = False
-            return True
-        if limit not in words or (self.token_limit == limit and self._switched):
-            return False
-        if self.token_limit == limit:
-            self.token_limit, self._switched = _OTHER_LIMIT[limit], True
-        return True
-
-    def _failure(self, status: int, body: Any, headers: Mapping[str, str]) -> Exception:
-        described = body if isinstance(body, dict) else {}
-        said = " ".join(str(described.get("message") or body).split())
-        words = self.strike(f"status {status}: {said[:300]}")
-        if status in _TEMPORARY_STATUS or status >= 500:
-            if "insufficient_quota" in f"{described.get('code')} {described.get('type')}":
-                return EndpointError(f"the account has no credit left ({words})")
-            return TemporaryCallError(words, retry_after=retry_after(headers))
-        if status in _FATAL_STATUS:
-            return EndpointError(f"{_FATAL_STATUS[status]}; check the key, base_url and model ({words})")
-        return RejectedRequestError(words, said=self.strike(f"{said} {json.dumps(body, default=str)}"))
-
 
 class _Connection:
     """Connections, and pictures that were encoded for them."""
@@ -231,30 +225,6 @@ class _Connection:
         await self.client.close()
         if self.direct is not None:
             await self.direct.close()
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by the headers ``retry-after-ms`` or ``Retry-After`` (seconds or a date, RFC 9110, 10.2.3).
-
-    Returns:
-        None where there is no such header or it cannot be read.
-    """
-    for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
-        text = headers.get(name)
-        if text is None:
-            continue
-        try:
-            seconds = float(text) / unit
-        except ValueError:
-            try:
-                date = parsedate_to_datetime(text)
-            except ValueError:
-                continue
-            date = date if date.tzinfo else date.replace(tzinfo=UTC)
-            seconds = (date - datetime.now(UTC)).total_seconds()
-        if math.isfinite(seconds):
-            return max(0.0, seconds)
-    return None
 
 
 def _innermost(error: BaseException) -> str:

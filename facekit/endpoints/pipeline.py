@@ -28,15 +28,18 @@ from facekit.endpoints.outcomes import (
     OutcomeStore,
     ProgressListener,
 )
-from facekit.endpoints.prices import UNKNOWN_PRICE, Price, prompt_tokens, reply_tokens
+from facekit.endpoints.prices import UNKNOWN_PRICE, Price, charged_tokens, prompt_tokens, reply_tokens
 from facekit.endpoints.requests import (
     Answerer,
+    DeniedRequestError,
     EndpointError,
+    FlaggedRequestError,
     PermanentCallError,
     RejectedRequestError,
     Reply,
     Request,
     TemporaryCallError,
+    UnreadableReplyError,
 )
 from facekit.endpoints.retry import RetryPolicy
 from facekit.endpoints.settings import CallSettings
@@ -48,6 +51,8 @@ C = TypeVar("C", bound=Call)
 PROGRESS_SECONDS = 0.2
 FAILURES_IN_A_ROW = 20
 """With twice the concurrency if that is more: so many failed calls without an answer between end the run."""
+FIRST_DENIALS = 5
+"""So many calls that are denied before any is answered mean that the key may not, and end the run."""
 
 
 @dataclass
@@ -123,6 +128,8 @@ class Pipeline(Generic[C]):
         self._started = self._last_progress = time.monotonic()
         self._halt = asyncio.Event()
         self._limiter: RateLimiter | None = None
+        self._is_answering = False
+        self._denied: list[tuple[C, _Spent, DeniedRequestError]] = []
         queue: asyncio.Queue[C | None] = asyncio.Queue(self.concurrency)
         producer = asyncio.create_task(self._produce(calls, queue))
         watcher = asyncio.create_task(self._watch(producer, queue))
@@ -131,6 +138,7 @@ class Pipeline(Generic[C]):
             await asyncio.wait([producer])
             if not producer.cancelled():
                 producer.result()
+            await self._settle_denials(GAVE_UP)
         finally:
             watcher.cancel()
             producer.cancel()
@@ -193,32 +201,58 @@ class Pipeline(Generic[C]):
             except TemporaryCallError as failure:
                 failures += 1
                 delay = self.policy.delay(failures, failure.retry_after)
+                is_unreadable = isinstance(failure, UnreadableReplyError)
                 if delay is None:
-                    await self._store(call, spent, GAVE_UP, reason=f"after {spent.attempts} tries: {failure}")
+                    state = REJECTED if is_unreadable else GAVE_UP
+                    await self._store(call, spent, state, reason=f"{failure} (after {_tries(spent.attempts)})")
                     self._count_failure(str(failure))
                     return
                 logger.debug("call %s: %s; trying again in %.2f s", request.key, failure, delay)
                 try:
-                    await self._sleep(delay)
+                    await self._sleep(0.0 if is_unreadable else delay)
                 except _StopError:
                     await self._store(call, spent, GAVE_UP, reason=f"stopped after: {failure}")
                     return
             except PermanentCallError as failure:
-                await self._store(call, spent, FAILED, reason=str(failure))
-                if isinstance(failure, RejectedRequestError):
-                    self._count_failure(str(failure))
+                await self._fail(call, spent, failure)
                 return
             except EndpointError as error:
                 await self._store(call, spent, GAVE_UP, reason=str(error))
                 raise
             else:
                 self._failures_in_a_row = 0
+                await self._note_answer()
                 review = call.review(reply)
                 if review.reason is None or tries >= self.second_tries or self._halt.is_set():
                     state = ACCEPTED if review.reason is None else REJECTED
                     await self._store(call, spent, state, answer=review.answer, reason=review.reason)
                     return
                 tries += 1
+
+    async def _fail(self, call: C, spent: _Spent, failure: PermanentCallError) -> None:
+        """Keep a call that would fail again; denials wait until it is known whether any call is answered."""
+        if isinstance(failure, FlaggedRequestError):
+            await self._note_answer()
+        if isinstance(failure, DeniedRequestError) and not self._is_answering:
+            self._denied.append((call, spent, failure))
+            if len(self._denied) >= FIRST_DENIALS:
+                self._end(error=_denial(failure))
+            return
+        await self._store(call, spent, FAILED, reason=str(failure))
+        if isinstance(failure, RejectedRequestError):
+            self._count_failure(str(failure))
+
+    async def _note_answer(self) -> None:
+        """The endpoint answers this key, so that what it denied before is denied for its own sake."""
+        self._is_answering = True
+        await self._settle_denials(FAILED)
+
+    async def _settle_denials(self, state: str) -> None:
+        denied, self._denied = self._denied, []
+        for call, spent, failure in denied:
+            if state == GAVE_UP and not self._halt.is_set():
+                self._end(error=_denial(failure))
+            await self._store(call, spent, state, reason=str(failure))
 
     async def _ask(self, request: Request, spent: _Spent) -> Reply:
         """Make one call within limits and budget, and add what it used to ``spent``."""
@@ -242,7 +276,9 @@ class Pipeline(Generic[C]):
             return reply
         except TemporaryCallError as failure:
             if failure.answered:
-                cost, used = most, reserved
+                tokens = charged_tokens(request, failure.usage, self.price)
+                cost, used = self.price.cost(*tokens), float(sum(tokens))
+                spent.read, spent.written = spent.read + tokens[0], spent.written + tokens[1]
             if failure.retry_after is not None:
                 self._limits(reserved).pause(min(failure.retry_after, self.policy.longest_pause))
             raise
@@ -309,3 +345,11 @@ class Pipeline(Generic[C]):
             left = max(0, self._total - progress.done) / max(speed, 1e-9)
             progress = replace(progress, seconds_left=left)
         self.on_progress(progress)
+
+
+def _denial(failure: DeniedRequestError) -> EndpointError:
+    return EndpointError(f"the key may not do this; check the key, base_url and model ({failure})")
+
+
+def _tries(count: int) -> str:
+    return "1 try" if count == 1 else f"{count} tries"

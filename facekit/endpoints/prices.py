@@ -12,7 +12,7 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from facekit.endpoints.requests import Reply, Request
+from facekit.endpoints.requests import Reply, Request, Usage
 from facekit.errors import ConfigurationError
 from facekit.spec import closest_match_hint
 
@@ -102,6 +102,12 @@ def reply_tokens(request: Request, reply: Reply, price: Price) -> tuple[int, int
     read = prompt_tokens(request, price) if reply.prompt_tokens is None else reply.prompt_tokens
     written = math.ceil(len(reply.text) / CHARACTERS_PER_TOKEN)
     return read, written if reply.completion_tokens is None else reply.completion_tokens
+
+
+def charged_tokens(request: Request, usage: Usage, price: Price) -> tuple[int, int]:
+    """Tokens read and written for a reply that cannot be used: the endpoint's count, or the most that they can be."""
+    read = prompt_tokens(request, price) if usage.prompt_tokens is None else usage.prompt_tokens
+    return read, request.max_tokens if usage.completion_tokens is None else usage.completion_tokens
 
 
 def model_price(table: Mapping[str, Price], model: str, *, required: bool = False) -> Price:

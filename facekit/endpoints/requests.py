@@ -137,6 +137,14 @@ class Answerer(Protocol):
         """Release connections."""
 
 
+@dataclass(frozen=True)
+class Usage:
+    """Tokens that an endpoint says it read and wrote; None where it does not say."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
 class TemporaryCallError(FaceKitError):
     """A call failed for a reason that passes: a rate limit, a server error, a dropped connection, a broken body.
 
@@ -144,16 +152,43 @@ class TemporaryCallError(FaceKitError):
         reason: One line.
         retry_after: Seconds that the endpoint asks to wait before any further call; None where it does not say.
         answered: Whether the endpoint may have produced, and charged for, an answer.
+        usage: What it says it charged.
     """
 
-    def __init__(self, reason: str, *, retry_after: float | None = None, answered: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, retry_after: float | None = None, answered: bool = False, usage: Usage | None = None
+    ) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
         self.answered = answered
+        self.usage = usage or Usage()
+
+
+class UnreadableReplyError(TemporaryCallError):
+    """An answer that came, was charged for, and cannot be told from its form; another try may give a better one.
+
+    Args:
+        reason: One line.
+        usage: What the endpoint says it charged.
+    """
+
+    def __init__(self, reason: str, *, usage: Usage | None = None) -> None:
+        super().__init__(f"unreadable: {reason}", answered=True, usage=usage)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickle_unreadable, (str(self).removeprefix("unreadable: "), self.usage)
+
+
+def _unpickle_unreadable(reason: str, usage: Usage) -> UnreadableReplyError:
+    return UnreadableReplyError(reason, usage=usage)
 
 
 class PermanentCallError(FaceKitError):
     """A call that would fail again: the endpoint rejects this request, or the picture cannot be read."""
+
+
+class FlaggedRequestError(PermanentCallError):
+    """A content filter refuses one input; says nothing about others."""
 
 
 class RejectedRequestError(PermanentCallError):
@@ -167,6 +202,10 @@ class RejectedRequestError(PermanentCallError):
     def __init__(self, reason: str, *, said: str = "") -> None:
         super().__init__(reason)
         self.said = said
+
+
+class DeniedRequestError(RejectedRequestError):
+    """Status 403: one input that may not be sent, or, where the first calls all fail so, a key that may not."""
 
 
 class EndpointError(FaceKitError):

@@ -7,7 +7,10 @@ of a call; here they are prepared once.
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
+import ssl
 import urllib.request
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -68,6 +71,7 @@ class DirectTransport:
         headers = {**client.default_headers, **client.auth_headers}
         self._headers = {name: value for name, value in headers.items() if isinstance(value, str)}
         self._proxy = _find_proxy(self._url)
+        self._certificates: Any = _certificates() if self._url.startswith("https:") else True
         self._session: aiohttp.ClientSession | None = None
 
     @property
@@ -91,7 +95,7 @@ class DirectTransport:
         """
         if self._session is None:
             self._session = self._aiohttp.ClientSession(
-                connector=self._aiohttp.TCPConnector(limit=0),
+                connector=self._aiohttp.TCPConnector(limit=0, ssl=self._certificates),
                 cookie_jar=self._aiohttp.DummyCookieJar(),
                 timeout=self._aiohttp.ClientTimeout(total=None),
             )
@@ -106,6 +110,16 @@ class DirectTransport:
         """Release connections."""
         if self._session is not None:
             await self._session.close()
+
+
+def _certificates() -> ssl.SSLContext:
+    """The system's certificate authorities, and certifi's where it is installed, as for the ``openai`` client."""
+    context = ssl.create_default_context()
+    if importlib.util.find_spec("certifi") is not None and not os.environ.get("SSL_CERT_FILE"):
+        import certifi
+
+        context.load_verify_locations(certifi.where())
+    return context
 
 
 def _find_proxy(url: str) -> str | None:

@@ -1,6 +1,5 @@
 import asyncio
 import sqlite3
-import time
 
 import pytest
 
@@ -133,20 +132,87 @@ def test_a_wrong_key_ends_the_run_at_once_and_condemns_no_record(serve, faces, r
 
 
 def test_the_pause_that_an_endpoint_asks_for_holds_every_call_back(serve, faces, recipe_path, tmp_path):
-    server = serve(too_many=1.0, retry_after="0.4")
-    outcome, began = server._outcome, []
+    server = serve(retry_after="0.5", latency=(0.001, 0.04))
+    outcome = server._outcome
 
-    def relenting(body):
-        began.append(time.monotonic())
-        server.faults.too_many = float(began[-1] - began[0] < 0.2)
+    def first_too_many(body):
+        server.faults.too_many = float(not server.calls)
         return outcome(body)
 
-    server._outcome = relenting
+    server._outcome = first_too_many
     _, states, _, _ = carry_out(server, faces, recipe_path, tmp_path / "out", concurrency=4)
     assert states == {ACCEPTED: 20}
-    first = [call for call in server.calls if call.outcome == "429"]
-    assert 1 <= len(first) <= 4
-    assert min(call.time for call in server.calls if call.outcome == "answered") - first[0].time >= 0.39
+    (asked,) = [call for call in server.calls if call.outcome == "429"]
+    since = [call.time - asked.time for call in server.calls]
+    in_flight = [seconds for seconds in since if seconds < 0.45]
+    assert len(in_flight) <= 1 + 3  # those that were asked before the pause
+    assert min(seconds for seconds in since if seconds not in in_flight) >= 0.49
+
+
+@pytest.mark.parametrize("oddity", ["cut-off JSON", "a null answer", "an error at its end", "a null message"])
+def test_what_is_charged_for_replies_that_cannot_be_used_is_in_the_cost(serve, faces, recipe_path, tmp_path, oddity):
+    server = serve(odd=0.4, oddity=oddity, seed=4)
+    _, states, _, spent = carry_out(server, faces, recipe_path, tmp_path / "out", policy=RetryPolicy(9, 0.001))
+    assert states == {ACCEPTED: 20}
+    assert sum(call.outcome == "odd" for call in server.calls) > 5
+    assert spent == pytest.approx(len(server.calls) * (1000 + 100 * 10) / 1e6)
+    with Ledger(tmp_path / "out") as ledger:
+        assert ledger.spent() == pytest.approx(spent)
+        rows = ledger.entries(ANNOTATE, load_recipe(recipe_path).prompt_versions(), [f"face-{n}" for n in range(10)])
+    assert sum(row.prompt_tokens for row in rows) == 1000 * len(server.calls)
+
+
+def test_a_broken_body_costs_what_it_may_have_cost_at_most(serve, faces, recipe_path, tmp_path):
+    server = serve(malformed=0.4, seed=4)
+    price = Price(input=0.0, output=10.0)  # at most 100 tokens
+    _, states, _, spent = carry_out(
+        server, faces, recipe_path, tmp_path / "out", price=price, policy=RetryPolicy(9, 0.001)
+    )
+    assert states == {ACCEPTED: 20}
+    assert spent == pytest.approx(len(server.calls) * 0.001)
+
+
+def test_replies_that_are_never_readable_are_not_asked_for_again(serve, faces, recipe_path, tmp_path):
+    server = serve(odd=1.0, oddity="a wrong key")
+    _, states, _, _ = carry_out(server, faces, recipe_path, tmp_path / "out", concurrency=16)
+    assert (states, len(server.calls)) == ({REJECTED: 20}, 80)
+    carry_out(server, faces, recipe_path, tmp_path / "out")
+    assert len(server.calls) == 80
+
+
+def test_a_key_that_may_not_ends_the_run_after_a_few_calls_and_condemns_no_record(serve, faces, recipe_path, tmp_path):
+    server = serve(status=403)
+    with pytest.raises(EndpointError, match=r"the key may not do this; check the key.*status 403"):
+        carry_out(server, faces, recipe_path, tmp_path / "out", concurrency=1)
+    assert len(server.calls) == 5
+    server.faults.status = None
+    _, states, _, _ = carry_out(server, faces, recipe_path, tmp_path / "out")
+    assert states == {ACCEPTED: 20}
+
+
+def test_an_input_that_is_denied_is_one_rejected_call_and_is_not_asked_again(serve, faces, recipe_path, tmp_path):
+    server = serve()
+    outcome = server._outcome
+
+    def denying(body):
+        server.faults.status = 403 if len(server.calls) < 2 else None
+        return outcome(body)
+
+    server._outcome = denying
+    ending, states, _, _ = carry_out(server, faces, recipe_path, tmp_path / "out", concurrency=1)
+    assert (ending, states) == (Ending.FINISHED, {ACCEPTED: 18, FAILED: 2})
+    carry_out(server, faces, recipe_path, tmp_path / "out")
+    assert len(server.calls) == 20
+
+
+def test_denials_alone_are_a_key_that_may_not_however_few_they_are(serve, faces, recipe_path, tmp_path):
+    faces.write_text("".join(faces.read_text().splitlines(keepends=True)[:1]))
+    server = serve(status=403)
+    with pytest.raises(EndpointError, match="the key may not"):
+        carry_out(server, faces, recipe_path, tmp_path / "out")
+    server.faults.status = None
+    _, states, _, _ = carry_out(server, faces, recipe_path, tmp_path / "out")
+    assert states == {ACCEPTED: 2}
 
 
 def test_the_budget_stops_the_run_cleanly_and_more_money_goes_on(serve, faces, recipe_path, tmp_path):

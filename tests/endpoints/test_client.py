@@ -14,10 +14,13 @@ from pydantic import SecretStr
 from facekit.catalog import current_registry
 from facekit.data.media_files import MediaFiles
 from facekit.endpoints.addresses import parse_endpoint_spec
-from facekit.endpoints.client import EndpointClient, retry_after
+from facekit.endpoints.client import EndpointClient
+from facekit.endpoints.failures import retry_after
 from facekit.endpoints.requests import (
     ANSWER_SCHEMA,
+    DeniedRequestError,
     EndpointError,
+    FlaggedRequestError,
     PermanentCallError,
     RejectedRequestError,
     Request,
@@ -42,13 +45,19 @@ def ask(request):
     return functools.partial(ask_over, request.param)
 
 
-def ask_over(transport, server, picture, times=1, **options):
+def ask_over(transport, server, picture, times=1, temperature=None, **options):
     async def talk():
         annotator = EndpointClient(
             "model", key=SecretStr(KEY), base_url=server.base_url, transport=transport, **options
         )
         request = Request(
-            "key-1", "System.", "Prompt.", MediaFiles((picture,), 128), max_tokens=77, schema=ANSWER_SCHEMA
+            "key-1",
+            "System.",
+            "Prompt.",
+            MediaFiles((picture,), 128),
+            max_tokens=77,
+            schema=ANSWER_SCHEMA,
+            temperature=temperature,
         )
         try:
             return [await annotator.answer(request) for _ in range(times)]
@@ -88,7 +97,13 @@ def test_an_endpoint_without_structured_answers_is_asked_in_plain_text_from_then
     ({"malformed": 1.0}, TemporaryCallError, "not a chat completion"),
     ({"status": 400}, RejectedRequestError, "status 400"),
     ({"status": 401}, EndpointError, "the key is not accepted"),
+    ({"status": 402}, EndpointError, "no credit left"),
+    ({"status": 403}, DeniedRequestError, "status 403"),
     ({"status": 404}, EndpointError, "no such model or address"),
+    ({"odd": 1.0, "oddity": "a flagged input, 403"}, FlaggedRequestError, "a content filter refuses the input"),
+    ({"odd": 1.0, "oddity": "a flagged input, 400"}, FlaggedRequestError, "a content filter refuses the input"),
+    ({"odd": 1.0, "oddity": "an error with status 200"}, TemporaryCallError, "status 502: upstream broke"),
+    ({"odd": 1.0, "oddity": "choices that are an error"}, TemporaryCallError, "status 502: upstream broke"),
     ({"status": 503}, TemporaryCallError, "status 503"),
 ])  # fmt: skip
 def test_failures_are_sorted_by_whether_they_pass(ask, serve, picture, faults, error, words):
@@ -225,3 +240,59 @@ def test_a_hosted_endpoint_needs_a_key_and_a_local_one_does_not(monkeypatch):
     assert EndpointClient.from_spec("m", base_url="http://localhost:1/v1").key is None
     monkeypatch.setenv("MINE", KEY)
     assert EndpointClient.from_spec("m", key_env="MINE").key.get_secret_value() == KEY
+
+
+def test_a_model_that_thinks_is_asked_in_its_way_from_the_third_call_on(ask, serve, picture):
+    server = serve(thinking_model=True)
+    first, second = ask(server, picture, times=2, temperature=0.0)
+    assert [call.outcome for call in server.calls] == ["unsupported", "unsupported", "answered", "answered"]
+    assert first.text == second.text
+    assert server.calls[-1].body["max_completion_tokens"] == 77
+    assert not {"temperature", "max_tokens"} & set(server.calls[-1].body)
+
+
+def test_many_calls_at_once_learn_together(serve, picture):
+    server = serve(thinking_model=True, structured=False)
+
+    async def talk():
+        client = EndpointClient("m", base_url=server.base_url)
+        request = Request("k", "", "Prompt.", None, temperature=0.0, schema=ANSWER_SCHEMA)
+        try:
+            return await asyncio.gather(*(client.answer(request) for _ in range(12)))
+        finally:
+            await client.close()
+
+    assert len({reply.text for reply in asyncio.run(talk())}) == 1
+    assert sum(call.outcome == "answered" for call in server.calls) == 12
+
+
+def test_a_client_can_be_used_again_in_another_loop(serve, picture):
+    server = serve()
+    client = EndpointClient("m", base_url=server.base_url)
+
+    async def talk():
+        try:
+            return await client.answer(Request("k", "", "Prompt.", MediaFiles((picture,), 64)))
+        finally:
+            await client.close()
+
+    assert asyncio.run(talk()).text == asyncio.run(talk()).text
+
+
+def test_the_fast_transport_is_the_default_where_it_is_installed():
+    pytest.importorskip("aiohttp")
+    assert EndpointClient("m", base_url="http://127.0.0.1:1/v1").transport == "aiohttp"
+
+
+def test_text_alone_is_sent_as_text(serve):
+    server = serve()
+
+    async def talk():
+        client = EndpointClient("m", base_url=server.base_url)
+        try:
+            await client.answer(Request("k", "", "Prompt."))
+        finally:
+            await client.close()
+
+    asyncio.run(talk())
+    assert server.calls[0].body["messages"] == [{"role": "user", "content": "Prompt."}]

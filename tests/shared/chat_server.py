@@ -38,6 +38,9 @@ class Faults:
     retry_after: str = "0.02"
     structured: bool = True
     status: int | None = None
+    odd: float = 0.0
+    oddity: str = ""
+    thinking_model: bool = False
 
 
 @dataclass
@@ -163,6 +166,10 @@ class ChatServer:
         faults, chance = self.faults, self._faults.random()
         if faults.status is not None:
             return "status", error(faults.status, f"status {faults.status}")
+        if faults.thinking_model:
+            for name in ("max_tokens", "temperature"):
+                if name in body:
+                    return "unsupported", unsupported(name)
         if not faults.structured and "response_format" in body:
             return "unsupported", error(400, "response_format of type json_schema is not supported")
         for share, outcome, response in (
@@ -170,6 +177,7 @@ class ChatServer:
             (faults.server_error, "500", lambda: error(500, "internal error")),
             (faults.dropped, "dropped", lambda: None),
             (faults.malformed, "malformed", lambda: http(200, b'{"choices": [{"mess')),
+            (faults.odd, "odd", lambda: ODDITIES[faults.oddity](self.completion(body, self.answer(body)))),
             (faults.refusal, "refusal", lambda: reply(self.completion(body, REFUSAL))),
         ):
             if chance < share:
@@ -225,6 +233,95 @@ class ChatServer:
             self.files[f"{name}-output"] = "\n".join(reversed(lines)).encode()
             batch |= {"status": "completed", "output_file_id": f"{name}-output"}
         return reply(batch)
+
+
+def unsupported(name: str) -> bytes:
+    """The rejection by which OpenAI's models that think refuse a parameter."""
+    words = {
+        "max_tokens": "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+        "'max_completion_tokens' instead.",
+        "temperature": "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) "
+        "value is supported.",
+    }[name]
+    kind = "unsupported_parameter" if name == "max_tokens" else "unsupported_value"
+    described = {"message": words, "type": "invalid_request_error", "param": name, "code": kind}
+    return http(400, json.dumps({"error": described}).encode())
+
+
+def text_of(completion: dict) -> str:
+    return completion["choices"][0]["message"]["content"]
+
+
+def with_text(form: Callable[[str], object]) -> Callable[[dict], bytes]:
+    """A healthy completion whose text has another form."""
+
+    def response(completion: dict) -> bytes:
+        completion["choices"][0]["message"]["content"] = form(text_of(completion))
+        return reply(completion)
+
+    return response
+
+
+def with_choice(**changes: object) -> Callable[[dict], bytes]:
+    """A healthy completion with other fields in its choice."""
+
+    def response(completion: dict) -> bytes:
+        completion["choices"][0] |= changes
+        return reply(completion)
+
+    return response
+
+
+def with_body(**changes: object) -> Callable[[dict], bytes]:
+    """A healthy completion with other fields."""
+    return lambda completion: reply({**completion, **changes})
+
+
+def flagged(status: int) -> Callable[[dict], bytes]:
+    """An input that a content filter refuses, as OpenRouter (403) and Azure (400) say it."""
+    words = (
+        "input was flagged by moderation" if status == 403 else "The response was filtered: content management policy"
+    )
+    body = {"message": words, "code": status if status == 403 else "content_filter"}
+    return lambda completion: http(status, json.dumps({"error": body}).encode())
+
+
+ODDITIES: dict[str, Callable[[dict], bytes]] = {
+    "thoughts": with_text(lambda text: f"<think>\nHm, {{a}} face.\n</think>\n\n{text}"),
+    "thoughts without an opening": with_text(lambda text: f"Hm, a face.\n</think>\n{text}"),
+    "cut-off thoughts": with_text(lambda text: f"<think>\nLet me see. {text[:9]}"),
+    "channels": with_text(lambda text: f"<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final"
+                                       f"<|message|>{text}<|return|>"),
+    "prose around a fence": with_text(lambda text: f"Here it is:\n\n```json\n{text}\n```\n\nDo ask for more!"),
+    "an upper-case fence": with_text(lambda text: f"```JSON\n{text}\n```"),
+    "prose around JSON": with_text(lambda text: f"Sure! {text} I hope that this helps."),
+    "cut-off JSON": with_text(lambda text: text[: len(text) * 2 // 3]),
+    "a fence that is cut off": with_text(lambda text: f"```json\n{text[:40]}"),
+    "a control token": with_text(lambda text: f"{text}<|im_end|>\n<|im_start|>user\nAnd now?"),
+    "a null answer": with_text(lambda text: '{"answer": null}'),
+    "a wrong key": with_text(lambda text: json.dumps({"emotion": "joy", "confidence": 0.9})),
+    "a list of answers": with_text(lambda text: json.dumps(["One answer.", "Another one."])),
+    "a list with the answer": with_text(lambda text: f"[{text}]"),
+    "parts": with_text(lambda text: [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm."}]},
+                                     {"type": "text", "text": text}]),
+    "no content": with_text(lambda text: None),
+    "an error at its end": with_choice(finish_reason="error"),
+    "an unheard-of end": with_choice(finish_reason="abort"),
+    "the end EOS": with_choice(finish_reason="eos"),
+    "the end SAFETY": with_choice(finish_reason="SAFETY"),
+    "no end": with_choice(finish_reason=None),
+    "a null message": with_choice(message=None),
+    "null choices": with_body(choices=None),
+    "empty choices": with_body(choices=[]),
+    "choices that are an error": with_body(choices={"error": {"message": "upstream broke", "code": 502}}),
+    "an error with status 200": lambda completion: reply({"error": {"message": "upstream broke", "code": 502}}),
+    "a refusal in Spanish": with_text(lambda text: json.dumps({"answer": "Lo siento, no puedo ayudar con eso."})),
+    "a refusal in Chinese": with_text(lambda text: "抱歉，我无法识别图片中的人物。"),
+    "a refusal in French": with_text(lambda text: "Je suis désolé, mais je ne peux pas décrire cette personne."),
+    "a flagged input, 403": flagged(403),
+    "a flagged input, 400": flagged(400),
+}  # fmt: skip
+"""Forms of replies that were seen in the world, by name, made out of a healthy chat completion."""
 
 
 _REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests",

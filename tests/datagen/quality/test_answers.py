@@ -1,6 +1,8 @@
 import pytest
 
-from facekit.datagen.quality.answers import find_leak, is_refusal, review_answer
+from facekit.datagen.quality.answers import review_answer
+from facekit.datagen.quality.leaks import find_leak
+from facekit.endpoints.refusals import is_refusal
 from facekit.endpoints.requests import Reply
 
 REFUSALS = [
@@ -35,6 +37,19 @@ LEAKS = [
     "I was told that the man is 40 years old.",
     "Given the annotation, AU12 is active.",
     "The face is labelled as happy.",
+    "The correct expression is fear, which the brows show.",
+    "In line with the stated age of 34, fine lines can be seen.",
+    "Since you said she is 40, the lines make sense.",
+    "The dataset describes him as 30 years old.",
+    "It is given that AU4 is active.",
+    "The prompt states that the man is smiling.",
+    "This is consistent with the provided demographic information.",
+    "The known age, 52, agrees with the wrinkles.",
+    "The image was annotated as manipulated.",
+    "The specified action units are AU6 and AU12.",
+    "This matches the assigned emotion.",
+    "We are told that this is a woman.",
+    "The details provided to me point to a girl.",
 ]
 NO_LEAKS = [
     "The brows are lowered, as described above.",
@@ -43,6 +58,14 @@ NO_LEAKS = [
     "He is told apart by a scar.",
     "The picture provides little detail in the shadows.",
     "Given the lighting, the skin appears warm.",
+    "The brows are correct in their symmetry, and the true colour of the eyes is brown.",
+    "The actual size of the nose cannot be judged from here.",
+    "You can see fine lines around the eyes.",
+    "The expression is happiness, given that the lip corners are pulled up.",
+    "The skin has a golden tone and the hair has grey strands.",
+    "The image quality is high, with a note of warmth.",
+    "His age is indicated by lines on the forehead.",
+    "The expression matches the relaxed brows.",
 ]
 
 
@@ -84,3 +107,23 @@ def test_what_cannot_be_used_has_a_reason(reply, reason):
 def test_a_whole_answer_is_stored_without_space_around_it():
     review = review_answer(Reply("\n The brows are raised. ", "m"))
     assert (review.answer, review.reason) == ("The brows are raised.", None)
+
+
+@pytest.mark.parametrize(("text", "language", "reason"), [
+    ("El rostro es ovalado y los labios cerrados.", "en", "another language: es, not en"),
+    ("脸型呈椭圆形，眉毛平直，双眼睁开，嘴唇闭合。", "en", "another language: zh, not en"),
+    ("脸型呈椭圆形，眉毛平直，双眼睁开，嘴唇闭合。", "zh", None),
+    ("चेहरा अंडाकार है, भौहें समतल हैं और होंठ बंद हैं।", "hi", None),
+    ("The face is oval, the brows are level.", "en", None),
+    ("The face is oval, the brows are level.", "ru", "another language: en, not ru"),
+    ("AU6, AU12.", "en", None),
+])  # fmt: skip
+def test_an_answer_in_another_language_is_not_used(text, language, reason):
+    if reason is not None and "es" in reason:
+        pytest.importorskip("py3langid")
+    assert review_answer(Reply(text, "m"), language=language).reason == reason
+
+
+def test_words_are_counted_where_there_are_no_spaces():
+    assert review_answer(Reply("脸型呈椭圆形，眉毛平直。", "m"), 5).reason is None
+    assert review_answer(Reply("高兴。", "m"), 4).reason == "too short: 1 of at least 4 words"
