@@ -352,12 +352,14 @@ class _Hub(_Handler):
         self.require_login()
         wanted = json.loads(self.body)
         identity = f"{wanted.get('organization') or USER}/{wanted['name']}"
+        told = {"url": f"{self.hub.address}/{identity}", "name": identity}
         if identity in self.hub.repositories:
-            raise _Refusal(409, None, "You already created this model repo")
+            self.send(409, json.dumps({"error": "You already created this model repo", **told}).encode())
+            return
         made = Repository(identity, private=wanted.get("visibility") == "private" or bool(wanted.get("private")))
         made.commit({".gitattributes": StoredFile(b"*.safetensors filter=lfs diff=lfs merge=lfs -text\n", False)})
         self.hub.repositories[identity] = made
-        self.send_json({"url": f"{self.hub.address}/{identity}", "name": identity})
+        self.send_json(told)
 
     def plan_commit(self, present: dict[str, StoredFile]) -> None:
         plans = []

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 
 from facekit.backbones.lora import lora_target_modules
 from facekit.compat.peft import forget_adapters
+from facekit.hub import cached_source
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.trainable.parts import is_of
@@ -35,6 +36,7 @@ class Adapters:
 
     def __init__(self, model: FaceKitForConditionalGeneration, settings: TrainingSettings) -> None:
         lora = settings.lora
+        base, revision = _name_base(model)
         self.config = LoraConfig(
             r=lora.rank,
             lora_alpha=lora.alpha,
@@ -43,7 +45,8 @@ class Adapters:
                 lora_target_modules(model.language_model) if isinstance(lora.targets, str) else list(lora.targets)
             ),
             task_type="CAUSAL_LM",
-            base_model_name_or_path=_name_base(model),
+            base_model_name_or_path=base,
+            revision=revision,
         )
         self._model, self._parts = model, settings.parts
         self.language_model = model.language_model
@@ -83,15 +86,15 @@ class Adapters:
         forget_adapters(self.language_model)
 
 
-def _name_base(model: FaceKitForConditionalGeneration) -> str | None:
-    """The folder that the model came from, if its parts are still those; else where the language model came from."""
+def _name_base(model: FaceKitForConditionalGeneration) -> tuple[str | None, str | None]:
+    """The model's folder, or hub id and commit, if its parts are still those; else what the language model's was."""
     folder = Path(model.config.name_or_path or "")
     if model.config.name_or_path and (folder / "config.json").is_file():
         saved = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         here = json.loads(model.config.to_json_string(use_diff=False))
         if all(saved.get(part) == here.get(part) for part in ("model_type", "encoder", "video_encoder", "connector")):
-            return str(folder.resolve())
-    return model.language_model.config.name_or_path or None
+            return cached_source(folder) or (str(folder.resolve()), None)
+    return model.language_model.config.name_or_path or None, None
 
 
 @contextmanager
