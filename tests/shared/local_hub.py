@@ -1,7 +1,7 @@
 """A server on 127.0.0.1 that speaks the Hugging Face hub's protocol, for tests that walk the roads to it.
 
 Answers follow the hub: files of git are redirected to a path that holds the commit, large ones to a storage on another
-port that wants no token; ``X-Error-Code`` says what is missing; whoever is not logged in gets a 401 for what is not
+host that wants no token; ``X-Error-Code`` says what is missing; whoever is not logged in gets a 401 for what is not
 there. Xet, which the hub offers beside plain HTTP, is not spoken: clients fall back where no ``X-Xet-Hash`` is sent,
 and uploads go as Git LFS with ``HF_HUB_DISABLE_XET=1``.
 
@@ -111,7 +111,7 @@ def reserve_address() -> str:
 def serve(address: str | None = None) -> Iterator[LocalHub]:
     """Serve a hub, at an address that ``reserve_address`` gave."""
     storage, main = _Server(0, _Storage), _Server(urlsplit(address).port or 0 if address else 0, _Hub)
-    hub = LocalHub(f"http://127.0.0.1:{main.server_port}", f"http://127.0.0.1:{storage.server_port}")
+    hub = LocalHub(f"http://127.0.0.1:{main.server_port}", f"http://localhost:{storage.server_port}")
     hub.servers = (storage, main)
     for server in hub.servers:
         server.hub = hub
