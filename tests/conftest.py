@@ -17,8 +17,12 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 if not Path("/dev/nvidiactl").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is first imported, which any test may do
 
+import deprecations
+
 from facekit.catalog import isolated_registry
 from facekit.cli import main as cli
+
+deprecations.watch()
 
 settings.register_profile("facekit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("facekit")  # a busy machine fails no test
