@@ -7,8 +7,30 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+import transformers
+from packaging.version import Version
+from torch import UntypedStorage, nn
 from transformers import Trainer
+
+
+def restore_to_numbered_cpu(storage: UntypedStorage, location: str) -> UntypedStorage | None:
+    """Return a storage as it is where it is to be restored to a CPU with a number, such as ``cpu:0``; else None.
+
+    Seen: needed with transformers 5.17, not with 5.18 to 5.24; torch 2.11 and 2.14 do not know the location.
+    Why: 5.17 asks torch to load the optimizer to the trainer's device, which has a number in a run of several
+        processes on the CPU, so that such a run could not be resumed.
+    Until: the oldest supported transformers is 5.18.
+    """
+    return storage if location.startswith("cpu:") else None
+
+
+def _tag_nothing(_: UntypedStorage) -> None:
+    """No storage is saved under such a location."""
+
+
+if Version(transformers.__version__) < Version("5.18"):
+    torch.serialization.register_package(11, _tag_nothing, restore_to_numbered_cpu)
 
 
 class HookedTrainer(Trainer):

@@ -20,6 +20,8 @@ from torch import Tensor
 from facekit.errors import ConfigurationError, MissingExtraError
 from facekit.kernels.triton_tiling import MAX_REGIONS, column_layout
 
+_TRITON_IS_INSTALLED = find_spec("triton") is not None  # looked up once: torch 2.11 cannot trace the look-up
+
 SUPPORTED_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -203,7 +205,7 @@ def _check(
     grid: tuple[int, int] | None,
     num_prefix_tokens: int,
 ) -> None:
-    if find_spec("triton") is None:
+    if not _TRITON_IS_INSTALLED:
         raise MissingExtraError(
             "region attention 'triton' needs the package triton, which is not installed; "
             "run 'pip install triton' (Linux), or use implementation 'absorbed'"

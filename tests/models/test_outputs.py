@@ -33,6 +33,7 @@ def test_every_field_of_the_language_model_is_kept_in_its_order(outputs):
     assert outputs.to_tuple()[-1] is outputs.image_hidden_states
 
 
+@pytest.mark.filterwarnings("ignore:a call of ours uses what is deprecated")  # the old name is what is tested
 def test_the_cache_has_both_names(outputs):
     assert outputs.cache is outputs[GENERATION_CACHE]
     assert outputs.past_key_values is outputs.cache

@@ -1,0 +1,21 @@
+import io
+
+import pytest
+import torch
+
+from facekit.compat.transformers_trainer import restore_to_numbered_cpu
+
+
+def test_tensors_saved_anywhere_load_to_a_cpu_with_a_number(monkeypatch):
+    monkeypatch.setattr(torch.serialization, "_package_registry", list(torch.serialization._package_registry))
+    torch.serialization.register_package(11, lambda storage: None, restore_to_numbered_cpu)
+    file = io.BytesIO()
+    torch.save({"step": torch.arange(3)}, file)
+    file.seek(0)
+    loaded = torch.load(file, map_location=torch.device("cpu", 0), weights_only=True)
+    assert loaded["step"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("location", ["cpu", "cuda:0", "meta"])
+def test_other_locations_are_left_to_torch(location):
+    assert restore_to_numbered_cpu(torch.arange(3).untyped_storage(), location) is None
