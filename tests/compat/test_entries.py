@@ -25,9 +25,11 @@ def entries(path: Path) -> dict[str, str]:
     for node, following in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             found[node.name] = ast.get_docstring(node) or ""
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
             is_text = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
-            found[node.targets[0].id] = str(following.value.value) if is_text else ""
+            if isinstance(target, ast.Name):
+                found[target.id] = str(following.value.value) if is_text else ""
     return {name: text for name, text in found.items() if not name.startswith("_")}
 
 
