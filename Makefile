@@ -18,7 +18,7 @@ PYTEST := -m pytest --numprocesses 2 --dist loadfile $(TESTS)
 help:                   ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
 
-$(BIN)/python $(OLDEST)/bin/python $(NEWEST)/bin/python:
+$(sort $(BIN)/python $(OLDEST)/bin/python $(NEWEST)/bin/python):
 	$(PYTHON) -m venv $(@D:/bin=)
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 import transformers
 from packaging.version import Version
-from torch import UntypedStorage, nn
+from torch import nn
+from torch.serialization import STORAGE
 from transformers import Trainer
 
 
-def restore_to_numbered_cpu(storage: UntypedStorage, location: str) -> UntypedStorage | None:
+def restore_to_numbered_cpu(storage: STORAGE, location: str) -> STORAGE | None:
     """Return a storage as it is where it is to be restored to a CPU with a number, such as ``cpu:0``; else None.
 
     Seen: needed with transformers 5.17, not with 5.18 to 5.24; torch 2.11 and 2.14 do not know the location.
@@ -25,7 +26,7 @@ def restore_to_numbered_cpu(storage: UntypedStorage, location: str) -> UntypedSt
     return storage if location.startswith("cpu:") else None
 
 
-def _tag_nothing(_: UntypedStorage) -> None:
+def _tag_nothing(_: STORAGE) -> None:
     """No storage is saved under such a location."""
 
 

@@ -60,7 +60,8 @@ def test_an_environment_without_what_the_tests_need_is_not_locked(monkeypatch):
 def test_the_file_of_the_project_holds_every_requirement_of_the_tests_inside_its_bounds():
     constraints = read_constraints(CONSTRAINTS)
     for requirement in direct_requirements(read_project(), ["dev"]):
-        line = constraints[lock.canonicalize_name(requirement.name)]
+        line = constraints.get(lock.canonicalize_name(requirement.name))
+        assert line is not None, f"{requirement.name} has no constraint; run `make lock`"
         exact = [bound.version for bound in line.specifier if bound.operator == "=="]
         assert all(requirement.specifier.contains(version) for version in exact), f"{line} is outside {requirement}"
 
