@@ -28,6 +28,7 @@ from facekit.data.dataset import DatasetOptions, FaceExample, load_media, make_e
 from facekit.data.formats.shards import sample_fields
 from facekit.data.records import FaceRecord, describe_problem
 from facekit.data.shard_index import ShardSample, count_samples, list_samples
+from facekit.data.skipping import SkippedRecords
 from facekit.errors import ConfigurationError, ImageError, RecordError
 from facekit.models.processing import FaceKitProcessor
 
@@ -123,12 +124,10 @@ class ShardStream(IterableDataset[FaceExample]):
         self.seed = seed
         self.buffer = buffer
         self.ends = ends
-        self.log_path = log_path
-        self.skip_limit = skip_limit if log_path is not None else 0.0
+        self.skipped = SkippedRecords(log_path, self.total, skip_limit, noun="samples")
         self.epoch = 0
         self.batch_size = 1
         self.batches_over = 0
-        self._skipped: set[str] = set()
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration goes through."""
@@ -156,27 +155,17 @@ class ShardStream(IterableDataset[FaceExample]):
         workers = 1 if info is None else info.num_workers
         worker = 0 if info is None else (info.id + self.batches_over) % workers
         passed = len(range(worker, self.batches_over, workers)) * self.batch_size
-        self._skipped = set(self.read_skipped())
+        self.skipped.update()
         with tempfile.TemporaryDirectory(prefix="facekit-stream-") as folder:
             usable = self._usable(worker, workers, passed, Path(folder))
             yield from islice(usable, max(0, self.samples_per_worker(workers) - passed))
-
-    def read_skipped(self) -> dict[str, str]:
-        """Why each sample was left out, by shard and name, as far as any process has come."""
-        if self.log_path is None or not self.log_path.is_file():
-            return {}
-        try:
-            entries = [json.loads(line) for line in self.log_path.read_text(encoding="utf-8").splitlines()]
-            return {str(entry["sample"]): str(entry["reason"]) for entry in entries}
-        except (ValueError, KeyError, TypeError) as error:
-            raise RecordError(f"{self.log_path} is damaged ({error}); remove it to try all samples again") from error
 
     def _usable(self, worker: int, workers: int, passed: int, folder: Path) -> Iterator[FaceExample]:
         """Examples of a stretch, over and over, because what is left out at its end is replaced from its beginning."""
         while True:
             found = False
             for sample in self._shuffled(worker, workers):
-                if _name(sample) in self._skipped:
+                if _name(sample) in self.skipped:
                     continue
                 if passed:
                     passed, found = passed - 1, True
@@ -184,12 +173,12 @@ class ShardStream(IterableDataset[FaceExample]):
                 try:
                     example = self._decode(sample, folder)
                 except (RecordError, ImageError, OSError) as error:
-                    self._skip(sample, error)
+                    self.skipped.add(_number(sample), _name(sample), error)
                     continue
                 found = True
                 yield example
             if not found:
-                raise RecordError(f"no sample of a loading process can be used; {self.log_path} says why")
+                raise RecordError(f"no sample of a loading process can be used; {self.skipped.path} says why")
 
     def _shuffled(self, worker: int, workers: int) -> Iterator[ShardSample]:
         stretch = self.rank * workers + worker
@@ -225,26 +214,13 @@ class ShardStream(IterableDataset[FaceExample]):
             begin = end
 
     def _decode(self, sample: ShardSample, folder: Path) -> FaceExample:
-        if not Path(sample.key).name.isdecimal():
+        index = _number(sample)
+        if index is None:
             raise RecordError(f"sample {_name(sample)} has no number for a name; write shards with facekit")
         record, (pixels, points) = _open_sample(sample, folder, self.processor)
         if not record.conversations:
             raise RecordError(f"record {record.id!r} has no conversation; annotate the records first")
-        index = int(Path(sample.key).name)
         return make_example(index, record, pixels, points, self.processor, self.options, self.epoch)
-
-    def _skip(self, sample: ShardSample, error: Exception) -> None:
-        self._skipped |= {*self.read_skipped(), _name(sample)}
-        left_out = len(self._skipped)
-        if self.log_path is None or left_out > self.skip_limit * self.total:
-            raise RecordError(
-                f"{left_out} of {self.total} samples cannot be used, more than skip_limit={self.skip_limit:g} allows; "
-                f"the last is {_name(sample)}: {error}"
-            ) from error
-        logger.warning("sample %s is left out: %s", _name(sample), error)
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"sample": _name(sample), "reason": str(error)}) + "\n")
 
 
 class ShardLoader:
@@ -324,6 +300,12 @@ class ShardLoader:
 
 def _name(sample: ShardSample) -> str:
     return f"{sample.shard.name}/{sample.key}"
+
+
+def _number(sample: ShardSample) -> int | None:
+    """The index of a sample in its data set, which is its name; None for the names that others give."""
+    name = Path(sample.key).name
+    return int(name) if name.isdecimal() else None
 
 
 def _open_sample(

@@ -142,7 +142,7 @@ def train(
     ):
         checkpoint = prepare_run(run_folder, settings, source, model, resume=resume)
         if checkpoint is None:
-            dataset.forget_skipped()
+            dataset.skipped.forget()
         wait_for_everyone()
         listeners = [meter, watcher, *callbacks, interruption]
         with trainable_parts(model, settings.parts), _memory_explained(settings):
@@ -172,7 +172,7 @@ def train(
         resumed_from=state.global_step if watcher.first_step is None else watcher.first_step,
         seconds=watcher.seconds,
         samples_per_second=watcher.samples_per_second(state),
-        skipped=dataset.skipped,
+        skipped=dataset.skipped.reasons(),
     )
 
 

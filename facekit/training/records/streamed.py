@@ -80,17 +80,6 @@ class StreamedDataset(ShardStream):
         """Names of the samples, by number."""
         return SampleNames()
 
-    @property
-    def skipped(self) -> dict[int, str]:
-        """Why each sample was left out, by number, as far as any process has come; foreign names have none."""
-        numbers = ((name.rpartition("/")[2], reason) for name, reason in self.read_skipped().items())
-        return {int(number): reason for number, reason in numbers if number.isdecimal()}
-
-    def forget_skipped(self) -> None:
-        """Begin a new list, where a run starts anew in the folder of an earlier one."""
-        if self.log_path is not None:
-            self.log_path.unlink(missing_ok=True)
-
     def describe(self) -> str:
         """Number of the samples, and a hash of the shards' names, sizes and counts."""
         shards = [(shard.name, shard.stat().st_size, count) for shard, count in self.counts.items()]

@@ -315,7 +315,7 @@ def test_the_next_usable_record_takes_the_place_of_one_that_is_not(damaged, tmp_
     assert [dataset[index].index for index in (1, 2, 3, 4)] == [1, 4, 4, 4]
     again = SkippingDataset(damaged, processor, DatasetOptions(), log_path=tmp_path / "skipped.jsonl", limit=0.0)
     assert again[2].index == 4
-    again.forget_skipped()
+    again.skipped.forget()
     with pytest.raises(RecordError, match="1 of 24 records"):
         again[2]
     useless = replace(damaged, records=damaged.records[2:4])
