@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import DatasetOptions, FaceExample, load_media, make_example
 from facekit.data.formats.shards import sample_fields
+from facekit.data.identity import list_differences
 from facekit.data.records import FaceRecord, describe_problem
 from facekit.data.shard_index import ShardSample, count_samples, list_samples
 from facekit.data.skipping import SkippedRecords
@@ -288,11 +289,7 @@ class ShardLoader:
         Raises:
             ConfigurationError: The stream that it is of had another order.
         """
-        differences = [
-            f"{name} was {state.order.get(name)} and is {value}"
-            for name, value in self.order.items()
-            if state.order.get(name) != value
-        ]
+        differences = list_differences(state.order, self.order)
         if differences:
             raise ConfigurationError(f"the stream cannot go on as another: {'; '.join(differences)}")
         self.epoch, self.batches = state.epoch, state.batches

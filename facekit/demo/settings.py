@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
+from facekit.data.identity import list_differences
 from facekit.errors import ConfigurationError
 from facekit.training.recipes.settings import TrainingSettings
 
@@ -99,11 +100,7 @@ class DemoMark:
                 mark = cls(settings, dict(found["seconds"]), list(found["finished"]))
             except (ValueError, KeyError, TypeError) as error:
                 raise ConfigurationError(f"{path} is damaged ({error}); choose another folder") from error
-            differences = [
-                f"{name} was {before.get(name)!r} and is {value!r}"
-                for name, value in asdict(settings).items()
-                if before.get(name) != value
-            ]
+            differences = list_differences(before, asdict(settings))
             if differences:
                 raise ConfigurationError(
                     f"{folder} holds a demo with other settings ({', '.join(differences)}); choose another folder or "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from facekit.evaluation.models.answer_log import AnswerLog
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.report.results import EvaluationResult, TaskResult
 from facekit.evaluation.tasks.definitions import ALL_TASKS, Task
-from facekit.evaluation.tasks.questions import ModelUnderTest, Question, Reply, collect_replies
+from facekit.evaluation.tasks.questions import ModelUnderTest, Question, Reply, collect_replies, identify_answers
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.reports import ProgressListener, as_listener
@@ -139,9 +139,12 @@ def evaluate_model(
     chosen = _labelled_tasks(record_set, tasks, scoring)
     questions = [question for record in record_set.records for question in _ask(chosen, record, record_set.folder)]
     folder = None if output_dir is None else Path(output_dir)
-    run = {"model": model.name, "scoring": scoring, "tasks": [task.name for task in chosen], "faces": len(record_set)}
     started = time.perf_counter()
-    with nullcontext() if folder is None else AnswerLog(folder / ANSWERS_NAME, run, resume=resume) as log:
+    with ExitStack() as stack:
+        log = None
+        if folder is not None:
+            run = identify_answers(model, questions, scoring=scoring, tasks=[task.name for task in chosen])
+            log = stack.enter_context(AnswerLog(folder / ANSWERS_NAME, run, resume=resume))
         replies = collect_replies(
             model, questions, scoring=scoring, log=log, stage=f"ask {model.name}".rstrip(), on_progress=on_progress
         )

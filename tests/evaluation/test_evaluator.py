@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 
 import pytest
+import torch
 from rich.console import Console
 
 import facekit
@@ -13,7 +15,7 @@ from facekit.data.dataset import RecordSet
 from facekit.data.labels import FaceLabels
 from facekit.data.records import FaceRecord
 from facekit.data.synthetic import write_synthetic_dataset
-from facekit.errors import CheckpointError, RecordError, UnknownPartError
+from facekit.errors import CheckpointError, ConfigurationError, RecordError, UnknownPartError
 from facekit.evaluation import (
     ACTION_UNITS,
     AGE,
@@ -27,7 +29,7 @@ from facekit.evaluation import (
     load_tasks,
     metric_table,
 )
-from facekit.evaluation.evaluator import describe_label, score_task
+from facekit.evaluation.evaluator import NO_STATISTICS, describe_label, evaluate_model, score_task
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.report.results import GroupScore
 from facekit.evaluation.tasks.questions import Question
@@ -189,3 +191,59 @@ def test_tables_show_scores_beside_baselines_and_gaps():
     assert "0.000" in text
     assert "5 of 20" in text
     assert "b 0.500" in text
+
+
+class Stopping(FaceKitModel):
+    """Answers so many questions and then fails."""
+
+    def __init__(self, *given, answers):
+        super().__init__(*given, batch_size=1)
+        self.left = answers
+
+    def answer(self, questions):
+        for place, text in super().answer(questions):
+            if not self.left:
+                raise OSError("the machine went down")
+            self.left -= 1
+            yield place, text
+
+
+def resume(model, records, folder):
+    return evaluate_model(model, records, [AGE], output_dir=folder, resume=True, statistics=NO_STATISTICS)
+
+
+@pytest.fixture
+def broken_off(model_and_processor, records, tmp_path):
+    """The folder of an evaluation that ended after five answers."""
+    with pytest.raises(OSError, match="went down"):
+        resume(Stopping(*model_and_processor, answers=5), records, tmp_path)
+    return tmp_path
+
+
+def test_an_evaluation_goes_on_with_its_answers_whatever_becomes_of_the_labels(
+    model_and_processor, records, broken_off, tmp_path_factory
+):
+    older = [
+        each.model_copy(update={"labels": each.labels.model_copy(update={"age": each.labels.age + 1})})
+        for each in records.records
+    ]
+    relabelled = RecordSet(tuple(older), records.folder)
+    model = Stopping(*model_and_processor, answers=7)
+    result = resume(model, relabelled, broken_off)
+    assert model.left == 0
+    assert result.tasks == resume(FaceKitModel(*model_and_processor), relabelled, tmp_path_factory.mktemp("w")).tasks
+
+
+def test_an_evaluation_of_other_pictures_is_another(model_and_processor, records, broken_off):
+    first, second, *rest = records.records
+    swapped = RecordSet((first.model_copy(update={"image": second.image}), second, *rest), records.folder)
+    with pytest.raises(ConfigurationError, match=r"answers of another run \(questions was '12 with the hash"):
+        resume(FaceKitModel(*model_and_processor), swapped, broken_off)
+
+
+def test_an_evaluation_of_a_model_that_learned_on_is_another(model_and_processor, records, broken_off):
+    model = copy.deepcopy(model_and_processor[0])
+    with torch.no_grad():
+        model.connector.cross_attention.output_bias.add_(1e-3)
+    with pytest.raises(ConfigurationError, match=r"answers of another run \(weights was '"):
+        resume(FaceKitModel(model, model_and_processor[1]), records, broken_off)

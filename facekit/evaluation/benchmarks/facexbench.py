@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
@@ -27,7 +27,7 @@ from facekit.evaluation.evaluator import ANSWERS_NAME, METRICS_NAME
 from facekit.evaluation.metrics.intervals import RESAMPLES, bootstrap_intervals
 from facekit.evaluation.metrics.weighted import weigh_manipulation
 from facekit.evaluation.models.answer_log import AnswerLog
-from facekit.evaluation.tasks.questions import ModelUnderTest, Question, collect_replies
+from facekit.evaluation.tasks.questions import ModelUnderTest, Question, collect_replies, identify_answers
 from facekit.reports import ProgressListener, as_listener
 
 SETTINGS = ("zero-shot", "in-context", "chain-of-thought")
@@ -237,9 +237,12 @@ def run_facexbench(
         Question(each.id, each.prompts[setting], each.pictures, max_new_tokens=_TOKENS[setting]) for each in benchmark
     ]
     target = None if output_dir is None else Path(output_dir)
-    run = {"benchmark": "facexbench", "model": model.name, "setting": setting, "questions": len(questions)}
     started = time.perf_counter()
-    with nullcontext() if target is None else AnswerLog(target / ANSWERS_NAME, run, resume=resume) as log:
+    with ExitStack() as stack:
+        log = None
+        if target is not None:
+            run = identify_answers(model, questions, benchmark="facexbench", setting=setting)
+            log = stack.enter_context(AnswerLog(target / ANSWERS_NAME, run, resume=resume))
         known = 0 if log is None else len(log.replies)
         replies = collect_replies(model, questions, log=log, on_progress=on_progress)
     boards = [

@@ -26,7 +26,7 @@ from facekit.errors import RecordError
 from facekit.evaluation.evaluator import ANSWERS_NAME, PREDICTIONS_NAME, describe_label, question_id
 from facekit.evaluation.models.answer_log import AnswerLog
 from facekit.evaluation.tasks.definitions import ALL_TASKS, Task, load_tasks
-from facekit.evaluation.tasks.questions import ModelUnderTest, Question, collect_replies
+from facekit.evaluation.tasks.questions import ModelUnderTest, Question, collect_replies, identify_answers
 from facekit.faces.frames import FRAMES_PER_CLIP, choose_frames
 from facekit.reports import ProgressListener, as_listener
 
@@ -209,8 +209,7 @@ def ask_for_explanations(
                  max_new_tokens=EXPLANATION_TOKENS)
         for record, task, item, text in rows
     ]  # fmt: skip
-    run = {"model": model.name, "explain": EXPLAIN, "tasks": [task.name for task in tasks], "faces": len(record_set)}
-    with AnswerLog(folder / ANSWERS_NAME, run, resume=resume) as log:
+    with AnswerLog(folder / ANSWERS_NAME, identify_answers(model, questions), resume=resume) as log:
         replies = collect_replies(model, questions, log=log, stage="explain", on_progress=on_progress)
     path = folder / PREDICTIONS_NAME
     with open_atomically(path) as lines:

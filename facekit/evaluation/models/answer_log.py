@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from facekit.data.identity import RunIdentity
 from facekit.errors import ConfigurationError
 
 
@@ -20,22 +21,22 @@ class AnswerLog:
 
     Args:
         path: The file; it is made, with its folder.
-        run: What the run is: model, data, settings, as JSON values. A log of another run is not gone on with.
+        run: What the run is: model, data, settings. A log of another run is not gone on with.
         resume: Whether to keep the answers that are there; otherwise they are dropped.
 
     Raises:
         ConfigurationError: The file is the log of another run, or no log.
     """
 
-    def __init__(self, path: str | Path, run: Mapping[str, Any], *, resume: bool = True) -> None:
+    def __init__(self, path: str | Path, run: RunIdentity, *, resume: bool = True) -> None:
         self.path = Path(path)
         self.replies: dict[str, tuple[str, dict[str, float] | None]] = {}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        kept = self._read(dict(run)) if resume and self.path.is_file() else 0
+        kept = self._read(run) if resume and self.path.is_file() else 0
         self._file: TextIO = self.path.open("a", encoding="utf-8")
         self._file.truncate(kept)
         if not kept:
-            self._write({"run": dict(run)})
+            self._write({"run": dict(run.facts)})
 
     def append(self, question: str, answer: str, scores: Mapping[str, float] | None = None) -> None:
         """Keep an answer; it is in the file when this returns."""
@@ -58,7 +59,7 @@ class AnswerLog:
         self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
         self._file.flush()
 
-    def _read(self, run: dict[str, Any]) -> int:
+    def _read(self, run: RunIdentity) -> int:
         """Read whole lines and return how many bytes they take."""
         kept = 0
         with self.path.open("rb") as lines:
@@ -68,7 +69,7 @@ class AnswerLog:
                 try:
                     entry = json.loads(line)
                     if number == 1:
-                        self._check(entry["run"], run)
+                        self._check(RunIdentity(dict(entry["run"])), run)
                     else:
                         self.replies[entry["question"]] = (entry["answer"], entry.get("scores"))
                 except (ValueError, KeyError, TypeError) as error:
@@ -78,10 +79,10 @@ class AnswerLog:
                 kept += len(line)
         return kept
 
-    def _check(self, found: dict[str, Any], run: dict[str, Any]) -> None:
-        names = [name for name in {**found, **run} if found.get(name) != run.get(name)]
-        if names:
-            differences = ", ".join(f"{name} was {found.get(name)!r} and is {run.get(name)!r}" for name in names)
+    def _check(self, before: RunIdentity, run: RunIdentity) -> None:
+        differences = run.differences(before)
+        if differences:
             raise ConfigurationError(
-                f"{self.path} has the answers of another run ({differences}); choose another folder, or do not resume"
+                f"{self.path} has the answers of another run ({'; '.join(differences)}); choose another folder, or do "
+                "not resume"
             )

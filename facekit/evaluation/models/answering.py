@@ -13,6 +13,7 @@ from facekit.data.dataset import load_media
 from facekit.errors import ConfigurationError
 from facekit.evaluation.tasks.questions import Question
 from facekit.faces import open_image, pad_to_square
+from facekit.models.identity import describe_parts, sample_weights
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.sessions import MediumTensors, Request, Session, iterate_answers
@@ -51,6 +52,11 @@ class FaceKitModel:
             raise ConfigurationError(f"batch_size must be at least 1, not {batch_size}")
         self.model, self.processor, self.name = model, processor, name
         self.batch_size, self.crop, self.shared_from = batch_size, crop, shared_from
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Parts and weights, so that a model that was trained on under the same name is another one."""
+        return {**describe_parts(self.model), "weights": sample_weights(self.model)}
 
     def answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, str]]:
         """Answer questions greedily; see ``ModelUnderTest``."""

@@ -5,19 +5,23 @@ The protocol is small so that anything can be evaluated: a model in memory, a se
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from PIL import Image
 
 from facekit.data.dataset import open_frames
+from facekit.data.identity import RunIdentity, describe_items
 from facekit.data.records import FaceRecord
 from facekit.errors import ConfigurationError
 from facekit.evaluation.models.answer_log import AnswerLog
 from facekit.faces import open_image
 from facekit.reports import ProgressListener, ProgressMeter, as_listener
+
+_PICTURED = {"id", "image", "video", "frames", "landmarks"}  # what of a record a model sees
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +107,20 @@ class Reply:
 
     text: str
     scores: Mapping[str, float] | None = None
+
+
+def identify_answers(model: ModelUnderTest, questions: Sequence[Question], **facts: Any) -> RunIdentity:
+    """What a run of questions is known by: the model, the questions with their pictures, and further facts.
+
+    A model may say by a mapping ``identity`` what it is beyond its name, such as a sample of its weights.
+    """
+    asked = [
+        [question.id, question.text, [path.name for path in question.pictures], question.max_new_tokens,
+         *question.options, "" if question.record is None else question.record.model_dump_json(include=_PICTURED)]
+        for question in questions
+    ]  # fmt: skip
+    described = describe_items(json.dumps(each) for each in asked)
+    return RunIdentity({"model": model.name, **getattr(model, "identity", {}), **facts, "questions": described})
 
 
 def collect_replies(

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from facekit.data.identity import list_differences
 from facekit.errors import ConfigurationError
 
-PARTS = ("encoder", "connector", "language_model")
 Part = Literal[
     "encoder", "connector", "language_model", "connector.projector", "connector.region", "language_model.lora"
 ]
@@ -204,19 +204,22 @@ class TrainingSettings(BaseModel):
         rate = named.get(part, named.get(coarse, self.encoder_learning_rate if coarse == "encoder" else None))
         return self.learning_rate if rate is None else rate
 
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """All values of settings that say nothing, as JSON has them."""
+        return {**cls(steps=1).model_dump(mode="json"), "steps": None}
+
+    def decisive(self) -> dict[str, Any]:
+        """The values that decide what is learned, as JSON has them; a run is resumed with the same ones only."""
+        return {name: value for name, value in self.model_dump(mode="json").items() if name not in _MAY_CHANGE}
+
     def differences(self, other: dict[str, Any]) -> list[str]:
         """What a run with ``other`` settings, as ``model_dump(mode="json")`` has them, would have learned otherwise.
 
         Returns:
             Sentences such as ``"learning_rate was 0.001 and is 0.002"``; none where a run may go on.
         """
-        defaults = type(self)(steps=1).model_dump(mode="json") | {"steps": None}
-        before = {**defaults, **other}
-        return [
-            f"{name} was {before[name]!r} and is {value!r}"
-            for name, value in self.model_dump(mode="json").items()
-            if name not in _MAY_CHANGE and before[name] != value
-        ]
+        return list_differences({**self.defaults(), **other}, self.decisive())
 
 
 def _spell_out(part: Any) -> Any:

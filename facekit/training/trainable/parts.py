@@ -12,7 +12,8 @@ from torch import nn
 
 from facekit.compat.transformers_model import activation_checkpointing, set_evaluation_mode
 from facekit.errors import ConfigurationError
-from facekit.training.recipes.settings import PARTS, TRAINABLE, TrainingSettings
+from facekit.models.identity import PARTS
+from facekit.training.recipes.settings import TRAINABLE, TrainingSettings
 
 _NAMES = {
     "encoder": r"(video_)?encoder\.",

@@ -26,7 +26,7 @@ from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError, TrainingError
 from facekit.training import LossHistory, TrainingSettings, train
 from facekit.training.loop.distributed import check_lockstep, check_plugin, is_main_process, leave_processes
-from facekit.training.loop.identity import RunIdentity
+from facekit.training.loop.identity import identify_run
 from facekit.training.records.streamed import StreamedDataset
 
 COMMON = {"steps": 4, "learning_rate": 3e-4, "log_every": 1, "save_every": 2, "threads": 1, "landmark_noise": 0.01}
@@ -260,10 +260,10 @@ def test_landmarks_stay_exact_in_mixed_precision(together, alone, kind, gathered
 
 
 def test_a_run_is_not_resumed_with_another_number_of_processes(records, monkeypatch):
-    identity = [RunIdentity.of(settings_of("whole"), RecordSet.read(records), fresh_model()[0])]
+    identity = [identify_run(settings_of("whole"), RecordSet.read(records), fresh_model()[0])]
     monkeypatch.setenv("WORLD_SIZE", "2")
-    identity.append(RunIdentity.of(settings_of("whole"), RecordSet.read(records), fresh_model()[0]))
-    assert identity[1].differences(identity[0], settings_of("whole")) == ["the processes were 1 and are 2"]
+    identity.append(identify_run(settings_of("whole"), RecordSet.read(records), fresh_model()[0]))
+    assert identity[1].differences(identity[0]) == ["processes was 1 and is 2"]
 
 
 def test_a_signal_to_one_process_stops_all_after_the_same_step(together):

@@ -246,13 +246,13 @@ def test_another_error_while_saving_is_not_taken_for_a_full_disk(records, tmp_pa
 def test_a_run_is_resumed_with_its_own_records_and_parts_only(records, tmp_path):
     cut(records, tmp_path, step=3)
     other = RecordSet((replace_answer(records.records[0]), *records.records[1:]), records.folder)
-    with pytest.raises(ConfigurationError, match=r"the records were 24 with the hash .* and are 24 with the hash"):
+    with pytest.raises(ConfigurationError, match=r"records was '24 with the hash .* and is '24 with the hash"):
         resume(other, tmp_path)
     model, processor = facekit.create(
         encoder="tiny?image_size=64&width=32&depth=1", connector="region?num_heads=1",
         backbone="tiny?width=48&depth=1&heads=2", seed=0,
     )  # fmt: skip
-    with pytest.raises(ConfigurationError, match="the connector was RegionConnector"):
+    with pytest.raises(ConfigurationError, match="connector was 'RegionConnector"):
         train(model, processor, records, tmp_path, TrainingSettings(**SETTINGS), resume=True)
 
 
