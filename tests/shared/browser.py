@@ -21,12 +21,13 @@ MEASURE = """
 addEventListener('load', () => setTimeout(() => {
   const page = document.querySelector('iframe').contentDocument
   const shown = element => element !== null && getComputedStyle(element).display !== 'none'
-  const lines = node => {
+  const split = (node, word) => {
     const range = page.createRange()
-    range.selectNodeContents(node)
-    return new Set([...range.getClientRects()].map(box => Math.round(box.bottom))).size
+    range.setStart(node, word.index)
+    range.setEnd(node, word.index + word[0].length)
+    return new Set([...range.getClientRects()].map(box => Math.round(box.bottom))).size > 1
   }
-  const words = node => node.textContent.trim().split(/[\\s\\/-]+/).length
+  const ordinary = node => [...node.textContent.matchAll(/[^\\s\\/?&=-]+/g)].filter(word => word[0].length < 16)
   const texts = [...page.querySelectorAll('td, th, p, h1, h2, h3, dt, dd, li, figcaption')]
     .flatMap(element => [...element.childNodes]).filter(node => node.nodeType === 3 && node.textContent.trim())
   const boxes = [...page.querySelectorAll('.scroll')]
@@ -37,7 +38,7 @@ addEventListener('load', () => setTimeout(() => {
     sections: page.querySelectorAll('section').length,
     images: [...page.images].filter(image => image.complete && image.naturalWidth > 0).length,
     dots: [...page.querySelectorAll('.dot b')].filter(dot => dot.getBoundingClientRect().width > 0).length,
-    broken: texts.filter(node => lines(node) > words(node)).map(node => node.textContent.trim()),
+    broken: texts.flatMap(node => ordinary(node).filter(word => split(node, word)).map(word => word[0])),
     overflowing: boxes.filter(overflows).length,
     hints: boxes.filter(box => shown(box.querySelector('.hint'))).length,
     bare: [...page.querySelectorAll('table')].filter(table => !table.closest('.scroll, .scores')).length,
