@@ -6,6 +6,7 @@ The loaders stand apart, one file each; here is only what all of them return and
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,22 @@ def read_dtype(name: str | torch.dtype) -> torch.dtype:
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise InvalidSpecError(f"dtype={name} is no floating type; use float32, bfloat16 or float16")
     return dtype
+
+
+def choose_device(device: str | torch.device | None = None) -> torch.device:
+    """Return the device that a name means, or, without a name, a GPU where there is one and else the CPU.
+
+    Of several GPUs it is the first, and with a launcher that of the process (``LOCAL_RANK``).
+
+    Raises:
+        ConfigurationError: torch knows no such device, or this machine has none.
+    """
+    chosen = read_device(device)
+    if chosen is not None:
+        return chosen
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
 def read_device(device: str | torch.device | None) -> torch.device | None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from facekit.cli.model_options import Device, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
+
 
 def ask(
     image: Annotated[str, typer.Argument(help="A picture, video file or animated GIF with a face, or its address.")],
@@ -21,14 +23,12 @@ def ask(
     num_frames: Annotated[
         int | None, typer.Option(min=1, help="Frames of a video to look at; by default as the model was saved.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="Such as cuda; by default the CPU.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Floating type of the model; by default as saved.")] = None,
-    tower_root: Annotated[
-        Path | None, typer.Option(help="For released Face-LLaVA: the folder with the towers' configurations.")
-    ] = None,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="For other people's checkpoints: a tokenizer in place of theirs.")
-    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    load_in: LoadIn = None,
+    tokenizer: Tokenizer = None,
+    tower_root: TowerRoot = None,
+    revision: Revision = "main",
 ) -> None:
     """Ask a model about the face in a picture or a video.
 
@@ -42,7 +42,6 @@ def ask(
     from facekit.faces import CroppedFace, draw_clip_overlay, draw_overlay, is_video, open_image, read_clip
     from facekit.models.ask import ask as ask_model
     from facekit.models.image_processing import NO_LANDMARKER
-    from facekit.models.load import load
     from facekit.models.sessions import check_questions
     from facekit.spec import PartSpec
 
@@ -53,7 +52,15 @@ def ask(
         _ = read_clip(image, 1) if is_video(image) else open_image(image)  # what cannot be used is found before loading
     if landmarker not in (None, NO_LANDMARKER):
         current_registry().part("landmarker", PartSpec.parse(landmarker).name)
-    composed, processor = load(model, dtype=dtype, device=device, tower_root=tower_root, tokenizer=tokenizer)
+    composed, processor = model_source(
+        model,
+        device=device,
+        dtype=dtype,
+        load_in=load_in,
+        tokenizer=tokenizer,
+        tower_root=tower_root,
+        revision=revision,
+    ).load()
     if landmarker is not None:
         processor.image_processor.landmarker = landmarker
     settings = processor.image_processor

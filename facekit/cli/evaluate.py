@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from facekit.cli.model_options import Device, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
+
 _MODEL = "A folder with a saved model, hf:ID, openai:MODEL?base_url=URL, or predictions:FILE."
 
 
@@ -29,8 +31,16 @@ def evaluate(
     ratings: Annotated[
         list[Path] | None, typer.Option(help="A judging.json of facekit judge to put into the page; may be repeated.")
     ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    load_in: LoadIn = None,
+    tokenizer: Tokenizer = None,
+    tower_root: TowerRoot = None,
+    revision: Revision = "main",
 ) -> None:
     """Evaluate a model: every task with intervals beside a baseline, and by demographic group."""
+    from dataclasses import replace
+
     from rich.console import Console
     from rich.markup import escape
 
@@ -58,9 +68,18 @@ def evaluate(
     rated = [JudgingResult.read(path) for path in ratings or ()]
     chosen = ALL_TASKS if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
     console = Console()
+    source = model_source(
+        model,
+        device=device,
+        dtype=dtype,
+        load_in=load_in,
+        tokenizer=tokenizer,
+        tower_root=tower_root,
+        revision=revision,
+    )
     runs = {}
     for number, spec in enumerate((model, *(compare or ()))):
-        under_test = open_model(spec, batch_size=batch_size)
+        under_test = open_model(replace(source, path=spec), batch_size=batch_size)
         folder = output if output is None or number == 0 else output / f"compare-{number}"
         with ProgressDisplay() as progress:
             result = evaluate_model(
@@ -95,6 +114,12 @@ def facexbench(
     output: Annotated[Path | None, typer.Option(help="Where answers are kept; a run goes on from there.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Questions at a time.")] = None,
     fresh: Annotated[bool, typer.Option(help="Drop the answers that are in --output.")] = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    load_in: LoadIn = None,
+    tokenizer: Tokenizer = None,
+    tower_root: TowerRoot = None,
+    revision: Revision = "main",
 ) -> None:
     """Put FaceXBench to a model and print its row beside the published ones."""
     from rich.console import Console
@@ -102,7 +127,16 @@ def facexbench(
     from facekit.evaluation import facexbench_tables, open_model, run_facexbench
     from facekit.reports import ProgressDisplay
 
-    under_test = open_model(model, batch_size=batch_size)
+    source = model_source(
+        model,
+        device=device,
+        dtype=dtype,
+        load_in=load_in,
+        tokenizer=tokenizer,
+        tower_root=tower_root,
+        revision=revision,
+    )
+    under_test = open_model(source, batch_size=batch_size)
     with ProgressDisplay() as progress:
         result = run_facexbench(
             under_test,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from facekit.cli.model_options import Device, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
+
 
 def export(
     checkpoint: Annotated[
@@ -18,13 +20,12 @@ def export(
     ] = "facekit",
     merge_lora: Annotated[bool, typer.Option("--merge-lora", help="Merge adapters into the weights.")] = False,
     max_shard_size: Annotated[str, typer.Option(help="The largest weights file.")] = "5GB",
-    dtype: Annotated[str | None, typer.Option(help="Floating type of what is written; by default as saved.")] = None,
-    tower_root: Annotated[
-        Path | None, typer.Option(help="For released Face-LLaVA: the folder with the towers' configurations.")
-    ] = None,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="For other people's checkpoints: a tokenizer in place of theirs.")
-    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    load_in: LoadIn = None,
+    tokenizer: Tokenizer = None,
+    tower_root: TowerRoot = None,
+    revision: Revision = "main",
 ) -> None:
     """Write a checkpoint in a format that other programs read, such as vLLM and SGLang.
 
@@ -38,13 +39,22 @@ def export(
     from facekit.models.interoperability import export as export_model
     from facekit.models.interoperability.weights import read_size
     from facekit.models.interoperability.writing import refuse_folder_in_use
-    from facekit.models.load import load
 
     if format not in EXPORT_FORMATS:
         raise ConfigurationError(f"there is no export format '{format}'; choose one of {', '.join(EXPORT_FORMATS)}")
+    if load_in is not None:
+        raise ConfigurationError(f"a model in {load_in.value} is no whole checkpoint to export; leave --load-in out")
     read_size(max_shard_size)
     refuse_folder_in_use(output)
-    composed, processor = load(checkpoint, dtype=dtype, tower_root=tower_root, tokenizer=tokenizer)
+    composed, processor = model_source(
+        checkpoint,
+        device=device or "cpu",
+        dtype=dtype,
+        load_in=load_in,
+        tokenizer=tokenizer,
+        tower_root=tower_root,
+        revision=revision,
+    ).load()
     folder = export_model(
         composed,
         processor,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from facekit.cli.model_options import Device, Dtype, LoadIn, Revision, Tokenizer, TowerRoot
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,9 +28,12 @@ def inspect(
     parts: Annotated[str, typer.Option(help="What learns in training, where there are no adapters.")] = (
         "connector,language_model"
     ),
-    tower_root: Annotated[
-        Path | None, typer.Option(help="For released Face-LLaVA: the folder with the towers' configurations.")
-    ] = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    load_in: LoadIn = None,
+    tokenizer: Tokenizer = None,
+    tower_root: TowerRoot = None,
+    revision: Revision = "main",
     precision: Annotated[
         _Precision | None,
         typer.Option(help="Of training; by default bfloat16 where the weights have 16 bits, else float32."),
@@ -46,7 +50,15 @@ def inspect(
     from facekit.models.interoperability import inspect_checkpoint
 
     learning = tuple(part.strip() for part in parts.split(","))
-    report = inspect_checkpoint(checkpoint, tower_root=tower_root)
+    report = inspect_checkpoint(
+        checkpoint,
+        device=device,
+        dtype=dtype,
+        load_in=None if load_in is None else load_in.value,  # type: ignore[arg-type]
+        tokenizer=tokenizer,
+        tower_root=tower_root,
+        revision=revision,
+    )
     trainable = report.trainable_parameters(learning)
     training = report.training_memory(batch, tokens, learning, precision=None if precision is None else precision.value)
     console = Console(width=None if sys.stdout.isatty() else 160, soft_wrap=True)

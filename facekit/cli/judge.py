@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facekit.cli.datagen import BUDGET_STATUS, STOPPED_STATUS, _ask_key
+from facekit.cli.model_options import Device, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from facekit.evaluation.judging.explanations import JudgedAnswer
     from facekit.evaluation.judging.ratings import JudgingResult
+    from facekit.models.source import ModelSource
     from facekit.reports import ProgressDisplay
 
 
@@ -43,6 +45,12 @@ def judge(
     backoff: Annotated[float, typer.Option(help="Longest wait after the first failure, in seconds; it doubles.")] = 1.0,
     image_side: Annotated[int, typer.Option(help="Longest side of a sent picture, in pixels.")] = 512,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again about what failed before.")] = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    load_in: LoadIn = None,
+    tokenizer: Tokenizer = None,
+    tower_root: TowerRoot = None,
+    revision: Revision = "main",
 ) -> None:
     """Have explanations rated: consistency with the image and with the label, completeness, from 1 to 10."""
     from dataclasses import replace
@@ -60,6 +68,17 @@ def judge(
         raise ConfigurationError("give --judge, once or more, for ratings; or --offline, which gives none")
     if predictions is not None and model is not None:
         raise ConfigurationError("give --predictions or --model, not both")
+    source = model_source(
+        model or "",
+        device=device,
+        dtype=dtype,
+        load_in=load_in,
+        tokenizer=tokenizer,
+        tower_root=tower_root,
+        revision=revision,
+    )
+    if model is None and source.given:
+        raise ConfigurationError(f"{source.given[0]} says how --model is opened, and none is given; leave it out")
     console = Console()
     settings = CallSettings(
         concurrency=concurrency, requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute,
@@ -70,7 +89,7 @@ def judge(
             output, judges or (), settings=settings, image_side=image_side, ask_key=_ask_key(),
             on_progress=progress,
         )  # fmt: skip
-        answers = _collect(records, output, predictions, model, tasks, sample, progress)
+        answers = _collect(records, output, predictions, source if model else None, tasks, sample, progress)
         if panel is None:
             _check_offline(console, answers, output)
             return
@@ -85,7 +104,7 @@ def _collect(
     records: Path,
     output: Path,
     predictions: Path | None,
-    model: str | None,
+    source: ModelSource | None,
     tasks: str | None,
     sample: int | None,
     progress: ProgressDisplay,
@@ -101,9 +120,9 @@ def _collect(
     from facekit.evaluation.tasks.definitions import ALL_TASKS, load_tasks
 
     chosen = None if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
-    if model is not None:
+    if source is not None:
         predictions = ask_for_explanations(
-            open_model(model), records, output / "explanations", chosen or ALL_TASKS,
+            open_model(source), records, output / "explanations", chosen or ALL_TASKS,
             on_progress=progress,
         )  # fmt: skip
     if predictions is not None:

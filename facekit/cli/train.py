@@ -97,7 +97,7 @@ def _open_model(
         return create(**parts, seed=seed)
     if any(parts.values()):
         raise ConfigurationError("--model names a whole model; leave --preset, --encoder, … out, or leave it out")
-    return load(model)
+    return load(model, device="cpu")
 
 
 def _refuse_options(context: typer.Context) -> None:

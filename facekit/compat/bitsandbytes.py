@@ -1,11 +1,46 @@
-"""Layers that bitsandbytes packed in 4 or 8 bits, turned into ordinary ones."""
+"""Layers that bitsandbytes packs in 4 or 8 bits: ordinary ones packed, and packed ones turned into ordinary ones."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from peft.utils.integrations import dequantize_bnb_weight
-from torch import Tensor, nn
+from torch import Tensor, device, nn
+from torch import dtype as Dtype
+
+
+def packed_layer(layer: nn.Linear, load_in: str, dtype: Dtype) -> nn.Module:
+    """Pack a linear layer: NF4 with doubly quantised scales for ``4bit``, LLM.int8() for ``8bit``.
+
+    Args:
+        layer: The layer, on any device.
+        load_in: ``4bit`` or ``8bit``.
+        dtype: Floating type in which the packed layer multiplies.
+
+    Seen: bitsandbytes 0.48 to 0.50.
+    Why: a weight is packed as a side effect of moving it to a device, also to that on which it lies.
+    Until: there is a public function that packs a layer.
+    """
+    import bitsandbytes
+
+    where: device = layer.weight.device
+    has_bias = layer.bias is not None
+    packed: Any
+    if load_in == "4bit":
+        packed = bitsandbytes.nn.Linear4bit(
+            layer.in_features, layer.out_features, has_bias, compute_dtype=dtype, quant_type="nf4", device="meta"
+        )
+        packed.weight = bitsandbytes.nn.Params4bit(
+            layer.weight.detach(), requires_grad=False, compress_statistics=True, quant_type="nf4", module=packed
+        )
+    else:
+        packed = bitsandbytes.nn.Linear8bitLt(
+            layer.in_features, layer.out_features, has_bias, has_fp16_weights=False, threshold=6.0, device="meta"
+        )
+        packed.weight = bitsandbytes.nn.Int8Params(layer.weight.detach(), requires_grad=False, has_fp16_weights=False)
+    if has_bias:
+        packed.bias = nn.Parameter(layer.bias.detach(), requires_grad=False)
+    return packed.to(where)  # type: ignore[no-any-return]
 
 
 def unpacked_weight(layer: Any) -> Tensor:

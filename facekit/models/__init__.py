@@ -18,6 +18,7 @@ from facekit.models.outputs import FaceKitCausalLMOutput
 from facekit.models.presets import Preset
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.sessions import Request, Sampling, Session, generate_batch, iterate_answers
+from facekit.models.source import ModelSource
 
 __all__ = [
     "FaceKitCausalLMOutput",
@@ -25,6 +26,7 @@ __all__ = [
     "FaceKitForConditionalGeneration",
     "FaceKitImageProcessor",
     "FaceKitProcessor",
+    "ModelSource",
     "Preset",
     "Request",
     "Sampling",

@@ -26,6 +26,7 @@ from facekit.models.image_processing import NO_LANDMARKER, FaceKitImageProcessor
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.presets import Preset
 from facekit.models.processing import FaceKitProcessor
+from facekit.models.source import ModelSource
 from facekit.models.starting import start_from_checkpoint
 from facekit.spec import PartSpec
 
@@ -117,8 +118,9 @@ def _start_from_checkpoint(
             f"the preset '{preset}' starts from the checkpoint '{parts.checkpoint}', whose encoder and language model "
             f"belong together, so '{replaced}' cannot replace one of them; name encoder, connector and backbone instead"
         )
+    source = ModelSource(parts.checkpoint, dtype=dtype, device="cpu")
     with _random_state(seed):
-        model, processor = start_from_checkpoint(parts.checkpoint, parts.connector, parts.landmarker, dtype=dtype)
+        model, processor = start_from_checkpoint(source, parts.connector, parts.landmarker)
     return model.to(device).eval(), processor
 
 

@@ -6,13 +6,14 @@ transformers fills what a checkpoint lacks with random weights and a warning; he
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
 
 import facekit.models  # noqa: F401 - registers the auto classes that from_pretrained looks up
-from facekit.backbones.base import has_tokenizer, read_device, read_dtype
+from facekit.backbones.base import choose_device, has_tokenizer, read_dtype
+from facekit.backbones.quantization import check_quantization, quantize
 from facekit.encoders.huggingface import errors_only
 from facekit.errors import CheckpointError, ConfigurationError, configuration_guard, first_line
 from facekit.hub import fetch_folder
@@ -40,6 +41,7 @@ def load(
     tower_root: str | Path | None = None,
     tokenizer: str | Path | None = None,
     revision: str = "main",
+    load_in: Literal["4bit", "8bit"] | None = None,
 ) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
     """Load a model and its processor; the format is recognised by ``config.json``.
 
@@ -50,12 +52,14 @@ def load(
     Args:
         path: The folder, or a hub id such as ``OpenGVLab/InternVL3-1B-hf`` where there is no folder of that name.
         dtype: Floating type; by default as saved.
-        device: Where the model is put; by default the CPU.
+        device: Where the model is put; by default a GPU where there is one, and else the CPU.
         tower_root: For released Face-LLaVA: the folder with the towers' configurations, under the names that the
             checkpoint gives them, such as ``LanguageBind/LanguageBind_Image``; by default these are hub ids.
         tokenizer: For other people's checkpoints: folder or hub id of a tokenizer in place of the checkpoint's, such as
             ``lmsys/vicuna-7b-v1.5`` for a Face-LLaVA that came without one.
         revision: Branch, tag or commit on the hub.
+        load_in: ``4bit`` or ``8bit`` packs the language model's linear layers through bitsandbytes; encoder, connector
+            and output head stay as they are. Such a model answers and trains adapters, but is not saved whole.
 
     Returns:
         The model, in evaluation mode, and the processor.
@@ -64,20 +68,26 @@ def load(
         CheckpointError: The folder is missing, is no checkpoint, is one of another format, or is damaged or
             incomplete.
         ConfigurationError: ``tower_root`` or ``tokenizer`` is given where it means nothing, or the device is not there.
-        InvalidSpecError: ``dtype`` is no floating type.
+        InvalidSpecError: ``dtype`` is no floating type, or ``load_in`` neither ``4bit`` nor ``8bit``.
+        MissingExtraError: ``load_in`` needs packages that are not installed.
     """
-    device, recognised = read_device(device), recognise(fetch_folder(path, revision))
-    _check_options(recognised, tower_root, tokenizer)
+    if load_in is not None:
+        check_quantization(load_in)
+    device, recognised = choose_device(device), recognise(fetch_folder(path, revision))
+    check_options(recognised, tower_root, tokenizer)
     if recognised.format is CheckpointFormat.FACEKIT:
         model, processor = _load_own(recognised.folder, dtype)
     elif recognised.format is CheckpointFormat.ADAPTER:
         model, processor = _load_adapter(recognised, dtype, tower_root, tokenizer)
     else:
         model, processor = read_foreign(recognised, dtype=dtype, tower_root=tower_root, tokenizer=tokenizer)
+    if load_in is not None:
+        quantize(model.language_model, load_in)
     return model.to(device).eval(), processor
 
 
-def _check_options(recognised: Recognition, tower_root: str | Path | None, tokenizer: str | Path | None) -> None:
+def check_options(recognised: Recognition, tower_root: str | Path | None, tokenizer: str | Path | None) -> None:
+    """Raise ConfigurationError where an option means nothing for a checkpoint's format."""
     kind = recognised.format
     if tower_root is not None and kind not in (CheckpointFormat.FACE_LLAVA, CheckpointFormat.ADAPTER):
         raise ConfigurationError(
@@ -124,7 +134,7 @@ def _load_adapter(
     tokenizer: str | Path | None,
 ) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
     base = find_base_model(recognised)
-    model, processor = load(base.folder, dtype=dtype, tower_root=tower_root, tokenizer=tokenizer)
+    model, processor = load(base.folder, dtype=dtype, device="cpu", tower_root=tower_root, tokenizer=tokenizer)
     rename = None if base.format is CheckpointFormat.FACEKIT else renaming_of(base, tower_root)
     apply_adapter(model, recognised, rename)
     return model, processor

@@ -7,7 +7,6 @@ connector may be exchanged, and then its projector stays.
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -15,9 +14,9 @@ from torch import nn
 from facekit.catalog import current_registry
 from facekit.connectors.base import Connector
 from facekit.errors import ConfigurationError
-from facekit.models.load import load
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
+from facekit.models.source import ModelSource
 from facekit.spec import PartSpec
 
 logger = logging.getLogger(__name__)
@@ -26,19 +25,14 @@ _PROJECTORS = ("vision_projector", "layers")
 
 
 def start_from_checkpoint(
-    checkpoint: str | Path,
-    connector: str,
-    landmarker: str | None,
-    *,
-    dtype: str | torch.dtype | None = None,
+    source: ModelSource, connector: str, landmarker: str | None
 ) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
     """Load a checkpoint and give it a connector, unless it has one of that name.
 
     Args:
-        checkpoint: Folder or hub id, as for ``facekit.load``.
+        source: The checkpoint and how it is opened.
         connector: Spec of the connector.
         landmarker: Spec of the landmarker, or None for whole pictures.
-        dtype: Floating type; by default as saved.
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded.
@@ -49,7 +43,7 @@ def start_from_checkpoint(
         current_registry().part("landmarker", PartSpec.parse(landmarker).name)
     spec = PartSpec.parse(connector)
     current_registry().part("connector", spec.name)
-    model, processor = load(checkpoint, dtype=dtype)
+    model, processor = source.load()
     if spec.name != (model.config.connector or {}).get("name") or spec.options:
         widths = {"input_width": model.connector.input_width, "output_width": model.connector.output_width}
         replace_connector(model, processor, spec.name, current_registry().build("connector", spec, **widths))

@@ -12,7 +12,7 @@ from PIL import Image
 
 import facekit
 from facekit.backbones import load_huggingface_backbone, lora_target_modules
-from facekit.backbones.quantization import read_quantization
+from facekit.backbones.quantization import quantize, read_quantization
 from facekit.errors import ConfigurationError, InvalidSpecError, MissingExtraError
 from facekit.models.interoperability import export
 
@@ -48,6 +48,18 @@ def test_layers_are_quantised_logits_stay_near_and_adapters_train(checkpoint, lo
     adapted = get_peft_model(model, LoraConfig(r=2, target_modules=targets))
     adapted(input_ids=ids, labels=ids).loss.backward()
     assert all(parameter.grad is not None for parameter in adapted.parameters() if parameter.requires_grad)
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("load_in", ["4bit", "8bit"])
+def test_a_loaded_model_is_packed_to_the_same_logits_as_one_loaded_packed(checkpoint, load_in):
+    packed = load_huggingface_backbone(checkpoint, load_in=load_in, dtype="float32").model
+    model = load_huggingface_backbone(checkpoint, dtype="float32").model
+    quantize(model, load_in)
+    ids = torch.tensor([[1, 20, 30, 40]])
+    with torch.no_grad():
+        assert torch.equal(model(ids).logits, packed(ids.to(packed.device)).logits.cpu())
+    assert type(model.get_output_embeddings()) is torch.nn.Linear
 
 
 @needs_bitsandbytes

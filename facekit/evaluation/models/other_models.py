@@ -8,17 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+from facekit.backbones.base import choose_device, read_dtype
+from facekit.backbones.quantization import read_quantization
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, RecordError
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.models.endpoint_model import EndpointModel
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question
-from facekit.models.load import load
 from facekit.models.sessions import option_log_likelihoods, option_tokens
-from facekit.spec import PartSpec, call_with_options
+from facekit.models.source import ModelSource
+from facekit.spec import PartSpec, PositiveInt, call_with_options
 
 
 class HuggingFaceModel:
@@ -38,22 +40,46 @@ class HuggingFaceModel:
 
     @classmethod
     def load(
-        cls, path: str, *, dtype: str = "auto", device: str | None = None, batch_size: int = 8
+        cls,
+        path: str,
+        *,
+        dtype: str | torch.dtype = "auto",
+        device: str | torch.device | None = None,
+        load_in: Literal["4bit", "8bit"] | None = None,
+        tokenizer: str | Path | None = None,
+        revision: str = "main",
+        batch_size: PositiveInt = 8,
     ) -> HuggingFaceModel:
         """Load a checkpoint by hub id or path; code that comes with a checkpoint is never run.
+
+        Args:
+            path: Hub id or folder.
+            dtype: ``auto``, as saved, or a floating type.
+            device: Where the model is put; by default a GPU where there is one.
+            load_in: ``4bit`` or ``8bit`` packs the whole model but its head.
+            tokenizer: A tokenizer in place of the checkpoint's: folder or hub id.
+            revision: Branch, tag or commit on the hub.
+            batch_size: Questions at a time.
 
         Raises:
             CheckpointError: It cannot be loaded.
         """
-        from transformers import AutoModelForImageTextToText, AutoProcessor
+        from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
+        where = choose_device(device)
+        floating = None if dtype == "auto" else read_dtype(dtype)
+        settings: dict[str, Any] = {"dtype": floating or "auto"}
+        if load_in is not None:
+            settings |= {"quantization_config": read_quantization(load_in, floating), "device_map": {"": where}}
         try:
-            model = AutoModelForImageTextToText.from_pretrained(path, dtype=dtype)
-            processor = AutoProcessor.from_pretrained(path)
+            model = AutoModelForImageTextToText.from_pretrained(path, revision=revision, **settings)
+            processor = AutoProcessor.from_pretrained(path, revision=revision)
+            if tokenizer is not None:
+                processor.tokenizer = AutoTokenizer.from_pretrained(tokenizer)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise CheckpointError(f"'{path}' cannot be loaded as an image-text-to-text model: {reason}") from error
-        return cls(model.to(device), processor, name=f"hf:{path}", batch_size=batch_size)
+        return cls(model if load_in else model.to(where), processor, name=f"hf:{path}", batch_size=batch_size)
 
     def answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, str]]:
         """Answer questions greedily; see ``ModelUnderTest``."""
@@ -139,32 +165,43 @@ class RecordedModel:
             raise RecordError(f"{self.path}, line {number}: needs 'answer' and 'question' or 'id' ({error})") from error
 
 
-def open_model(spec: str, *, batch_size: int | None = None) -> ModelUnderTest:
+def open_model(spec: str | ModelSource, *, batch_size: int | None = None) -> ModelUnderTest:
     """Open a model under test by a spec string.
 
     Args:
-        spec: A folder with a model of facekit; ``hf:ID`` with options ``dtype``, ``device``; ``openai:MODEL`` with
-            options ``base_url``, ``concurrency``, ``retries``, ``timeout``; or ``predictions:FILE``.
+        spec: A folder or hub id of a model of facekit; ``hf:ID`` with options ``dtype``, ``device``, ``load_in``,
+            ``tokenizer``, ``revision``; ``openai:MODEL`` with options ``base_url``, ``concurrency``, ``retries``,
+            ``timeout``; or ``predictions:FILE``. As a ``ModelSource`` it says how a model that runs here is opened.
         batch_size: Pictures or questions at a time, for models that run here.
 
     Raises:
         InvalidSpecError: The spec names no such kind, or has an unknown option.
+        ConfigurationError: The source has an option that means nothing for such a model.
         CheckpointError: A checkpoint cannot be loaded.
         RecordError: A predictions file cannot be read.
     """
+    source = spec if isinstance(spec, ModelSource) else ModelSource(spec)
+    spec = str(source.path)
     kind = spec.partition(":")[0]
     sizes: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
     if kind not in ("hf", "openai", "predictions") or Path(spec).exists():
-        return FaceKitModel(*load(spec), name=spec, **sizes)
+        return FaceKitModel(*source.load(), name=spec, **sizes)
     parsed = PartSpec.parse(spec)
     if parsed.argument is None:
         raise InvalidSpecError(f"the model spec '{spec}' has no name after '{kind}:'")
+    if kind != "hf":
+        source.refuse("does not run here")
+    source.refuse("has no towers of Face-LLaVA", allowed=("device", "dtype", "load_in", "tokenizer", "revision"))
     called: dict[str, Callable[..., ModelUnderTest]] = {
         "hf": HuggingFaceModel.load,
         "openai": EndpointModel,
         "predictions": RecordedModel,
     }
-    context = {"hf": sizes, "openai": {"api_key": None, "settings": None}}.get(kind, {})
+    chosen = {name: getattr(source, name) for name in source.given}
+    context = {
+        "hf": {**sizes, **chosen},
+        "openai": {"api_key": None, "settings": None},
+    }.get(kind, {})
     return call_with_options(f"model '{kind}'", called[kind], parsed.argument, parsed.options, **context)
 
 

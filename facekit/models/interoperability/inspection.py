@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import PreTrainedConfig
 
+from facekit.backbones.base import read_device, read_dtype
+from facekit.backbones.quantization import PACKED_BYTES, check_quantization
 from facekit.catalog import current_registry
 from facekit.connectors.base import Connector
 from facekit.encoders.base import VisionEncoder
@@ -28,6 +30,7 @@ from facekit.models.interoperability.recognition import (
     recognise,
 )
 from facekit.models.interoperability.weights import TensorHeader, fetch_headers, list_weights_files, read_headers
+from facekit.models.load import check_options
 from facekit.models.memory import (
     EncoderShape,
     MemoryEstimate,
@@ -50,7 +53,7 @@ class PartReport:
         name: ``encoder``, ``video_encoder``, ``connector`` or ``language_model``.
         kind: The registered name, or the language model's type.
         parameters: Their number; a head that is the embedding counts once.
-        num_bytes: Of its tensors as saved.
+        num_bytes: Of its tensors, as saved or as they would be opened.
         dtypes: The types of its tensors, the commonest first.
         shape: What it takes and gives, in one line.
     """
@@ -173,22 +176,67 @@ class CheckpointReport:
 
 
 def inspect_checkpoint(
-    path: str | Path, *, tower_root: str | Path | None = None, revision: str = "main"
+    path: str | Path,
+    *,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    load_in: Literal["4bit", "8bit"] | None = None,
+    tokenizer: str | Path | None = None,
+    tower_root: str | Path | None = None,
+    revision: str = "main",
 ) -> CheckpointReport:
-    """Tell what a checkpoint is from its configuration and the headers of its weights.
+    """Tell what a checkpoint is, opened with these options, from its configuration and the headers of its weights.
 
     Args:
         path: A folder or hub id; see ``facekit.load``. Of a repository with safetensors only configuration and headers
             are downloaded.
+        device: Only checked: whether it is there.
+        dtype: Floating type in which it would be opened; by default as saved.
+        load_in: Whether the language model would be packed in ``4bit`` or ``8bit``.
+        tokenizer: Only checked: whether the format takes another one.
         tower_root: For released Face-LLaVA; see ``facekit.load``.
         revision: Branch, tag or commit on the hub.
 
     Raises:
         CheckpointError: The folder holds no checkpoint that ``facekit.load`` reads, or its files are damaged.
+        ConfigurationError, InvalidSpecError, MissingExtraError: ``facekit.load`` would refuse an option.
     """
+    read_device(device)
+    if load_in is not None:
+        check_quantization(load_in)
+    floating = None if dtype in (None, "auto") else read_dtype(dtype)  # type: ignore[arg-type]
     recognised = recognise(fetch_folder(path, revision, weights=False))
+    check_options(recognised, tower_root, tokenizer)
     if recognised.format is CheckpointFormat.ADAPTER:
-        return _inspect_adapter(recognised, tower_root)
+        return _as_opened(_inspect_adapter(recognised, tower_root), floating, load_in)
+    return _as_opened(_inspect_whole(recognised, tower_root), floating, load_in)
+
+
+def _as_opened(
+    report: CheckpointReport, dtype: torch.dtype | None, load_in: Literal["4bit", "8bit"] | None
+) -> CheckpointReport:
+    """The sizes that the parts have once they are opened, in place of those as saved."""
+    parts = report.parts
+    if dtype is not None:
+        name = str(dtype).removeprefix("torch.")
+        parts = tuple(replace(part, num_bytes=part.parameters * dtype.itemsize, dtypes=(name,)) for part in parts)
+    if load_in is not None:
+        config: Any = report.text_config
+        whole = config.vocab_size * config.hidden_size * (1 if config.tie_word_embeddings else 2)
+        parts = tuple(
+            replace(part, num_bytes=_packed_bytes(part, whole, load_in)) if part.name == "language_model" else part
+            for part in parts
+        )
+    return replace(report, parts=parts)
+
+
+def _packed_bytes(part: PartReport, whole: int, load_in: Literal["4bit", "8bit"]) -> int:
+    """Bytes of a language model whose linear layers are packed; embedding and head, ``whole`` values, are not."""
+    value = getattr(torch, part.dtypes[0]).itemsize
+    return round(whole * value + (part.parameters - whole) * PACKED_BYTES[load_in])
+
+
+def _inspect_whole(recognised: Recognition, tower_root: str | Path | None) -> CheckpointReport:
     headers = _look_at_weights(recognised.folder)
     config, renamed = _describe(recognised, headers, tower_root)
     with torch.device("meta"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -34,6 +34,8 @@ from facekit.training.recipes.settings import LoraSettings, TrainingSettings
 
 RECIPE_FOLDER = Path(__file__).parent
 
+OPENING = ("load_in", "tokenizer", "tower_root", "revision")
+"""How a checkpoint is opened, beside ``device`` and ``dtype``."""
 _OF_STAGES = ("records", "start", "validation")
 
 
@@ -54,6 +56,10 @@ class ModelChoice(_Table):
         landmarker: Spec of what finds the face and its landmarks.
         video_encoder: Spec of the encoder of clips.
         checkpoint: Where a preset that starts from a checkpoint finds it.
+        load_in: ``4bit`` or ``8bit`` packs the language model that is loaded, for training adapters; of parts it is an
+            option of the backbone's spec.
+        tokenizer, tower_root, revision: Of the checkpoint to ``load``; see ``facekit.load``.
+        device: Where the model is loaded; by default the CPU, from which the trainer moves it.
         dtype: Floating type of the weights that do not learn; by default as saved. What learns is kept in float32 where
             ``precision`` is ``bfloat16``.
         seed: Decides new weights; by default the seed of the first stage.
@@ -67,6 +73,11 @@ class ModelChoice(_Table):
     landmarker: str | None = None
     video_encoder: str | None = None
     checkpoint: str | None = None
+    load_in: Literal["4bit", "8bit"] | None = None
+    tokenizer: str | None = None
+    tower_root: str | None = None
+    revision: str = "main"
+    device: str | None = None
     dtype: str | None = None
     seed: int | None = Field(default=None, ge=0, lt=1 << 32)
 
@@ -75,6 +86,9 @@ class ModelChoice(_Table):
         named = [name for name in WEIGHT_SOURCES if getattr(self, name) is not None]
         if self.load is not None and named:
             raise ValueError(f"'load' names a whole model, so leave '{named[0]}' out")
+        opening = [name for name in OPENING if name in self.model_fields_set]
+        if self.load is None and opening:
+            raise ValueError(f"'{opening[0]}' says how a checkpoint is opened; it goes with 'load'")
         if self.load is None and self.preset is None and not {"encoder", "backbone"} <= set(named):
             raise ValueError("name a model to 'load', a 'preset', or 'encoder', 'connector' and 'backbone'")
         return self
@@ -158,7 +172,7 @@ class Recipe(_Table):
             stages[stage.name] = {**values, **stage.settings.model_dump(mode="json", exclude_unset=True)}
         tree = {
             "summary": self.summary,
-            "model": self.model.model_dump(exclude_none=True),
+            "model": self.model.model_dump(exclude_none=True, exclude_defaults=True),
             "output": str(self.output),
             "stages": stages,
         }

@@ -21,15 +21,15 @@ from facekit.data.counting import RecordCounts
 from facekit.data.dataset import RecordSet
 from facekit.errors import ConfigurationError, TrainingError
 from facekit.models.create import create
-from facekit.models.load import load
 from facekit.models.memory import MemoryEstimate, ModelShape
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
+from facekit.models.source import ModelSource
 from facekit.models.starting import start_from_checkpoint
 from facekit.reports import ProgressListener, under_stage
 from facekit.training.loop.distributed import is_main_process
 from facekit.training.loop.trainer import RUN_FOLDER, TrainingResult, train
-from facekit.training.recipes.recipe import ModelChoice, Recipe, Stage
+from facekit.training.recipes.recipe import OPENING, ModelChoice, Recipe, Stage
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.records.streamed import iterate_source, open_source
 from facekit.training.trainable.adapters import adapters_in_place
@@ -191,15 +191,24 @@ def open_model(choice: ModelChoice, seed: int = 0) -> Composed:
     """
     seed = seed if choice.seed is None else choice.seed
     if choice.load is None:
-        return create(**choice.model_dump(exclude={"load", "seed"}), seed=seed)
+        return create(**choice.model_dump(exclude={"load", "seed", *OPENING}), seed=seed)
     if choice.connector is None:
-        model, processor = load(choice.load, dtype=choice.dtype)
+        model, processor = _source(choice).load()
         if choice.landmarker is not None:
             processor.image_processor.landmarker = choice.landmarker
         return model, processor
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return start_from_checkpoint(choice.load, choice.connector, choice.landmarker, dtype=choice.dtype)
+        return start_from_checkpoint(_source(choice), choice.connector, choice.landmarker)
+
+
+def _source(choice: ModelChoice) -> ModelSource:
+    """The checkpoint that a recipe names; the trainer moves the model to its device."""
+    assert choice.load is not None
+    return ModelSource(
+        choice.load, device=choice.device or "cpu", dtype=choice.dtype, load_in=choice.load_in,
+        tokenizer=choice.tokenizer, tower_root=choice.tower_root, revision=choice.revision,
+    )  # fmt: skip
 
 
 def _has_ended(recipe: Recipe, stage: Stage) -> bool:
@@ -247,10 +256,9 @@ def _start_of(recipe: Recipe, stage: Stage) -> str:
 
 def _open_start(recipe: Recipe, stage: Stage) -> Composed:
     before = recipe.stage_before(stage.name)
-    if stage.start is not None:
-        return load(stage.start, dtype=recipe.model.dtype)
-    if before is not None:
-        return load(recipe.folder_of(before), dtype=recipe.model.dtype)
+    folder = recipe.folder_of(before) if stage.start is None and before is not None else stage.start
+    if folder is not None:
+        return ModelSource(folder, device="cpu", dtype=recipe.model.dtype, load_in=recipe.model.load_in).load()
     return open_model(recipe.model, recipe.stages[0].settings.seed)
 
 

@@ -191,7 +191,7 @@ def test_a_missing_answer_is_named(records, tmp_path):
         ("openai:m?retries=many", InvalidSpecError, "cannot use retries=many: it takes an integer from 0"),
         ("openai:", InvalidSpecError, "no argument"),
         ("hf:/nowhere/at-all", CheckpointError, "cannot be loaded"),
-        ("nowhere/at-all", CheckpointError, "does not exist"),
+        ("nowhere/at-all", CheckpointError, "is no folder here"),
     ],
 )
 def test_specs_that_name_no_model_are_refused(spec, error, words):
