@@ -40,7 +40,7 @@ def packed_layer(layer: nn.Linear, load_in: str, dtype: Dtype) -> nn.Module:
         packed.weight = bitsandbytes.nn.Int8Params(layer.weight.detach(), requires_grad=False, has_fp16_weights=False)
     if has_bias:
         packed.bias = nn.Parameter(layer.bias.detach(), requires_grad=False)
-    return packed.to(where)  # type: ignore[no-any-return]
+    return packed.train(layer.training).to(where)  # type: ignore[no-any-return]
 
 
 def unpacked_weight(layer: Any) -> Tensor:
