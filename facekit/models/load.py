@@ -11,7 +11,6 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
 
-import facekit.models  # noqa: F401 - registers the auto classes that from_pretrained looks up
 from facekit.backbones.base import choose_device, has_tokenizer, read_dtype
 from facekit.backbones.quantization import check_quantization, quantize
 from facekit.encoders.huggingface import errors_only
