@@ -1,0 +1,99 @@
+"""What the settings of a run mean to the data set and to the Hugging Face trainer, and which of them do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import TrainingArguments
+
+from facekit.data.attention import check_attention
+from facekit.data.dataset import DatasetOptions
+from facekit.errors import ConfigurationError
+from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.training.loop.distributed import count_processes, shards_weights
+from facekit.training.recipes.settings import TrainingSettings
+
+_CHECKPOINTS_PER_RUN = 10
+_LOG_ENTRIES_PER_RUN = 200
+
+
+def dataset_options(settings: TrainingSettings) -> DatasetOptions:
+    """How the records of a run become examples."""
+    pictures = settings.cache_pictures
+    if pictures is None and settings.feature_cache is not None:
+        pictures = False
+    return DatasetOptions(
+        shuffle_turns=settings.shuffle_turns,
+        independent_turns=settings.independent_turns,
+        turns_per_example=settings.turns_per_example,
+        landmark_noise=settings.landmark_noise,
+        landmark_dropout=settings.landmark_dropout,
+        max_tokens=settings.max_tokens,
+        cache_pictures=pictures,
+        seed=settings.seed,
+    )
+
+
+def trainer_arguments(folder: Path, settings: TrainingSettings, examples: int) -> TrainingArguments:
+    """Arguments of the trainer.
+
+    Args:
+        folder: Where checkpoints go.
+        settings: The run's settings.
+        examples: How many examples an epoch has.
+    """
+    examples_per_step = settings.batch_size * settings.accumulation * count_processes()
+    steps = settings.steps or max(1, round((settings.epochs or 0) * examples / examples_per_step))
+    return TrainingArguments(
+        output_dir=str(folder),
+        max_steps=settings.steps or -1,
+        num_train_epochs=settings.epochs or 1.0,
+        per_device_train_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.accumulation,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=round(settings.warmup * steps),
+        max_grad_norm=settings.gradient_clipping,
+        bf16=settings.precision == "bfloat16",
+        logging_steps=settings.log_every or max(1, steps // _LOG_ENTRIES_PER_RUN),
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=settings.save_every or max(1, steps // _CHECKPOINTS_PER_RUN),
+        seed=settings.seed,
+        data_seed=settings.seed,
+        remove_unused_columns=False,
+        use_cpu=not torch.accelerator.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        disable_tqdm=True,
+        report_to=[],
+    )
+
+
+def check_settings(
+    model: FaceKitForConditionalGeneration, settings: TrainingSettings, arguments: TrainingArguments
+) -> None:
+    """Make sure that settings fit the model and the devices.
+
+    Raises:
+        ConfigurationError: They do not.
+    """
+    if settings.cache_features and arguments.world_size > 1:
+        raise ConfigurationError("cache_features works in one process only; set it to false for distributed training")
+    if settings.feature_cache is not None and shards_weights():
+        raise ConfigurationError("feature_cache needs a whole connector in every process; leave it out, or use DDP")
+    if arguments.n_gpu > 1:
+        raise ConfigurationError(
+            f"there are {arguments.n_gpu} GPUs but one process; start one process a GPU with torchrun, or choose a "
+            "GPU with CUDA_VISIBLE_DEVICES"
+        )
+    if settings.fused_loss and arguments.device.type != "cuda":
+        raise ConfigurationError("fused_loss needs a GPU; set it to false, the loss is the same")
+    if settings.fused_loss and shards_weights():
+        raise ConfigurationError("fused_loss needs the whole head in every process; set it to false, or use DDP")
+    if shards_weights() and model.video_encoder is not None and not settings.group_batches:
+        raise ConfigurationError(
+            "sharded weights need all processes in the same encoder at every step; set group_batches to true"
+        )
+    if settings.independent_turns or settings.row_tokens is not None:
+        check_attention(model.config.get_text_config())

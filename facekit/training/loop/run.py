@@ -1,0 +1,165 @@
+"""A training run as an object: what it is made of, where it goes on from, its training and its saving."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from torch import Tensor
+from transformers import PrinterCallback, TrainerCallback, TrainerState, TrainingArguments
+
+from facekit.data.collation import FaceCollator
+from facekit.data.dataset import RecordSet
+from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.processing import FaceKitProcessor
+from facekit.training.loop.arguments import check_settings, dataset_options, trainer_arguments
+from facekit.training.loop.checkpoints import STATE_NAME, is_finished
+from facekit.training.loop.distributed import is_main_process, load_whole_weights, whole_again
+from facekit.training.loop.face_trainer import FaceTrainer
+from facekit.training.loop.identity import prepare_run
+from facekit.training.loop.prefix_attention import split_attention
+from facekit.training.recipes.settings import TrainingSettings
+from facekit.training.records.corrupt import SKIPPED_NAME, SkippingDataset
+from facekit.training.records.features import FeaturesOnDisk, encode_dataset
+from facekit.training.records.streamed import StreamedDataset, open_dataset
+from facekit.training.trainable.adapters import ADAPTER_FOLDER, Adapters
+from facekit.training.trainable.float_types import trained_in_float32
+from facekit.training.trainable.parts import gradient_checkpointing
+from facekit.training.trainable.quantized import is_quantized, unpack
+from facekit.training.trainable.trained_weights import holds_trained_only, load_trained
+
+logger = logging.getLogger(__name__)
+
+RUN_FOLDER = "training"
+
+
+@dataclass
+class TrainingRun:
+    """One run of ``train``.
+
+    Args:
+        model: The model, trained in place.
+        processor: Its processor.
+        dataset: Its examples.
+        settings: What to do.
+        output_dir: Where the model is saved; checkpoints and losses go to its folder ``training``.
+        arguments: The trainer's arguments.
+        checkpoint: Where the run goes on from; None for a fresh start.
+    """
+
+    model: FaceKitForConditionalGeneration
+    processor: FaceKitProcessor
+    dataset: SkippingDataset | StreamedDataset
+    settings: TrainingSettings
+    output_dir: Path
+    arguments: TrainingArguments
+    checkpoint: Path | None = None
+
+    @classmethod
+    def open(
+        cls,
+        model: FaceKitForConditionalGeneration,
+        processor: FaceKitProcessor,
+        records: RecordSet | str | Path,
+        output_dir: Path,
+        settings: TrainingSettings,
+    ) -> Self:
+        """Open the records and check that settings, model and devices fit; errors as in ``train``."""
+        folder = output_dir / RUN_FOLDER
+        dataset = open_dataset(records, processor, dataset_options(settings), settings, folder / SKIPPED_NAME)
+        examples = len(dataset) if isinstance(dataset, SkippingDataset) else dataset.total
+        arguments = trainer_arguments(folder, settings, examples)
+        check_settings(model, settings, arguments)
+        return cls(model, processor, dataset, settings, output_dir, arguments)
+
+    @property
+    def folder(self) -> Path:
+        """Where checkpoints, losses and the list of skipped records are."""
+        return self.output_dir / RUN_FOLDER
+
+    def find_start(self, *, resume: bool) -> None:
+        """Make the folder ready and find the checkpoint to go on from; see ``prepare_run``."""
+        source = self.dataset.records if isinstance(self.dataset, SkippingDataset) else self.dataset
+        self.checkpoint = prepare_run(self.folder, self.settings, source, self.model, resume=resume)
+        if self.checkpoint is None:
+            self.dataset.skipped.forget()
+
+    def train(self, callbacks: Sequence[TrainerCallback]) -> TrainerState:
+        """Train from the start that was found to the end, or load the end where nothing is left to train.
+
+        Args:
+            callbacks: For the trainer.
+
+        Returns:
+            The trainer's state after the last step.
+        """
+        if self.checkpoint is not None and is_finished(self.checkpoint):
+            logger.info("%s is the end of its run; nothing is left to train", self.checkpoint)
+            (load_trained if holds_trained_only(self.checkpoint) else load_whole_weights)(self.model, self.checkpoint)
+            return TrainerState.load_from_json(str(self.checkpoint / STATE_NAME))
+        tokens = self._keep_tokens()
+        with whole_again(self.model) as trained:
+            return self._loop(trained, tokens, callbacks)
+
+    def save(self, adapters: Adapters | None) -> None:
+        """Save the trained model, unpacked and with its adapters merged, and the adapters beside it."""
+        if adapters is not None and is_main_process():
+            adapters.save(self.output_dir / ADAPTER_FOLDER)
+        if is_quantized(self.model):
+            unpack(self.model.language_model)
+        if adapters is not None:
+            adapters.merge()
+        if is_main_process():
+            self.model.save_pretrained(self.output_dir)
+            self.processor.save_pretrained(self.output_dir)
+
+    def _keep_tokens(self) -> Tensor | FeaturesOnDisk | None:
+        """Tokens of frozen encoders, which take the place of pixels where the settings ask for it."""
+        if isinstance(self.dataset, StreamedDataset):
+            logger.info("%d samples in shards", self.dataset.total)
+            return None
+        tokens: Tensor | FeaturesOnDisk | None = None
+        if self.settings.cache_features:
+            self.model.to(self.arguments.device)
+            tokens = encode_dataset(self.model.encoder, self.dataset)
+            logger.info("kept the encoder's tokens of %d pictures, %.0f MiB", len(tokens), tokens.nbytes / 2**20)
+        elif self.settings.feature_cache is not None:
+            tokens = FeaturesOnDisk(self.model, self.dataset, self.settings)
+        if tokens is not None:
+            self.dataset.drop_pixels()
+        return tokens
+
+    def _loop(
+        self,
+        model: FaceKitForConditionalGeneration,
+        tokens: Tensor | FeaturesOnDisk | None,
+        callbacks: Sequence[TrainerCallback],
+    ) -> TrainerState:
+        settings, tokenizer = self.settings, self.processor.tokenizer
+        trainer = FaceTrainer(
+            model=model,
+            args=self.arguments,
+            train_dataset=self.dataset,
+            data_collator=FaceCollator(tokenizer.pad_token_id or 0, with_indices=True, row_tokens=settings.row_tokens),
+            processing_class=self.processor,
+            callbacks=list(callbacks),
+            settings=settings,
+            record_ids=self.dataset.record_ids,
+            encoder_tokens=tokens,
+        )
+        trainer.remove_callback(PrinterCallback)
+        with ExitStack() as stack:
+            if isinstance(tokens, FeaturesOnDisk):
+                stack.callback(tokens.flush)
+            stack.enter_context(trained_in_float32(model, settings))
+            if settings.gradient_checkpointing:
+                stack.enter_context(gradient_checkpointing(model, settings.parts))
+            if settings.independent_turns or settings.row_tokens is not None:
+                stack.enter_context(split_attention(model.language_model))
+            trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
+        trainer.guard.check()
+        return trainer.state
