@@ -79,7 +79,7 @@ def test_a_run_is_not_resumed_on_other_shards(shards, records, tmp_path):
     train(*fresh_model(), shards, tmp_path / "run", chosen)
     other = tmp_path / "other"
     write_shards(records.records, other, media_folder=records.folder, per_shard=5)
-    with pytest.raises(ConfigurationError, match=r"the records were 20 in 3 shards .* and are 20 in 4 shards"):
+    with pytest.raises(ConfigurationError, match=r"records was '20 in 3 shards .* and is '20 in 4 shards"):
         train(*fresh_model(), other, tmp_path / "run", chosen, resume=True)
 
 
