@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from peft.utils.integrations import dequantize_bnb_weight
 from torch import Tensor, device, nn
 from torch import dtype as Dtype
 
@@ -51,6 +50,8 @@ def unpacked_weight(layer: Any) -> Tensor:
         state, which is not documented.
     Until: one public function unpacks either.
     """
+    from peft.utils.integrations import dequantize_bnb_weight  # imports bitsandbytes, which takes a second
+
     return dequantize_bnb_weight(layer.weight, state=getattr(layer, "state", None)).detach()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -246,3 +248,8 @@ def test_a_part_that_is_not_registered_here_is_named(saved):
     edit_config(saved, encoder={"name": "theirs"})
     with pytest.raises(UnknownPartError, match="unknown encoder 'theirs'"):
         facekit.load(saved)
+
+
+def test_loading_imports_neither_bitsandbytes_nor_peft_until_they_are_needed():
+    code = "import sys, facekit.models.load; sys.exit(any(name in sys.modules for name in ('bitsandbytes', 'peft')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
