@@ -6,6 +6,7 @@ Each message is one sentence that says what was wrong, where, and what to do.
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +54,23 @@ class CheckpointError(FaceKitError, ValueError):
 
 class TrainingError(FaceKitError, RuntimeError):
     """A training run cannot go on; what it saved before is kept."""
+
+
+class StorageError(FaceKitError):
+    """The disk is full, or another program holds a file; what was stored before is kept."""
+
+
+@contextmanager
+def full_disk_guard(path: object) -> Iterator[None]:
+    """Turn the error of a full disk into one sentence about the file that was written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise StorageError(
+            f"{path} cannot be written, the disk is full; make room and run the same command again"
+        ) from error
 
 
 def first_line(error: BaseException) -> str:

@@ -88,6 +88,8 @@ def datagen(
         f"{written.kept:,} answers kept, {written.dropped:,} dropped, {written.failed:,} failed, "
         f"{written.pending:,} still open; ${result.cost:.2f} spent"
     )
+    for batch_name, count in result.open_batches.items():
+        console.print(f"{count:,} calls are in batch {batch_name}; collect with --batch", markup=False, soft_wrap=True)
     for name, path in (("records", result.records), ("failures", result.records.with_name("failures.jsonl")),
                        ("report", result.report), ("card", result.card), *result.exports.items()):  # fmt: skip
         console.print(f"{name:<11}{path}", markup=False, highlight=False, soft_wrap=True)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from facekit.errors import full_disk_guard
+
 
 @contextmanager
 def open_atomically(path: str | Path) -> Iterator[TextIO]:
@@ -16,12 +18,15 @@ def open_atomically(path: str | Path) -> Iterator[TextIO]:
 
     Args:
         path: The file; its folder is made.
+
+    Raises:
+        StorageError: If the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with full_disk_guard(path), os.fdopen(descriptor, "w", encoding="utf-8") as file:
             yield file
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)

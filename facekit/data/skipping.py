@@ -67,7 +67,7 @@ class SkippedRecords:
         if self.path is None or not self.path.is_file():
             return
         try:
-            for line in self.path.read_text(encoding="utf-8").splitlines():
+            for line in filter(None, self.path.read_text(encoding="utf-8").split("\n")):
                 entry = json.loads(line)
                 index = entry["index"]
                 self._keep(SkippedRecord(None if index is None else int(index), str(entry["id"]), str(entry["reason"])))

@@ -90,21 +90,30 @@ class BatchRunner:
         self._aside: dict[int, float] = {}
         policy = RetryPolicy(self.settings.attempts, self.settings.backoff)
         self._batches = Batches(self.annotator, policy, self._wait)
-        ending = Ending.FINISHED
+        self._largest, self._queue_is_full = self.settings.batch_requests, False
         try:
             await self._adopt()
             await self._collect_all()
-            for _ in range(self.settings.attempts):
-                submitted, affordable = await self._submit_all(plan())
-                await self._collect_all()
-                if not affordable:
-                    ending = Ending.BUDGET
-                    break
-                if not submitted:
-                    break
+            return await self._rounds(plan)
         except _StopError:
-            ending = Ending.STOPPED
-        return ending
+            return Ending.STOPPED
+
+    async def _rounds(self, plan: Callable[[], Iterator[PlacedCall]]) -> Ending:
+        """Submit and collect, again for what failed; while the queue is full, only rounds without an answer count."""
+        rounds = 0
+        while rounds < self.settings.attempts:
+            done = self._done
+            submitted, affordable = await self._submit_all(plan())
+            await self._collect_all()
+            if not affordable:
+                return Ending.BUDGET
+            if not submitted:
+                break
+            if not self._queue_is_full or self._done == done:
+                rounds += 1
+            if self._queue_is_full:
+                await self._wait(self.settings.poll_seconds * 2.0**rounds)
+        return Ending.FINISHED
 
     async def _adopt(self) -> None:
         """Find the batches that a killed run created without noting their name; let go of those that do not exist."""
@@ -119,7 +128,11 @@ class BatchRunner:
                 self.ledger.collect_batch(number, [])
 
     async def _submit_all(self, calls: Iterator[PlacedCall]) -> tuple[int, bool]:
-        """Submit what can be afforded. Returns the number of calls, and whether that was all of them."""
+        """Submit what can be afforded, one batch only where the queue is full.
+
+        Returns:
+            The number of calls, and whether the budget allowed all that were looked at.
+        """
         draft, submitted = _Draft(), 0
         for call in calls:
             if self.stop.is_set():
@@ -137,10 +150,13 @@ class BatchRunner:
                 self.budget.settle(most, 0.0)
                 self._store_failure(call, str(failure))
                 continue
-            full = len(draft.lines) >= self.settings.batch_requests
+            full = len(draft.lines) >= self._largest
             if draft.lines and (full or draft.size + len(line) > self.settings.batch_bytes):
                 await self._submit(draft)
                 submitted, draft = submitted + len(draft.lines), _Draft()
+                if self._queue_is_full:
+                    self.budget.settle(most, 0.0)
+                    return submitted, True
             draft.lines.append(line)
             draft.size += len(line)
             draft.aside += most
@@ -186,12 +202,15 @@ class BatchRunner:
             for entry in self.ledger.batch_entries(number)
         }
         collected: list[Entry] = []
+        if self._batches.is_for_later(batch):
+            self._queue_is_full, self._largest = True, max(1, len(expected) // 2)
+            logger.info("the queue is full; %d calls are sent later, %d at a time", len(expected), self._largest)
         schema = ANSWER_SCHEMA if self._stage == ANNOTATE else None
         async for result in self._batches.results(batch, schema):
             entry = expected.pop(result.key, None)
             if entry is not None:
                 collected.append(self._outcome(entry, result))
-        if not collected and batch.status == "failed":
+        if not collected and batch.status == "failed" and not self._batches.is_for_later(batch):
             reason = self._batches.refusal(batch)
             collected = [self._changed(entry, FAILED, reason=reason) for entry in expected.values()]
         self.ledger.collect_batch(number, collected)

@@ -18,6 +18,7 @@ from facekit.data.records import FaceRecord, Turn, format_record
 from facekit.datagen.questions import stored_question
 from facekit.datagen.recipe import Recipe
 from facekit.datagen.selection import KEPT, OPEN, Decision, JudgedRecord
+from facekit.errors import ConfigurationError
 
 RECORDS_NAME, ANSWERS_NAME, FAILURES_NAME, SUMMARY_NAME = (
     "records.jsonl", "answers.jsonl", "failures.jsonl", "generation.json",
@@ -153,6 +154,21 @@ def _moved_paths(record: FaceRecord, source: Path, folder: Path) -> dict[str, An
     if isinstance(record.landmarks, str):
         moves["landmarks"] = moved(record.landmarks)
     return moves
+
+
+def check_recipe(folder: Path, recipe: Recipe) -> None:
+    """Raise ``ConfigurationError`` where a folder has the records of another recipe, which would be replaced."""
+    path = folder / SUMMARY_NAME
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError):
+        return
+    found = summary.get("recipe", recipe.name) if isinstance(summary, dict) else recipe.name
+    if found != recipe.name:
+        raise ConfigurationError(
+            f"{folder} has the records of the recipe '{found}', which those of '{recipe.name}' would replace; choose "
+            "another folder"
+        )
 
 
 def write_summary(folder: Path, facts: dict[str, Any]) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from facekit.datagen.batches import BatchRunner
 from facekit.datagen.calls import ANNOTATE, RATE, Annotator
 from facekit.datagen.exports import Provenance, check_exports, write_exports, write_provenance_card
 from facekit.datagen.intake import take_in
-from facekit.datagen.outputs import RECORDS_NAME, Written, write_outputs, write_summary
+from facekit.datagen.outputs import RECORDS_NAME, Written, check_recipe, write_outputs, write_summary
 from facekit.datagen.plan import Overview, plan_annotations, survey_once
 from facekit.datagen.quality.answers import review_answer
 from facekit.datagen.quality.rating import plan_ratings
@@ -48,6 +48,7 @@ class GenerationResult:
         report: The report.
         card: The dataset card.
         exports: What was written besides, by format.
+        open_batches: Calls that are in a batch of the endpoint, by its name.
     """
 
     ending: Ending
@@ -57,6 +58,7 @@ class GenerationResult:
     report: Path
     card: Path
     exports: dict[str, Path]
+    open_batches: dict[str, int] = field(default_factory=dict)
 
 
 def generate(
@@ -87,7 +89,8 @@ def generate(
 
     Raises:
         RecordError: If the records file is missing or malformed.
-        ConfigurationError: If settings, recipe or budget do not fit.
+        ConfigurationError: If settings, recipe or budget do not fit, or the folder has another recipe's records.
+        StorageError: If the disk is full, or another program reads the ledger.
         EndpointError: If no call can succeed; what was answered is in the ledger.
     """
     settings = settings or GenerationSettings()
@@ -95,6 +98,7 @@ def generate(
     output = Path(output)
     if judge is not None and recipe.rating is None:
         raise ConfigurationError(f"the recipe '{recipe.name}' has no rating, so a judge has nothing to do")
+    check_recipe(output, recipe)
     check_exports(output, settings.formats)
     records = take_in(records, output)
     if not records.is_file():
@@ -211,4 +215,4 @@ class _Run:
         )  # fmt: skip
         card = write_provenance_card(path, provenance)
         exports = write_exports(path, self.settings.formats) if written.records else {}
-        return GenerationResult(ending, written, cost, path, report, card, exports)
+        return GenerationResult(ending, written, cost, path, report, card, exports, ledger.calls_in_batches())

@@ -146,3 +146,111 @@ def test_stopping_leaves_the_batch_to_the_next_run(serve, faces, recipe_path, tm
     server.batch_polls = 0
     assert run(server, faces, tmp_path / "out", recipe_path).written.kept == 20
     assert len(server.batches) == 1
+
+
+def lines_of(server):
+    """Number of lines of every batch file that was submitted."""
+    return [file.count(b"\n") for name, file in server.files.items() if "output" not in name]
+
+
+def test_a_batch_that_the_queue_refuses_is_sent_later_in_smaller_ones(serve, faces, recipe_path, tmp_path):
+    server = serve()
+    server.queue_limit = 6
+    result = run(server, faces, tmp_path / "out", recipe_path)
+    assert (result.ending, result.written.kept, result.written.failed) == (Ending.FINISHED, 20, 0)
+    assert lines_of(server) == [20, 10, 5, 5, 5, 5]
+    assert len(server.calls) == 20
+
+
+def test_a_queue_that_stays_full_leaves_the_calls_to_the_next_run(serve, faces, recipe_path, tmp_path):
+    server = serve()
+    server.queue_limit = 0
+    result = run(server, faces, tmp_path / "out", recipe_path, attempts=3, poll_seconds=0.001)
+    assert (result.written.kept, result.written.failed) == (0, 20)
+    server.queue_limit = None
+    assert run(server, faces, tmp_path / "out", recipe_path).written.kept == 20
+
+
+def test_separators_of_lines_inside_an_answer_are_no_ends_of_lines(serve, faces, recipe_path, tmp_path):
+    answer = "The brows\u2028are level,\u2029the\x85eyes open\x0band round."
+    server = serve(answer=lambda body: f"{answer} {hash(str(body))}.")
+    result = run(server, faces, tmp_path / "out", recipe_path, batch_requests=7)
+    assert (result.written.kept, result.written.records) == (20, 10)
+    lines = [line for line in (tmp_path / "out" / "answers.jsonl").read_text().split("\n") if line]
+    assert all(json.loads(line)["answer"].startswith(answer) for line in lines)
+
+
+def test_what_a_batch_charges_for_replies_that_cannot_be_used_is_in_the_cost(serve, faces, recipe_path, tmp_path):
+    server, seen = serve(), set()
+
+    def first_broken(body):
+        text = body["choices"][0]["message"]["content"]
+        if text not in seen and len(seen) < 6:
+            seen.add(text)
+            body["choices"][0]["message"]["content"] = text[:20]
+        return {"status_code": 200, "body": body}
+
+    server.batch_response = first_broken
+    result = run(server, faces, tmp_path / "out", recipe_path)
+    assert result.written.kept == 20
+    assert result.cost == pytest.approx(26 * (1000 * 2.5 + 100 * 10) / 1e6 / 2)
+
+
+def test_a_batch_of_a_model_that_thinks_is_sent_again_in_its_way(serve, faces, recipe_path, tmp_path):
+    server, bodies = serve(), []
+    message = (
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+    )
+
+    def rejecting(body):
+        bodies.append(body)
+        if len(bodies) <= 20:
+            return {"status_code": 400, "body": {"error": {"message": message, "param": "max_tokens"}}}
+        return {"status_code": 200, "body": body}
+
+    server.batch_response = rejecting
+    assert run(server, faces, tmp_path / "out", recipe_path).written.kept == 20
+    names = [
+        set(json.loads(file.split(b"\n")[0])["body"]) for name, file in server.files.items() if "output" not in name
+    ]
+    assert ["max_tokens" in each for each in names] == [True, False]
+
+
+def test_a_picture_that_a_batch_flags_fails_alone_and_is_not_sent_again(serve, faces, recipe_path, tmp_path):
+    server, seen = serve(), []
+
+    def flagging(body):
+        seen.append(body)
+        if len(seen) == 3:
+            return {"status_code": 400, "body": {"error": {"message": "filtered", "code": "content_filter"}}}
+        return {"status_code": 200, "body": body}
+
+    server.batch_response = flagging
+    result = run(server, faces, tmp_path / "out", recipe_path)
+    assert (result.written.kept, result.written.failed) == (19, 1)
+    assert result.written.reasons == {"a content filter refuses the input": 1}
+    run(server, faces, tmp_path / "out", recipe_path)
+    assert len(seen) == 20
+
+
+def test_an_open_batch_is_told_by_its_name(serve, faces, recipe_path, tmp_path, monkeypatch, capsys):
+    from facekit.cli import main as cli
+
+    server = serve()
+    server.batch_polls = 10**6
+    recipe = load_recipe(recipe_path)
+    with Ledger(tmp_path / "out") as ledger:
+        entries = [
+            Entry(ANNOTATE, f"face-{n}", aspect, recipe.prompt_version(aspect), "submitted")
+            for n in range(10) for aspect in ("look", "mood")
+        ]  # fmt: skip
+        ledger.name_batch(ledger.begin_batch("token", entries), "batch-77")
+    arguments = ["facekit", "datagen", faces, "--output", tmp_path / "out", "--recipe", recipe_path, "--annotator",
+                 f"openai:m?base_url={server.base_url}"]  # fmt: skip
+    monkeypatch.setattr("sys.argv", [str(argument) for argument in arguments])
+    with pytest.raises(SystemExit):
+        cli.main()
+    out = capsys.readouterr().out
+    assert "20 calls are in batch batch-77; collect with --batch" in out
+    assert "20 still open" in out
+    assert server.calls == []

@@ -1,3 +1,4 @@
+import errno
 import json
 import re
 
@@ -8,7 +9,7 @@ from facekit.data.formats import write_records
 from facekit.data.records import FaceRecord, read_records
 from facekit.datagen import GenerationSettings, dry_run, generate
 from facekit.endpoints.outcomes import Ending
-from facekit.errors import ConfigurationError, RecordError
+from facekit.errors import ConfigurationError, RecordError, StorageError
 
 KEY = "sk-workflow-secret-456789"
 
@@ -169,3 +170,26 @@ def test_a_video_file_is_described_from_its_frames(serve, recipe_path, tmp_path)
     (record,) = read_records(offline.records)
     assert record.video == "../film.mp4"
     assert record.conversations[1].content.startswith("A woman in ")
+
+
+def test_another_recipe_does_not_replace_the_records_of_the_first(serve, faces, recipe_path, tmp_path):
+    server, output = serve(), tmp_path / "out"
+    generate(faces, output, recipe_path, annotator=spec(server, "m"))
+    before, asked = (output / "records.jsonl").read_bytes(), len(server.calls)
+    other = recipe_path.with_name("other.yaml")
+    other.write_text(recipe_path.read_text().replace("name: small", "name: other"))
+    with pytest.raises(ConfigurationError, match="records of the recipe 'small', which those of 'other' would replace"):
+        generate(faces, output, other, annotator=spec(server, "m"))
+    assert ((output / "records.jsonl").read_bytes(), len(server.calls)) == (before, asked)
+    changed = recipe_path.read_text().replace("Describe it.", "Describe it well.")
+    recipe_path.write_text(changed)  # the same recipe with another prompt goes on
+    assert generate(faces, output, recipe_path, annotator=spec(server, "m")).written.kept == 20
+
+
+def test_a_full_disk_is_one_sentence_about_the_file(serve, faces, recipe_path, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("facekit.datagen.outputs.format_record", full)
+    with pytest.raises(StorageError, match=r"\.jsonl cannot be written, the disk is full"):
+        generate(faces, tmp_path / "out", recipe_path, annotator=spec(serve(), "m"))

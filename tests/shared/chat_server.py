@@ -76,6 +76,7 @@ class ChatServer:
         self.files: dict[str, bytes] = {}
         self.batches: dict[str, dict] = {}
         self.batch_polls = 1
+        self.queue_limit: int | None = None
         self.port = 0
         self.keep_calls = True
         self.served = 0
@@ -201,6 +202,10 @@ class ChatServer:
             "usage": {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1100},
         }
 
+    def batch_response(self, body: dict) -> dict:
+        """What a batch's file says about a healthy completion; tests replace it."""
+        return {"status_code": 200, "body": body}
+
     def _upload(self, headers, body: bytes) -> bytes:
         boundary = headers["content-type"].split("boundary=")[1].encode()
         parts = [part.partition(b"\r\n\r\n") for part in body.split(b"--" + boundary)]
@@ -222,6 +227,13 @@ class ChatServer:
     def _poll_batch(self, name: str) -> bytes:
         batch = self.batches[name]
         batch["polls"] += 1
+        queued = [each for each in self.batches.values() if each["status"] == "in_progress"]
+        if self.queue_limit is not None and batch["polls"] == 1:
+            lines = sum(self.files[each["input_file_id"]].count(b"\n") for each in queued)
+            if lines > self.queue_limit and batch["status"] == "in_progress":
+                words = "Enqueued token limit reached for m in organization o. Please try again later."
+                problem = {"code": "token_limit_exceeded", "message": words, "line": None, "param": None}
+                batch |= {"status": "failed", "errors": {"object": "list", "data": [problem]}}
         if batch["polls"] > self.batch_polls and batch["status"] == "in_progress":
             lines = []
             for line in self.files[batch["input_file_id"]].splitlines():
@@ -229,7 +241,7 @@ class ChatServer:
                 body = self.completion(request["body"], self.answer(request["body"]))
                 self.calls.append(Call(request["custom_id"], "answered", "batch", time.monotonic(), request["body"]))
                 lines.append(json.dumps({"id": "r", "custom_id": request["custom_id"], "error": None,
-                                         "response": {"status_code": 200, "body": body}}))  # fmt: skip
+                                         "response": self.batch_response(body)}, ensure_ascii=False))  # fmt: skip
             self.files[f"{name}-output"] = "\n".join(reversed(lines)).encode()
             batch |= {"status": "completed", "output_file_id": f"{name}-output"}
         return reply(batch)

@@ -6,8 +6,6 @@ per (stage, record, aspect, prompt version). One process at a time may hold a le
 
 from __future__ import annotations
 
-import fcntl
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from facekit.data.ledger.database import Database
 from facekit.endpoints.outcomes import ACCEPTED, FAILED, GAVE_UP, REJECTED
 from facekit.errors import ConfigurationError
 
@@ -110,32 +109,18 @@ class Ledger:
 
     Args:
         folder: The output folder; made if it is not there.
+        patience: Seconds to wait for another program that reads the file.
 
     Raises:
         ConfigurationError: If another process holds it, or it is not a ledger of this version.
+        StorageError: If the disk is full or another program reads the file, also raised by every method.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, patience: float = 5.0) -> None:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / LEDGER_NAME
-        self._lock = (folder / f"{LEDGER_NAME}.lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock.close()
-            raise ConfigurationError(f"another process is working on {folder}; wait for it or stop it") from error
-        try:
-            self._database = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-            self._database.execute("PRAGMA locking_mode=EXCLUSIVE")  # one process only, and no lock per transaction
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=NORMAL")
-            self._database.execute("PRAGMA cache_size=-65536")
-            self._database.execute("PRAGMA wal_autocheckpoint=4000")
-            self._database.executescript(_TABLES)
-        except sqlite3.DatabaseError as error:
-            self._lock.close()
-            raise ConfigurationError(f"{self.path} is not a ledger ({error}); choose another folder") from error
+        self._database = Database(self.path, _TABLES, patience)
         found = self.remember("schema", str(SCHEMA_VERSION))
         if found != str(SCHEMA_VERSION):
             self.close()
@@ -156,7 +141,7 @@ class Ledger:
 
     def store(self, *entries: Entry) -> None:
         """Write entries in one transaction; cost, tokens and attempts add up over tries of the same call."""
-        with self._transaction():
+        with self._database.transaction():
             self._insert(entries)
 
     def _insert(self, entries: Iterable[Entry], batch: int | None = None) -> None:
@@ -248,7 +233,7 @@ class Ledger:
 
     def begin_batch(self, token: str, entries: Sequence[Entry]) -> int:
         """Note that calls are about to be handed to the Batch API, before they are. Returns the batch's number."""
-        with self._transaction():
+        with self._database.transaction():
             number = self._database.execute(
                 "INSERT INTO batches (token, state, time) VALUES (?, 'intended', ?)", (token, now())
             ).lastrowid
@@ -264,9 +249,17 @@ class Ledger:
         """Number, token and name of the batches that are not collected yet."""
         return self._database.execute("SELECT id, token, name FROM batches WHERE state != 'collected'").fetchall()
 
+    def calls_in_batches(self) -> dict[str, int]:
+        """Number of calls in every batch that is not collected yet, by its name or, without one, its token."""
+        rows = self._database.execute(
+            "SELECT coalesce(name, token), COUNT(*) FROM calls JOIN batches ON calls.batch = batches.id "
+            f"WHERE calls.state = '{SUBMITTED}' AND batches.state != 'collected' GROUP BY batches.id"
+        )
+        return {str(name): int(count) for name, count in rows}
+
     def collect_batch(self, number: int, entries: Sequence[Entry]) -> None:
         """Store a batch's answers and close it; calls of it that have no entry are to be asked again."""
-        with self._transaction():
+        with self._database.transaction():
             self._insert(entries)
             self._database.execute(
                 f"UPDATE calls SET state = '{GAVE_UP}', reason = 'the batch ended without this answer' "
@@ -283,10 +276,6 @@ class Ledger:
     def close(self) -> None:
         """Close the file and let others have it."""
         self._database.close()
-        self._lock.close()
-
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._database)
 
     def __enter__(self) -> Self:
         return self
@@ -295,19 +284,6 @@ class Ledger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class _Transaction:
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
-
-    def __enter__(self) -> None:
-        self._database.execute("BEGIN IMMEDIATE")
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._database.execute("COMMIT" if kind is None else "ROLLBACK")
 
 
 def _entry(row: Sequence[object]) -> Entry:

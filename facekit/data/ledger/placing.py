@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from facekit.data.ledger.ledger import Entry, Ledger, now
 from facekit.endpoints.outcomes import Outcome
 from facekit.endpoints.requests import Reply, Request, Review
+from facekit.errors import FaceKitError
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def call_key(stage: str, record: str, aspect: str, version: str) -> str:
 class _Batch:
     entries: list[Entry] = field(default_factory=list)
     is_stored: bool = False
-    problem: sqlite3.Error | None = None
+    problem: FaceKitError | None = None
 
 
 class LedgerStore:
@@ -80,5 +80,5 @@ class LedgerStore:
         batch.is_stored = True
         try:
             self._ledger.store(*batch.entries)
-        except sqlite3.Error as error:
+        except FaceKitError as error:
             batch.problem = error

@@ -35,7 +35,7 @@ class Run:
         result = EvaluationResult.read(Path(folder) / "metrics.json")
         path = Path(folder) / "predictions.jsonl"
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8").split("\n")
             return cls(result, tuple(json.loads(line) for line in lines if line.strip()))
         except (OSError, ValueError) as error:
             raise RecordError(f"{path} cannot be read ({error}); evaluate the model again") from error

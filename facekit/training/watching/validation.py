@@ -90,7 +90,8 @@ def read_validation(path: Path) -> list[ValidationPoint]:
     if not path.is_file():
         return []
     try:
-        return [ValidationPoint.from_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = path.read_text(encoding="utf-8").split("\n")
+        return [ValidationPoint.from_json(line) for line in lines if line]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); remove it, and the run goes on without it") from error
 

@@ -7,7 +7,7 @@ import pytest
 from facekit.data.ledger import SUBMITTED, Entry, Ledger
 from facekit.datagen.calls import ANNOTATE
 from facekit.endpoints.outcomes import ACCEPTED, FAILED, GAVE_UP, REJECTED
-from facekit.errors import ConfigurationError
+from facekit.errors import ConfigurationError, StorageError
 
 VERSIONS = {"look": "v1", "mood": "v1"}
 
@@ -88,3 +88,45 @@ def test_a_failed_transaction_leaves_nothing(tmp_path):
         with pytest.raises(sqlite3.IntegrityError):
             ledger.store(entry(record="fine"), entry(record=None))
         assert ledger.counts(ANNOTATE, VERSIONS) == {}
+
+
+def test_a_full_disk_is_one_sentence_and_what_was_stored_before_is_kept(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        ledger.store(entry("a", answer="Kept."))
+        pages = ledger._database.execute("PRAGMA page_count").fetchone()[0]
+        ledger._database.execute(f"PRAGMA max_page_count={pages}")
+        with pytest.raises(StorageError, match=r"ledger\.sqlite cannot be written, the disk is full .*run the same"):
+            ledger.store(entry("b", answer="x" * 1_000_000))
+        ledger._database.execute("PRAGMA max_page_count=1000000")
+        assert [each.answer for each in ledger.entries(ANNOTATE, VERSIONS, ["a", "b"])] == ["Kept."]
+        ledger.store(entry("b", answer="Later."))
+    with Ledger(tmp_path) as ledger:
+        assert len(ledger.entries(ANNOTATE, VERSIONS, ["a", "b"])) == 2
+
+
+def test_a_program_that_reads_the_ledger_is_named_as_the_reason(tmp_path):
+    Ledger(tmp_path).close()
+    reader = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM calls").fetchall()
+    with pytest.raises(StorageError, match=r"another program is reading .*ledger\.sqlite"):
+        Ledger(tmp_path, patience=0.1)
+    reader.close()
+    Ledger(tmp_path).close()
+
+
+def test_many_records_are_looked_up_at_once(tmp_path):
+    names = [f"r{number}" for number in range(1203)]
+    with Ledger(tmp_path) as ledger:
+        ledger.store(*(entry(name) for name in names))
+        assert {each.record for each in ledger.entries(ANNOTATE, VERSIONS, names)} == set(names)
+
+
+def test_calls_in_batches_are_counted_until_they_are_collected(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        number = ledger.begin_batch("token", [entry("a", state=SUBMITTED), entry("b", state=SUBMITTED)])
+        assert ledger.calls_in_batches() == {"token": 2}
+        ledger.name_batch(number, "batch-1")
+        assert ledger.calls_in_batches() == {"batch-1": 2}
+        ledger.collect_batch(number, [entry("a")])
+        assert ledger.calls_in_batches() == {}

@@ -15,7 +15,7 @@ from PIL import Image
 from facekit.data.dataset import RecordSet
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, RecordError
-from facekit.evaluation import AGE, ATTRIBUTE_QUESTIONS, EXPRESSION, evaluate_model
+from facekit.evaluation import AGE, ATTRIBUTE_QUESTIONS, EXPRESSION, Run, evaluate_model, read_predictions
 from facekit.evaluation.evaluator import Statistics
 from facekit.evaluation.models.endpoint_model import EndpointModel
 from facekit.evaluation.models.other_models import RecordedModel, open_model
@@ -150,6 +150,21 @@ def test_answers_from_a_file_are_scored_as_if_they_had_just_been_given(records, 
     written = RecordedModel(tmp_path / "out" / "predictions.jsonl")
     again = evaluate_model(written, records, [EXPRESSION], statistics=FEW)
     assert again.tasks == result.tasks
+
+
+def test_a_separator_of_lines_inside_an_answer_is_no_end_of_a_line(records, tmp_path):
+    entries = [
+        {"id": record.id, "task": "expression", "answer": f"{record.labels.expression}\u2028\x85\x0b"}
+        for record in records.records
+    ]
+    path = tmp_path / "p.jsonl"
+    path.write_text("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
+    model, output = RecordedModel(path), tmp_path / "out"
+    for resume in (False, True):
+        result = evaluate_model(model, records, [EXPRESSION], output_dir=output, statistics=FEW, resume=resume)
+        assert result["expression"].metrics["accuracy"] == 1.0
+    assert len(read_predictions(output / "predictions.jsonl", records)) == len(records)
+    assert len(Run.read(output).predictions) == len(records)
 
 
 def test_answers_to_single_attributes_are_read_by_item(records, tmp_path):
