@@ -1,4 +1,4 @@
-"""The one page that lists every built-in part of every kind: what facekit can mix, at a glance.
+"""The catalog: every built-in part of every kind, on one page.
 
 Targets are import paths, so nothing here imports a part; torch and the models stay unloaded until one is used.
 """

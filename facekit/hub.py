@@ -1,4 +1,4 @@
-"""The Hugging Face hub: a repository as a folder here, and one sentence where it cannot be had.
+"""The Hugging Face hub: downloading a repository into a folder, with errors in one sentence.
 
 Every road to the hub leads through here. What a checkpoint needs is downloaded into huggingface_hub's own cache, and
 what is there already is used when the hub is out of reach. The weights of one layout only are fetched: repositories

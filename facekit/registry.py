@@ -1,4 +1,4 @@
-"""The registry: every part that facekit can mix, found by kind and name, loaded only when it is used.
+"""The registry: parts by kind and name, imported only when they are used.
 
 A part is a class or function named by an import path, so that listing hundreds of parts imports none of them.
 ``facekit/spec.py`` has the spec strings that name one. Other packages add parts through the entry-point group

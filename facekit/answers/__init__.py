@@ -1,4 +1,4 @@
-"""What a model's words say: labels, ages, action units, attributes and options read out of free text."""
+"""Parsers of free-text answers: labels, ages, action units, attributes and chosen options."""
 
 from __future__ import annotations
 

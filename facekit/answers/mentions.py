@@ -1,4 +1,4 @@
-"""Finding where free text names labels, and whether it affirms or denies them.
+"""Label mentions in free text, each affirmed or denied.
 
 The answer parsers of all tasks share this reading of negation, so it is apart from them. It is a small grammar, not
 language understanding: a denial ("no", "not", "without", "rather than", …) reaches to the end of its clause, through

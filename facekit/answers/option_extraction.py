@@ -1,4 +1,4 @@
-"""Reading the chosen option out of a reply to a multiple-choice question: the published rule, and a strict one.
+"""Extraction of the chosen option from a multiple-choice reply: the published rule, and a strict one.
 
 The published numbers of FaceXBench depend on a lenient rule, by which a reply that begins "A person…" chooses A.
 Comparable numbers need it; the strict rule beside it shows how much it matters.

@@ -1,4 +1,4 @@
-"""Ratings of a judge: the criteria, the form that is asked for, and how a rating is read from a reply.
+"""A judge's ratings: the criteria, the JSON form that is asked for, and its parser.
 
 The four criteria, from 1 to 10, are those of Face-LLaVA (arXiv 2504.07198, section 3).
 """

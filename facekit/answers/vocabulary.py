@@ -1,4 +1,4 @@
-"""The words by which answers name labels: synonyms of expressions, action units, attributes and verdicts.
+"""Vocabulary of the answer parsers: synonyms of expressions, action units, attributes and verdicts.
 
 Tables only, apart from the parsers, so that a reader can see at a glance which words count and add one in one place.
 Entries are regular expressions that match whole words of lower-case text; a space in an entry matches any run of

@@ -1,4 +1,4 @@
-"""Language models: a causal LM and its tokenizer, loaded by name, without any knowledge of pixels."""
+"""Language models: a causal LM and its tokenizer, loaded by spec; text only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a backbone is: a causal language model with the tokenizer that it was trained with.
+"""The backbone: a causal language model with its tokenizer.
 
 The loaders stand apart, one file each; here is only what all of them return and must make sure of.
 """

@@ -1,4 +1,4 @@
-"""A tokenizer for checkpoints that come without one: token 17 is written ``<17>``, and nothing else can be written.
+"""A fallback tokenizer for checkpoints without one: token 17 is written ``<17>``.
 
 It is apart because it invents no words: whoever reads such text sees at once that the real tokenizer is missing.
 """

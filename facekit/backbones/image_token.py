@@ -1,4 +1,4 @@
-"""The token that stands for visual tokens: taken from the tokenizer or added to it, never in another token's place.
+"""The image token: found in the tokenizer or added to it, without replacing another token.
 
 It is apart from the loaders because only a model that sees pictures needs it; what a picture is, is not known here.
 """

@@ -1,4 +1,4 @@
-"""Which layers of a language model LoRA adapts, found by the model's structure and not by the family's names.
+"""The LoRA target layers of a language model, found by its structure rather than by names.
 
 It is apart from the loaders because trainers ask it of composed models and of models that facekit did not load.
 """

@@ -1,1 +1,1 @@
-"""The command line: each verb calls one function of a workshop and prints what comes back."""
+"""The command line: each verb calls one public function and prints its result."""

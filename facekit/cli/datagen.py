@@ -1,4 +1,4 @@
-"""``facekit datagen``: from labelled faces to instruction data, resumable, within a budget."""
+"""``facekit datagen``: instruction data from labelled faces, resumable, within a budget."""
 
 from __future__ import annotations
 

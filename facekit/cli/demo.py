@@ -1,4 +1,4 @@
-"""``facekit demo``: the whole walk on this machine, ending in a report."""
+"""``facekit demo``: data, training, evaluation and a report, on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``facekit eval`` and ``facekit facexbench``: a model on a records file, and on the FaceXBench benchmark."""
+"""``facekit eval`` and ``facekit facexbench``: evaluation on a records file and on the FaceXBench benchmark."""
 
 from __future__ import annotations
 

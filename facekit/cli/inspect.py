@@ -1,4 +1,4 @@
-"""``facekit inspect``: what a checkpoint is and what it needs, before anything is loaded."""
+"""``facekit inspect``: a checkpoint's parts, sizes and memory, without loading it."""
 
 from __future__ import annotations
 

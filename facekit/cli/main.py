@@ -1,4 +1,4 @@
-"""The ``facekit`` command: the verbs, and the one place where errors become a line and an exit status.
+"""The ``facekit`` command: its verbs, and errors as one line and an exit status.
 
 Verbs import what they use when they run, so that ``facekit --help`` stays fast.
 """

@@ -1,4 +1,4 @@
-"""``facekit preprocess``: faces out of a whole dataset, into shards."""
+"""``facekit preprocess``: the faces of a whole dataset, cropped into shards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything of other libraries that may break with a release of theirs, one file per library.
+"""Compatibility with versions of other libraries, one file per library.
 
 Only here are foreign private names read, private methods of foreign classes overridden, and two versions of a library
 bridged. Every entry is one function, class or constant, and its docstring ends in three lines:

@@ -1,4 +1,4 @@
-"""accelerate's switches, files and state that a sharded run needs to know of."""
+"""accelerate's environment, files, state and data loaders in sharded runs."""
 
 from __future__ import annotations
 

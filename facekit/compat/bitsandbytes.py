@@ -1,4 +1,4 @@
-"""Layers that bitsandbytes packs in 4 or 8 bits: ordinary ones packed, and packed ones turned into ordinary ones."""
+"""Packing layers in 4 or 8 bits with bitsandbytes, and unpacking them into ordinary ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""huggingface_hub: what it lets through of the HTTP client under it."""
+"""huggingface_hub: the exceptions of its HTTP client."""
 
 from __future__ import annotations
 

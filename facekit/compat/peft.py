@@ -1,4 +1,4 @@
-"""PEFT's layers where they stand in a model."""
+"""PEFT's wrapper layers in a model: recognising, reading and forgetting them."""
 
 from __future__ import annotations
 

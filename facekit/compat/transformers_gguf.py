@@ -1,4 +1,4 @@
-"""GGUF files as different versions of transformers read them: unpacked weights, and the special tokens of the file."""
+"""GGUF files across versions of transformers: unpacked weights and special tokens."""
 
 from __future__ import annotations
 

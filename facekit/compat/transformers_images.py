@@ -1,4 +1,4 @@
-"""Pictures that transformers reads for its pipelines."""
+"""Loading images for transformers' pipelines."""
 
 from __future__ import annotations
 

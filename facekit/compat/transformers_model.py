@@ -1,4 +1,4 @@
-"""A model class of transformers that others are composed in, and how such models are built and read."""
+"""Base classes of transformers for composed models, and their construction."""
 
 from __future__ import annotations
 

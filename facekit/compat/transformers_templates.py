@@ -1,4 +1,4 @@
-"""Chat templates that mark the assistant's words."""
+"""Chat templates that mark the assistant's tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Hugging Face trainer with public hooks where it has private methods only."""
+"""The Hugging Face trainer with public hooks in place of its private methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A notice, once and in one line, where a library is outside the versions that facekit was tested with.
+"""A one-line warning about library versions outside the tested range.
 
 The ranges are those of facekit's own metadata, so that ``pyproject.toml`` alone states them: its requirements, and for
 torch those of the extra ``tested``. ``FACEKIT_VERSION_NOTICE=0`` in the environment turns the notice off.

@@ -1,4 +1,4 @@
-"""The interface that every connector keeps: vision tokens in, tokens in the language model's space out.
+"""The interface of connectors: vision tokens in, tokens in the language model's space out.
 
 Third-party packages subclass it too; how a spec or a configuration becomes a connector is written once here.
 """

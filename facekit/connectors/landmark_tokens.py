@@ -1,4 +1,4 @@
-"""The connector that gives the language model landmarks as tokens of their own, behind the patches of each frame.
+"""A connector that appends landmarks as tokens of their own to each frame's patches.
 
 It is the plain alternative to region attention, apart from it because nothing here attends: what the landmarks mean for
 the patches is left to the language model.

@@ -1,4 +1,4 @@
-"""The plain connector of LLaVA-1.5: the same small MLP on every token.
+"""The MLP connector of LLaVA-1.5: the same small MLP on every token.
 
 It is also the vision projector inside the region-guided connectors, so the layers are built by a function here.
 """

@@ -1,4 +1,4 @@
-"""The connector of InternVL: blocks of neighbouring patches become one token before the MLP.
+"""The pixel-shuffle connector of InternVL: blocks of neighbouring patches become one token before the MLP.
 
 The rearrangement and the vision projectors by name are functions here, because connectors with landmarks stand on the
 same projectors.

@@ -1,4 +1,4 @@
-"""The region-guided connector of the Face-LLaVA paper, and its two modules for use in other models.
+"""The region-guided connector of the Face-LLaVA paper (FRLP and FRGCA), and its two modules on their own.
 
 FRLP turns the 68 landmarks into one token per face region; FRGCA lets every patch attend to them. The form of the
 released code, which differs, is in ``region_released.py``.

@@ -1,4 +1,4 @@
-"""The connector with a fixed number of tokens per frame: learned queries read the patches by cross-attention.
+"""The resampler: a fixed number of learned queries per frame, which read the patches by cross-attention.
 
 It is apart from the projecting connectors because its cost does not depend on the encoder's grid, so it is the one for
 fine grids and long clips.

@@ -1,4 +1,4 @@
-"""Writing a file so that an interruption leaves the old one as it was, never half a new one."""
+"""Atomic file writes: an interruption leaves the old file, never half a new one."""
 
 from __future__ import annotations
 

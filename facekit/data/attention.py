@@ -1,4 +1,4 @@
-"""What a packed token sees, in the form that each language model of transformers takes.
+"""Attention masks of packed sequences, in the form that each language model of transformers takes.
 
 A token sees what came before it in its own segment and in the shared beginning of its document, and of these only
 what a layer's window holds. Windows are counted in positions, because a packed row has other tokens in between.

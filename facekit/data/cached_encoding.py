@@ -1,4 +1,4 @@
-"""Encoding the media of records through the cache on disk: what is there is read, what is not is computed and kept.
+"""Encoding the media of records through the feature cache on disk.
 
 Training and preprocessing both do it, each with media of its own.
 """

@@ -1,4 +1,4 @@
-"""Examples to batches: the five tensors, padded on the right.
+"""The collator of training: examples to padded batches of five tensors.
 
 Training pads on the right, generation on the left; the latter is the processor's work, so this is only for training.
 """

@@ -1,4 +1,4 @@
-"""From a dataset or a file of records to records in any format, in one stream: what ``facekit convert`` does."""
+"""Conversion of a dataset or records file into records of any format, as a stream: ``facekit convert``."""
 
 from __future__ import annotations
 

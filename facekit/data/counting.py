@@ -1,4 +1,4 @@
-"""Counts over a stream of records, taken while it passes: what summaries of sources and dataset cards report."""
+"""Counts over a stream of records, for summaries of sources and for dataset cards."""
 
 from __future__ import annotations
 

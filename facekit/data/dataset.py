@@ -1,4 +1,4 @@
-"""Records as a torch data set: pictures opened safely, conversations as supervised tokens, chance by seed and epoch.
+"""Records as a torch data set: pictures as pixels, conversations as supervised tokens, seeded augmentation.
 
 What an item is depends only on the settings, the epoch and the index, so that a resumed run sees what an
 uninterrupted one would have seen.

@@ -1,4 +1,4 @@
-"""The tokens of frozen encoders on disk: computed once per picture or clip, for all runs and processes, and bounded.
+"""The feature cache: tokens of frozen encoders on disk, shared by runs and processes, of bounded size.
 
 A folder per encoder holds shards (safetensors, read through memory mapping) that are written once and never changed.
 A shard takes its name when it is whole, so an interruption leaves none in part; processes that share the folder take

@@ -1,4 +1,4 @@
-"""The words of the face labels: expressions, action units, attributes and tasks, and the models that hold them.
+"""Face labels: expressions, action units, attributes and tasks, and the models that hold them.
 
 Records, synthetic faces, question templates and answer parsing all read these tables, so that a name is spelled in
 one place. ``EXPRESSIONS`` and ``ACTION_UNITS`` are what the synthetic faces show and the parsers read by name: the

@@ -1,4 +1,4 @@
-"""Several questions about one image, and several images, in one sequence: each question as if it were asked alone.
+"""Sequence packing: several questions about one image, and several images, isolated by attention.
 
 In a plain conversation a later answer may be copied from an earlier one, and a model learns to copy instead of to
 look; at inference the earlier answers are not there. Here the image is written once, every question with its answer

@@ -1,4 +1,4 @@
-"""One face per line: the record that every data source, annotator, trainer and evaluator exchanges.
+"""Records: one face per line, exchanged by data sources, annotators, training and evaluation.
 
 A records file is JSON lines; paths inside it are relative to the folder of the file. Reading is strict, so that a
 wrong key or a missing picture is reported with its line before a run starts rather than in the middle of it.

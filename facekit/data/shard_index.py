@@ -1,4 +1,4 @@
-"""What lies where in WebDataset shards: samples by number, found by reading the headers of a tar file only.
+"""An index of WebDataset shards: offsets of samples, found by reading tar headers only.
 
 A stream that is to go on in the middle must know what it has passed without reading it; so a shard is read in two
 steps, first where its samples are, then the bytes of those that are wanted.

@@ -1,4 +1,4 @@
-"""What data generation asks: requests that the template annotator can answer too, and the stages that ask."""
+"""Requests of data generation, and the stages that make them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's records in the formats of other tools, and the dataset card that says how they were made.
+"""Export of a run's records to the formats of other tools, with a dataset card.
 
 What cannot be written is refused before anybody is asked, for answers cost money; what an earlier run wrote is
 replaced as a whole.

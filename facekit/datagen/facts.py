@@ -1,4 +1,4 @@
-"""What is known of a face, in the words that prompts use.
+"""Facts about a face, in the words that prompts use.
 
 A fact is a group (``gender``, ``race``, ``age_group`` and whatever else a record has), one of the five labels, or
 ``person``, the noun that fits both. Prompts are templates over facts; a fact that a record lacks is undefined there.

@@ -1,4 +1,4 @@
-"""Phrasings of a task's instruction, of which every record gets one, the same in every run."""
+"""Instruction phrasings of a task, one for each record, chosen reproducibly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run starts from: a records file, or anything that ``facekit convert`` reads, turned into one once."""
+"""Input of a run: a records file, or anything that ``facekit convert`` reads, converted once."""
 
 from __future__ import annotations
 

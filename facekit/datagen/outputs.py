@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: records with conversations, the answers with where they came from, the failures.
+"""Output files of a run: records with conversations, answers with their provenance, and failures.
 
 ``records.jsonl`` is for training; ``answers.jsonl`` has model, prompt version, time, tokens, cost and rating of every
 answer in it; ``failures.jsonl`` has a reason for everything that is not in it.

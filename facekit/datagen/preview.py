@@ -1,4 +1,4 @@
-"""What a run would do, without doing it: sample prompts, the number of calls, the estimated cost."""
+"""A dry run: sample prompts, the number of calls and the estimated cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The question that is stored with an answer: never the one with the labels in it."""
+"""Stored questions: the question that goes with an answer, without the labels of its prompt."""
 
 from __future__ import annotations
 

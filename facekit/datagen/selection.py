@@ -1,4 +1,4 @@
-"""What becomes of every call in the end: kept, dropped for a reason, failed for a reason, or still open.
+"""Selection of answers: every call ends as kept, dropped or failed with a reason, or still open.
 
 It is a function of the ledger and the recipe, so that another threshold or filter needs no new call.
 """

@@ -1,4 +1,4 @@
-"""The demo: data, training and evaluation walked through once, ending in a report; names load when first used."""
+"""The demo: data, training, evaluation and a report in one call; names load when first used."""
 
 from __future__ import annotations
 

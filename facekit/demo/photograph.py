@@ -1,4 +1,4 @@
-"""A real photograph, described by a model that has only ever seen drawings."""
+"""A real photograph, described by the demo's model, which was trained on drawings only."""
 
 from __future__ import annotations
 

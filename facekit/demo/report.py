@@ -1,4 +1,4 @@
-"""The report: what the demo did, as one self-contained page.
+"""The demo's report, as one self-contained page.
 
 Here the numbers and pictures are put into the words of the page; how it looks is in ``report.html.jinja``.
 """

@@ -1,4 +1,4 @@
-"""What one demo is: its parts, its sizes and its seed, and the mark that it leaves in its folder.
+"""Settings of a demo run: parts, sizes and seed, and the mark that it leaves in its folder.
 
 The mark is what lets a second run with the same settings go on, and keeps another one from mixing with it.
 """

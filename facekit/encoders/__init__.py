@@ -1,1 +1,1 @@
-"""Image or video to patch tokens: one interface over our own, open_clip, timm and Hugging Face vision models."""
+"""Vision encoders: images or clips to patch tokens, from our own, open_clip, timm and Hugging Face models."""

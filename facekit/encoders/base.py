@@ -1,4 +1,4 @@
-"""The interface that every vision encoder keeps, so that connectors and models need to know none of them.
+"""The interface of vision encoders.
 
 It stands apart from the encoders because third-party packages subclass it.
 """

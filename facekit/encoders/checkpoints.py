@@ -1,4 +1,4 @@
-"""Reading weights files without running code in them, and loading them strictly with errors that a user can act on.
+"""Safe and strict loading of weights files, with errors that say what to do.
 
 It is apart from the encoders because all of them share it. No function here runs code that comes with weights.
 """

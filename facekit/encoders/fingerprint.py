@@ -1,4 +1,4 @@
-"""A hash of what an encoder is and has learned, by which kept tokens and frozen weights are known again.
+"""A fingerprint of an encoder's configuration and weights, the key of cached tokens and frozen weights.
 
 It is apart because data preparation and training must come to the same hash, in different processes and on different
 devices.

@@ -1,4 +1,4 @@
-"""Several encoders at once: their patches side by side in the channels, on one grid.
+"""Fused encoders: the patches of several encoders concatenated in the channels, on one grid.
 
 It is apart from the encoders because it knows none of them. The spec text of several encoders, ``a + b``, is read here
 and nowhere else: ``build_encoder`` takes the text of one as well.

@@ -1,4 +1,4 @@
-"""InternViT, the eyes of InternVL and FaceLLM, as its authors publish it, in the terms of transformers' own class.
+"""InternViT, the vision encoder of InternVL and FaceLLM, from its authors' checkpoints.
 
 The official repositories bring code of their own, which is never run: their configuration and their weights' names are
 translated to ``InternVLVisionModel``, and checkpoints of whole models give their vision part.

@@ -1,4 +1,4 @@
-"""ArcFace's and AdaFace's networks as encoders: patches of an aligned face, and on request who it is.
+"""ArcFace and AdaFace as encoders: patches of an aligned face and, on request, its identity embedding.
 
 The network itself and the names of the two checkpoint kinds are in ``iresnet_network``.
 """

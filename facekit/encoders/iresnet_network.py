@@ -1,4 +1,4 @@
-"""The IResNet of face recognition, under the names of insightface's state dict, and AdaFace's names turned into them.
+"""The IResNet of face recognition, with insightface's parameter names and a mapping from AdaFace's.
 
 It is apart from the encoder around it because its modules bear those names and nothing else does.
 """

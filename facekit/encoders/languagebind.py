@@ -1,4 +1,4 @@
-"""LanguageBind's image and video encoders, the eyes of Video-LLaVA and Face-LLaVA, from the official checkpoints.
+"""LanguageBind's image and video encoders, those of Video-LLaVA and Face-LLaVA, from the official checkpoints.
 
 The transformer itself is in ``languagebind_tower``; here are the checkpoint's layout and the encoder interface.
 """

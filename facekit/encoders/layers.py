@@ -1,4 +1,4 @@
-"""Which layer of an encoder a ``layer`` option selects, counted from either end."""
+"""Selection of an encoder's layer by the option ``layer``, counted from either end."""
 
 from __future__ import annotations
 

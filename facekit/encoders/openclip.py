@@ -1,4 +1,4 @@
-"""Picture sides of open_clip models, transformers and ResNets, without their text sides.
+"""Image encoders of open_clip models, transformers and ResNets, without their text encoders.
 
 open_clip keeps architectures as JSON; what this encoder saves is that JSON's picture part, so that it can be rebuilt
 without open_clip's tables.

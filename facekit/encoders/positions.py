@@ -1,4 +1,4 @@
-"""Position embeddings for another number of patches or frames than a model was trained with.
+"""Resampling position embeddings to another number of patches or frames.
 
 It is apart from the encoders because several share it; timm and transformers resample their own models' embeddings.
 """

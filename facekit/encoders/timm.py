@@ -1,4 +1,4 @@
-"""Any timm model whose features have places: vision transformers and hierarchical networks.
+"""Any timm model with spatial features: vision transformers and hierarchical networks.
 
 timm reports a model's intermediate features through one method, ``forward_intermediates``, whatever the family; this
 file turns what it returns into prefix tokens and row-major patches. The open_clip encoder shares it for towers that

@@ -1,4 +1,4 @@
-"""From a square picture to normalised pixels: the one image transform that every encoder describes itself with.
+"""The image transform of encoders: a square picture to normalised pixels.
 
 It is apart from the encoders because processors use it where no encoder is loaded.
 """

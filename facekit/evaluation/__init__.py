@@ -1,4 +1,4 @@
-"""Evaluation: questions put to a model, answers read, scores beside baselines; names load when they are first used."""
+"""Evaluation: questions, parsed answers, scores with baselines; names load when they are first used."""
 
 from __future__ import annotations
 

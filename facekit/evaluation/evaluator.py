@@ -1,4 +1,4 @@
-"""One call that evaluates a model on records: answers, scores, intervals, baselines, groups, and the files for them."""
+"""Evaluation of a model on records in one call: answers, scores, intervals, baselines, groups and files."""
 
 from __future__ import annotations
 

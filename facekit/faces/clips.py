@@ -1,4 +1,4 @@
-"""From a clip to the face that a model sees in each frame: detect, follow one person, crop.
+"""Face crops of a clip: detect, track one person, crop every frame.
 
 It is the counterpart of ``prepare``, apart because frames know of each other: one face is followed through them, and
 where it is not found its place is known from the frames around.

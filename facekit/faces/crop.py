@@ -1,4 +1,4 @@
-"""Square crops around faces: the landmarks go along into the crop's coordinates, and points come back from them."""
+"""Square crops around faces, and points mapped into a crop and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which frames of a clip are looked at: apart from decoding, so that every reader of videos chooses the same ones."""
+"""Choosing the frames of a clip, apart from decoding, so that every video reader chooses the same ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Landmarks from a ``.npy`` file as a landmarker, for pictures that were annotated or preprocessed elsewhere.
+"""A landmarker that reads landmarks from a ``.npy`` file, for pictures annotated or preprocessed elsewhere.
 
 Files do not say what their numbers mean, so the spec does: pixels, normalised, or the 256-pixel crop of Face-LLaVA.
 """

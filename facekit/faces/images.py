@@ -1,4 +1,4 @@
-"""Opening pictures safely: whatever a user has, as one upright RGB image, or one sentence that says why not.
+"""Opening pictures safely, as one upright RGB image or one clear error.
 
 It is apart because every other part of the package may then assume an RGB image within a bound on its pixels.
 """

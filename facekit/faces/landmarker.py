@@ -1,4 +1,4 @@
-"""What every landmarker is: a picture in, faces out, each with a box and 68 landmarks in pixels.
+"""The interface of landmarkers: a picture in, faces out, each with a box and 68 landmarks in pixels.
 
 The interface stands apart from its forms (dlib, MediaPipe, FAN, landmarks from a file) so that a crop, a processor or
 a user's own landmarker needs none of their packages.

@@ -1,4 +1,4 @@
-"""MediaPipe's Face Landmarker as a landmarker: 478 mesh points, of which 68 landmarks are made.
+"""MediaPipe's Face Landmarker as a landmarker: 68 landmarks derived from its 478 mesh points.
 
 The package ships no model and facekit downloads none: the path of a ``.task`` bundle is the spec's argument.
 """

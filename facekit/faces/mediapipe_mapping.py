@@ -1,4 +1,4 @@
-"""Which points of MediaPipe's face mesh stand for each of the 68 landmarks: a table, apart from the code that uses it.
+"""The mapping from MediaPipe's face mesh to the 68 landmarks, as a table.
 
 MediaPipe numbers its mesh by the canonical face model (``face_geometry/data/canonical_face_model.obj``, 468 vertices;
 ten iris points follow) and names the outlines of brows, eyes, lips and face by index in ``face_landmarker.py``. Where

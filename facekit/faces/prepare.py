@@ -1,4 +1,4 @@
-"""From a picture to the face that a model sees, in one call: open, detect, choose, crop.
+"""Preparing a picture in one call: open, detect, choose and crop the face.
 
 The processor, the command line and data generation all go this way, so that they treat a picture alike.
 """

@@ -1,4 +1,4 @@
-"""The nine face regions of Face-LLaVA, their centroids, and how near each patch of an image is to each of them.
+"""The nine face regions of Face-LLaVA, their centroids, and the proximity of image patches to them.
 
 Plain functions on tensors, apart from detection, because connectors and kernels need only these.
 """

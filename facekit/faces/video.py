@@ -1,4 +1,4 @@
-"""Opening clips safely: the frames that a model looks at, upright and RGB, or one sentence that says why not.
+"""Opening clips safely: sampled frames, upright and RGB, or one clear error.
 
 It is the counterpart of ``images``: video files and animations through PyAV, and frames that somebody has already.
 Only the chosen frames are kept, and files are sought rather than decoded from end to end.

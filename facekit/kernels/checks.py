@@ -1,4 +1,4 @@
-"""Checks of the arguments of region attention: shapes, dtypes, devices, each refused with its numbers.
+"""Argument checks of region attention: shapes, dtypes and devices, refused with their numbers.
 
 Apart from the dispatch so that the rule of choice and the rules of admission can each be read at a sitting.
 """

@@ -1,4 +1,4 @@
-"""Region attention as the textbook writes it: project, attend, project back.
+"""The reference implementation of region attention, as the textbook writes it: project, attend, project back.
 
 It is the oracle of all other implementations, and the faster order when a frame has few patches per region; apart so
 that it stays free of their tricks.

@@ -1,4 +1,4 @@
-"""The composed model: configuration, model and processor, and how they are made, saved, loaded and asked.
+"""The composed model: its configuration and processor; creating, saving, loading and asking it.
 
 Importing this package registers them with the auto classes of transformers.
 """

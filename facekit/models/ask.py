@@ -1,4 +1,4 @@
-"""``ask``: questions about one picture or clip, which is encoded once and read once by the language model.
+"""``ask``: questions about one picture or clip, encoded once and read once by the language model.
 
 It is what most users call; ``facekit.models.Session`` keeps what it encoded for further questions.
 """

@@ -1,4 +1,4 @@
-"""The configuration of the composed model: which encoder, which connector, which language model.
+"""The configuration of the composed model: its encoder, connector and language model.
 
 It is apart from the model so that a checkpoint can be recognised without building anything.
 """

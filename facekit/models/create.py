@@ -1,4 +1,4 @@
-"""Composing a new model from named parts: an encoder, a connector and a language model.
+"""``create``: a new model composed of named parts: an encoder, a connector and a language model.
 
 It is apart from the model because here specs are read and weights are loaded; the model itself only knows modules.
 """

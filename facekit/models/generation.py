@@ -1,4 +1,4 @@
-"""Generation of the composed model: media reach the first step only, and every copy of a prompt keeps its own.
+"""Generation of the composed model: visual tokens in the first step, and expansion for beams and sequences.
 
 Beams and several sequences per prompt copy its row. transformers copies tensors row by row, but rows may have different
 numbers of images; so media go through it unseen, and are copied when the first step is prepared.

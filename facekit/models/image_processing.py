@@ -1,4 +1,4 @@
-"""Pictures and clips to ``pixel_values`` and ``landmarks``: open, find the face, crop, resize, normalise.
+"""The image processor: pictures and clips to ``pixel_values`` and ``landmarks``.
 
 It is apart from the text side because training reads pictures ahead of time and alone.
 """

@@ -1,4 +1,4 @@
-"""Loading a model with its processor, facekit's own or another's, and saying in one sentence why a folder cannot be.
+"""``load``: a model with its processor from a checkpoint, facekit's own or another library's.
 
 transformers fills what a checkpoint lacks with random weights and a warning; here that is an error.
 """

@@ -1,4 +1,4 @@
-"""Pictures and clips as users give them, one list of each, with the landmarks that belong to them.
+"""Media arguments: pictures and clips as users give them, with the landmarks that belong to them.
 
 It is apart from the image processor because nothing here is a setting: it is reading arguments, fetching what has an
 address, and taking crops as they are.

@@ -1,4 +1,4 @@
-"""How much memory a composed model needs to generate and to train, estimated from its shape.
+"""Memory estimates of a composed model for generation and training, from its shapes.
 
 The sums are over weights, gradients, AdamW's moments, activations and logits of one device that holds the whole model.
 They leave out what the allocator wastes and what the driver takes (about 1 GB), and count what is not known beforehand

@@ -1,4 +1,4 @@
-"""What the composed model returns: the language model's own output and, beside it, the visual tokens.
+"""The output of the composed model: the language model's own, with the visual tokens beside it.
 
 The class is made from the class that the language model returned, so that every field it has, of whatever family or
 version, stays as it is.

@@ -1,4 +1,4 @@
-"""Pictures, clips and chats to the model's tensors.
+"""The processor: pictures, clips and chats to the model's tensors.
 
 The text side is here: chat template, image tokens, padding; pixels and landmarks come from the image processor.
 

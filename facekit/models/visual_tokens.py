@@ -1,4 +1,4 @@
-"""Where the visual tokens of a batch go: index arithmetic over images and clips of different length.
+"""Index arithmetic of visual tokens: their positions in a batch of images and clips of different length.
 
 It is apart from the model because it knows neither encoders nor language models, only counts and places.
 """

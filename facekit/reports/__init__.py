@@ -1,4 +1,4 @@
-"""What every result is shown with: one look for pages, pictures as data URLs, tables, charts, and one progress.
+"""Report building blocks: pages, pictures as data URLs, tables, charts and progress display.
 
 Nothing here knows what is reported. Names load when they are first used.
 """

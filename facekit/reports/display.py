@@ -1,4 +1,4 @@
-"""Progress drawn: bars in a terminal, a line every few seconds in a pipe or a log file."""
+"""Progress display: bars in a terminal, periodic lines in a pipe or log file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures inside a page: data URLs, so that the page is one file."""
+"""Pictures as data URLs, for self-contained pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages and texts from templates: the one template environment, and what every page is given.
+"""Rendering pages and texts from templates: the one template environment.
 
 A page's template begins with ``{% extends "reports/page.html.jinja" %}`` and fills its blocks; the macros of
 ``reports/components.html.jinja`` draw tables. Templates are named by their path below ``facekit``.

@@ -1,4 +1,4 @@
-"""How far something is: one signature for every ``on_progress``, and what reports it.
+"""Progress reporting: the signature of every ``on_progress``, and its senders.
 
 Whatever works for long calls its ``on_progress`` with one object that has a stage, an amount and some words
 (``ProgressState``). ``ProgressDisplay`` draws such objects; a callback of a user's own reads what it needs of them.

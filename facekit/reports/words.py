@@ -1,4 +1,4 @@
-"""Numbers and names as pages and tables write them."""
+"""Formatting of numbers and names for pages and tables."""
 
 from __future__ import annotations
 

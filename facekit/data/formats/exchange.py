@@ -1,4 +1,4 @@
-"""The one entry to all formats: write records, read them back, tell the format of what is there."""
+"""Reading, writing and recognising records in every format."""
 
 from __future__ import annotations
 

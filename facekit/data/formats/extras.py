@@ -1,4 +1,4 @@
-"""What other formats have no field for travels under one extra key, ``facekit``, so that nothing is lost on the way.
+"""The extra key ``facekit``, which carries what another format has no field for.
 
 The media, the words and the id stand in the format's own fields and are read from there, so that a file that was
 edited with other tools is read as edited.

@@ -1,4 +1,4 @@
-"""Writing a folder so that an interruption leaves no half of it under its name."""
+"""Atomic folder writes: an interruption leaves no half-written folder under its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading a JSON list, or JSON lines, one object at a time: a corpus of a million samples need not fit in memory."""
+"""Streaming a JSON list, or JSON lines, object by object, in bounded memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Calls with their place in a ledger, and the ledger as the place where a pipeline keeps outcomes."""
+"""Calls with their keys in a ledger, and the ledger as a pipeline's store of outcomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where units are worked on: in this process, in processes of this machine, or on a Ray cluster.
+"""Execution engines of preprocessing: this process, a process pool, or a Ray cluster.
 
 An engine takes a stream of tasks, keeps a bounded number of them under way, and gives results as they come. A process
 that dies, by a fault in native code or for want of memory, does not end the run: its task comes back as ``Crashed``.

@@ -1,4 +1,4 @@
-"""One record in, one record with its crops out, or the reason why not: all that is done to a single record."""
+"""Preprocessing of one record: its face crops, or the reason why there are none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tokens of frozen encoders for the faces in shards, computed before any training.
+"""Precomputing the tokens of frozen encoders for the faces in shards.
 
 The cache lies beside the shards and goes by content, so it serves whether a run reads the shards or what was unpacked
 of them.

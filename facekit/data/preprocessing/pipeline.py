@@ -1,4 +1,4 @@
-"""The run over a whole dataset: what is done already, what is left, what became of it."""
+"""Preprocessing of a whole dataset, resumable, with a summary."""
 
 from __future__ import annotations
 

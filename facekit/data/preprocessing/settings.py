@@ -1,4 +1,4 @@
-"""What preprocessing does to a record. Two runs with equal settings and input write equal bytes."""
+"""Settings of preprocessing. Two runs with equal settings and input write equal bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A unit of the input and the shard that it becomes, with a note beside it by which a later run knows that it is done.
+"""Units of preprocessing and their output shards, each with a note that marks it as done.
 
 Unit and shard have the same number, whoever prepared them in whatever order, so that the output does not depend on the
 number of workers and an interrupted run needs no log.

@@ -1,4 +1,4 @@
-"""AffectNet: eight expressions in the wild, in both layouts in which it has been given out.
+"""AffectNet: eight expressions in the wild, in both layouts in which it was released.
 
 Source: Mollahosseini, Hasani and Mahoor, IEEE TAC 2019. The first release has CSV lists beside the full pictures; the
 later one has crops of 224 pixels and an ``.npy`` file per picture and annotation.

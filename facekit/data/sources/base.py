@@ -1,4 +1,4 @@
-"""What every source shares: finding its files under a root, building records, counting what is missing or broken.
+"""The base class of data sources: finding files, building records, counting missing and broken samples.
 
 A source is one class with the layout of one dataset. It looks for its files when it is made, so that a wrong root is
 one sentence at once, and reads while it is iterated, so that a million faces need no more memory than one.

@@ -1,4 +1,4 @@
-"""Datasets of clips: where a clip is, as a video file or as a folder of frames, and what those in five folds share.
+"""Finding clips as video files or folders of frames, and the base class of datasets in five folds.
 
 It is apart because DFEW, MAFW and FERV39k each give out several forms of the same clips.
 """

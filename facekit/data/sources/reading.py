@@ -1,4 +1,4 @@
-"""Opening a source by its name in the registry, and reading it with one call."""
+"""Opening and reading a data source by its registered name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a source held and what was left out of it: one report, filled while its records pass."""
+"""The summary of a source: records read and samples left out, filled while records pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Label files read row by row, so that whatever is wrong with one is reported with its file and line."""
+"""Label files read row by row, with errors that give file and line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synthetic faces with exact truth, so that learning can be tried anywhere; names load when they are first used."""
+"""Synthetic faces with exact labels and landmarks; names load when they are first used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A supersampled picture that takes soft, antialiased shapes given in places from 0 to 1.
+"""A supersampled canvas for soft, antialiased shapes in coordinates from 0 to 1.
 
 The only file that rasterises. Shapes are drawn as 8-bit coverage masks by OpenCV with sub-pixel places, then blended
 in floating point inside their bounding box, which keeps a face with some hundred shapes at a few milliseconds.

@@ -1,4 +1,4 @@
-"""Lines in the skin: those that come with age, and those that the action units draw.
+"""Lines in the skin: age wrinkles and the creases of action units.
 
 They sit where a face has them, but the landmarks do not depend on them: a crease is a second sign of a unit that the
 geometry already shows.

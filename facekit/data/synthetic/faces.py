@@ -1,4 +1,4 @@
-"""The front door of the renderer: a number in, a face or a clip with everything that is true about it out."""
+"""The renderer's public functions: a seed in, a face or clip with its labels and landmarks out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From parameters to points: the 68 landmarks at rest, what each action unit does to them, and their projection.
+"""Landmark geometry: the 68 landmarks at rest, their shifts by action units, and their projection.
 
 The drawing follows the projected landmarks, so a label, a landmark and a pixel cannot disagree. The head is half an
 ellipsoid with a nose; contours slide along its surface when it turns, as the visible outline of a real head does.

@@ -1,4 +1,4 @@
-"""What a synthetic face is made of, before anything is drawn.
+"""Parameters of a synthetic face.
 
 Frozen data classes hold every number that the renderer reads, so that a face can be kept, changed in one respect and
 drawn again. Lengths are in head units: one unit is half the width of an average adult head at the ears.

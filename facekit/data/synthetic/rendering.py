@@ -1,4 +1,4 @@
-"""From parameters to pixels: the order in which a face is drawn, and forged pictures."""
+"""Rendering: parameters to pixels, and forged pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chance: which faces there are and how often.
+"""Sampling: the random distribution of synthetic faces.
 
 Every draw comes from a generator that is seeded by the face's own number and the name of what is drawn, so the same
 number is the same face everywhere and adding a trait does not reshuffle the others. Frequencies are chosen so that

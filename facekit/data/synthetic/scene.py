@@ -1,4 +1,4 @@
-"""Background, light and camera: what happens to the picture apart from the face."""
+"""Background, light and camera effects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the drawing functions share while one face is drawn: canvas, projected landmarks and small colour sums."""
+"""Shared state of the drawing functions: canvas, projected landmarks and colour arithmetic."""
 
 from __future__ import annotations
 

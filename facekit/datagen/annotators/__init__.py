@@ -1,1 +1,1 @@
-"""What answers requests: any OpenAI-compatible endpoint, its batch interface, or templates; registered by name."""
+"""Annotators: any OpenAI-compatible endpoint, its batch interface, or templates; registered by name."""

@@ -1,4 +1,4 @@
-"""The annotator ``openai``: the client of any OpenAI-compatible endpoint, as it is."""
+"""The annotator ``openai``: any OpenAI-compatible endpoint."""
 
 from __future__ import annotations
 

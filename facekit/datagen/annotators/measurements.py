@@ -1,4 +1,4 @@
-"""What can be said of a face picture without a model: light, contrast, sharpness, size, and pose from landmarks."""
+"""Measurements of a face picture without a model: light, contrast, sharpness, size, and pose from landmarks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The offline annotator: it fills a recipe's templates with the known labels and with what can be measured.
+"""The template annotator: fills a recipe's templates with known labels and measurements, offline.
 
 It needs no network and no model, so it is the default; it says only what is annotated or computed, and fails where a
 template needs what the record does not have.

@@ -1,1 +1,1 @@
-"""Which answers are good enough to train on: filters, duplicates, contradictions, ratings, and the report on them."""
+"""Quality of answers: filters, duplicates, contradictions, ratings and their report."""

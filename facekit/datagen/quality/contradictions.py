@@ -1,4 +1,4 @@
-"""Whether an answer says something else than the known label.
+"""Contradictions between an answer and the known label.
 
 Answers are read by the parsers of the registered tasks, which are found by name, so a task of one's own is checked
 too. An answer that names no label, or several, contradicts nothing: only a clear other label does.

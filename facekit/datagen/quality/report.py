@@ -1,4 +1,4 @@
-"""The report on a run: what was kept and dropped and why, per task and per group, as one self-contained page.
+"""The quality report of a run: kept and dropped answers by reason, task and group, as one page.
 
 Here the numbers and examples are gathered while the outputs are written; how they look is in ``report.html.jinja``.
 """

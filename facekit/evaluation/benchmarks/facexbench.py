@@ -1,4 +1,4 @@
-"""FaceXBench (Narayan et al., arXiv 2501.10360): its folder read, its questions put to a model, its table.
+"""FaceXBench (Narayan et al., arXiv 2501.10360): reading its folder, asking its questions, its score table.
 
 The benchmark is read as its authors ship it (github.com/Kartik-3004/facexbench): a JSON file per dataset and kind of
 question beside a folder of images. Prompts are put together as its ``evaluate.py`` does. Replies are scored by the

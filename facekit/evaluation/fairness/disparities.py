@@ -1,4 +1,4 @@
-"""For whom a model fails: metrics by demographic group, gaps with intervals, equalised odds, and whether it is chance.
+"""Fairness: metrics by demographic group, gaps with intervals and permutation tests, equalised odds.
 
 A gap between groups is never zero in a sample, so it is reported as a disparity only if shuffling the groups among the
 subjects rarely makes one as large (a permutation test), after correction for the number of tests in the report.

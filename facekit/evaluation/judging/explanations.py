@@ -1,4 +1,4 @@
-"""What a judge of explanations is asked: answers from a predictions file or from records, and the prompt about each.
+"""Explanations to judge: answers from a predictions file or from records, and the judge's prompt about each.
 
 The criteria are those of Face-LLaVA (arXiv 2504.07198): consistency with the picture, consistency with the label, and
 completeness, from 1 to 10; the wording is facekit's own.

@@ -1,4 +1,4 @@
-"""What can be said of explanations without a judge: whether they name the label, by the parsers of the tasks.
+"""Offline checks of explanations: whether they name the label, by the tasks' parsers.
 
 Nothing here is a rating. Whether an explanation agrees with the picture, and whether it is complete, takes a model that
 sees the picture; ``CANNOT`` says so in every result.

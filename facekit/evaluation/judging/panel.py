@@ -1,4 +1,4 @@
-"""Judges behind endpoints: every answer rated by each, through the shared client, with one ledger and one budget."""
+"""A panel of judges behind endpoints, which rate every answer within one ledger and one budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ratings, agreement and offline checks as tables for a terminal; whoever prints chooses the console."""
+"""Ratings, agreement and offline checks as tables for a terminal."""
 
 from __future__ import annotations
 

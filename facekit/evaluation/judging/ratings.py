@@ -1,4 +1,4 @@
-"""What judges' ratings amount to: means with intervals per task and group, per judge and over all, and agreement.
+"""Rating statistics: means with intervals by task, group and judge, and agreement between judges.
 
 An empty answer is rated lowest without asking anybody, as unreadable answers elsewhere count as wrong. What a judge
 left unrated is counted with its reasons and left out of its means; the panel's means are over the answers that every

@@ -1,4 +1,4 @@
-"""Whether several judges agree: Krippendorff's alpha over all of them, and rank correlation and bias of each pair.
+"""Inter-rater agreement: Krippendorff's alpha, and rank correlation and bias of each pair of judges.
 
 Alpha is written here as sums over answers, so that a thousand bootstrap weightings of it are a few matrix products;
 the packages that compute it take one table at a time, and have licences that facekit cannot include.

@@ -1,4 +1,4 @@
-"""Whether a model is right as often as it is sure, where it was scored by the likelihood of options.
+"""Calibration: reliability bins and expected calibration error from option likelihoods.
 
 The probability of an answer is the softmax of the options' log-likelihoods; answers are gathered in bins of it.
 """

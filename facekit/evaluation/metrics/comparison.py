@@ -1,4 +1,4 @@
-"""Whether one model is better than another on the same faces: paired differences with intervals and tests.
+"""Paired comparison of models on the same faces: differences with intervals and tests.
 
 Two models that answer the same questions are compared face by face, which sees differences that two separate
 intervals hide. McNemar's test is for tasks with one label, the randomisation test for every metric.

@@ -1,4 +1,4 @@
-"""How far a number may be trusted: percentile bootstrap over records or subjects, and paired differences.
+"""Confidence intervals: percentile bootstrap over records or subjects, and paired differences.
 
 Records of one subject are resampled together, because a second picture of the same person is not a second opinion.
 All chance comes from a seed, so an interval is the same in every run.

@@ -1,4 +1,4 @@
-"""The numbers of the five tasks, computed by scikit-learn, and the constant answers that serve as baselines.
+"""Metrics of the five tasks, computed by scikit-learn, and constant-answer baselines.
 
 Every metric takes the truth and the predictions in the same order. A prediction of None is an answer that could not
 be read; it counts as wrong: a label that is nobody's, the opposite in every binary decision, or the age farthest from

@@ -1,4 +1,4 @@
-"""The metrics of the tasks as functions of record weights, for many weightings at once.
+"""Metrics as functions of record weights, for many weightings at once.
 
 A bootstrap replicate, a demographic group and a shuffled assignment of groups are all weightings of the same records.
 Written as sums over records, a metric of a thousand weightings is one matrix product, which is what makes intervals

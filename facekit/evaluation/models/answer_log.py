@@ -1,4 +1,4 @@
-"""Answers on disk as they come, so that a killed run goes on where it stopped.
+"""The answer log: answers on disk as they come, so that a killed run can be resumed.
 
 One JSON line per answer, appended and flushed at once; the first line says which run it is. A line that a kill cut off
 is dropped when the log is opened again, and its question is asked again.

@@ -1,4 +1,4 @@
-"""A model of facekit under test: every picture is encoded once, and many questions about it share one reading of it.
+"""facekit's models under test: pictures are encoded once and shared by their questions.
 
 Few questions about many pictures are answered question by question, a batch of pictures each; many questions about a
 picture are answered picture by picture from one copy of its keys and values. Both ways give the same answers.

@@ -1,4 +1,4 @@
-"""Models under test by spec string, and those that are not facekit's: Hugging Face checkpoints, answers from a file.
+"""``open_model``: models under test by spec string; Hugging Face checkpoints and recorded answers.
 
 All keep to the protocol of ``facekit.evaluation.tasks.questions``, and ``open_model`` finds them by a spec string.
 """

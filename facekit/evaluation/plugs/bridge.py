@@ -1,4 +1,4 @@
-"""Questions of other suites put to a model under test: their pictures and clips become questions of facekit.
+"""Questions of other suites converted to facekit's, with their pictures and clips.
 
 Suites hand over pictures as objects; models under test take files, and recognise questions about the same picture by
 them. So pictures are kept as files while a few hundred questions are answered, one file per picture.

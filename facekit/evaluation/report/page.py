@@ -1,4 +1,4 @@
-"""The report: tables, groups, confusions and errors with their pictures, as one page that needs nothing else.
+"""The evaluation report: tables, groups, confusions and errors with pictures, as one self-contained page.
 
 Here the sections are put together and written, with the same numbers as CSV and LaTeX; what a section says is in
 ``sections.py``, and how it looks in ``report.html.jinja``.

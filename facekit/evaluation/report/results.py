@@ -1,4 +1,4 @@
-"""What an evaluation found: metrics beside baselines, by task and by group, as plain data that is written as JSON."""
+"""Evaluation results as plain data: metrics beside baselines, by task and by group, read and written as JSON."""
 
 from __future__ import annotations
 

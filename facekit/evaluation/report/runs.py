@@ -1,4 +1,4 @@
-"""A model's evaluation as it was left in a folder, and what is read off its predictions: confusions and errors."""
+"""A saved evaluation, and the confusions and errors in its predictions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the sections of the report say: tables, dot plots, confusions, errors and ratings, in words and rounded."""
+"""Sections of the report: tables, dot plots, confusions, errors and ratings, in words and rounded."""
 
 from __future__ import annotations
 

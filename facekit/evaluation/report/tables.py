@@ -1,4 +1,4 @@
-"""Results as tables for a terminal; whoever prints chooses the console."""
+"""Results as tables for a terminal."""
 
 from __future__ import annotations
 

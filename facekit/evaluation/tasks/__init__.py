@@ -1,1 +1,1 @@
-"""The tasks: what is asked, what is true, how an answer is read and scored."""
+"""The tasks: questions, truths, parsers and metrics."""

@@ -1,4 +1,4 @@
-"""The five tasks of face understanding: what is asked, what is true, how an answer is read and scored.
+"""The five tasks of face understanding: question, truth, parser and metrics of each.
 
 A task is data, so that a plugin can register its own under the kind ``task``.
 """

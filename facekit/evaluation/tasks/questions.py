@@ -1,4 +1,4 @@
-"""A question to a model under test, the one protocol that such a model has, and the collection of its answers.
+"""Questions to models under test, the protocol of such models, and collecting their answers.
 
 The protocol is small so that anything can be evaluated: a model in memory, a server, or a file of answers.
 """

@@ -1,4 +1,4 @@
-"""Other people's checkpoints: recognised, read into the composed model, written back, and described unread.
+"""Checkpoints of other libraries: recognising, reading, writing and inspecting them.
 
 It is apart from the model because only here the names and habits of other formats are known. Names resolve on first
 use; ``facekit.load`` is the public way in.

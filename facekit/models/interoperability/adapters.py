@@ -1,4 +1,4 @@
-"""PEFT adapters in files: found beside their base, counted unread, and injected into composed models.
+"""PEFT adapter files: found beside their base, counted unread, and injected into composed models.
 
 An adapter that was trained on another class, such as FaceLLM's on InternVL, names other modules; they are renamed.
 """

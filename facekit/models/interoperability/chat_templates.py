@@ -1,4 +1,4 @@
-"""Foreign chat templates under facekit's chats: content that is text already, and marks around pictures.
+"""Adapting foreign chat templates to facekit's flattened chats.
 
 facekit flattens a chat's content to text before the template sees it. Templates that look for entries of type ``text``,
 as LLaVA's does, are given such an entry; and pictures that a format surrounds by tokens, as InternVL does, get them.

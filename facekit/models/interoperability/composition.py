@@ -1,4 +1,4 @@
-"""From a foreign checkpoint's description to the composed model with its weights, and the processor around it.
+"""Building the composed model and its processor from a foreign checkpoint's description.
 
 It is apart from the formats because each of them only says which parts it is made of and how its tensors are called.
 """

@@ -1,4 +1,4 @@
-"""Image processors of transformers as facekit's ``ImageTransform``, and back: to the same pixels, bit for bit.
+"""Conversion between transformers' image processors and facekit's ``ImageTransform``, to the same pixels.
 
 It is apart because both directions must agree, and because what cannot be expressed is refused here.
 """

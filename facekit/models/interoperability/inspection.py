@@ -1,4 +1,4 @@
-"""What a checkpoint is, told from its configuration and the headers of its weights; no tensor is read.
+"""Inspection of a checkpoint from its configuration and the headers of its weights, without reading tensors.
 
 It is apart from reading because it must answer in a moment about models that do not fit into this machine.
 """

@@ -1,4 +1,4 @@
-"""LLaVA-1.5 and InternVL in the Hugging Face layout: vision tower, projector and language model, and their names.
+"""LLaVA-1.5 and InternVL in the Hugging Face layout: parameter names of vision tower, projector and LM.
 
 Both classes of transformers name their parts alike, so reading and writing names is written once here. On disk there
 are two habits, ``language_model.model.…`` and the newer ``model.language_model.…``; both are read.

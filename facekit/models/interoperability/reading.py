@@ -1,4 +1,4 @@
-"""Reading a foreign checkpoint as a composed model with its processor: one function per format, chosen by recognition.
+"""Reading a foreign checkpoint as a composed model with its processor: one function per format.
 
 It is apart from ``facekit.models.load`` so that facekit's own checkpoints do not pay for the imports of the others.
 """

@@ -1,4 +1,4 @@
-"""What a folder holds, told from its ``config.json`` alone.
+"""Recognising a checkpoint's format from its ``config.json`` alone.
 
 It is apart from the readers so that a checkpoint can be named, or refused in one sentence, before anything is built.
 """

@@ -1,4 +1,4 @@
-"""Writing a composed model as another library's checkpoint, shard by shard, without holding a second copy.
+"""Exporting a composed model as another library's checkpoint, shard by shard, without a second copy in memory.
 
 It is apart from reading because here the question is the other one: whether a composition is one that the other class
 can express. Where it is not, the message says which part is in the way.

@@ -1,4 +1,4 @@
-"""What makes the rows of one batch differ while tokens are generated: limits, stops, streamed text and sampling.
+"""Per-row control of batched generation: limits, stop strings, streaming and sampling.
 
 All of it hangs on two hooks of ``generate``, a stopping criterion and a logits processor, so that the loop itself stays
 that of transformers.

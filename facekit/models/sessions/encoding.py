@@ -1,4 +1,4 @@
-"""Pictures and clips as visual tokens: encoded once, those of one length together."""
+"""Encoding media to visual tokens: each medium once, batched by length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers to a batch of requests by one call of ``generate``, from whole prompts or from a beginning read before.
+"""Batched generation by one call of ``generate``, from whole prompts or from a shared prefix.
 
 With 256 to 2,056 visual tokens before a question of twenty, nearly all of the reading is the same for every question
 about a picture. ``SharedBeginning`` reads it once; its keys and values are then copied for a batch of questions, each

@@ -1,4 +1,4 @@
-"""How likely each of several answers is: the prompt is read once, and every option goes on from its keys and values.
+"""Log-likelihoods of answer options: the prompt is read once and its keys and values are shared.
 
 Choosing among options by their likelihood needs no parsing, and gives a score where a metric such as AUC wants one.
 """

@@ -1,4 +1,4 @@
-"""Requests as batches: many questions about one picture share its beginning, one question about many is one batch."""
+"""Planning batches of requests: questions about one picture share a prefix, one question about many is one batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions as prompts and token ids: checked, written by the chat template, and refused where they do not fit."""
+"""Prompts: questions through the chat template to token ids, refused where they exceed the context."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A question to a model as a row of a batch: its media, prompt, limit, sampling, and who listens."""
+"""A request, one row of a batch: media, prompt, limit, sampling and callbacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model, its processor and some media that are encoded once: questions are answered, options are scored."""
+"""``Session``: a model, its processor and media encoded once, for asking and for scoring options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of one modality and of similar length, dealt so that all processes of a run do the same at every step.
+"""Batch sampling by modality and length, in step across all processes of a run.
 
 Padding an image's conversation to the length of a clip's wastes most of a batch; and where weights are sharded, every
 process must go through the same parts of the model, or the others wait for ever. So, like the released Face-LLaVA

@@ -1,4 +1,4 @@
-"""Checkpoints that can be trusted: sealed when they are whole, refused when they are not, pruned when there are newer.
+"""Verified checkpoints: sealed when complete, refused when incomplete, pruned when superseded.
 
 A run that was killed while it saved leaves a folder that looks like a checkpoint. So the last thing that is written
 into one is a list of its files with their sizes, after they have reached the disk; a folder without that list, or

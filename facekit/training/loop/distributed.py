@@ -1,4 +1,4 @@
-"""What changes when a run has several processes: who writes, what they wait for, and weights that are in pieces.
+"""Distributed training with DDP, FSDP2 and ZeRO-3: main process, barriers and sharded weights.
 
 DDP needs nothing of a model but its gradients. FSDP2 and ZeRO-3 take its weights apart where they stand, so here a
 stand-in is trained, and the model gets the whole weights back when the training is over.

@@ -1,4 +1,4 @@
-"""The Hugging Face trainer, with what composed models and long runs need of it.
+"""The trainer of ``train``: the Hugging Face trainer, extended for composed models and long runs.
 
 Its loop, schedules, mixed precision and distribution are used as they are; here are the optimiser's groups, the loss
 of packed batches, kept encoder tokens, and saving that a full disk cannot turn into a loss.

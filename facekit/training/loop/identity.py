@@ -1,4 +1,4 @@
-"""A training run's identity and folder: what is compared before it goes on, and where it goes on from."""
+"""Run identity: what is compared before a training run is resumed, and the folder it is resumed from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens when a run is told to stop: it saves after the step that it is in, then lets the signal do its work.
+"""Graceful interruption: on SIGTERM or SIGINT a run saves after the current step, then ends.
 
 Slurm and Kubernetes send SIGTERM some seconds before they kill a job; a signal that was only noted and then forgotten
 would leave a process that its scheduler believes to be gone.

@@ -1,4 +1,4 @@
-"""The loss of a batch: logits only where there are labels, averaged per token or per sample.
+"""Losses: logits computed at labelled tokens only, averaged per token or per sample.
 
 The head of a language model costs as much as several of its layers, and most tokens (the image's, the question's) have
 no label. So the hidden states of the tokens that do predict one are picked out before the head, by a hook: whatever a

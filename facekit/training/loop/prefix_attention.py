@@ -1,4 +1,4 @@
-"""Attention of packed questions in two dense pieces, for PyTorch's scaled dot-product attention.
+"""Attention of packed questions in two dense blocks, for PyTorch's scaled dot-product attention.
 
 A dense mask over a packed row computes every pair of tokens, though questions do not see each other: for eight
 questions about an image that is five times too many. Here the shared beginnings attend to themselves, and the

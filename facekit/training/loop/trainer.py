@@ -1,4 +1,4 @@
-"""One call that trains a composed model on records, on the Hugging Face trainer.
+"""``train``: training of a composed model on records, in one call.
 
 ``TrainingRun`` beside this file is what a run is made of; here it gets what watches it, adapters, and a result.
 """

@@ -1,4 +1,4 @@
-"""How recipes are read: YAML, overrides, tables laid over each other, and every key and value checked by name.
+"""Reading recipes: YAML, overrides, merged tables, and keys and values checked by name.
 
 It is apart from what a recipe is, because here the rules are those of any configuration file.
 """

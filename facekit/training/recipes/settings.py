@@ -1,4 +1,4 @@
-"""What a training run is told: steps, rates, parts, seed. Plain data, so that a recipe file can hold it.
+"""Training settings: steps, rates, parts and seed, as plain data that a recipe file can hold.
 
 The settings that decide what is learned are compared when a run is resumed; the others may change in between.
 """

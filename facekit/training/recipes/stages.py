@@ -1,4 +1,4 @@
-"""Running a recipe: its stages one after the other, each from what the one before left on disk.
+"""Running a recipe: its stages in order, each starting from the previous checkpoint.
 
 A stage is one call of ``train`` with what goes round it: the model it starts from, what is looked at meanwhile, and the
 page, the model card and the report that it leaves.

@@ -1,4 +1,4 @@
-"""What a stage is about to do, as a table for a terminal."""
+"""The plan of a stage as a table for a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A data set that goes on where a record cannot be used: the next usable one takes its place.
+"""Corrupt records in a data set: the next usable record takes the place of one that cannot be used.
 
 ``facekit.data.skipping`` keeps the list of those that were skipped, up to a limit.
 """

@@ -1,4 +1,4 @@
-"""The tokens of frozen encoders, computed once per picture and kept, in memory or on disk.
+"""Cached tokens of frozen encoders in a run, in memory or on disk.
 
 A frozen encoder that sees the same picture gives the same tokens, so a run of many epochs need not repeat its work.
 In memory are those of small data sets with one length of clip; on disk any, and the next run finds them.

@@ -1,4 +1,4 @@
-"""Training straight from shards: what a run must know of its records where it does not hold them.
+"""Training straight from shards: records as a stream rather than in memory.
 
 A folder of shards takes the place of a records file; the trainer's loop, checkpoints and messages stay as they are.
 """

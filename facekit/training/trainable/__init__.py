@@ -1,1 +1,1 @@
-"""Which parameters are trainable, in which float type, and how they are saved."""
+"""Trainable parameters: which they are, their dtype, and how they are saved."""

@@ -1,4 +1,4 @@
-"""Low-rank adapters of the language model: put in for a run, saved in PEFT's layout, merged at its end.
+"""LoRA adapters of the language model: injected for a run, saved in PEFT's layout, merged at its end.
 
 They are put into the language model where it stands, so that the names of all other weights stay as they are.
 """

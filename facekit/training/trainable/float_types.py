@@ -1,4 +1,4 @@
-"""In which floating type things are while they learn: what is trained in float32, whatever the rest is kept in.
+"""Dtypes in training: trainable weights in float32, frozen ones as they are stored.
 
 Near 0.02, where most weights lie, bfloat16 knows steps of 6e-5 to 1.2e-4; an update at a rate of 1e-5 is smaller and
 would be rounded away. So weights that learn, their gradients and AdamW's moments are in float32, as mixed precision

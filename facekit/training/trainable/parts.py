@@ -1,4 +1,4 @@
-"""Which parameters learn, and at which rate: parts of a model by name, coarse or fine."""
+"""Trainable parts of a model and their learning rates, by name, coarse or fine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training on a language model in 4 or 8 bits: the end has whole weights.
+"""Training on a language model quantised to 4 or 8 bits, saved as whole weights.
 
 Packed weights are no checkpoint of their own. Adapters learned what the unpacked weights lack, so it is those that
 they are merged into: the saved model computes what was trained.

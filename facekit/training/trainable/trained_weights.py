@@ -1,4 +1,4 @@
-"""Checkpoints of what learns: where the language model stays as it is, it is not written again and again.
+"""Checkpoints of trainable weights only, for runs with a frozen language model.
 
 Adapters and a connector are some hundred megabytes, the model round them many gigabytes, and packed weights (4 or 8
 bits) are no checkpoint at all. Such a checkpoint goes on from the same base only, so it holds a hash of the base.

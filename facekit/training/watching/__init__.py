@@ -1,1 +1,1 @@
-"""What a run reports: progress, history, validation, cost, summary page and model card."""
+"""Monitoring of a run: progress, history, validation, cost, summary page and model card."""

@@ -1,4 +1,4 @@
-"""The loss of a run, step by step: kept as JSON and drawn as a picture."""
+"""The loss history of a run: kept as JSON and drawn as a chart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run costs while it goes on: tokens, time in steps and memory at its peak."""
+"""Cost of a run: tokens, step times and peak memory."""
 
 from __future__ import annotations
 

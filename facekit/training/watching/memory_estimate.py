@@ -1,4 +1,4 @@
-"""The memory that a run needs, estimated before it starts, and what to change where the device has less.
+"""The memory estimate before a run, with remedies where the device has less.
 
 The estimate itself is ``facekit.models.memory``'s, which ``facekit inspect`` uses too; here a run's settings are read.
 """

@@ -1,4 +1,4 @@
-"""How far a training run is, in numbers; ``facekit.reports.ProgressDisplay`` draws them."""
+"""Progress of a training run, in numbers; ``facekit.reports.ProgressDisplay`` draws it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that is known when a stage has ended: its page, its model card and its JSON are made of it."""
+"""Data of a finished stage, from which its page, model card and JSON are made."""
 
 from __future__ import annotations
 

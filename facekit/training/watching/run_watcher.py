@@ -1,4 +1,4 @@
-"""What is watched while a run goes: its epoch and speed, its history on disk, and that its loss is a number."""
+"""Callbacks of a run: epoch and speed, history on disk, and the stop at a NaN loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model says while it is trained: answers about a few fixed records, and metrics, step by step.
+"""Validation during training: answers to a few fixed records, and metrics, at chosen steps.
 
 Metrics come from a callable that is passed in: training knows no evaluation. Nothing here draws from the random state
 of the run, so a run with validation learns what it learns without.
