@@ -99,7 +99,7 @@ class CachedEncoding:
 
         Args:
             media: Pictures and clips.
-            open_pixels: Given a place in ``media``, returns its pixels ``(T, 3, H, W)``.
+            open_pixels: Given an index into ``media``, returns its pixels ``(T, 3, H, W)``.
 
         Returns:
             ``(T, P + N, C)`` each, on the encoder's device and in its floating type.
@@ -109,21 +109,21 @@ class CachedEncoding:
             for cache in self.caches:
                 cache.refresh()
             tokens = self._read(media)
-        missing = {media[place].key: place for place in range(len(media)) if place not in tokens}
+        missing = {media[index].key: index for index in range(len(media)) if index not in tokens}
         self.found += len(tokens)
         self.computed += len(missing)
-        opened = [open_pixels(place) for place in missing.values()]
+        opened = [open_pixels(index) for index in missing.values()]
         lengths = [len(pixels) for pixels in opened]
         computed = map_by_length(
             lengths, lambda frames, rows: self._compute(frames, torch.stack([opened[row] for row in rows]))
         )
-        for place, frames, encoded in zip(missing.values(), lengths, computed, strict=True):
-            tokens[place] = encoded
+        for index, frames, encoded in zip(missing.values(), lengths, computed, strict=True):
+            tokens[index] = encoded
             # A file of one frame that could have had more went through the encoder for images.
-            if self.video_encoder is None or media[place].is_clip == (frames > 1):
-                self._cache_of(media[place]).add({media[place].key: encoded})
+            if self.video_encoder is None or media[index].is_clip == (frames > 1):
+                self._cache_of(media[index]).add({media[index].key: encoded})
         parameter = next(self.encoder.parameters())
-        chosen = [tokens[place if place in tokens else missing[medium.key]] for place, medium in enumerate(media)]
+        chosen = [tokens[index if index in tokens else missing[medium.key]] for index, medium in enumerate(media)]
         return [each.to(parameter.device, parameter.dtype) for each in chosen]
 
     def flush(self) -> None:
@@ -132,8 +132,8 @@ class CachedEncoding:
             cache.flush()
 
     def _read(self, media: Sequence[Medium]) -> dict[int, Tensor]:
-        found = ((place, self._cache_of(medium).read(medium.key)) for place, medium in enumerate(media))
-        return {place: tokens for place, tokens in found if tokens is not None}
+        found = ((index, self._cache_of(medium).read(medium.key)) for index, medium in enumerate(media))
+        return {index: tokens for index, tokens in found if tokens is not None}
 
     def _cache_of(self, medium: Medium) -> FeatureCache:
         return self.caches[-1] if medium.is_clip else self.caches[0]

@@ -85,7 +85,7 @@ class DatasetOptions:
         max_tokens: Longest sequence; later turns are dropped.
         cache_pictures: Keep prepared pictures in memory; None decides by ``cache_limit``.
         cache_limit: Most bytes that ``cache_pictures=None`` may keep.
-        seed: Seed of all chance.
+        seed: Seed of all randomness.
 
     Raises:
         ConfigurationError: A value is out of its range.
@@ -177,7 +177,7 @@ class FaceDataset(Dataset[FaceExample]):
         return len(self.records)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose chance the examples show; the trainer calls this before every epoch."""
+        """Set the epoch that seeds shuffling and augmentation; the trainer calls this before every epoch."""
         self.epoch = int(epoch)
 
     def __getitem__(self, index: int) -> FaceExample:
@@ -221,7 +221,7 @@ def make_example(
     options: DatasetOptions,
     epoch: int,
 ) -> FaceExample:
-    """Make an example of a record whose media are open; all chance comes of the seed, the epoch and the index.
+    """Make an example of a record whose media are open; all randomness comes from the seed, the epoch and the index.
 
     Args:
         index: The record's number.

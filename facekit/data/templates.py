@@ -177,7 +177,7 @@ def phrase_question(task: str, rng: np.random.Generator) -> str:
 
     Args:
         task: One of ``TASKS``.
-        rng: Source of chance.
+        rng: Source of randomness.
 
     Returns:
         The question.
@@ -194,7 +194,7 @@ def phrase_answer(task: str, labels: FaceLabels, rng: np.random.Generator) -> st
     Args:
         task: One of ``TASKS``.
         labels: Labels that include the one the task asks for.
-        rng: Source of chance.
+        rng: Source of randomness.
 
     Returns:
         The answer, such as ``"I see AU6, AU12 and AU25."``.
@@ -211,7 +211,7 @@ def write_conversation(labels: FaceLabels, rng: np.random.Generator, *, question
 
     Args:
         labels: The annotations; tasks without one are not asked about.
-        rng: Source of chance.
+        rng: Source of randomness.
         questions: Most questions to ask; ``None`` asks about every annotated task.
 
     Returns:
@@ -219,8 +219,8 @@ def write_conversation(labels: FaceLabels, rng: np.random.Generator, *, question
     """
     known = [task for task in TASKS if getattr(labels, _field(task)) is not None]
     turns = []
-    for place in rng.permutation(len(known))[:questions]:
-        task = known[int(place)]
+    for index in rng.permutation(len(known))[:questions]:
+        task = known[int(index)]
         turns.append(Turn(role="user", content=phrase_question(task, rng), task=task))
         turns.append(Turn(role="assistant", content=phrase_answer(task, labels, rng), task=task))
     return turns

@@ -38,7 +38,7 @@ METRICS_NAME, PREDICTIONS_NAME, ANSWERS_NAME = "metrics.json", "predictions.json
 
 @dataclass(frozen=True)
 class Statistics:
-    """How much chance is measured.
+    """Bootstrap and permutation settings.
 
     Args:
         resamples: Bootstrap replicates of every interval; 0 leaves intervals out.
@@ -120,7 +120,7 @@ def evaluate_model(
         output_dir: Where ``answers.jsonl`` (as they come), ``predictions.jsonl`` and ``metrics.json`` are written; None
             writes nothing.
         resume: Go on with the answers that an earlier run of the same model on the same questions left there.
-        statistics: How much chance is measured.
+        statistics: Bootstrap and permutation settings.
         on_progress: Called with a ``Progress`` after every answer.
 
     Returns:
@@ -178,20 +178,20 @@ def score_task(
         answers: The model's answers, in the order of the records.
         training: Records whose labels choose the baseline's constant answer.
         scores: Per record how strongly the model holds it for positive, for the area under the ROC curve.
-        statistics: How much chance is measured.
+        statistics: Bootstrap and permutation settings.
 
     Raises:
         RecordError: No record has a label of the task.
     """
-    places = [place for place, record in enumerate(records) if task.truth(record.labels) is not None]
-    if not places:
+    indices = [index for index, record in enumerate(records) if task.truth(record.labels) is not None]
+    if not indices:
         raise RecordError(f"no record has a label of the task '{task.name}'")
     rows = ScoredRows(
-        [records[place] for place in places],
-        [task.truth(records[place].labels) for place in places],
-        [task.parse(answers[place]) for place in places],
+        [records[index] for index in indices],
+        [task.truth(records[index].labels) for index in indices],
+        [task.parse(answers[index]) for index in indices],
     )
-    kept = None if scores is None else [scores[place] for place in places]
+    kept = None if scores is None else [scores[index] for index in indices]
     return _score_rows(task, rows, kept, training, statistics)
 
 
@@ -264,15 +264,15 @@ def _score_rows(
 ) -> TaskResult:
     metrics = dict(task.score(rows.truths, rows.predictions))
     clusters = number_clusters([subject_of(record) for record in rows.records])
-    chance = {"resamples": statistics.resamples, "seed": statistics.seed}
+    seeded = {"resamples": statistics.resamples, "seed": statistics.seed}
     intervals = {}
     if statistics.resamples:
-        intervals = bootstrap_intervals(task.weighted(rows.truths, rows.predictions), clusters, **chance)
+        intervals = bootstrap_intervals(task.weighted(rows.truths, rows.predictions), clusters, **seeded)
     auc = None if scores is None else area_under_curve(rows.truths, scores)
     if auc is not None and scores is not None:
         metrics["auc"] = auc
         if statistics.resamples:
-            intervals.update(bootstrap_intervals(weigh_auc(rows.truths, scores), clusters, **chance))
+            intervals.update(bootstrap_intervals(weigh_auc(rows.truths, scores), clusters, **seeded))
     constant, baseline = _baseline(task, rows.truths, training)
     return TaskResult(
         task=task.name,
@@ -286,9 +286,9 @@ def _score_rows(
         metrics=metrics,
         baseline=baseline,
         baseline_answer=constant,
-        groups=compare_groups(task, rows, permutations=statistics.permutations, **chance),
+        groups=compare_groups(task, rows, permutations=statistics.permutations, **seeded),
         intervals={name: (found.low, found.high) for name, found in intervals.items() if name in metrics},
-        intersections=compare_intersections(task, rows, **chance),
+        intersections=compare_intersections(task, rows, **seeded),
     )
 
 

@@ -216,10 +216,10 @@ def _to_record(sample: dict[str, Any], layout: ChatLayout, where: str, identity:
     if extras is None:
         turns = [(role, _without_tags(words)) for role, words in turns]
     else:
-        place = next((place for place, (role, _) in enumerate(turns) if role == "user"), None)
-        if place is not None:
+        index = next((index for index, (role, _) in enumerate(turns) if role == "user"), None)
+        if index is not None:
             prefix = f"<{'image' if 'image' in media else 'video'}>\n"
-            turns[place] = ("user", turns[place][1].removeprefix(prefix))
+            turns[index] = ("user", turns[index][1].removeprefix(prefix))
     if any(not words.strip() for _, words in turns):
         raise UnsupportedSampleError(f"{where}: a message without words")
     return build_record(where, identity, media, turns, extras)

@@ -132,8 +132,8 @@ def sample_fields(record: FaceRecord) -> dict[str, str]:
     """The field of a sample for each file that a record names; that of the landmarks comes last."""
     fields = {}
     if isinstance(record.video, list):
-        for place, name in enumerate(record.video):
-            fields[f"{place:04d}{_suffix(name)}"] = name
+        for index, name in enumerate(record.video):
+            fields[f"{index:04d}{_suffix(name)}"] = name
     else:
         name = record.image or record.video or ""
         fields[_suffix(name).removeprefix(".")] = name

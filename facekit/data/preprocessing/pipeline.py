@@ -230,8 +230,8 @@ def _do_unit(unit: Unit, *, folder: Path, output: Path, settings: PreprocessSett
 def _do_unit_apart(unit: Unit, run: _Run) -> UnitNote:
     """Work on every record of a unit in a process of its own, so that only the one at fault is lost."""
     prepared: list[PreparedRecord | RecordFailure] = []
-    for place, record in enumerate(unit.records):
-        one = Unit(unit.number, unit.first + place, (record,))
+    for index, record in enumerate(unit.records):
+        one = Unit(unit.number, unit.first + index, (record,))
         result = run_alone(partial(_prepare_unit, folder=run.folder, settings=run.settings), one)
         if isinstance(result, Crashed):
             reason = "the process that worked on it died; the file may be damaged, or memory too small"

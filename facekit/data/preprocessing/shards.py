@@ -86,7 +86,7 @@ def write_unit(
     Raises:
         MissingExtraError: ``webdataset`` is not installed.
     """
-    kept = [(unit.first + place, item) for place, item in enumerate(prepared) if isinstance(item, PreparedRecord)]
+    kept = [(unit.first + index, item) for index, item in enumerate(prepared) if isinstance(item, PreparedRecord)]
     failures = [item for item in prepared if isinstance(item, RecordFailure)]
     path = shard_path(output, unit.number)
     path.unlink(missing_ok=True)

@@ -76,8 +76,8 @@ class Bp4d(Source):
         folder = self.pictures / person / task
         pictures = {int(picture.stem): picture for picture in list_pictures(folder) if picture.stem.isdigit()}
         wanted = [str(unit) for unit in CUSTOMARY_UNITS]
-        for place, row in enumerate(read_table(path, required=["0", *wanted])):
-            if place % self.every:
+        for index, row in enumerate(read_table(path, required=["0", *wanted])):
+            if index % self.every:
                 continue
             frame = row.integer("0", 0, _MOST_FRAMES)
             columns = wanted if self.units == "customary" else [name for name in row.values if name != "0"]

@@ -41,8 +41,8 @@ class FakeAvCeleb(Source):
         if tuple(header[: len(_FACTS)]) != _FACTS or len(header) != len(_FACTS) + 1:
             raise RecordError(f"{self.table}, line 1: the columns {', '.join(_FACTS)} and the folder are expected")
         seen: set[str] = set()
-        for place, row in enumerate(read_table(self.table, columns=(*_FACTS, "folder"))):
-            if place == 0:
+        for index, row in enumerate(read_table(self.table, columns=(*_FACTS, "folder"))):
+            if index == 0:
                 continue
             folder = row.text("folder").strip("/").removeprefix("FakeAVCeleb/")
             name = f"{folder}/{row.text('path')}"

@@ -147,7 +147,7 @@ def sample_action_units(expression: str, rng: np.random.Generator) -> dict[str, 
 
     Args:
         expression: A key of ``COMBINATIONS``.
-        rng: Source of chance.
+        rng: Source of randomness.
 
     Returns:
         Intensity of every unit: 0 where absent, otherwise 2 to 5.

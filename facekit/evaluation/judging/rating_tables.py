@@ -18,8 +18,8 @@ def rating_table(result: JudgingResult) -> Table:
     for name in ("answers", *CRITERION_TITLES):
         table.add_column(name, justify="right")
     for judge in (*result.judges, *([result.panel] if result.panel else [])):
-        for place, part in enumerate(judge.tasks):
-            table.add_row(judge.judge if place == 0 else "", part.name, str(part.count), *_cells(part))
+        for index, part in enumerate(judge.tasks):
+            table.add_row(judge.judge if index == 0 else "", part.name, str(part.count), *_cells(part))
     return table
 
 

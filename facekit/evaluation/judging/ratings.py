@@ -179,7 +179,7 @@ def judge_answers(
         judges: Who rates them.
         output_dir: Where ``ratings.jsonl`` is written, one line per answer with every judge's ratings; None writes
             nothing.
-        statistics: How much chance is measured; only the bootstrap is used.
+        statistics: Bootstrap and permutation settings; only the bootstrap is used.
         judged: Name of the model that gave the answers.
 
     Returns:
@@ -216,14 +216,14 @@ def _tabulate(
     reasons = []
     for row, (judge, given) in enumerate(verdicts.items()):
         missing: Counter[str] = Counter()
-        for place, (answer, request) in enumerate(zip(answers, requests, strict=True)):
+        for index, (answer, request) in enumerate(zip(answers, requests, strict=True)):
             verdict = given.get(request.id)
             if answer.is_empty:
-                values[row, place] = LOWEST
+                values[row, index] = LOWEST
             elif verdict is None or verdict.ratings is None:
                 missing[(verdict.reason if verdict else None) or OPEN] += 1
             else:
-                values[row, place] = _check(judge, answer, verdict.ratings)
+                values[row, index] = _check(judge, answer, verdict.ratings)
         reasons.append(dict(missing))
     return _Table(tuple(verdicts), answers, values, tuple(reasons))
 
@@ -250,14 +250,14 @@ def _summarise(table: _Table, statistics: Statistics, judged: str) -> JudgingRes
     together = table.values.mean(0)
     lacking = int(np.isnan(together[:, 0]).sum())
     unrated = {"not rated by every judge": lacking} if lacking else {}
-    asked, chance = np.flatnonzero(~empty), {"resamples": statistics.resamples, "seed": statistics.seed}
-    numbered = number_clusters([str(clusters[place]) for place in asked])
+    asked, seeded = np.flatnonzero(~empty), {"resamples": statistics.resamples, "seed": statistics.seed}
+    numbered = number_clusters([str(clusters[index]) for index in asked])
     agreement: list[Agreement] = []
     pairs: list[PairAgreement] = []
     for column, criterion in enumerate(CRITERIA):
         ratings = table.values[:, asked, column]
         if len(asked):
-            agreement.append(measure_agreement(criterion, ratings, numbered, **chance))
+            agreement.append(measure_agreement(criterion, ratings, numbered, **seeded))
             pairs += compare_judges(criterion, dict(zip(table.judges, ratings, strict=True)))
     return JudgingResult(
         len(empty),
@@ -284,7 +284,7 @@ def _rate_parts(
     records = [answer.record for answer in answers]
     for attribute in sorted({name for record in records for name in record.groups}):
         names, codes = group_codes(records, attribute)
-        masks |= {(attribute, name): codes == place for place, name in enumerate(names)}
+        masks |= {(attribute, name): codes == index for index, name in enumerate(names)}
     rated = ~np.isnan(values[:, 0])
     weighted = _weigh_means(values, masks, tasks)
     points = {key: float(found[0]) for key, found in weighted(np.ones((1, len(answers)))).items()}
@@ -326,7 +326,7 @@ def _weigh_means(
         for (attribute, name), mask in masks.items():
             above, below = weights @ (filled * mask[:, None]), weights @ (rated * mask[:, None]).astype(float)
             means = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
-            found |= {_key(attribute, name, criterion): means[:, place] for place, criterion in enumerate(CRITERIA)}
+            found |= {_key(attribute, name, criterion): means[:, index] for index, criterion in enumerate(CRITERIA)}
         for criterion in CRITERIA:
             each = np.stack([found[_key("", task, criterion)] for task in tasks])
             known = ~np.isnan(each)
@@ -347,11 +347,11 @@ def _key(attribute: str, name: str, criterion: str) -> str:
 def _write_ratings(path: Path, table: _Table) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open_atomically(path) as lines:
-        for place, answer in enumerate(table.answers):
+        for index, answer in enumerate(table.answers):
             ratings = {
-                judge: dict(zip(CRITERIA, table.values[row, place].tolist(), strict=True))
+                judge: dict(zip(CRITERIA, table.values[row, index].tolist(), strict=True))
                 for row, judge in enumerate(table.judges)
-                if not np.isnan(table.values[row, place, 0])
+                if not np.isnan(table.values[row, index, 0])
             }
             entry = {"id": answer.id, "task": answer.task, "known": answer.known, "question": answer.question,
                      "answer": answer.answer, "ratings": ratings, "groups": answer.record.groups}  # fmt: skip

@@ -69,16 +69,16 @@ def measure_calibration(entries: Iterable[Mapping[str, Any]], bins: int = BINS) 
         return None
     confidence = np.array([_confidence(entry["scores"]) for entry in scored])
     right = np.array([entry["prediction"] == entry["truth"] for entry in scored], dtype=float)
-    places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    indices = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     found = tuple(
         CalibrationBin(
-            low=int(place) / bins,
-            high=(int(place) + 1) / bins,
-            count=int((places == place).sum()),
-            confidence=float(confidence[places == place].mean()),
-            accuracy=float(right[places == place].mean()),
+            low=int(index) / bins,
+            high=(int(index) + 1) / bins,
+            count=int((indices == index).sum()),
+            confidence=float(confidence[indices == index].mean()),
+            accuracy=float(right[indices == index].mean()),
         )
-        for place in np.unique(places)
+        for index in np.unique(indices)
     )
     error = sum(each.count * abs(each.confidence - each.accuracy) for each in found) / len(scored)
     return Calibration(len(scored), float(confidence.mean()), float(right.mean()), error, found)

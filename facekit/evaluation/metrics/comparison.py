@@ -132,7 +132,7 @@ def _read(task: Task, model: RecordedModel, records: Sequence[FaceRecord], truth
         items = list(task.questions(truth))
         asked = [Question(question_id(record, task, item), "") for item in items]
         answers = dict(model.answer(asked))
-        read.append(task.read({item: answers[place] for place, item in enumerate(items)}))
+        read.append(task.read({item: answers[index] for index, item in enumerate(items)}))
     return read
 
 

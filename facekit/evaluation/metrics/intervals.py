@@ -1,7 +1,7 @@
 """Confidence intervals: percentile bootstrap over records or subjects, and paired differences.
 
 Records of one subject are resampled together, because a second picture of the same person is not a second opinion.
-All chance comes from a seed, so an interval is the same in every run.
+All randomness comes from a seed, so an interval is the same in every run.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def bootstrap_intervals(
 def holm_adjusted(p_values: Mapping[str, float]) -> dict[str, float]:
     """Adjust p-values of several tests so that the chance of any false alarm stays below the level (Holm 1979)."""
     adjusted, running = {}, 0.0
-    for place, name in enumerate(sorted(p_values, key=lambda key: p_values[key])):
-        running = max(running, (len(p_values) - place) * p_values[name])
+    for index, name in enumerate(sorted(p_values, key=lambda key: p_values[key])):
+        running = max(running, (len(p_values) - index) * p_values[name])
         adjusted[name] = min(1.0, running)
     return adjusted

@@ -84,27 +84,27 @@ class HuggingFaceModel:
     def answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, str]]:
         """Answer questions greedily; see ``ModelUnderTest``."""
         pictures = {
-            place: len(question.pictures) if question.record is None else 1 for place, question in enumerate(questions)
+            index: len(question.pictures) if question.record is None else 1 for index, question in enumerate(questions)
         }
-        order = sorted(pictures, key=lambda place: (questions[place].max_new_tokens, pictures[place],
-                                                    len(questions[place].text)))  # fmt: skip
+        order = sorted(pictures, key=lambda index: (questions[index].max_new_tokens, pictures[index],
+                                                    len(questions[index].text)))  # fmt: skip
         for start in range(0, len(order), self.batch_size):
-            places = order[start : start + self.batch_size]
-            inputs = self._inputs([questions[place] for place in places])
-            limit = max(questions[place].max_new_tokens for place in places)
+            indices = order[start : start + self.batch_size]
+            inputs = self._inputs([questions[index] for index in indices])
+            limit = max(questions[index].max_new_tokens for index in indices)
             with torch.inference_mode():
                 tokens = self.model.generate(**inputs, max_new_tokens=limit, do_sample=False)
             texts = self.processor.batch_decode(tokens[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-            yield from zip(places, (text.strip() for text in texts), strict=True)
+            yield from zip(indices, (text.strip() for text in texts), strict=True)
 
     def score_options(self, questions: Sequence[Question]) -> Iterator[tuple[int, dict[str, float]]]:
         """Log-probability of each question's options; see ``ScoresOptions``."""
-        for place, question in enumerate(questions):
+        for index, question in enumerate(questions):
             inputs = self._inputs([question])
             prompt = self.processor.apply_chat_template(_chat(question), add_generation_prompt=True)
             tokenizer = self.processor.tokenizer
             ids = [option_tokens(tokenizer, prompt, option) for option in question.options]
-            yield place, dict(zip(question.options, option_log_likelihoods(self.model, inputs, ids), strict=True))
+            yield index, dict(zip(question.options, option_log_likelihoods(self.model, inputs, ids), strict=True))
 
     def _inputs(self, questions: Sequence[Question]) -> Any:
         self.processor.tokenizer.padding_side = "left"
@@ -149,10 +149,10 @@ class RecordedModel:
         Raises:
             RecordError: The file has no answer to a question.
         """
-        for place, question in enumerate(questions):
+        for index, question in enumerate(questions):
             if question.id not in self._answers:
                 raise RecordError(f"{self.path} has no answer to '{question.id}'; it needs one for every question")
-            yield place, self._answers[question.id]
+            yield index, self._answers[question.id]
 
     def _read(self, line: str, number: int) -> None:
         try:

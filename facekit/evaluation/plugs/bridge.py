@@ -90,10 +90,10 @@ class SuiteModel:
         waiting = iter(asked)
         while chunk := list(islice(waiting, QUESTIONS_AT_A_TIME)):
             with TemporaryDirectory(prefix="facekit-") as folder:
-                places: dict[Hashable, int] = {}
+                indices: dict[Hashable, int] = {}
                 questions = [
-                    _question(each, f"{place}", Path(folder), places.setdefault(each.subject, len(places)))
-                    for place, each in enumerate(chunk)
+                    _question(each, f"{index}", Path(folder), indices.setdefault(each.subject, len(indices)))
+                    for index, each in enumerate(chunk)
                 ]
                 yield collect_replies(self.model, questions, scoring=scoring)
 
@@ -108,7 +108,7 @@ def _question(asked: SuiteQuestion, name: str, folder: Path, subject: int) -> Qu
         record = FaceRecord(id=f"clip-{subject}", video=str(Path(first).resolve()))
         return Question(name, asked.text, record=record, folder=folder, max_new_tokens=asked.max_new_tokens,
                         options=asked.options)  # fmt: skip
-    pictures = tuple(_keep(visual, folder / f"{subject}-{place}.png") for place, visual in enumerate(asked.visuals))
+    pictures = tuple(_keep(visual, folder / f"{subject}-{index}.png") for index, visual in enumerate(asked.visuals))
     return Question(name, asked.text, pictures, max_new_tokens=asked.max_new_tokens, options=asked.options)
 
 

@@ -88,25 +88,25 @@ class FaceKitLmms(lmms):
         """
         groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
         asked = []
-        for place, request in enumerate(requests):
+        for index, request in enumerate(requests):
             if len(request.args) != 6:
                 raise ConfigurationError("continuations without a picture (acc_mutual_info) cannot be scored")
             context, target, doc_to_visual, doc_id, task, split = request.args
             text = target if isinstance(target, str) else target(self.task_dict[task][split][doc_id])
             asked.append((context, str(text).strip(), doc_to_visual, doc_id, task, split))
-            groups[context, doc_id, task, split].append(place)
+            groups[context, doc_id, task, split].append(index)
         questions = []
-        for places in groups.values():
-            context, _, doc_to_visual, doc_id, task, split = asked[places[0]]
-            options = tuple(dict.fromkeys(asked[place][1] for place in places))
+        for indices in groups.values():
+            context, _, doc_to_visual, doc_id, task, split = asked[indices[0]]
+            options = tuple(dict.fromkeys(asked[index][1] for index in indices))
             questions.append(self._question(context, doc_to_visual, doc_id, task, split, GREEDY_NEW_TOKENS, options))
         scores, own = self.suite.score(questions), self.suite.answer(questions)
         found: list[tuple[float, bool]] = [(0.0, False)] * len(requests)
-        for places, scored, answer in zip(groups.values(), scores, own, strict=True):
-            for place in places:
-                option = asked[place][1]
-                found[place] = (-scored[option], answer.strip() == option)
-                self._remember("loglikelihood", (asked[place][0], option), found[place])
+        for indices, scored, answer in zip(groups.values(), scores, own, strict=True):
+            for index in indices:
+                option = asked[index][1]
+                found[index] = (-scored[option], answer.strip() == option)
+                self._remember("loglikelihood", (asked[index][0], option), found[index])
         return [_whole(pair) for pair in found]
 
     def generate_until_multi_round(self, requests: Sequence[Any]) -> list[str]:

@@ -75,7 +75,7 @@ class ModelUnderTest(Protocol):
             questions: The questions; those about the same pictures follow each other.
 
         Yields:
-            Place of a question and its answer, as soon as it is known and in any order; each place once.
+            Index of a question and its answer, as soon as it is known and in any order; each index once.
         """
         ...
 
@@ -155,10 +155,10 @@ def collect_replies(
     waiting = [question for question in questions if question.id not in replies]
     done = len(questions) - len(waiting)
     meter = ProgressMeter(as_listener(on_progress, "collect_replies"), stage, len(questions), "questions", done=done)
-    for place, reply in _replies(model, waiting, scoring):
-        replies[waiting[place].id] = reply
+    for index, reply in _replies(model, waiting, scoring):
+        replies[waiting[index].id] = reply
         if log is not None:
-            log.append(waiting[place].id, reply.text, reply.scores)
+            log.append(waiting[index].id, reply.text, reply.scores)
         done += 1
         meter.report(done)
     missing = next((question.id for question in questions if question.id not in replies), None)
@@ -169,14 +169,14 @@ def collect_replies(
 
 def _replies(model: ModelUnderTest, questions: Sequence[Question], scoring: str) -> Iterator[tuple[int, Reply]]:
     if scoring == "generation":
-        yield from ((place, Reply(text)) for place, text in model.answer(questions))
+        yield from ((index, Reply(text)) for index, text in model.answer(questions))
     elif scoring == "likelihood":
         without = next((question.id for question in questions if not question.options), None)
         if without is not None:
             raise ConfigurationError(f"the question '{without}' has no options, so likelihoods cannot be compared")
         if not isinstance(model, ScoresOptions):
             raise ConfigurationError(f"the model '{model.name}' gives no likelihoods; use scoring 'generation'")
-        for place, scores in model.score_options(questions):
-            yield place, Reply(max(scores, key=lambda option: scores[option]), scores)
+        for index, scores in model.score_options(questions):
+            yield index, Reply(max(scores, key=lambda option: scores[option]), scores)
     else:
         raise ConfigurationError(f"scoring is 'generation' or 'likelihood', not {scoring!r}")

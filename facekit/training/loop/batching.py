@@ -27,21 +27,21 @@ ROUNDS_PER_WINDOW = 50
 
 
 class GroupedBatchSampler(Sampler[list[int]]):
-    """Deals the places of a data set in batches, one per process and round.
+    """Deals the indices of a data set in batches, one per process and round.
 
     In every epoch each group is shuffled and cut into windows; a window is sorted by length and cut into rounds of
     ``batch_size * processes`` neighbours, which the processes share; the rounds of all groups are shuffled. Which
-    rounds there are depends on that product, the seed and the epoch only. Every place occurs once in an epoch, but for
-    what a group's last round is short of one per process: at most ``processes - 1`` places per group are repeated.
+    rounds there are depends on that product, the seed and the epoch only. Every index occurs once in an epoch, but for
+    what a group's last round is short of one per process: at most ``processes - 1`` indices per group are repeated.
 
     Args:
-        groups: What each place belongs to, such as its number of frames.
+        groups: What each index belongs to, such as its number of frames.
         lengths: Its length, in any unit.
         batch_size: Places per batch; the last batches of a group may have fewer.
         seed: Decides, with the epoch, all order.
         rank: Which process this is.
         processes: How many there are.
-        window: Rounds within which places are sorted: more is less padding, and less chance.
+        window: Rounds within which indices are sorted: more is less padding, and less randomness.
 
     Raises:
         ConfigurationError: There is nothing to deal, or an argument is out of its range.
@@ -74,13 +74,13 @@ class GroupedBatchSampler(Sampler[list[int]]):
         self.window = window
         self.epoch = 0
         members: dict[Hashable, list[int]] = defaultdict(list)
-        for place, group in enumerate(groups):
-            members[group].append(place)
-        self._members = [np.asarray(places) for places in members.values()]
+        for index, group in enumerate(groups):
+            members[group].append(index)
+        self._members = [np.asarray(indices) for indices in members.values()]
 
     @property
     def places_per_round(self) -> int:
-        """How many places all processes together take in a round."""
+        """How many indices all processes together take in a round."""
         return self.batch_size * self.processes
 
     def set_epoch(self, epoch: int) -> None:
@@ -89,18 +89,18 @@ class GroupedBatchSampler(Sampler[list[int]]):
 
     def __len__(self) -> int:
         """Batches per process and epoch."""
-        return sum(-(-len(places) // self.places_per_round) for places in self._members)
+        return sum(-(-len(indices) // self.places_per_round) for indices in self._members)
 
     def __iter__(self) -> Iterator[list[int]]:
         """Deal this process's batches of the chosen epoch."""
         rng = np.random.default_rng((self.seed, self.epoch))
-        rounds = [each for places in self._members for each in self._cut(rng.permutation(places))]
+        rounds = [each for indices in self._members for each in self._cut(rng.permutation(indices))]
         for number in rng.permutation(len(rounds)):
-            yield [int(place) for place in rounds[number][self.rank :: self.processes]]
+            yield [int(index) for index in rounds[number][self.rank :: self.processes]]
 
-    def _cut(self, places: np.ndarray) -> Iterator[np.ndarray]:
-        for start in range(0, len(places), self.window * self.places_per_round):
-            chosen = places[start : start + self.window * self.places_per_round]
+    def _cut(self, indices: np.ndarray) -> Iterator[np.ndarray]:
+        for start in range(0, len(indices), self.window * self.places_per_round):
+            chosen = indices[start : start + self.window * self.places_per_round]
             # The last round of a group is its short one, wherever its lengths fall.
             whole = len(chosen) - len(chosen) % self.places_per_round
             ordered = chosen[:whole][np.argsort(self.lengths[chosen[:whole]], kind="stable")]

@@ -96,7 +96,7 @@ def whole_again(model: _M) -> Iterator[_M]:
     filled: dict[int, nn.Parameter] = {}
     for name, weight in model.named_parameters(remove_duplicate=False):
         if id(weight) not in filled:
-            # What learns is float32 in pieces; adapters stay so, because they are merged and saved in it.
+            # Trainable weights are sharded in float32; adapters stay so, because they are merged and saved in it.
             whole = _whole(found[name])
             filled[id(weight)] = nn.Parameter(
                 whole if "lora_" in name else whole.to(weight.dtype), weight.requires_grad

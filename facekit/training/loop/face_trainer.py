@@ -178,7 +178,7 @@ class FaceTrainer(HookedTrainer):
         return batches, self.accelerator.gather(total).sum() if self.args.world_size > 1 else total
 
     def save_model(self, output_dir: str | None = None, *arguments: Any, **options: Any) -> None:
-        """Save all weights, or what learns where the language model stays as it is."""
+        """Save all weights, or the trainable ones where the language model is frozen."""
         if self.is_sharded or self.is_deepspeed_enabled or not saves_trained_only(self.settings):
             super().save_model(output_dir, *arguments, **options)
         elif self.args.should_save:

@@ -86,7 +86,7 @@ def train(
         settings: What to do.
         resume: Go on from the newest whole checkpoint, if there is one.
         on_progress: Called with a ``TrainingProgress`` after every step.
-        on_parts: Called with the table of what learns, before the first step.
+        on_parts: Called with the table of trainable parts, before the first step.
         callbacks: Further callbacks for the trainer.
 
     Returns:
@@ -95,7 +95,7 @@ def train(
     Raises:
         ConfigurationError: Settings that do not fit the model, the data or the run to be resumed.
         RecordError: Records that cannot be trained on, or more of them than ``settings.skip_limit`` allows.
-        TrainingError: The loss is no number, the memory does not suffice, or a signal ended the run.
+        TrainingError: The loss is NaN or infinite, the memory does not suffice, or a signal ended the run.
         CheckpointError: Checkpoints cannot be saved, or the run to be resumed cannot be read.
         MissingExtraError: accelerate or matplotlib is not installed.
     """

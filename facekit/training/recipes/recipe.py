@@ -60,7 +60,7 @@ class ModelChoice(_Table):
             option of the backbone's spec.
         tokenizer, tower_root, revision: Of the checkpoint to ``load``; see ``facekit.load``.
         device: Where the model is loaded; by default the CPU, from which the trainer moves it.
-        dtype: Floating type of the weights that do not learn; by default as saved. What learns is kept in float32 where
+        dtype: Floating type of the frozen weights; by default as saved. Trainable ones are kept in float32 where
             ``precision`` is ``bfloat16``.
         seed: Decides new weights; by default the seed of the first stage.
     """

@@ -102,7 +102,7 @@ class TrainingSettings(BaseModel):
             what learns only, and a run goes on from them on top of the same weights.
         log_every: Steps between entries of the loss history; None for about two hundred entries.
         threads: CPU threads; None for ``OMP_NUM_THREADS`` where it is set, else all cores.
-        seed: Seed of all chance.
+        seed: Seed of all randomness.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -61,7 +61,7 @@ class StagePlan:
         stage: The stage.
         folder: Where its model goes.
         start: What it starts from, in words.
-        parts: The table of what learns.
+        parts: The table of trainable parts.
         estimate: The memory that it is estimated to need.
     """
 
@@ -93,7 +93,7 @@ class StageResult:
 
 @dataclass(frozen=True)
 class Listeners:
-    """Who is told how a recipe goes on.
+    """Callbacks of a recipe run.
 
     Args:
         on_plan: Called before every stage.
@@ -126,7 +126,7 @@ def run_recipe(
         recipe: What to do.
         resume: Go on with a stage that was begun, and pass over those that have ended.
         on_progress: Called with a ``TrainingProgress`` after every step; its ``stage`` is the recipe's.
-        listeners: Who else is told.
+        listeners: Further callbacks.
 
     Returns:
         What each stage that ran leaves behind.

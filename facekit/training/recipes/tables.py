@@ -11,7 +11,7 @@ from facekit.training.recipes.stages import StagePlan
 
 
 def plan_table(plan: StagePlan) -> Group:
-    """Draw a plan: where it starts, what learns at which rate, and the estimated memory."""
+    """Draw a plan: where it starts, what is trainable at which rate, and the estimated memory."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("part")
     for column in ("parameters", "trained", "peak rate"):

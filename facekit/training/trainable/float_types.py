@@ -19,12 +19,12 @@ from facekit.training.recipes.settings import TrainingSettings
 
 @contextmanager
 def trained_in_float32(model: nn.Module, settings: TrainingSettings) -> Iterator[None]:
-    """Keep what learns in float32 inside the ``with`` block, where the run computes in mixed precision.
+    """Keep trainable weights in float32 inside the ``with`` block, where the run computes in mixed precision.
 
     Afterwards weights have the type that they had; adapters stay in float32, in which they are merged and saved.
 
     Args:
-        model: The composed model, with adapters in place and what learns asking for gradients.
+        model: The composed model, with adapters in place and trainable weights requiring gradients.
         settings: The run's settings; nothing is done where ``precision`` is ``float32``, nor where weights are taken
             apart (FSDP, ZeRO-3), which keep their own copies in float32.
     """

@@ -29,13 +29,13 @@ _FINEST_FIRST = sorted(_NAMES, key=lambda part: "." not in part)
 
 @dataclass(frozen=True)
 class TrainedPart:
-    """A part in the table of what learns.
+    """A part in the table of trainable parts.
 
     Args:
         name: Of ``TRAINABLE``, or one of ``PARTS`` that stays as it is.
         parameters: How many it has.
         trainable: How many of them learn.
-        learning_rate: Their peak rate, or None where nothing learns or finer parts have rates of their own.
+        learning_rate: Their peak rate, or None where nothing is trainable or finer parts have rates of their own.
     """
 
     name: str
@@ -125,13 +125,13 @@ def _is_frozen(module: nn.Module) -> bool:
 
 @contextmanager
 def gradient_checkpointing(model: nn.Module, parts: Sequence[str]) -> Iterator[None]:
-    """Compute activations again in the backward pass, of the language model and of an encoder that learns.
+    """Compute activations again in the backward pass, of the language model and of a trainable encoder.
 
     Any part may be frozen.
 
     Args:
         model: The composed model, inside ``trainable_parts``.
-        parts: Names of what learns.
+        parts: Names of the trainable parts.
     """
     encoders = (getattr(model, name, None) for name in ("encoder", "video_encoder")) if "encoder" in parts else ()
     roots = [model.language_model, *(encoder for encoder in encoders if encoder is not None)]
@@ -140,7 +140,7 @@ def gradient_checkpointing(model: nn.Module, parts: Sequence[str]) -> Iterator[N
 
 
 def parameter_groups(model: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:
-    """Sort what learns into AdamW's groups: by rate, and matrices (decayed) apart from vectors (not decayed).
+    """Sort trainable parameters into AdamW's groups: by rate, and matrices (decayed) apart from vectors (not decayed).
 
     Returns:
         Groups with ``params``, ``lr`` and ``weight_decay``; empty groups are left out, the encoder's come last.

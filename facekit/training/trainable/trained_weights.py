@@ -23,7 +23,7 @@ _BASE = "facekit_frozen_base"
 
 
 def saves_trained_only(settings: TrainingSettings) -> bool:
-    """Whether a run's checkpoints hold what learns only: wherever the language model itself does not learn."""
+    """Whether a run's checkpoints hold trainable weights only: wherever the language model is frozen."""
     return "language_model" not in settings.parts
 
 
@@ -39,10 +39,10 @@ def hash_base(model: FaceKitForConditionalGeneration) -> str:
 
 
 def save_trained(model: FaceKitForConditionalGeneration, folder: Path, base: str | None = None) -> None:
-    """Write what learns, and the buffers of its parts, as ``model.safetensors``.
+    """Write the trainable weights, and the buffers of its parts, as ``model.safetensors``.
 
     Args:
-        model: The model; what learns asks for gradients.
+        model: The model; trainable weights require gradients.
         folder: Where to; it is made.
         base: Of ``hash_base``, where it was computed before.
     """

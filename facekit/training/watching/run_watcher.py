@@ -96,7 +96,7 @@ class RunWatcher(TrainerCallback):
 
 
 class LossGuard:
-    """Stops a run whose loss is no number, naming the records of the batch.
+    """Stops a run at a NaN or infinite loss, naming the records of the batch.
 
     On an accelerator a loss is looked at when the next one comes, so that the device need not be waited for; whoever
     saves must call ``check`` before, because the weights may have gone with the loss.
