@@ -25,7 +25,7 @@ def inspect(
     checkpoint: Annotated[str, typer.Argument(help="A folder or hub id that facekit loads.")],
     batch: Annotated[int, typer.Option(min=1, help="Sequences at a time.")] = 1,
     tokens: Annotated[int, typer.Option(min=1, help="Length of each, visual tokens included.")] = 2048,
-    parts: Annotated[str, typer.Option(help="What learns in training, where there are no adapters.")] = (
+    parts: Annotated[str, typer.Option(help="The trainable parts, where there are no adapters.")] = (
         "connector,language_model"
     ),
     device: Device = None,

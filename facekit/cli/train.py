@@ -33,7 +33,7 @@ def train(
     video_encoder: Annotated[str | None, typer.Option(help="Spec of the encoder of clips.")] = None,
     connector: Annotated[str | None, typer.Option(help="Spec of the connector.")] = None,
     backbone: Annotated[str | None, typer.Option(help="Spec of the language model.")] = None,
-    parts: Annotated[str, typer.Option(help="What learns: encoder, connector, language_model.")] = (
+    parts: Annotated[str, typer.Option(help="Trainable parts: encoder, connector, language_model.")] = (
         "connector,language_model"
     ),
     steps: Annotated[int | None, typer.Option(help="Optimiser steps; this or --epochs.")] = None,
@@ -44,7 +44,8 @@ def train(
     resume: Annotated[bool, typer.Option(help="Go on from the newest whole checkpoint.")] = False,
     seed: Annotated[int, typer.Option(help="Decides new weights and the order of records.")] = 0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With a recipe: show what learns and the estimated memory, and stop.")
+        bool,
+        typer.Option("--dry-run", help="With a recipe: show the trainable parts and the estimated memory, and stop."),
     ] = False,
 ) -> None:
     """Train a model on records; the loss counts the assistant's words only."""

@@ -58,16 +58,16 @@ def is_bare_jpeg(content: bytes) -> bool:
     """
     if not content.startswith(_START):
         return False
-    place, is_colour = len(_START), False
-    while place + 4 <= len(content) and content[place] == _MARK:
-        kind, length = content[place + 1], int.from_bytes(content[place + 2 : place + 4], "big")
+    index, is_colour = len(_START), False
+    while index + 4 <= len(content) and content[index] == _MARK:
+        kind, length = content[index + 1], int.from_bytes(content[index + 2 : index + 4], "big")
         if kind == _SCAN:
-            return is_colour and content.find(_END, place) == len(content) - len(_END)
+            return is_colour and content.find(_END, index) == len(content) - len(_END)
         if kind not in _PICTURE_SEGMENTS or (kind == _JFIF and length != _JFIF_LENGTH):
             return False
         if kind in _FRAMES:
-            is_colour = place + 9 < len(content) and content[place + 9] == 3
-        place += 2 + length
+            is_colour = index + 9 < len(content) and content[index + 9] == 3
+        index += 2 + length
     return False
 
 

@@ -38,33 +38,33 @@ def _objects(file: Any, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     while more:
         chunk = file.read(_CHUNK)
         more = bool(chunk)
-        text, place = text + chunk, 0
+        text, index = text + chunk, 0
         if listed is None and text.strip():
             listed = text.lstrip().startswith("[")
-            place = text.index("[") + 1 if listed else 0
+            index = text.index("[") + 1 if listed else 0
         while True:
-            place = _skip(text, place)
-            if place == len(text):
+            index = _skip(text, index)
+            if index == len(text):
                 break
-            if listed and text[place] == "]":
-                closed, place = True, place + 1
+            if listed and text[index] == "]":
+                closed, index = True, index + 1
                 continue
-            if closed or text[place] != "{":
-                shown = text[place : place + 20]
+            if closed or text[index] != "{":
+                shown = text[index : index + 20]
                 raise RecordError(f"{path}, entry {number + 1}: an object is expected, not {shown!r}")
             try:
-                value, place = decoder.raw_decode(text, place)
+                value, index = decoder.raw_decode(text, index)
             except json.JSONDecodeError as error:
-                if not more or len(text) - place > _LARGEST_OBJECT:
+                if not more or len(text) - index > _LARGEST_OBJECT:
                     raise RecordError(f"{path}, entry {number + 1}: not JSON, or cut off ({error.msg})") from error
                 break
             number += 1
             yield number, value
-        text = text[place:]
+        text = text[index:]
     if listed and not closed:
         raise RecordError(f"{path} ends after entry {number} without the closing ']'; fetch or export it again")
 
 
-def _skip(text: str, place: int) -> int:
-    match = _SPACE.match(text, place)
-    return match.end() if match else place
+def _skip(text: str, index: int) -> int:
+    match = _SPACE.match(text, index)
+    return match.end() if match else index

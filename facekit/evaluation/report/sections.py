@@ -80,7 +80,7 @@ def difference_table(differences: Sequence[PairedDifference]) -> Table:
 
 
 def disparity_table(result: EvaluationResult) -> Table | None:
-    """The differences between groups that chance does not explain; None where there are none."""
+    """The significant differences between groups; None where there are none."""
     rows = [_disparity(result[each.task], each) for each in result.disparities()]
     words = ["task", "groups", "what", "worst against best"]
     return Table.of("differences between groups", words, ["gap", "95 %", "p"], rows) if rows else None

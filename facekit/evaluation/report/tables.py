@@ -55,7 +55,7 @@ def group_table(result: EvaluationResult) -> Table:
 
 
 def disparity_table(result: EvaluationResult) -> Table:
-    """The differences between groups that chance does not explain; a table without rows where there are none."""
+    """The significant differences between groups; a table without rows where there are none."""
     disparities = result.disparities()
     title = f"disparities (family-wise error at most {DISPARITY_LEVEL:.0%})"
     if not disparities:

@@ -157,8 +157,8 @@ class Recipe(_Table):
     def stage_before(self, stage: str) -> str | None:
         """Name of the stage before one, or None."""
         names = [each.name for each in self.stages]
-        place = names.index(stage)
-        return names[place - 1] if place else None
+        index = names.index(stage)
+        return names[index - 1] if index else None
 
     def chosen_stages(self) -> tuple[Stage, ...]:
         """The stages that run, in order."""

@@ -99,7 +99,7 @@ class TrainingSettings(BaseModel):
             given up; 0 for none.
         save_every: Steps between checkpoints; None for a tenth of the run.
         keep_checkpoints: How many checkpoints stay on disk. Where the language model itself does not learn, they hold
-            what learns only, and a run goes on from them on top of the same weights.
+            trainable weights only, and a run goes on from them on top of the same weights.
         log_every: Steps between entries of the loss history; None for about two hundred entries.
         threads: CPU threads; None for ``OMP_NUM_THREADS`` where it is set, else all cores.
         seed: Seed of all randomness.
