@@ -9,6 +9,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -59,7 +60,8 @@ def ensure_pad_token(tokenizer: PreTrainedTokenizerBase) -> None:
 
 def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: str) -> None:
     """Raise CheckpointError where the tokenizer has ids that the model has no embedding for."""
-    rows = model.get_input_embeddings().weight.shape[0]
+    table: Any = model.get_input_embeddings()
+    rows = table.weight.shape[0]
     highest = max(tokenizer.get_vocab().values())
     if highest >= rows:
         raise CheckpointError(

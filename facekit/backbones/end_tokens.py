@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from facekit.backbones.base import Backbone
 
 
@@ -14,7 +16,7 @@ def find_end_tokens(backbone: Backbone) -> list[int]:
     tokenizer, known = backbone.tokenizer, backbone.model.generation_config.eos_token_id
     ends = set(known if isinstance(known, list) else [known]) | {tokenizer.eos_token_id}
     turns = [{"role": "user", "content": "question"}, {"role": "assistant", "content": "answer"}]
-    written = tokenizer.apply_chat_template(turns, tokenize=False)
+    written: Any = tokenizer.apply_chat_template(turns, tokenize=False)
     after = tokenizer(written.rpartition("answer")[2], add_special_tokens=False)["input_ids"]
     if after and after[0] in tokenizer.all_special_ids:
         ends.add(after[0])

@@ -52,9 +52,10 @@ def load_gguf_backbone(
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **common)
             set_special_tokens(tokenizer, path)
-            model, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 str(path.parent), output_loading_info=True, **common, **settings
             )
+            model, report = loaded
         except (UnicodeDecodeError, IndexError, struct.error) as error:
             raise CheckpointError(f"backbone '{spec}': the file is damaged or cut off: {first_line(error)}") from error
     if report["missing_keys"]:

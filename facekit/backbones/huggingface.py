@@ -73,9 +73,10 @@ def load_huggingface_backbone(
                 _refuse_own_code(folder, spec)
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
             folder = fetch_folder(source, pinned_revision(folder), also=code)
-            model, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder, output_loading_info=True, trust_remote_code=trust_remote_code, **settings
             )
+            model, report = loaded
     except ImportError as error:
         raise MissingExtraError(f"backbone '{spec}' needs a package that is missing: {first_line(error)}") from error
     if report["missing_keys"]:

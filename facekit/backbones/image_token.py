@@ -5,6 +5,8 @@ It is apart from the loaders because only a model that sees pictures needs it; w
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from transformers import AddedToken, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -37,7 +39,8 @@ def add_image_token(tokenizer: PreTrainedTokenizerBase, language_model: PreTrain
     token = next((name for name in IMAGE_TOKENS if name in special), None)
     if token is None:
         token = _add_new_token(tokenizer, vocabulary)
-    _ensure_row(language_model, tokenizer.convert_tokens_to_ids(token))
+    index: Any = tokenizer.convert_tokens_to_ids(token)
+    _ensure_row(language_model, index)
     return token
 
 
@@ -64,10 +67,12 @@ def _next_index(tokenizer: PreTrainedTokenizerBase, vocabulary: dict[str, int]) 
 
 
 def _ensure_row(language_model: PreTrainedModel, index: int) -> None:
-    rows = language_model.get_input_embeddings().weight.shape[0]
+    table: Any = language_model.get_input_embeddings()
+    rows = table.weight.shape[0]
     if index < rows:
         return
     language_model.resize_token_embeddings(index + 1, mean_resizing=False)
     with torch.no_grad():
-        for embeddings in (language_model.get_input_embeddings(), language_model.get_output_embeddings()):
+        for module in (language_model.get_input_embeddings(), language_model.get_output_embeddings()):
+            embeddings: Any = module
             embeddings.weight[rows:] = embeddings.weight[:rows].mean(dim=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, Self
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -31,11 +31,20 @@ class ComposedModel(PreTrainedModel, GenerationMixin):
     Until: transformers asks the inner models, or has public declarations.
     """
 
-    _supports_sdpa: ClassVar[bool] = True
-    _supports_flash_attn: ClassVar[bool] = True
-    _supports_flex_attn: ClassVar[bool] = True
-    _supports_attention_backend: ClassVar[bool] = True
-    _skip_keys_device_placement: ClassVar[list[str]] = ["past_key_values", "cache"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _skip_keys_device_placement = ["past_key_values", "cache"]  # noqa: RUF012 - a plain attribute in the base class
+
+    if TYPE_CHECKING:
+        # Its own is declared as an unbound function, and that of the loader does not say what it returns when.
+        def to(self, *args: Any, **kwargs: Any) -> Self:  # type: ignore[override]
+            """As in ``torch.nn.Module``."""
+
+        @classmethod
+        def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+            """As in transformers; a pair with ``output_loading_info``."""
 
     def keep_whole(self, kinds: Iterable[type[nn.Module]]) -> None:
         """Say which modules a ``device_map`` must not divide among devices; call it before ``post_init``."""

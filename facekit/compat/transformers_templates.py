@@ -26,10 +26,9 @@ def render_marked_template(
     Why: ``apply_chat_template`` gives them as a mask over tokens, not as places in the text.
     Until: ``render_jinja_template`` is documented.
     """
-    texts, spans = render_jinja_template(
-        [[dict(message) for message in messages]],
-        chat_template=template,
-        return_assistant_tokens_mask=True,
-        **tokenizer.special_tokens_map,
+    tokens: dict[str, Any] = tokenizer.special_tokens_map
+    rendered: Any = render_jinja_template(
+        [[dict(message) for message in messages]], chat_template=template, return_assistant_tokens_mask=True, **tokens
     )
+    texts, spans = rendered
     return texts[0], [(start, end) for start, end in spans[0]]

@@ -63,5 +63,6 @@ class HookedTrainer(Trainer):
         self.write_checkpoint(partial(super()._save_checkpoint, model, trial))
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        loaded: Any = self.model if model is None else model
         read = partial(super()._load_from_checkpoint, resume_from_checkpoint, model)
-        self.read_weights(Path(resume_from_checkpoint), self.model if model is None else model, read)
+        self.read_weights(Path(resume_from_checkpoint), loaded, read)

@@ -90,7 +90,8 @@ def render_conversation(
         return RenderedConversation(text, tuple(spans))
 
     def render(count: int, **options: Any) -> str:
-        return tokenizer.apply_chat_template(messages[:count], chat_template=template, tokenize=False, **options)
+        opening: Any = messages[:count]
+        return str(tokenizer.apply_chat_template(opening, chat_template=template, tokenize=False, **options))
 
     text = render(len(messages))
     spans = []
@@ -163,9 +164,10 @@ def encode_conversation(
         ConfigurationError: See ``render_conversation`` and ``supervise``.
     """
     turns = list(turns)
+    template: Any = processor.chat_template
     while any(turn.role == "assistant" for turn in turns):
         rendered = render_conversation(
-            processor.tokenizer, _with_image(turns, processor.image_token), chat_template=processor.chat_template
+            processor.tokenizer, _with_image(turns, processor.image_token), chat_template=template
         )
         add_special_tokens = processor.adds_special_tokens(rendered.text)
         expanded = rendered.expand(processor.image_token, processor.count_visual_tokens(frames))

@@ -283,9 +283,9 @@ def load_vision_model(source: str, revision: str, settings: PretrainedConfig, mo
         CheckpointError: Weights are missing or of another shape, or the file holds pickled code.
     """
     if model_class is InternVLVisionModel:
-        model = model_class(settings)
-        load_internvit(model, source, revision)
-        return model
+        untrained: nn.Module = InternVLVisionModel(settings)  # type: ignore[arg-type]
+        load_internvit(untrained, source, revision)
+        return untrained
     folder = fetch_folder(source, revision)
     try:
         with errors_only():

@@ -187,7 +187,7 @@ def _compose(
         encoder={"name": encoder_name(parts.encoder), **encoder.to_config()},
         connector={"name": PartSpec.parse(parts.connector).name, **connector.to_config()},
         text_config=copy.deepcopy(backbone.model.config),
-        image_token_id=backbone.tokenizer.convert_tokens_to_ids(image_token),
+        image_token_id=backbone.tokenizer.get_vocab()[image_token],
     )
     if video_encoder is not None and parts.video_encoder is not None:
         config.video_encoder = {"name": encoder_name(parts.video_encoder), **video_encoder.to_config()}

@@ -138,7 +138,7 @@ class FaceKitImageProcessor(BaseImageProcessor):
             self.resizer,  # type: ignore[arg-type]
         )
 
-    def __call__(
+    def __call__(  # type: ignore[override]  # clips and landmarks beside pictures; transformers passes it names
         self,
         images: ImageSource | Sequence[Any] | None = None,
         *,

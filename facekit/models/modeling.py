@@ -52,7 +52,7 @@ class FaceKitForConditionalGeneration(GenerationFromMedia):
 
     config_class = FaceKitConfig
     main_input_name = "input_ids"
-    input_modalities = ("image", "video", "text")
+    input_modalities = ("image", "video", "text")  # type: ignore[assignment]  # as models of transformers have it
     supports_gradient_checkpointing = True
 
     def __init__(

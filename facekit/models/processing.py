@@ -58,7 +58,7 @@ class FaceKitProcessor(ProcessorMixin):
         self.tokens_per_video_frame = tokens_per_frame if tokens_per_video_frame is None else tokens_per_video_frame
         self.image_token = image_token
         self.video_token = video_token
-        self.image_token_id = tokenizer.convert_tokens_to_ids(image_token)
+        self.image_token_id: int = tokenizer.convert_tokens_to_ids(image_token)  # type: ignore[assignment]
         if image_token not in tokenizer.get_vocab():
             raise ConfigurationError(f"the tokenizer does not know the image token '{image_token}'")
         if not video_token or image_token in video_token or video_token in image_token:
@@ -140,7 +140,7 @@ class FaceKitProcessor(ProcessorMixin):
             data.update(self.image_processor.convert(media))
         return BatchFeature(data, tensor_type=return_tensors)
 
-    def apply_chat_template(
+    def apply_chat_template(  # type: ignore[override]  # tensors are the default; what else it takes is in kwargs
         self,
         conversation: Sequence[Any],
         chat_template: str | None = None,

@@ -72,7 +72,7 @@ class HuggingFaceModel:
         if load_in is not None:
             settings |= {"quantization_config": read_quantization(load_in, floating), "device_map": {"": where}}
         try:
-            model = AutoModelForImageTextToText.from_pretrained(path, revision=revision, **settings)
+            model: Any = AutoModelForImageTextToText.from_pretrained(path, revision=revision, **settings)
             processor = AutoProcessor.from_pretrained(path, revision=revision)
             if tokenizer is not None:
                 processor.tokenizer = AutoTokenizer.from_pretrained(tokenizer)

@@ -209,4 +209,4 @@ def prepare_tokenizer(
     if token is None:
         raise ConfigurationError(f"the tokenizer has all of {', '.join(IMAGE_TOKENS)}, so none can stand for images")
     loaded.add_tokens(AddedToken(token, normalized=False, special=True), special_tokens=True)
-    return loaded, loaded.convert_tokens_to_ids(token)
+    return loaded, loaded.get_vocab()[token]

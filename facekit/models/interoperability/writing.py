@@ -83,27 +83,27 @@ def export(
         raise ConfigurationError(f"there is no export format '{format}'; choose one of {', '.join(EXPORT_FORMATS)}")
     folder, shard_size = Path(folder).expanduser(), read_size(max_shard_size)
     refuse_folder_in_use(folder)
-    model = model.get_base_model() if isinstance(model, PeftModel) else model
-    tensors = _read_state(model, merge_lora)
+    composed: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    tensors = _read_state(composed, merge_lora)
     if format == "language-model":
-        config: PreTrainedConfig = _describe_language_model(model)
+        config: PreTrainedConfig = _describe_language_model(composed)
         rename: Callable[[str], str | None] = _language_model_name
     elif format == "facekit":
-        config, rename = copy.deepcopy(model.config), str
-        config.architectures = [type(model).__name__]
+        config, rename = copy.deepcopy(composed.config), str
+        config.architectures = [type(composed).__name__]
     else:
         is_internvl = format == "internvl-hf"
-        refuse_foreign_composition(model, is_internvl)
-        config, names = _describe_llava(model, is_internvl)
+        refuse_foreign_composition(composed, is_internvl)
+        config, names = _describe_llava(composed, is_internvl)
         rename = names.from_facekit
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigurationError(f"the folder '{folder}' cannot be made: {first_line(error)}") from error
-    tied = bool(model.config.text_config.tie_word_embeddings)
+    tied = bool(composed.config.text_config.tie_word_embeddings)
     write_shards(folder, _rename(tensors, rename, tied), shard_size)
-    _save_processor(model, processor, folder, format)
-    _save_generation(model, folder, keep=format == "facekit")
+    _save_processor(composed, processor, folder, format)
+    _save_generation(composed, folder, keep=format == "facekit")
     config.save_pretrained(folder)
     return folder
 
@@ -257,7 +257,7 @@ def _build_internvl_processor(processor: FaceKitProcessor, tokenizer: Any, templ
     from transformers import GotOcr2ImageProcessor
 
     transform = processor.image_processor.transform
-    built = build_image_processor(transform)
+    built: Any = build_image_processor(transform)
     values = {"size": {"height": transform.image_size, "width": transform.image_size}, "resample": built.resample}
     values |= {"image_mean": list(transform.mean), "image_std": list(transform.std)}
     return InternVLProcessor(

@@ -74,6 +74,11 @@ class FaceTrainer(HookedTrainer):
         self.failed_saves = 0
         self.base: str | None = None
 
+    # What the base class takes of several kinds; ``train`` gives it those of facekit.
+    model: Any
+    train_dataset: Any
+    data_collator: Any
+    processing_class: Any
     optimizer: torch.optim.Optimizer | None
     is_sharded = False
 
@@ -139,7 +144,7 @@ class FaceTrainer(HookedTrainer):
         with autocast_of_shards(self.accelerator):
             if self.settings.logits == "all":
                 inputs["use_cache"] = False
-                loss = super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+                loss: Any = super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
             else:
                 loss = self._labelled_loss(model, composed, inputs, segments, num_items_in_batch)
         self.guard.watch(loss, indices, self.state.global_step)
@@ -184,7 +189,7 @@ class FaceTrainer(HookedTrainer):
         elif self.args.should_save:
             composed = self.accelerator.unwrap_model(self.model)
             self.base = self.base or hash_base(composed)
-            save_trained(composed, Path(output_dir or self.args.output_dir), self.base)
+            save_trained(composed, Path(str(output_dir or self.args.output_dir)), self.base)
 
     def read_weights(self, folder: Path, model: nn.Module, read: Callable[[], None]) -> None:
         """Load all weights of a checkpoint, or what learned."""
@@ -204,7 +209,7 @@ class FaceTrainer(HookedTrainer):
         """
         self.guard.check()
         wait_for_everyone()
-        run_folder = Path(self.args.output_dir)
+        run_folder = Path(str(self.args.output_dir))
         folder = run_folder / f"checkpoint-{self.state.global_step}"
         if isinstance(self.encoder_tokens, FeaturesOnDisk):
             self.encoder_tokens.flush()
