@@ -141,8 +141,8 @@ def pack_rows(examples: Sequence[Packable], row_tokens: int | None = None) -> li
         row_tokens: Several examples go into a row while they stay within it; None for one example a row.
     """
     lengths = [len(example.input_ids) for example in examples]
-    plan = [[place] for place in range(len(lengths))] if row_tokens is None else plan_rows(lengths, row_tokens)
-    return [_join([examples[place] for place in members], members) for members in plan]
+    plan = [[index] for index in range(len(lengths))] if row_tokens is None else plan_rows(lengths, row_tokens)
+    return [_join([examples[index] for index in members], members) for members in plan]
 
 
 def plan_rows(lengths: Sequence[int], capacity: int) -> list[list[int]]:
@@ -153,22 +153,22 @@ def plan_rows(lengths: Sequence[int], capacity: int) -> list[list[int]]:
         capacity: Longest row; a length beyond it gets a row of its own.
 
     Returns:
-        Places in ``lengths``, row by row; every place occurs once.
+        Indices into ``lengths``, row by row; every index occurs once.
     """
     rows: list[list[int]] = []
     room: list[int] = []
-    for place in sorted(range(len(lengths)), key=lambda place: (-lengths[place], place)):
-        row = next((number for number, left in enumerate(room) if lengths[place] <= left), len(rows))
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        row = next((number for number, left in enumerate(room) if lengths[index] <= left), len(rows))
         if row == len(rows):
             rows.append([])
             room.append(capacity)
-        rows[row].append(place)
-        room[row] -= lengths[place]
+        rows[row].append(index)
+        room[row] -= lengths[index]
     return [sorted(row) for row in rows]
 
 
 def _join(documents: Sequence[Packable], members: Sequence[int]) -> PackedRow:
-    places = [
+    positions = [
         torch.arange(len(each.input_ids)) if each.position_ids is None else each.position_ids for each in documents
     ]
     segments = [
@@ -178,7 +178,7 @@ def _join(documents: Sequence[Packable], members: Sequence[int]) -> PackedRow:
         tuple(members),
         torch.cat([each.input_ids for each in documents]),
         torch.cat([each.labels for each in documents]),
-        torch.cat(places),
+        torch.cat(positions),
         torch.cat([numbers + DOCUMENT * index for index, numbers in enumerate(segments)]),
     )
 

@@ -67,10 +67,10 @@ def read_checkpoint(source: str, revision: str = "main", prefixes: Sequence[str]
     if path.suffix != ".json":
         return _begin_with(read_weights(path), prefixes)
     try:
-        places = dict(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
+        files = dict(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is no index of weights files: it has no 'weight_map'") from error
-    shards = sorted({place for name, place in places.items() if name.startswith(tuple(prefixes))})
+    shards = sorted({file for name, file in files.items() if name.startswith(tuple(prefixes))})
     weights: dict[str, Tensor] = {}
     for shard in shards:
         weights |= _begin_with(read_weights(fetch_file(source, (shard,), revision)), prefixes)

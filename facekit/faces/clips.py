@@ -1,7 +1,7 @@
 """Face crops of a clip: detect, track one person, crop every frame.
 
 It is the counterpart of ``prepare``, apart because frames know of each other: one face is followed through them, and
-where it is not found its place is known from the frames around.
+where it is not found its position is known from the frames around.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class CroppedClip:
     Args:
         frames: One crop per frame. Where the face was not found, ``landmarks`` and ``index`` are None, and the box is
             that of the frames around.
-        indices: The place of each frame in the whole clip, from 0.
+        indices: The index of each frame in the whole clip, from 0.
     """
 
     frames: tuple[CroppedFace, ...]
@@ -116,8 +116,8 @@ def draw_clip_overlay(clip: CroppedClip, *, size: int = 256, columns: int = 4) -
     drawn = [draw_overlay(face.image, face.landmarks, size=size, legend=False) for face in clip.frames]
     columns = min(columns, len(drawn))
     sheet = Image.new("RGB", (columns * size, math.ceil(len(drawn) / columns) * size), NEUTRAL_COLOUR)
-    for place, picture in enumerate(drawn):
-        row, column = divmod(place, columns)
+    for index, picture in enumerate(drawn):
+        row, column = divmod(index, columns)
         sheet.paste(picture, (column * size, row * size))
     return sheet
 
@@ -129,7 +129,7 @@ def follow_face(faces: Sequence[Sequence[DetectedFace]]) -> list[int | None]:
         faces: The faces of each frame, largest first.
 
     Returns:
-        The place of the chosen face in each frame, None for frames without any. The largest face of all is followed
+        The index of the chosen face in each frame, None for frames without any. The largest face of all is followed
         to both sides.
     """
     chosen: list[int | None] = [None] * len(faces)
@@ -160,10 +160,10 @@ def overlap(first: Box, second: Box) -> float:
 
 def _detect_faces(clip: Clip, landmarker: Landmarker, min_face_size: float) -> list[list[DetectedFace]]:
     found: dict[int, list[DetectedFace]] = {}
-    for place, frame in zip(clip.indices, clip.frames, strict=True):
-        if place not in found:  # short clips repeat frames
-            found[place] = [face for face in landmarker.detect(frame) if face.size >= min_face_size]
-    return [found[place] for place in clip.indices]
+    for number, frame in zip(clip.indices, clip.frames, strict=True):
+        if number not in found:  # short clips repeat frames
+            found[number] = [face for face in landmarker.detect(frame) if face.size >= min_face_size]
+    return [found[number] for number in clip.indices]
 
 
 def _crop_each(

@@ -29,7 +29,7 @@ class CroppedFace:
             None without a face.
         box: Left, top, right, bottom of the crop in whole pixels of the picture it was cut from; what reaches out of
             that picture was padded.
-        index: The place of the face among those detected, largest first; None without a face.
+        index: The index of the face among those detected, largest first; None without a face.
     """
 
     image: Image.Image
@@ -67,7 +67,7 @@ def crop_face(
         image: An RGB image.
         face: A face of it.
         margin: Added on each side of that rectangle's longer side, as a fraction of it.
-        index: The face's place among those detected, kept in the result.
+        index: The face's index among those detected, kept in the result.
         padding: Red, green, blue of what lies outside the image.
 
     Returns:

@@ -199,9 +199,9 @@ def _add_legend(picture: Image.Image) -> Image.Image:
     strip = Image.new("RGB", (width, height), LEGEND_BACKGROUND)
     draw = ImageDraw.Draw(strip)
     column = (width - 2 * pad) / columns
-    for place, name in enumerate(FACE_REGIONS):
-        x = pad + (place % columns) * column + column * 0.14
-        y = pad + (place // columns + 0.5) * row
+    for index, name in enumerate(FACE_REGIONS):
+        x = pad + (index % columns) * column + column * 0.14
+        y = pad + (index // columns + 0.5) * row
         _stroke(draw, [(x, y), (x + 20 * unit, y)], 6 * unit, REGION_COLOURS[name])
         draw.text((x + 36 * unit, y), REGION_LABELS[name], fill=LEGEND_TEXT, font=font, anchor="lm")
     legend = strip.resize((picture.width, max(1, round(height / SUPERSAMPLING))), Image.Resampling.BOX)

@@ -35,7 +35,7 @@ def prepare_face(
         source: What ``open_image`` takes.
         landmarker: What finds faces and landmarks.
         margin: Added on each side of the face, as a fraction of it.
-        select: ``largest``, or a face's place among those found, from 0, largest first.
+        select: ``largest``, or a face's index among those found, from 0, largest first.
         on_no_face: ``raise``, or ``whole-image``: the whole picture, padded to a square, without landmarks.
         min_face_size: A face whose box is smaller, in pixels on its longer side, counts as not found.
         max_pixels: The bound of ``open_image``.

@@ -43,7 +43,7 @@ class Clip:
 
     Args:
         frames: RGB images of one size, upright.
-        indices: The place of each in the whole clip, from 0, ascending.
+        indices: The index of each in the whole clip, from 0, ascending.
         total: Frames in the whole clip.
         name: What messages call the clip.
     """
@@ -118,30 +118,30 @@ def read_clip(
         path = Path(source).expanduser()
         _check_file(path, describe_source(path))
         index = _read_index(path, describe_source(path), max_pixels, max_frames, max_seconds)
-        places = choose_frames(index.total, num_frames) if among is None else _choose_among(among, num_frames)
-        return _read_file(path, index, places, max_pixels)
+        chosen = choose_frames(index.total, num_frames) if among is None else _choose_among(among, num_frames)
+        return _read_file(path, index, chosen, max_pixels)
     pictures = list(source)
     if not pictures or (isinstance(source, np.ndarray) and source.ndim != 4):
         raise VideoError(
             "a clip is the path of a video file, an array (frames, height, width, 3), or a list of at least one picture"
         )
-    places = choose_frames(len(pictures), min(num_frames, len(pictures)))
-    return Clip(tuple(open_image(pictures[i], max_pixels=max_pixels) for i in places), tuple(places), len(pictures))
+    chosen = choose_frames(len(pictures), min(num_frames, len(pictures)))
+    return Clip(tuple(open_image(pictures[i], max_pixels=max_pixels) for i in chosen), tuple(chosen), len(pictures))
 
 
 def _choose_among(among: Sequence[int], num_frames: int) -> list[int]:
     if not among or min(among) < 0 or list(among) != sorted(among):
-        raise ConfigurationError(f"the places of frames are at least one, ascending, from 0, unlike {list(among)[:8]}")
-    return [among[place] for place in choose_frames(len(among), min(num_frames, len(among)))]
+        raise ConfigurationError(f"the indices of frames are at least one, ascending, from 0, unlike {list(among)[:8]}")
+    return [among[i] for i in choose_frames(len(among), min(num_frames, len(among)))]
 
 
-def _read_file(path: Path, index: _FrameIndex, places: Sequence[int], max_pixels: int) -> Clip:
+def _read_file(path: Path, index: _FrameIndex, chosen: Sequence[int], max_pixels: int) -> Clip:
     name = describe_source(path)
-    if places[-1] >= index.total:
-        raise VideoError(f"{name} has {index.total} frames, so none at place {places[-1]}, counted from 0")
-    wanted = sorted(set(places))
+    if chosen[-1] >= index.total:
+        raise VideoError(f"{name} has {index.total} frames, so none at index {chosen[-1]}, counted from 0")
+    wanted = sorted(set(chosen))
     found = dict(zip(wanted, _decode_frames(path, name, index, wanted, max_pixels), strict=True))
-    return Clip(tuple(found[place] for place in places), tuple(places), index.total, name)
+    return Clip(tuple(found[i] for i in chosen), tuple(chosen), index.total, name)
 
 
 def _check_file(path: Path, name: str) -> None:
@@ -217,15 +217,15 @@ def _read_index(path: Path, name: str, max_pixels: int, max_frames: int, max_sec
 def _decode_frames(
     path: Path, name: str, index: _FrameIndex, wanted: Sequence[int], max_pixels: int
 ) -> Iterator[Image.Image]:
-    """Yield the frames at ascending places ``wanted``."""
+    """Yield the frames at ascending indices ``wanted``."""
     if index.times is None:
         yield from _decode_in_order(path, name, wanted, max_pixels)
         return
     with _open_stream(path, name) as (container, stream):
         frames = container.decode(stream)
         position: int | None = None
-        for place in wanted:
-            target = index.times[place]
+        for number in wanted:
+            target = index.times[number]
             keyframe = index.keyframes[max(0, bisect.bisect_right(index.keyframes, target) - 1)]
             frame = None
             if (position is None and keyframe > index.times[0]) or (position is not None and keyframe > position):
@@ -239,18 +239,18 @@ def _decode_frames(
             while frame is None or frame.pts is None or frame.pts < target:
                 frame = next(frames, None)
                 if frame is None:
-                    raise VideoError(f"{name} is damaged: frame {place} of {index.total} cannot be decoded")
+                    raise VideoError(f"{name} is damaged: frame {number} of {index.total} cannot be decoded")
             position = frame.pts
             yield _to_image(frame, stream, name, max_pixels)
 
 
 def _decode_in_order(path: Path, name: str, wanted: Sequence[int], max_pixels: int) -> Iterator[Image.Image]:
-    """Yield frames of a file without times by counting; places beyond its last frame give that one."""
+    """Yield frames of a file without times by counting; indices beyond its last frame give that one."""
     remaining = list(wanted)
     with _open_stream(path, name) as (container, stream):
         frame = None
-        for place, frame in enumerate(container.decode(stream)):
-            while remaining and place == remaining[0]:
+        for number, frame in enumerate(container.decode(stream)):
+            while remaining and number == remaining[0]:
                 remaining.pop(0)
                 yield _to_image(frame, stream, name, max_pixels)
         if frame is None:

@@ -95,7 +95,7 @@ def test_a_record_may_be_about_some_frames_of_a_video(processor, tmp_path):
     pixels, landmarks = load_media(records.records[0], tmp_path, processor)
     np.testing.assert_allclose((pixels.mean(dim=(1, 2, 3)) + 1) * 127.5, [40, 95], atol=2)
     np.testing.assert_allclose(landmarks[:, 0, 0] * 100, [0, 1], atol=1e-4)
-    with pytest.raises(VideoError, match="has 20 frames, so none at place 20"):
+    with pytest.raises(VideoError, match="has 20 frames, so none at index 20"):
         load_media(film_record(tmp_path, 20, frames=[20]).records[0], tmp_path, processor)
 
 

@@ -217,7 +217,7 @@ def test_choices_that_make_no_sense_are_refused(film, options, words):
 
 
 def test_a_place_behind_the_last_frame_is_refused(film):
-    with pytest.raises(VideoError, match="has 40 frames, so none at place 40"):
+    with pytest.raises(VideoError, match="has 40 frames, so none at index 40"):
         read_clip(film, among=[3, 40])
 
 

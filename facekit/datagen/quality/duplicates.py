@@ -30,7 +30,7 @@ def signature(text: str) -> np.ndarray | None:
     words = re.findall(r"\w+", text.lower())
     if len(words) < MINIMUM_WORDS:
         return None
-    shingles = {" ".join(words[place : place + SHINGLE]) for place in range(len(words) - SHINGLE + 1)}
+    shingles = {" ".join(words[start : start + SHINGLE]) for start in range(len(words) - SHINGLE + 1)}
     hashes = np.array([zlib.crc32(shingle.encode()) % _PRIME for shingle in shingles], dtype=np.uint64)
     return ((hashes[:, None] * _FACTORS + _OFFSETS) % _PRIME).min(axis=0).astype(np.uint32)
 

@@ -44,9 +44,9 @@ class ScoredRows:
     def __len__(self) -> int:
         return len(self.records)
 
-    def select(self, places: np.ndarray) -> ScoredRows:
-        """The rows at these places."""
-        return ScoredRows(*([column[i] for i in places] for column in (self.records, self.truths, self.predictions)))
+    def select(self, indices: np.ndarray) -> ScoredRows:
+        """The rows at these indices."""
+        return ScoredRows(*([column[i] for i in indices] for column in (self.records, self.truths, self.predictions)))
 
 
 def subject_of(record: FaceRecord) -> str:
@@ -69,8 +69,8 @@ def group_codes(records: Sequence[FaceRecord], attribute: str) -> tuple[list[str
         for record in records
     ]
     names = sorted({name for name in held if name is not None})
-    place = {name: index for index, name in enumerate(names)}
-    return names, np.array([-1 if name is None else place[name] for name in held])
+    codes = {name: index for index, name in enumerate(names)}
+    return names, np.array([-1 if name is None else codes[name] for name in held])
 
 
 def compare_groups(
@@ -155,13 +155,13 @@ def _replicate_groups(
     task: Task, rows: ScoredRows, groups: int, codes: np.ndarray, clusters: np.ndarray, resamples: int, seed: int
 ) -> list[np.ndarray]:
     """Bootstrap replicates of the headline metric per group, all from the same resampled subjects."""
-    places = [np.flatnonzero(codes == code) for code in range(groups)]
-    parts = [rows.select(chosen) for chosen in places]
+    members = [np.flatnonzero(codes == code) for code in range(groups)]
+    parts = [rows.select(chosen) for chosen in members]
     weighted = [task.weighted(part.truths, part.predictions) for part in parts]
     collected: list[list[np.ndarray]] = [[] for _ in range(groups)]
     if resamples:
         for block in draw_weights(clusters, resamples=resamples, seed=seed):
-            for group, chosen in enumerate(places):
+            for group, chosen in enumerate(members):
                 collected[group].append(weighted[group](block[:, chosen])[task.headline])
     return [np.concatenate(values) if values else np.array([]) for values in collected]
 

@@ -225,9 +225,9 @@ def sample_answers(answers: Sequence[JudgedAnswer], per_task: int, *, seed: int 
     """Draw so many answers of every task, without replacement, in their order; all of a task that has fewer."""
     rng, kept = np.random.default_rng(seed), set()
     for task in sorted({answer.task for answer in answers}):
-        places = [place for place, answer in enumerate(answers) if answer.task == task]
-        kept.update(rng.permutation(places)[:per_task].tolist())
-    return tuple(answers[place] for place in sorted(kept))
+        indices = [index for index, answer in enumerate(answers) if answer.task == task]
+        kept.update(rng.permutation(indices)[:per_task].tolist())
+    return tuple(answers[index] for index in sorted(kept))
 
 
 def write_request(answer: JudgedAnswer) -> RatingRequest:

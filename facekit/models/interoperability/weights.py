@@ -85,10 +85,10 @@ def list_weights_files(folder: Path) -> list[Path]:
     for index, single in zip(_INDEX_FILES, _SINGLE_FILES, strict=True):
         if (folder / index).is_file():
             content = read_json(folder / index)
-            places = content.get("weight_map") if isinstance(content, dict) else None
-            if not isinstance(places, dict) or not places:
+            files = content.get("weight_map") if isinstance(content, dict) else None
+            if not isinstance(files, dict) or not files:
                 raise CheckpointError(f"'{folder / index}' is no index of weights files: it has no 'weight_map'")
-            names = set(places.values())
+            names = set(files.values())
             foreign = [name for name in names if not isinstance(name, str) or name != Path(name).name]
             if foreign:
                 raise CheckpointError(f"'{folder / index}' names {foreign[0]!r}, which is no file beside it")
@@ -266,9 +266,9 @@ def write_shards(folder: Path, tensors: Iterable[PendingTensor], max_shard_size:
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"'{folder / name}' cannot be written: {first_line(error)}") from error
     if not single:
-        places = {tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
+        files = {tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
         total = sum(tensor.num_bytes for shard in shards for tensor in shard)
-        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(files.items()))}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     return [folder / name for name in names]
 

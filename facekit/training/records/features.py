@@ -88,7 +88,7 @@ class FeaturesOnDisk:
 
         Args:
             model: The model; gradients go to its connector.
-            indices: ``(B,)``, places of the records in the data set.
+            indices: ``(B,)``, indices of the records in the data set.
             landmarks: ``(B, T, 68, 2)``, padded to the longest clip.
 
         Returns:
@@ -97,9 +97,9 @@ class FeaturesOnDisk:
         Raises:
             ImageError, RecordError: A picture that is not in the cache cannot be opened.
         """
-        places = indices.tolist()
-        media = [self._medium(place) for place in places]
-        tokens = self.encoding.encode(media, lambda row: FaceDataset.pixel_values(self._dataset, places[row]))
+        records = indices.tolist()
+        media = [self._medium(index) for index in records]
+        tokens = self.encoding.encode(media, lambda row: FaceDataset.pixel_values(self._dataset, records[row]))
 
         def project(frames: int, rows: list[int]) -> Tensor:
             return model.project_tokens(torch.stack([tokens[row] for row in rows]), landmarks[rows, :frames])
@@ -108,11 +108,11 @@ class FeaturesOnDisk:
             features = map_by_length([len(each) for each in tokens], project)
         return pad_sequence(features, batch_first=True)
 
-    def _medium(self, place: int) -> Medium:
-        if place not in self._media:
+    def _medium(self, index: int) -> Medium:
+        if index not in self._media:
             records = self._dataset.records
-            self._media[place] = self._identifier.identify(records.records[place], records.folder)
-        return self._media[place]
+            self._media[index] = self._identifier.identify(records.records[index], records.folder)
+        return self._media[index]
 
     def flush(self) -> None:
         """Write what waits to be written."""
