@@ -184,7 +184,7 @@ def _permutation_p_value(
     permutations: int,
     seed: int,
 ) -> float:
-    """Chance of a spread between groups, in squares weighed by group size, as large as the observed one."""
+    """Probability of a spread between groups, in squares weighed by group size, as large as the observed one."""
     chosen = np.flatnonzero(np.isin(codes, compared))
     part, codes, clusters = rows.select(chosen), codes[chosen], _renumber(clusters[chosen])
     weighted = task.weighted(part.truths, part.predictions)
@@ -260,7 +260,7 @@ def _odds_p_value(
     permutations: int,
     seed: int,
 ) -> float:
-    """Chance of decisions that differ as much between groups among records of equal truth.
+    """Probability of decisions that differ as much between groups among records of equal truth.
 
     The statistic adds, over decisions, truths and groups, the squared sum of what the decisions deviate from their mean
     among the records of that truth, divided by its variance, as in a chi-square test of homogeneity.

@@ -36,7 +36,7 @@ class PairedDifference:
         difference: Metric of the first minus that of the second.
         low: Lower end of the 95 % interval.
         high: Upper end.
-        p_value: Chance of so large a difference between models that differ by chance alone (randomisation test).
+        p_value: Probability of so large a difference between models that differ by chance alone (randomisation test).
         mcnemar: The same by McNemar's exact test of who is right; None for tasks without one label.
     """
 

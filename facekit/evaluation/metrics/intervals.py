@@ -97,7 +97,7 @@ def bootstrap_intervals(
 
 
 def holm_adjusted(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Adjust p-values of several tests so that the chance of any false alarm stays below the level (Holm 1979)."""
+    """Adjust p-values of several tests so that the probability of any false alarm stays below the level (Holm 1979)."""
     adjusted, running = {}, 0.0
     for index, name in enumerate(sorted(p_values, key=lambda key: p_values[key])):
         running = max(running, (len(p_values) - index) * p_values[name])

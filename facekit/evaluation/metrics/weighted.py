@@ -94,7 +94,7 @@ def weigh_manipulation(truths: Sequence[bool], predictions: Sequence[bool | None
 
 
 def weigh_auc(truths: Sequence[bool], scores: Sequence[float]) -> WeightedMetrics:
-    """Area under the ROC curve: the chance that a positive record scores above a negative one, ties half.
+    """Area under the ROC curve: the probability that a positive record scores above a negative one, ties half.
 
     Args:
         truths: Which records are positive.

@@ -15,7 +15,7 @@ SMALLEST_GROUP = 10
 """Groups of fewer faces are listed but not compared: their scores are mostly chance."""
 
 DISPARITY_LEVEL = 0.05
-"""Greatest chance, over a whole result, that a reported difference between groups is a false alarm."""
+"""Greatest probability, over a whole result, that a reported difference between groups is a false alarm."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class OddsDifference:
         lower: The group with the lowest.
         low: Lower end of the 95 % interval of the difference between these two; None where none was computed.
         high: Upper end.
-        p_value: Chance of rates that differ as much, had groups nothing to do with them; over all labels and rates.
+        p_value: Probability of rates that differ as much, were groups irrelevant; over all labels and rates.
     """
 
     value: float
@@ -79,7 +79,7 @@ class GroupComparison:
         gap: Difference between the two, not negative.
         gap_low: Lower end of the 95 % interval of the difference between these two; None where none was computed.
         gap_high: Upper end.
-        p_value: Chance of so large a spread between the groups, had they nothing to do with it.
+        p_value: Probability of so large a spread between the groups, were they irrelevant.
         odds: Equalised odds; None where a task has no yes-or-no decisions, or too few faces.
     """
 
@@ -159,7 +159,7 @@ class TaskResult:
 
 @dataclass(frozen=True)
 class Disparity:
-    """A difference between groups that is not chance.
+    """A significant difference between groups.
 
     Args:
         task: Name of the task.
@@ -211,7 +211,7 @@ class EvaluationResult:
         """The differences between groups that are reported.
 
         Args:
-            level: Greatest chance that any of them is a false alarm, over all tests of this result together.
+            level: Greatest probability that any of them is a false alarm, over all tests of this result together.
 
         Returns:
             Largest gap first.

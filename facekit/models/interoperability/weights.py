@@ -85,10 +85,10 @@ def list_weights_files(folder: Path) -> list[Path]:
     for index, single in zip(_INDEX_FILES, _SINGLE_FILES, strict=True):
         if (folder / index).is_file():
             content = read_json(folder / index)
-            files = content.get("weight_map") if isinstance(content, dict) else None
-            if not isinstance(files, dict) or not files:
+            weight_map = content.get("weight_map") if isinstance(content, dict) else None
+            if not isinstance(weight_map, dict) or not weight_map:
                 raise CheckpointError(f"'{folder / index}' is no index of weights files: it has no 'weight_map'")
-            names = set(files.values())
+            names = set(weight_map.values())
             foreign = [name for name in names if not isinstance(name, str) or name != Path(name).name]
             if foreign:
                 raise CheckpointError(f"'{folder / index}' names {foreign[0]!r}, which is no file beside it")
@@ -266,9 +266,9 @@ def write_shards(folder: Path, tensors: Iterable[PendingTensor], max_shard_size:
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"'{folder / name}' cannot be written: {first_line(error)}") from error
     if not single:
-        files = {tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
+        weight_map = {tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
         total = sum(tensor.num_bytes for shard in shards for tensor in shard)
-        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(files.items()))}
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     return [folder / name for name in names]
 

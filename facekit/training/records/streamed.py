@@ -38,7 +38,7 @@ class SampleNames(Sequence[str]):
     def __getitem__(self, index: int | slice) -> str | Sequence[str]:
         """The name of a sample."""
         if isinstance(index, slice):
-            return [self[place] for place in range(index.start or 0, index.stop, index.step or 1)]
+            return [self[number] for number in range(index.start or 0, index.stop, index.step or 1)]
         return f"sample {index:09d}"
 
     def __len__(self) -> int:
