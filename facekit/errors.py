@@ -6,7 +6,6 @@ Each message is one sentence that says what was wrong, where, and what to do.
 
 from __future__ import annotations
 
-import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,17 +59,31 @@ class StorageError(FaceKitError):
     """The disk is full, or another program holds a file; what was stored before is kept."""
 
 
-@contextmanager
-def full_disk_guard(path: object) -> Iterator[None]:
-    """Turn the error of a full disk into one sentence about the file that was written."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise StorageError(
-            f"{path} cannot be written, the disk is full; make room and run the same command again"
-        ) from error
+class OutputError(StorageError, OSError):
+    """Results cannot be written: a folder is read-only or cannot be made, or the disk is full.
+
+    Args:
+        story: What cannot be written, and where.
+        reason: Why, in the system's words.
+        remedy: What to do.
+    """
+
+    def __init__(self, story: str, reason: str, remedy: str) -> None:
+        super().__init__(f"{story} ({reason}); {remedy}")
+        self.reason = reason
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C ended a training run.
+
+    Args:
+        saved: What is kept of it.
+        remedy: How to go on.
+    """
+
+    def __init__(self, saved: str, remedy: str) -> None:
+        super().__init__(f"{saved}; {remedy}")
+        self.saved = saved
 
 
 def first_line(error: BaseException) -> str:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from facekit.cli.stopping import stopped_training
+
 
 def demo(
     output: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("runs/demo"),
@@ -32,7 +34,7 @@ def demo(
     from facekit.reports import ProgressDisplay
 
     settings = DemoSettings(connector=connector, train_faces=faces, test_faces=test_faces, epochs=epochs, seed=seed)
-    with ProgressDisplay() as progress:
+    with stopped_training("the same command goes on"), ProgressDisplay() as progress:
         result = run_demo(output, settings, photo=photo, on_progress=progress)
     console = Console()
     console.print(metric_table(result.evaluation))

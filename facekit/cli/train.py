@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facekit.cli.stopping import stopped_training
+
 if TYPE_CHECKING:
     from facekit.data.dataset import RecordSet
     from facekit.models.modeling import FaceKitForConditionalGeneration
     from facekit.models.processing import FaceKitProcessor
 
+_GO_ON = "the same command with --resume goes on"
 _WITH_RECIPES = ("context", "arguments", "output", "resume", "dry_run")
 
 
@@ -60,7 +63,8 @@ def train(
 
     if any(word.startswith("recipe=") for word in arguments):
         _refuse_options(context)
-        _train_recipe(arguments, output, resume=resume, dry_run=dry_run)
+        with stopped_training(_GO_ON):
+            _train_recipe(arguments, output, resume=resume, dry_run=dry_run)
         leave_processes()
         return
     if len(arguments) > 1 or output is None or dry_run:
@@ -80,7 +84,7 @@ def train(
     }  # fmt: skip
     composed, processor = _open_model(model, seed, parts_of_model)
     console = Console(quiet=not is_main_process())
-    with ProgressDisplay() as progress:
+    with stopped_training(_GO_ON), ProgressDisplay() as progress:
         result = train_model(composed, processor, arguments[0], output, settings, resume=resume, on_progress=progress)
     leave_processes()
     console.print(f"model  [bold]{escape(str(result.model_folder))}[/bold]")

@@ -1,15 +1,21 @@
-"""Atomic file writes: an interruption leaves the old file, never half a new one."""
+"""Atomic file writes: an interruption or a full disk leaves the old files, never half of new ones."""
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from facekit.errors import full_disk_guard
+from facekit.errors import OutputError, first_line
+
+_SAVING = ".saving-"
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_REMEDY = "make room on the disk, or choose another folder"
 
 
 @contextmanager
@@ -20,22 +26,104 @@ def open_atomically(path: str | Path) -> Iterator[TextIO]:
         path: The file; its folder is made.
 
     Raises:
-        StorageError: If the disk is full.
+        OutputError: It cannot be written.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with full_disk_guard(path), os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            yield file
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with _part_of(Path(path)) as part, part.open("w", encoding="utf-8") as file:
+        yield file
 
 
 def write_text_atomically(path: str | Path, text: str) -> Path:
-    """Write a text file with ``open_atomically`` and return its path."""
+    """Write a text file with ``open_atomically`` and return its path; raises ``OutputError``."""
     with open_atomically(path) as file:
         file.write(text)
     return Path(path)
+
+
+def write_bytes_atomically(path: str | Path, content: bytes) -> Path:
+    """Write a binary file as ``write_text_atomically`` does a text."""
+    with _part_of(Path(path)) as part:
+        part.write_bytes(content)
+    return Path(path)
+
+
+@contextmanager
+def save_together(folder: str | Path, *, replacing: Sequence[str] = ()) -> Iterator[Path]:
+    """Yield an empty folder whose files move to another when the ``with`` block ends without an error.
+
+    After an error, that folder is as it was. What a killed process left half saved goes away with the next save.
+
+    Args:
+        folder: Where the files go; it is made.
+        replacing: Patterns of files there that those of an earlier save had, and that go where this one has none of
+            their name: a model that was in one file may now be in two.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{_SAVING}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_SAVING, ignore_cleanup_errors=True) as temporary:
+        yield Path(temporary)
+        names = [path.relative_to(temporary) for path in sorted(Path(temporary).rglob("*")) if path.is_file()]
+        for name in names:
+            _flush(Path(temporary) / name)
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (Path(temporary) / name).replace(folder / name)
+        for path in {path for pattern in replacing for path in folder.glob(pattern)}:
+            if path.relative_to(folder) not in names:
+                path.unlink()
+
+
+def require_writable(folder: str | Path) -> Path:
+    """Make a folder, if need be, and make sure that files can be written into it.
+
+    Raises:
+        OutputError: A file is in its place, it is read-only, or the disk is full.
+    """
+    folder = Path(folder)
+    with explained_writes(f"{folder} cannot be written to", "choose another output folder"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+    return folder
+
+
+@contextmanager
+def explained_writes(story: str, remedy: str = _REMEDY) -> Iterator[None]:
+    """Turn an ``OSError`` into an ``OutputError``: what could not be written, why, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.reason if isinstance(error, OutputError) else error.strerror or first_line(error)
+        raise OutputError(story, reason, remedy) from error
+
+
+@contextmanager
+def _part_of(path: Path) -> Iterator[Path]:
+    """Yield the path of an empty file beside another, whose place it takes at the end."""
+    story = f"{path} cannot be written"
+    with explained_writes(story):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(descriptor)
+    part = Path(name)
+    try:
+        yield part
+        with explained_writes(story):
+            part.chmod(0o644)
+            part.replace(path)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise  # of whoever makes the content, or a sentence already
+        raise OutputError(story, error.strerror or first_line(error), _REMEDY) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file is on the disk, which may turn out to be full only then."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

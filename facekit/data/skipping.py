@@ -11,6 +11,7 @@ import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from facekit.data.atomic import explained_writes
 from facekit.errors import RecordError, first_line
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class SkippedRecords:
 
         Raises:
             RecordError: With it they are more than the limit allows.
+            OutputError: The list cannot be written.
         """
         self.update()
         record = SkippedRecord(index, id, str(error))
@@ -98,9 +100,10 @@ class SkippedRecords:
                 f"allows; the last is {id!r}: {error}"
             ) from error
         logger.warning("%s %r is skipped: %s", self.noun.removesuffix("s"), id, first_line(error))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
+        with explained_writes(f"{self.path} cannot be written"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
 
     def forget(self) -> None:
         """Begin a new list, where a run starts anew in the folder of an earlier one."""

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
+from facekit.data.atomic import require_writable, write_text_atomically
 from facekit.data.identity import list_differences
 from facekit.errors import ConfigurationError
 from facekit.training.recipes.settings import TrainingSettings
@@ -110,10 +111,10 @@ class DemoMark:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ConfigurationError(f"{folder} is not empty and holds no demo; choose another folder")
         mark = cls(settings)
-        folder.mkdir(parents=True, exist_ok=True)
+        require_writable(folder)
         mark.write(folder)
         return mark
 
     def write(self, folder: Path) -> None:
         """Write the mark."""
-        (folder / MARK_NAME).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        write_text_atomically(folder / MARK_NAME, json.dumps(asdict(self), indent=2) + "\n")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from functools import partial
 
 import pytest
 
 from facekit.data.synthetic import write_synthetic_dataset
+from facekit.training.watching.run_watcher import RunWatcher
 
 TINY = (
     "model.encoder=tiny?image_size=64&width=32&depth=1", "model.connector=region",
@@ -73,3 +75,37 @@ def test_what_is_wrong_is_one_line(run, arguments, message):
     assert error.lstrip("\n").startswith("facekit: error: ")
     assert error.strip().count("\n") == 0
     assert message in error
+
+
+@pytest.mark.parametrize("by_recipe", [True, False])
+def test_ctrl_c_says_what_was_saved_and_how_to_go_on(run, records, tmp_path, monkeypatch, by_recipe):
+    def press(self, args, state, control, **kwargs):
+        if state.global_step == 1:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(RunWatcher, "on_step_end", press)
+    if by_recipe:
+        stage, command = "region/", ["recipe=tiny-cpu", records, "--output", tmp_path / "run", *TINY]
+    else:
+        parts = ["--encoder", "tiny?image_size=64&width=32&depth=1", "--connector", "mlp", "--backbone"]
+        parts += ["tiny?width=32&depth=1&heads=2", "--steps", 2, "--batch-size", 4]
+        stage, command = "", [records, "--output", tmp_path / "run", *parts]
+    status, _, error = run(*command)
+    checkpoint = tmp_path / "run" / f"{stage}training" / "checkpoint-1"
+    assert status == 130
+    told = f"facekit: interrupted; {checkpoint} is saved; the same command with --resume goes on"
+    assert error.strip().splitlines()[-1] == told
+    assert "Traceback" not in error
+    monkeypatch.undo()
+    status, _, error = run(*command, "--resume")
+    assert status == 0, error
+
+
+@pytest.mark.parametrize("place", ["file", "file/run"])
+def test_an_impossible_output_folder_is_one_line(run, records, tmp_path, place):
+    (tmp_path / "file").write_text("")
+    status, _, error = run("recipe=tiny-cpu", records, "--output", tmp_path / place, *TINY)
+    assert status == 2
+    assert error.startswith("facekit: error: ")
+    assert error.count("\n") == 1
+    assert "cannot be written to" in error

@@ -191,5 +191,5 @@ def test_a_full_disk_is_one_sentence_about_the_file(serve, faces, recipe_path, t
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("facekit.datagen.outputs.format_record", full)
-    with pytest.raises(StorageError, match=r"\.jsonl cannot be written, the disk is full"):
+    with pytest.raises(StorageError, match=r"\.jsonl cannot be written \(No space left on device\); make room"):
         generate(faces, tmp_path / "out", recipe_path, annotator=spec(serve(), "m"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import resource
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from facekit.data.dataset import RecordSet
 from facekit.data.labels import FaceLabels
 from facekit.data.records import FaceRecord
 from facekit.data.synthetic import write_synthetic_dataset
-from facekit.errors import CheckpointError, ConfigurationError, RecordError, UnknownPartError
+from facekit.errors import CheckpointError, ConfigurationError, OutputError, RecordError, UnknownPartError
 from facekit.evaluation import (
     ACTION_UNITS,
     AGE,
@@ -247,3 +248,27 @@ def test_an_evaluation_of_a_model_that_learned_on_is_another(model_and_processor
         model.connector.cross_attention.output_bias.add_(1e-3)
     with pytest.raises(ConfigurationError, match=r"answers of another run \(weights was '"):
         resume(FaceKitModel(model, model_and_processor[1]), records, broken_off)
+
+
+def test_results_go_to_a_folder_or_are_told_not_to_before_anything_is_asked(model_and_processor, records, tmp_path):
+    (tmp_path / "file").write_text("")
+    model = Stopping(*model_and_processor, answers=0)
+    with pytest.raises(OutputError, match=r"cannot be written to \(.*\); choose another output folder"):
+        resume(model, records, tmp_path / "file" / "results")
+
+
+def test_a_full_disk_keeps_the_answers_before_and_the_evaluation_goes_on_from_them(
+    model_and_processor, records, tmp_path
+):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        with pytest.raises(OutputError, match=r"answers\.jsonl cannot be written \(File too large\); make room"):
+            resume(FaceKitModel(*model_and_processor, batch_size=1), records, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    kept = (tmp_path / "answers.jsonl").read_bytes().count(b"\n") - 1
+    assert 0 < kept < len(records)
+    model = Stopping(*model_and_processor, answers=len(records) - kept)
+    resume(model, records, tmp_path)
+    assert model.left == 0

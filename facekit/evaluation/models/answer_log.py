@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from facekit.data.atomic import explained_writes, require_writable
 from facekit.data.identity import RunIdentity
 from facekit.errors import ConfigurationError
 
@@ -26,12 +27,13 @@ class AnswerLog:
 
     Raises:
         ConfigurationError: The file is the log of another run, or no log.
+        OutputError: The folder cannot be written to.
     """
 
     def __init__(self, path: str | Path, run: RunIdentity, *, resume: bool = True) -> None:
         self.path = Path(path)
         self.replies: dict[str, tuple[str, dict[str, float] | None]] = {}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        require_writable(self.path.parent)
         kept = self._read(run) if resume and self.path.is_file() else 0
         self._file: TextIO = self.path.open("a", encoding="utf-8")
         self._file.truncate(kept)
@@ -45,7 +47,8 @@ class AnswerLog:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with explained_writes(f"{self.path} cannot be written", "make room on the disk and resume"):
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -56,8 +59,9 @@ class AnswerLog:
         self.close()
 
     def _write(self, entry: dict[str, Any]) -> None:
-        self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-        self._file.flush()
+        with explained_writes(f"{self.path} cannot be written", "make room on the disk and resume"):
+            self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            self._file.flush()
 
     def _read(self, run: RunIdentity) -> int:
         """Read whole lines and return how many bytes they take."""

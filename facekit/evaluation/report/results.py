@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+from facekit.data.atomic import write_text_atomically
 from facekit.errors import CheckpointError
 from facekit.evaluation.metrics.intervals import holm_adjusted
 
@@ -236,9 +237,7 @@ class EvaluationResult:
 
     def write(self, path: str | Path) -> Path:
         """Write everything as JSON."""
-        path = Path(path)
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
-        return path
+        return write_text_atomically(path, json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
     def read(cls, path: str | Path) -> Self:

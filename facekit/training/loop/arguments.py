@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from transformers import TrainingArguments
 
+from facekit.compat.transformers_model import attention_implementation
 from facekit.data.attention import check_attention
 from facekit.data.dataset import DatasetOptions
 from facekit.errors import ConfigurationError
@@ -91,6 +92,10 @@ def check_settings(
         raise ConfigurationError("fused_loss needs a GPU; set it to false, the loss is the same")
     if settings.fused_loss and shards_weights():
         raise ConfigurationError("fused_loss needs the whole head in every process; set it to false, or use DDP")
+    if attention_implementation(model.config.get_text_config()) == "flex_attention" and arguments.device.type == "cpu":
+        raise ConfigurationError(
+            "flex_attention has no gradients on the CPU; load the language model with attn_implementation='sdpa'"
+        )
     if shards_weights() and model.video_encoder is not None and not settings.group_batches:
         raise ConfigurationError(
             "sharded weights need all processes in the same encoder at every step; set group_batches to true"

@@ -204,7 +204,8 @@ class FaceTrainer(HookedTrainer):
         """Save and seal a checkpoint; where that fails, delete what was written and go on, if there is more to do.
 
         Raises:
-            CheckpointError: It was the last, or the third in a row to fail.
+            CheckpointError: It was the third in a row to fail, or that of a run that is stopped. After the last step
+                none is raised: the model itself needs less room, and is still to be saved.
             TrainingError: The loss is not finite, so the weights are not worth saving.
         """
         self.guard.check()
@@ -236,7 +237,8 @@ class FaceTrainer(HookedTrainer):
             + (f"{kept} is whole" if kept else "there is no earlier one")
             + "; make room on the disk"
         )
-        is_last = self.control.should_training_stop or self.state.global_step >= self.state.max_steps
-        if is_last or self.failed_saves >= _MOST_FAILED_SAVES or self.args.world_size > 1:
+        is_at_end = self.state.global_step >= self.state.max_steps
+        is_given_up = self.control.should_training_stop or self.failed_saves >= _MOST_FAILED_SAVES
+        if self.args.world_size > 1 or (is_given_up and not is_at_end):
             raise CheckpointError(f"{story} and resume") from error
-        logger.error("%s; the training goes on", story)
+        logger.error("%s; %s", story, "the model is saved next" if is_at_end else "the training goes on")

@@ -1,14 +1,17 @@
 """Graceful interruption: on SIGTERM or SIGINT a run saves after the current step, then ends.
 
 Slurm and Kubernetes send SIGTERM some seconds before they kill a job; a signal that was only noted and then forgotten
-would leave a process that its scheduler believes to be gone.
+would leave a process that its scheduler believes to be gone. Ctrl-C is SIGINT: the first one saves, the second one does
+not wait.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,48 +23,85 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 logger = logging.getLogger(__name__)
 
 
+_REPEATED = 1.0
+"""Seconds within which a second SIGINT is the same one, sent by a launcher too."""
+
+
 class SaveOnSignal(TrainerCallback):
     """Saves a checkpoint and ends the training when a signal comes; all processes of a run stop at the same step.
 
-    Args:
-        number: The signal.
+    Before the first step and after the last, where there is nothing to wait for, SIGINT interrupts at once.
+
+    Attributes:
+        received: The number of the signal that came, to any process; 0 for none.
     """
 
-    def __init__(self, number: int = signal.SIGTERM) -> None:
-        self.number = number
-        self.received = False
+    def __init__(self) -> None:
+        self.received = 0
+        self._is_training = False
+        self._noted_at = 0.0
+        self._process = os.getpid()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Note the signal inside the ``with`` block; outside the main thread, where none comes, do nothing."""
+        """Note signals inside the ``with`` block; outside the main thread, where none comes, do nothing.
+
+        SIGINT is left alone where the program handles or ignores it itself.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(self.number, self._note)
+        numbers = [signal.SIGTERM]
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            numbers.append(signal.SIGINT)
+        before = {number: signal.signal(number, self._note) for number in numbers}
         try:
             yield
         finally:
-            signal.signal(self.number, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def let_through(self) -> None:
         """Send the noted signal again, outside of ``listening``: it does what it would have done."""
-        if self.received:
-            signal.raise_signal(self.number)
+        if self.received and self.received != signal.SIGINT:
+            signal.raise_signal(self.received)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """From now on there are steps to wait for."""
+        self._is_training = True
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """There are no more."""
+        self._is_training = False
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Ask the trainer to save and to stop, where the signal came to any process."""
-        if self._anyone_received(args):
-            self.received = True
+        self.received = self._received_by_anyone(args)
+        if self.received:
             control.should_save = True
             control.should_training_stop = True
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        logger.warning("signal %d: saving after this step, then stopping", number)
-        self.received = True
+        if os.getpid() != self._process:
+            return  # a process that loads data, which ends when this one does
+        now = time.monotonic()
+        if number == signal.SIGINT and not self._is_training:
+            raise KeyboardInterrupt
+        if number == signal.SIGINT and self.received == signal.SIGINT:
+            if now - self._noted_at > _REPEATED:
+                raise KeyboardInterrupt
+            return
+        again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
+        logger.warning("signal %d: saving after this step, then stopping%s", number, again)
+        self.received, self._noted_at = number, now
 
-    def _anyone_received(self, args: TrainingArguments) -> bool:
+    def _received_by_anyone(self, args: TrainingArguments) -> int:
         if args.world_size == 1:
             return self.received
-        flag = torch.tensor(float(self.received), device=args.device)
-        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
-        return bool(flag.item())
+        number = torch.tensor(float(self.received), device=args.device)
+        torch.distributed.all_reduce(number, torch.distributed.ReduceOp.MAX)
+        return int(number.item())

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback, TrainerState, TrainingArguments
 
+from facekit.compat.torch import is_failed_write
+from facekit.data.atomic import save_together
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import RecordSet
+from facekit.errors import CheckpointError, first_line
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.training.loop.arguments import check_settings, dataset_options, trainer_arguments
-from facekit.training.loop.checkpoints import STATE_NAME, is_finished
+from facekit.training.loop.checkpoints import STATE_NAME, find_checkpoint, is_finished
 from facekit.training.loop.distributed import is_main_process, load_whole_weights, whole_again
 from facekit.training.loop.face_trainer import FaceTrainer
 from facekit.training.loop.identity import prepare_run
@@ -35,6 +39,7 @@ from facekit.training.trainable.trained_weights import holds_trained_only, load_
 logger = logging.getLogger(__name__)
 
 RUN_FOLDER = "training"
+_WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
 
 
 @dataclass
@@ -106,16 +111,35 @@ class TrainingRun:
             return self._loop(trained, tokens, callbacks)
 
     def save(self, adapters: Adapters | None) -> None:
-        """Save the trained model, unpacked and with its adapters merged, and the adapters beside it."""
-        if adapters is not None and is_main_process():
-            adapters.save(self.output_dir / ADAPTER_FOLDER)
-        if is_quantized(self.model):
-            unpack(self.model.language_model)
-        if adapters is not None:
-            adapters.merge()
-        if is_main_process():
-            self.model.save_pretrained(self.output_dir)
-            self.processor.save_pretrained(self.output_dir)
+        """Save the trained model, unpacked and with its adapters merged, and the adapters beside it.
+
+        Raises:
+            CheckpointError: The disk is full, or fails; what was there before is unchanged.
+        """
+        with self._saving() if is_main_process() else nullcontext() as folder:
+            if adapters is not None and folder is not None:
+                adapters.save(folder / ADAPTER_FOLDER)
+            if is_quantized(self.model):
+                unpack(self.model.language_model)
+            if adapters is not None:
+                adapters.merge()
+            if folder is not None:
+                self.model.save_pretrained(folder)
+                self.processor.save_pretrained(folder)
+
+    @contextmanager
+    def _saving(self) -> Iterator[Path]:
+        try:
+            with save_together(self.output_dir, replacing=_WEIGHTS) as folder:
+                yield folder
+        except (OSError, SafetensorError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not is_failed_write(error):
+                raise
+            last = find_checkpoint(self.folder)
+            kept = f"{last} is whole; make room on the disk and resume" if last else "make room on the disk"
+            raise CheckpointError(
+                f"the trained model could not be saved in {self.output_dir} ({first_line(error)}); {kept}"
+            ) from error
 
     def _keep_tokens(self) -> Tensor | FeaturesOnDisk | None:
         """Tokens of frozen encoders, which take the place of pixels where the settings ask for it."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ import torch
 from transformers import TrainerCallback
 from transformers.utils import logging as transformers_logging
 
+from facekit.data.atomic import explained_writes, require_writable
 from facekit.data.dataset import RecordSet
-from facekit.errors import MissingExtraError, TrainingError
+from facekit.errors import MissingExtraError, TrainingError, TrainingInterrupted
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.reports import ProgressListener
+from facekit.training.loop.checkpoints import find_checkpoint
 from facekit.training.loop.distributed import count_processes_here, is_main_process, wait_for_everyone
 from facekit.training.loop.interruption import SaveOnSignal
 from facekit.training.loop.run import RUN_FOLDER, TrainingRun
@@ -75,6 +78,7 @@ def train(
     """Train a model in place and save it.
 
     On SIGTERM a checkpoint is saved after the step that is going on, and then the signal does what it would have done.
+    On Ctrl-C a checkpoint is saved after that step, too; a second Ctrl-C does not wait for it.
 
     Args:
         model: The model; it is in evaluation mode afterwards.
@@ -96,15 +100,20 @@ def train(
         ConfigurationError: Settings that do not fit the model, the data or the run to be resumed.
         RecordError: Records that cannot be trained on, or more of them than ``settings.skip_limit`` allows.
         TrainingError: The loss is NaN or infinite, the memory does not suffice, or a signal ended the run.
-        CheckpointError: Checkpoints cannot be saved, or the run to be resumed cannot be read.
+        CheckpointError: Checkpoints or the model cannot be saved, or the run to be resumed cannot be read.
+        OutputError: The folder cannot be written to.
+        TrainingInterrupted: Ctrl-C ended the run; the message says what is saved. It is a ``KeyboardInterrupt``.
         MissingExtraError: accelerate or matplotlib is not installed.
     """
     _require_extra()
+    if is_main_process():
+        require_writable(output_dir)
     run = TrainingRun.open(model, processor, records, Path(output_dir), settings)
     _use_threads(settings.threads)
     meter, interruption = CostMeter(), SaveOnSignal()
     watcher = RunWatcher(run.dataset, run.folder / "losses.json", on_progress, meter)
     with (
+        _interruption_explained(run),
         closing(meter),
         interruption.listening(),
         _without_progress_bars(),
@@ -116,9 +125,11 @@ def train(
             if on_parts is not None:
                 on_parts(list_trained_parts(model, settings))
             state = run.train([meter, watcher, *callbacks, interruption])
-        is_cut = interruption.received and state.global_step < state.max_steps
+        is_cut = interruption.received != 0 and state.global_step < state.max_steps
         if not is_cut:
             run.save(adapters)
+        elif interruption.received == signal.SIGINT:
+            raise KeyboardInterrupt
     wait_for_everyone()
     interruption.let_through()
     if is_cut:
@@ -127,9 +138,14 @@ def train(
     history = LossHistory.from_log(state.log_history)
     history_path, plot_path = run.folder / "losses.json", run.folder / "loss.png"
     if is_main_process():
-        history.write(history_path)
-        draw_loss(history, plot_path)
+        saved = f"the model is saved in {run.output_dir}, but its losses cannot be written"
+        with explained_writes(saved, "make room on the disk and resume"):
+            history.write(history_path)
+            draw_loss(history, plot_path)
     wait_for_everyone()
+    if interruption.received == signal.SIGINT:
+        saved = f"interrupted after the last step; the model is saved in {run.output_dir}"
+        raise TrainingInterrupted(saved, "nothing is left to train of it")
     return TrainingResult(
         model_folder=run.output_dir,
         history=history,
@@ -141,6 +157,18 @@ def train(
         samples_per_second=watcher.samples_per_second(state),
         skipped=run.dataset.skipped.reasons(),
     )
+
+
+@contextmanager
+def _interruption_explained(run: TrainingRun) -> Iterator[None]:
+    """Say what is kept of a run that Ctrl-C ended, and how it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        last = find_checkpoint(run.folder)
+        if last is None:
+            raise TrainingInterrupted("interrupted before anything was saved", "start again") from error
+        raise TrainingInterrupted(f"interrupted; {last} is saved", "resume=True goes on from there") from error
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.integrations import TensorBoardCallback, is_tensorboard_available
 
+from facekit.data.atomic import require_writable
 from facekit.data.counting import RecordCounts
 from facekit.data.dataset import RecordSet
 from facekit.errors import ConfigurationError, TrainingError
@@ -136,6 +137,8 @@ def run_recipe(
         RecordError: A records file cannot be read, or see ``train``.
         TrainingError: The memory does not suffice, with an estimate of what is needed; or see ``train``.
         CheckpointError: What a stage starts from cannot be loaded, or see ``train``.
+        OutputError: A folder cannot be written to.
+        TrainingInterrupted: See ``train``.
     """
     listeners = _with_progress(listeners or Listeners(), on_progress)
     stages = recipe.chosen_stages()
@@ -149,6 +152,7 @@ def run_recipe(
     if stages:
         _check_start(recipe, stages[0])
     if is_main_process():
+        require_writable(recipe.output)
         recipe.write(recipe.output / RECIPE_NAME)
     return [_run_stage(recipe, stage, resume, listeners) for stage in stages]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -9,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from facekit.data.atomic import write_bytes_atomically, write_text_atomically
 from facekit.errors import CheckpointError, MissingExtraError
 
 
@@ -62,10 +64,8 @@ class LossHistory:
             raise CheckpointError(f"{path} is not a loss history ({error})") from error
 
     def write(self, path: str | Path) -> Path:
-        """Write a JSON list of entries."""
-        path = Path(path)
-        path.write_text(json.dumps([asdict(point) for point in self.points], indent=1) + "\n", encoding="utf-8")
-        return path
+        """Write a JSON list of entries; a failure leaves the file as it was."""
+        return write_text_atomically(path, json.dumps([asdict(point) for point in self.points], indent=1) + "\n")
 
     @property
     def steps(self) -> list[int]:
@@ -136,6 +136,6 @@ def draw_loss(history: LossHistory, path: str | Path) -> Path:
             f"{history.final_loss:.3f}", (last.step, history.smoothed()[-1]), xytext=(6, 0),
             textcoords="offset points", color=line, va="center", fontweight="bold", annotation_clip=False,
         )  # fmt: skip
-    path = Path(path)
-    figure.savefig(path)
-    return path
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    return write_bytes_atomically(path, picture.getvalue())

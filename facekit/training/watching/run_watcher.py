@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -13,11 +14,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from facekit.data.dataset import FaceDataset
 from facekit.data.streaming import ShardStream
-from facekit.errors import TrainingError
+from facekit.errors import TrainingError, first_line
 from facekit.reports import ProgressListener
 from facekit.training.watching.history import LossHistory
 from facekit.training.watching.measuring import CostMeter
 from facekit.training.watching.progress import TrainingProgress
+
+logger = logging.getLogger(__name__)
 
 _NAMED_RECORDS = 16
 
@@ -85,9 +88,12 @@ class RunWatcher(TrainerCallback):
         )
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Write the history, so that it can be read while the run goes on."""
+        """Write the history, so that it can be read while the run goes on; a full disk does not end the run."""
         if state.is_world_process_zero:
-            LossHistory.from_log(state.log_history).write(self.history_path)
+            try:
+                LossHistory.from_log(state.log_history).write(self.history_path)
+            except OSError as error:
+                logger.warning("%s cannot be written (%s); the training goes on", self.history_path, first_line(error))
 
     def samples_per_second(self, state: TrainerState) -> float:
         """Examples per second since the run began or went on."""

@@ -23,7 +23,7 @@ from facekit.compat.bitsandbytes import restore_layout
 from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet, load_media, split_exchanges
 from facekit.data.records import FaceRecord
-from facekit.errors import CheckpointError
+from facekit.errors import CheckpointError, first_line
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.sessions import MediumTensors, Session
@@ -166,7 +166,10 @@ class PeriodicValidation(TrainerCallback):
         point = self.look(model, state.global_step)
         self.points.append(point)
         lines = [json.dumps(asdict(each), ensure_ascii=False) for each in self.points]
-        write_text_atomically(self.path, "\n".join(lines) + "\n")
+        try:
+            write_text_atomically(self.path, "\n".join(lines) + "\n")
+        except OSError as error:
+            logger.warning("%s cannot be written (%s); the training goes on", self.path, first_line(error))
         self.seconds += time.perf_counter() - started
         if self.on_point is not None:
             self.on_point(point)
