@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 FSDP_WEIGHTS_FOLDER = "pytorch_model_fsdp_0"
 """The folder in a checkpoint that holds the pieces of a sharded model's weights.
 
-Seen: accelerate 1.7 to 1.15.
+Seen: accelerate 1.13 to 1.15.
 Why: accelerate writes and reads it with the sharded model only; its name is a constant of ``accelerate.utils``.
 Until: a public function that merges the pieces in memory.
 """
@@ -20,7 +20,7 @@ Until: a public function that merges the pieces in memory.
 def launched_with_fsdp() -> bool:
     """Whether ``accelerate launch`` said, by an environment variable, that weights are sharded by FSDP.
 
-    Seen: accelerate 1.7 to 1.15.
+    Seen: accelerate 1.13 to 1.15.
     Why: a process must know it before it makes an accelerator, and nothing public tells.
     Until: a public function that reads what the launcher decided.
     """
@@ -30,7 +30,7 @@ def launched_with_fsdp() -> bool:
 def launched_with_deepspeed() -> bool:
     """Whether ``accelerate launch`` said, by an environment variable, that the run uses DeepSpeed.
 
-    Seen: accelerate 1.7 to 1.15.
+    Seen: accelerate 1.13 to 1.15.
     Why: as for FSDP.
     Until: as for FSDP.
     """
@@ -47,7 +47,7 @@ def shard_on_cpu(state: Any) -> None:
     Args:
         state: ``accelerator.state`` of an accelerator that has prepared nothing yet.
 
-    Seen: accelerate 1.7 to 1.15.
+    Seen: accelerate 1.13 to 1.15.
     Why: accelerate decides for FSDP on accelerators only, though FSDP2 works on the CPU with gloo; so a sharded run
         could not be rehearsed without them.
     Until: accelerate shards on the CPU too.
@@ -68,7 +68,7 @@ def feed_device(loader: DataLoader[Any], device: torch.device, **options: Any) -
         device: Where to.
         **options: Of ``prepare_data_loader``.
 
-    Seen: accelerate 1.7 to 1.15.
+    Seen: accelerate 1.13 to 1.15.
     Why: ``Accelerator.prepare_data_loader`` deals the batches a second time.
     Until: it can be told not to.
     """

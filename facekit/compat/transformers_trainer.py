@@ -31,7 +31,7 @@ def _tag_nothing(_: STORAGE) -> None:
 
 
 if Version(transformers.__version__) < Version("5.18"):
-    torch.serialization.register_package(11, _tag_nothing, restore_to_numbered_cpu)
+    torch.serialization.register_package(15, _tag_nothing, restore_to_numbered_cpu)
 
 
 class HookedTrainer(Trainer):

@@ -8,7 +8,7 @@ from facekit.compat.transformers_trainer import restore_to_numbered_cpu
 
 def test_tensors_saved_anywhere_load_to_a_cpu_with_a_number(monkeypatch):
     monkeypatch.setattr(torch.serialization, "_package_registry", list(torch.serialization._package_registry))
-    torch.serialization.register_package(11, lambda storage: None, restore_to_numbered_cpu)
+    torch.serialization.register_package(16, lambda storage: None, restore_to_numbered_cpu)
     file = io.BytesIO()
     torch.save({"step": torch.arange(3)}, file)
     file.seek(0)
