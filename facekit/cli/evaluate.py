@@ -95,7 +95,9 @@ def evaluate(
         for table in (metric_table(result), group_table(result), disparity_table(result)):
             console.print(table)
         rate = f"{result.questions_per_second:.1f} a second"
-        console.print(f"{result.questions} questions in {result.seconds:.1f} s, {rate}")
+        cost = getattr(under_test, "cost", None)
+        spent = "" if cost is None else f", ${cost:.2f} spent"
+        console.print(f"{result.questions} questions in {result.seconds:.1f} s, {rate}{spent}")
         if folder is not None:
             runs[f"{number + 1}. {under_test.name}"] = folder / "predictions.jsonl"
     differences = compare_runs(records, runs, chosen) if compare else ()

@@ -27,8 +27,9 @@ from facekit.evaluation.metrics.weighted import weigh_auc
 from facekit.evaluation.models.answer_log import AnswerLog
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.report.results import EvaluationResult, TaskResult
+from facekit.evaluation.tasks.collecting import collect_replies, identify_answers
 from facekit.evaluation.tasks.definitions import ALL_TASKS, Task
-from facekit.evaluation.tasks.questions import ModelUnderTest, Question, Reply, collect_replies, identify_answers
+from facekit.evaluation.tasks.questions import ModelUnderTest, Question, Reply
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.reports import ProgressListener, as_listener
@@ -119,7 +120,8 @@ def evaluate_model(
         training_records: Where the baselines' constant answers come from; without it there are no baselines.
         output_dir: Where ``answers.jsonl`` (as they come), ``predictions.jsonl`` and ``metrics.json`` are written; None
             writes nothing.
-        resume: Go on with the answers that an earlier run of the same model on the same questions left there.
+        resume: Go on with the answers that an earlier run of the same model left there; a question whose words or
+            pictures have changed is asked again.
         statistics: Bootstrap and permutation settings.
         on_progress: Called with a ``Progress`` after every answer.
 
@@ -143,7 +145,7 @@ def evaluate_model(
     with ExitStack() as stack:
         log = None
         if folder is not None:
-            run = identify_answers(model, questions, scoring=scoring, tasks=[task.name for task in chosen])
+            run = identify_answers(model, scoring=scoring)
             log = stack.enter_context(AnswerLog(folder / ANSWERS_NAME, run, resume=resume))
         replies = collect_replies(
             model, questions, scoring=scoring, log=log, stage=f"ask {model.name}".rstrip(), on_progress=on_progress
@@ -247,7 +249,8 @@ def _score(
     scores = None
     if task.positive is not None and all(reply.scores for row in answered for reply in row.values()):
         scores = [_margin(row[""].scores or {}, task.positive) for row in answered]
-    return _score_rows(task, ScoredRows(kept, truths, predictions), scores, training, statistics)
+    unanswered = sum(any(reply.problem for reply in row.values()) for row in answered)
+    return _score_rows(task, ScoredRows(kept, truths, predictions), scores, training, statistics, unanswered)
 
 
 def _margin(scores: Mapping[str, float], positive: str) -> float:
@@ -261,6 +264,7 @@ def _score_rows(
     scores: Sequence[float] | None,
     training: Sequence[FaceRecord],
     statistics: Statistics,
+    unanswered: int = 0,
 ) -> TaskResult:
     metrics = dict(task.score(rows.truths, rows.predictions))
     clusters = number_clusters([subject_of(record) for record in rows.records])
@@ -279,6 +283,7 @@ def _score_rows(
         title=task.title,
         question=task.question,
         count=len(rows),
+        unanswered=unanswered,
         unreadable=sum(_is_unreadable(prediction) for prediction in rows.predictions),
         headline=task.headline,
         headline_title=task.headline_title,
@@ -332,7 +337,9 @@ def _write_predictions(
 
 
 def _describe_reply(task: Task, item: str, truth: Any, reply: Reply) -> dict[str, Any]:
-    scores = {} if reply.scores is None else {"scores": dict(reply.scores)}
+    scores: dict[str, Any] = {} if reply.scores is None else {"scores": dict(reply.scores)}
+    if reply.problem is not None:
+        scores["problem"] = reply.problem
     if item and task.parse_item is not None:
         present = task.parse_item(reply.text, item)
         words = {True: "yes", False: "no", None: None}

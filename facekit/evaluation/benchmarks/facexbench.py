@@ -27,7 +27,8 @@ from facekit.evaluation.evaluator import ANSWERS_NAME, METRICS_NAME
 from facekit.evaluation.metrics.intervals import RESAMPLES, bootstrap_intervals
 from facekit.evaluation.metrics.weighted import weigh_manipulation
 from facekit.evaluation.models.answer_log import AnswerLog
-from facekit.evaluation.tasks.questions import ModelUnderTest, Question, collect_replies, identify_answers
+from facekit.evaluation.tasks.collecting import collect_replies, identify_answers
+from facekit.evaluation.tasks.questions import ModelUnderTest, Question
 from facekit.reports import ProgressListener, as_listener
 
 SETTINGS = ("zero-shot", "in-context", "chain-of-thought")
@@ -241,10 +242,10 @@ def run_facexbench(
     with ExitStack() as stack:
         log = None
         if target is not None:
-            run = identify_answers(model, questions, benchmark="facexbench", setting=setting)
+            run = identify_answers(model, benchmark="facexbench", setting=setting)
             log = stack.enter_context(AnswerLog(target / ANSWERS_NAME, run, resume=resume))
-        known = 0 if log is None else len(log.replies)
         replies = collect_replies(model, questions, log=log, on_progress=on_progress)
+        asked = len(questions) if log is None else log.appended
     boards = [
         Scoreboard.of(
             benchmark, [rule(reply.text, each.options) for each, reply in zip(benchmark, replies, strict=True)]
@@ -252,7 +253,7 @@ def run_facexbench(
         for rule in (extract_published, extract_strict)
     ]
     seconds = time.perf_counter() - started
-    result = FaceXBenchResult(model.name, setting, boards[0], boards[1], seconds, len(questions) - known)
+    result = FaceXBenchResult(model.name, setting, boards[0], boards[1], seconds, asked)
     if target is not None:
         write_text_atomically(target / METRICS_NAME, json.dumps(asdict(result), indent=2) + "\n")
     return result

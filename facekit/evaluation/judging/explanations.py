@@ -25,8 +25,9 @@ from facekit.data.templates import label_words
 from facekit.errors import RecordError
 from facekit.evaluation.evaluator import ANSWERS_NAME, PREDICTIONS_NAME, describe_label, question_id
 from facekit.evaluation.models.answer_log import AnswerLog
+from facekit.evaluation.tasks.collecting import collect_replies, identify_answers
 from facekit.evaluation.tasks.definitions import ALL_TASKS, Task, load_tasks
-from facekit.evaluation.tasks.questions import ModelUnderTest, Question, collect_replies, identify_answers
+from facekit.evaluation.tasks.questions import ModelUnderTest, Question
 from facekit.faces.frames import FRAMES_PER_CLIP, choose_frames
 from facekit.reports import ProgressListener, as_listener
 
@@ -209,7 +210,7 @@ def ask_for_explanations(
                  max_new_tokens=EXPLANATION_TOKENS)
         for record, task, item, text in rows
     ]  # fmt: skip
-    with AnswerLog(folder / ANSWERS_NAME, identify_answers(model, questions), resume=resume) as log:
+    with AnswerLog(folder / ANSWERS_NAME, identify_answers(model), resume=resume) as log:
         replies = collect_replies(model, questions, log=log, stage="explain", on_progress=on_progress)
     path = folder / PREDICTIONS_NAME
     with open_atomically(path) as lines:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -17,13 +18,36 @@ from facekit.data.identity import RunIdentity
 from facekit.errors import ConfigurationError
 
 
+@dataclass(frozen=True)
+class LoggedAnswer:
+    """One answer as it is kept.
+
+    Args:
+        text: The answer; empty where there is none.
+        fingerprint: What the question was known by; a question of another is asked again.
+        scores: Log-probability of each option, where they were scored.
+        problem: Why there is no answer.
+        is_final: Whether it would be so again; otherwise it is asked again.
+    """
+
+    text: str
+    fingerprint: str = ""
+    scores: Mapping[str, float] | None = None
+    problem: str | None = None
+    is_final: bool = True
+
+
 class AnswerLog:
     """The answers of one run.
 
     Args:
         path: The file; it is made, with its folder.
-        run: What the run is: model, data, settings. A log of another run is not gone on with.
+        run: What the run is: model and settings. A log of another run is not gone on with.
         resume: Whether to keep the answers that are there; otherwise they are dropped.
+
+    Attributes:
+        answers: Answer by question, as far as they are in the file.
+        appended: How many were appended since it was opened.
 
     Raises:
         ConfigurationError: The file is the log of another run, or no log.
@@ -32,7 +56,8 @@ class AnswerLog:
 
     def __init__(self, path: str | Path, run: RunIdentity, *, resume: bool = True) -> None:
         self.path = Path(path)
-        self.replies: dict[str, tuple[str, dict[str, float] | None]] = {}
+        self.answers: dict[str, LoggedAnswer] = {}
+        self.appended = 0
         require_writable(self.path.parent)
         kept = self._read(run) if resume and self.path.is_file() else 0
         self._file: TextIO = self.path.open("a", encoding="utf-8")
@@ -40,10 +65,16 @@ class AnswerLog:
         if not kept:
             self._write({"run": dict(run.facts)})
 
-    def append(self, question: str, answer: str, scores: Mapping[str, float] | None = None) -> None:
-        """Keep an answer; it is in the file when this returns."""
-        self.replies[question] = (answer, None if scores is None else dict(scores))
-        self._write({"question": question, "answer": answer, **({} if scores is None else {"scores": dict(scores)})})
+    def append(self, question: str, answer: LoggedAnswer) -> None:
+        """Keep an answer; it is in the file when this returns. A later one to the same question replaces it."""
+        self.answers[question] = answer
+        self.appended += 1
+        entry: dict[str, Any] = {"question": question, "answer": answer.text, "fingerprint": answer.fingerprint}
+        if answer.scores is not None:
+            entry["scores"] = dict(answer.scores)
+        if answer.problem is not None:
+            entry |= {"problem": answer.problem, "is_final": answer.is_final}
+        self._write(entry)
 
     def close(self) -> None:
         """Close the file."""
@@ -73,13 +104,18 @@ class AnswerLog:
                 try:
                     entry = json.loads(line)
                     if number == 1:
-                        self._check(RunIdentity(dict(entry["run"])), run)
+                        before = RunIdentity(dict(entry["run"]))
                     else:
-                        self.replies[entry["question"]] = (entry["answer"], entry.get("scores"))
+                        self.answers[entry["question"]] = LoggedAnswer(
+                            entry["answer"], entry.get("fingerprint", ""), entry.get("scores"), entry.get("problem"),
+                            entry.get("is_final", True),
+                        )  # fmt: skip
                 except (ValueError, KeyError, TypeError) as error:
                     raise ConfigurationError(
                         f"{self.path}, line {number}: not a log of answers ({error}); choose another folder"
                     ) from error
+                if number == 1:
+                    self._check(before, run)
                 kept += len(line)
         return kept
 

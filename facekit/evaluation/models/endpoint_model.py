@@ -9,21 +9,24 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Literal, Self
 
 from pydantic import SecretStr
 
+from facekit.endpoints.addresses import OPENAI
 from facekit.endpoints.budget import Budget
 from facekit.endpoints.client import TIMEOUT, EndpointClient
-from facekit.endpoints.outcomes import ACCEPTED, Outcome
+from facekit.endpoints.keys import DEFAULT_VARIABLE, read_key
+from facekit.endpoints.outcomes import ACCEPTED, GAVE_UP, Ending, Outcome, OutcomeStore
 from facekit.endpoints.pictures import LARGEST_SIDE, encode_jpeg
 from facekit.endpoints.pipeline import Pipeline
 from facekit.endpoints.prices import load_prices, model_price
+from facekit.endpoints.replies import CONTENT_FILTER, LENGTH
 from facekit.endpoints.requests import EndpointError, Reply, Request, Review
 from facekit.endpoints.settings import CallSettings
 from facekit.errors import ConfigurationError
-from facekit.evaluation.tasks.questions import Question
-from facekit.spec import PositiveInt, Range
+from facekit.evaluation.tasks.questions import Question, Unanswered
+from facekit.spec import Range
 
 JPEG_QUALITY = 95
 CONCURRENCY, RETRIES = 8, 12
@@ -65,7 +68,12 @@ class _Asked:
     problem: str | None = None
 
     def review(self, reply: Reply) -> Review:
-        return Review(reply.text.strip())
+        text = reply.text.strip() or (reply.refusal or "")
+        if not text and reply.finish_reason == CONTENT_FILTER:
+            return Review("", "the endpoint's content filter")
+        if not text and reply.finish_reason == LENGTH:
+            return Review("", "the longest answer was used up before its first word")
+        return Review(text)
 
 
 class EndpointModel:
@@ -81,10 +89,12 @@ class EndpointModel:
         concurrency: Calls at a time; unused where there are settings.
         retries: How often a failed call is sent again; unused where there are settings.
         timeout: Seconds that a call may take.
-        settings: Concurrency, limits, retries and budget.
+        transport: Who posts the calls, see ``EndpointClient``.
+        settings: Concurrency, limits, retries, and the budget of one ``EndpointModel``.
 
     Attributes:
         cost: Dollars so far, by the price table; 0 for a model that it lacks.
+        identity: What a resumed run is compared by beside the name.
 
     Raises:
         ConfigurationError: ``concurrency`` or ``retries`` is out of range, or there is a budget and no price.
@@ -97,42 +107,86 @@ class EndpointModel:
         *,
         base_url: str | None = None,
         api_key: str | None = None,
-        concurrency: PositiveInt = CONCURRENCY,
-        retries: Annotated[int, Range(0)] = RETRIES,
-        timeout: Annotated[float, Range(above=0)] = TIMEOUT,
+        concurrency: int = CONCURRENCY,
+        retries: int = RETRIES,
+        timeout: float = TIMEOUT,
+        transport: str | None = None,
         settings: CallSettings | None = None,
     ) -> None:
         if concurrency < 1 or retries < 0:
             raise ConfigurationError(f"an endpoint needs concurrency of 1 and more, not {concurrency}, {retries}")
         self.name = f"openai:{model}"
         self.settings = settings or CallSettings(concurrency=concurrency, attempts=retries + 1)
-        key = api_key or os.environ.get("OPENAI_API_KEY", "").strip()
+        base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
+        key = api_key or os.environ.get(DEFAULT_VARIABLE, "").strip()
         self.client = EndpointClient(
-            model, key=SecretStr(key) if key else None, base_url=base_url or os.environ.get("OPENAI_BASE_URL") or None,
-            timeout=timeout,
-        )  # fmt: skip
+            model, key=SecretStr(key) if key else None, base_url=base_url, timeout=timeout, transport=transport
+        )
+        self.identity = {"base_url": base_url or OPENAI}
         self._price = model_price(load_prices(self.settings.prices), model, required=self.settings.max_cost is not None)
         self.cost = 0.0
 
-    def answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, str]]:
-        """Answer questions, several at a time; see ``ModelUnderTest``.
+    @classmethod
+    def from_spec(
+        cls,
+        argument: str,
+        *,
+        base_url: str | None = None,
+        key_env: str | None = None,
+        concurrency: Annotated[int, Range(1, 1000)] = CONCURRENCY,
+        retries: Annotated[int, Range(0, 99)] = RETRIES,
+        timeout: Annotated[float, Range(above=0)] = TIMEOUT,
+        transport: Literal["openai", "aiohttp"] | None = None,
+        requests_per_minute: Annotated[float, Range(above=1)] | None = None,
+        tokens_per_minute: Annotated[float, Range(above=1)] | None = None,
+        max_cost: Annotated[float, Range(0)] | None = None,
+        prices: str | None = None,
+    ) -> Self:
+        """Build from the spec string ``openai:MODEL?base_url=…&key_env=NAME&concurrency=…``.
+
+        Args:
+            argument: The model.
+            base_url: The endpoint; by default what the environment says, else OpenAI's.
+            key_env: The environment variable that has the key; the key itself is never an option.
+            concurrency: Calls at a time.
+            retries: How often a failed call is sent again.
+            timeout: Seconds that a call may take.
+            transport: Who posts the calls.
+            requests_per_minute: The endpoint's limit.
+            tokens_per_minute: The endpoint's limit of tokens read and written.
+            max_cost: Dollars for one run; needs the model's price.
+            prices: A price table of one's own.
 
         Raises:
-            ConfigurationError: A call failed for good; the answers that were there before have been yielded.
+            ConfigurationError: There is no key in ``key_env``, or a budget and no price.
+            InvalidSpecError: ``base_url`` is no address.
+        """
+        settings = CallSettings(
+            concurrency=concurrency, attempts=retries + 1, requests_per_minute=requests_per_minute,
+            tokens_per_minute=tokens_per_minute, max_cost=max_cost, prices=prices,
+        )  # fmt: skip
+        key = None if key_env is None else read_key(key_env).get_secret_value()
+        return cls(argument, base_url=base_url, api_key=key, timeout=timeout, transport=transport, settings=settings)
+
+    def answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, str | Unanswered]]:
+        """Answer questions, several at a time; see ``ModelUnderTest``.
+
+        A question that the endpoint refuses, or whose picture cannot be opened, is unanswered.
+
+        Raises:
+            ConfigurationError: No call can succeed, or the budget is used up; what was answered has been yielded.
         """
         with _Conversation(self, questions) as conversation:
             for index, outcome in conversation:
                 self.cost += outcome.cost
-                if outcome.state != ACCEPTED:
-                    conversation.stop(f"the question '{questions[index].id}' ({outcome.reason})")
-                    continue
-                yield index, outcome.answer
+                if outcome.state == ACCEPTED:
+                    yield index, outcome.answer
+                else:
+                    yield index, Unanswered(outcome.reason or "no answer", is_final=outcome.state != GAVE_UP)
         if conversation.problem is not None:
-            raise ConfigurationError(
-                f"'{self.name}' gave no answer to {conversation.problem}; run again to go on from here"
-            )
+            raise ConfigurationError(f"'{self.name}': {conversation.problem}; run again to go on from here")
 
-    def pipeline(self, outcomes: Any, stop: asyncio.Event) -> Pipeline[_Asked]:
+    def pipeline(self, outcomes: OutcomeStore[_Asked], stop: asyncio.Event) -> Pipeline[_Asked]:
         """What carries out the calls of one ``answer``."""
         budget = Budget(self.settings.max_cost, self.cost)
         return Pipeline.of(self.client, outcomes, self.settings, price=self._price, budget=budget, stop=stop)
@@ -160,15 +214,14 @@ class _Conversation:
     def __iter__(self) -> Iterator[tuple[int, Outcome]]:
         while (found := self._outcomes.get()) is not None:
             if isinstance(found, EndpointError):
-                self.problem = self.problem or f"its questions ({found})"
+                self.problem = str(found)
             elif isinstance(found, BaseException):
                 raise found
             else:
                 yield found
 
-    def stop(self, problem: str | None = None) -> None:
+    def stop(self) -> None:
         """Make no further call; those in flight are waited for."""
-        self.problem = self.problem or problem
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop.set)
 
@@ -190,7 +243,9 @@ class _Conversation:
         self._loop = asyncio.get_running_loop()
         try:
             calls = (_Asked(index, _request(question)) for index, question in enumerate(self._questions))
-            await self._model.pipeline(self, self._stop).run("answer", calls, total=len(self._questions))
+            ending = await self._model.pipeline(self, self._stop).run("answer", calls, total=len(self._questions))
+            if ending is Ending.BUDGET:
+                self.problem = f"the budget of ${self._model.settings.max_cost:g} is used up"
         finally:
             await self._model.client.close()
 

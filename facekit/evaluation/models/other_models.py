@@ -170,8 +170,8 @@ def open_model(spec: str | ModelSource, *, batch_size: int | None = None) -> Mod
 
     Args:
         spec: A folder or hub id of a model of facekit; ``hf:ID`` with options ``dtype``, ``device``, ``load_in``,
-            ``tokenizer``, ``revision``; ``openai:MODEL`` with options ``base_url``, ``concurrency``, ``retries``,
-            ``timeout``; or ``predictions:FILE``. As a ``ModelSource`` it says how a model that runs here is opened.
+            ``tokenizer``, ``revision``; ``openai:MODEL`` with the options of ``EndpointModel.from_spec``; or
+            ``predictions:FILE``. As a ``ModelSource`` it says how a model that runs here is opened.
         batch_size: Pictures or questions at a time, for models that run here.
 
     Raises:
@@ -194,14 +194,11 @@ def open_model(spec: str | ModelSource, *, batch_size: int | None = None) -> Mod
     source.refuse("has no towers of Face-LLaVA", allowed=("device", "dtype", "load_in", "tokenizer", "revision"))
     called: dict[str, Callable[..., ModelUnderTest]] = {
         "hf": HuggingFaceModel.load,
-        "openai": EndpointModel,
+        "openai": EndpointModel.from_spec,
         "predictions": RecordedModel,
     }
     chosen = {name: getattr(source, name) for name in source.given}
-    context = {
-        "hf": {**sizes, **chosen},
-        "openai": {"api_key": None, "settings": None},
-    }.get(kind, {})
+    context = {**sizes, **chosen} if kind == "hf" else {}
     return call_with_options(f"model '{kind}'", called[kind], parsed.argument, parsed.options, **context)
 
 

@@ -18,7 +18,8 @@ from facekit.data.records import FaceRecord
 from facekit.errors import ConfigurationError
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.models.other_models import open_model
-from facekit.evaluation.tasks.questions import ModelUnderTest, Question, Reply, collect_replies
+from facekit.evaluation.tasks.collecting import collect_replies
+from facekit.evaluation.tasks.questions import ModelUnderTest, Question, Reply
 from facekit.faces import open_image
 
 QUESTIONS_AT_A_TIME = 256

@@ -130,6 +130,7 @@ class TaskResult:
         groups: Comparisons between demographic groups.
         intervals: 95 % intervals of the metrics, lower and upper end; empty where none were computed.
         intersections: Comparisons between the groups where two attributes cross.
+        unanswered: Faces of ``unreadable`` about which the model gave no answer to a question.
     """
 
     task: str
@@ -146,6 +147,13 @@ class TaskResult:
     groups: tuple[GroupComparison, ...]
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     intersections: tuple[GroupComparison, ...] = ()
+    unanswered: int = 0
+
+    @property
+    def unreadable_words(self) -> str:
+        """Number of unreadable answers, such as ``5 of 20 (2 unanswered)``."""
+        missing = f" ({self.unanswered:,} unanswered)" if self.unanswered else ""
+        return f"{self.unreadable:,} of {self.count:,}{missing}"
 
     @property
     def score(self) -> float:

@@ -49,7 +49,7 @@ def score_table(results: Sequence[EvaluationResult]) -> Table:
                         title if task.higher_is_better else f"{title}\N{NO-BREAK SPACE}↓",
                         *("" if each is None else _score(each, metric) for each in found),
                         "" if baseline is None else format_metric(task, baseline),
-                        f"{task.unreadable:,} of {task.count:,}",
+                        task.unreadable_words,
                     ]
                 )
     models = short_names(results) if len(results) > 1 else ["model"]

@@ -30,7 +30,7 @@ def metric_table(result: EvaluationResult) -> Table:
                     format_metric(task, value),
                     format_interval(task, *task.intervals.get(name, (None, None))),
                     "" if baseline is None else format_metric(task, baseline),
-                    f"{task.unreadable} of {task.count}" if is_headline else "",
+                    task.unreadable_words if is_headline else "",
                 )
     return table
 

@@ -120,8 +120,12 @@ def test_a_model_is_asked_for_reasons_once_and_the_answers_are_read_back(records
     again = Speaker()
     ask_for_explanations(again, records, tmp_path)
     assert again.asked == []
-    with pytest.raises(ConfigurationError, match="another run"):
-        ask_for_explanations(Speaker(), records, tmp_path, [AGE])
+    ask_for_explanations(again, records, tmp_path, [AGE])
+    assert again.asked == []
+    other = Speaker()
+    other.name = "other"
+    with pytest.raises(ConfigurationError, match=r"another run \(model was 'speaker' and is 'other'\); choose"):
+        ask_for_explanations(other, records, tmp_path, [AGE])
 
 
 def test_a_request_holds_question_answer_and_label_and_changes_with_them(one, tmp_path):

@@ -128,7 +128,7 @@ def test_the_most_likely_option_is_the_answer_and_scores_give_a_curve(records, u
 
 
 def test_a_question_without_options_has_no_likelihoods(records, under_test):
-    from facekit.evaluation.tasks.questions import collect_replies
+    from facekit.evaluation.tasks.collecting import collect_replies
 
     with pytest.raises(ConfigurationError, match="has no options"):
         collect_replies(under_test, ask_everything(records, options=()), scoring="likelihood")
