@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, InternVLForConditionalGeneration, LlavaForConditionalGeneration
 
@@ -54,7 +55,7 @@ def test_the_commands_write_what_the_page_says(places, monkeypatch, capsys):
 
 
 def test_the_python_loads_what_the_page_says(places):
-    load, presets = PYTHON.findall(PAGE)
+    load, source, presets = PYTHON.findall(PAGE)
     names: dict = {}
     lines = [line for line in load.splitlines() if "facekit.load" in line]
     kinds = []
@@ -64,6 +65,9 @@ def test_the_python_loads_what_the_page_says(places):
     assert kinds == [("hf", "pixel-shuffle"), ("hf", "pixel-shuffle"), ("languagebind", "region-released")]
     exec("model, processor = facekit.load('runs/demo')\n" + load.splitlines()[-1], names)
     assert len(names["answers"]) == 1
+    exec(source, names)
+    assert names["model"].dtype == torch.bfloat16
+    assert names["under_test"].name == "runs/demo"
     text = presets.replace("/weights/", "weights/")
     kinds = []
     for line in text.splitlines():
