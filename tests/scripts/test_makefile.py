@@ -16,7 +16,17 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 
 def commands(*arguments: str) -> list[str]:
     """Return the lines that make would run on a fresh clone."""
-    of_the_outer_make = {"MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "PYTHON", "TESTS", "PRE", "TORCH"}
+    of_the_outer_make = {
+        "MAKEFLAGS",
+        "MFLAGS",
+        "MAKEOVERRIDES",
+        "MAKELEVEL",
+        "PYTHON",
+        "TESTS",
+        "PARTS",
+        "PRE",
+        "TORCH",
+    }
     environment = {name: value for name, value in os.environ.items() if name not in of_the_outer_make}
     run = subprocess.run(
         ["make", "--dry-run", "VENV=absent", "OLDEST=absent-oldest", "NEWEST=absent-newest", *arguments],
@@ -27,7 +37,15 @@ def commands(*arguments: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("target", "extra"),
-    [("demo", "demo"), ("test", "dev"), ("check", "dev"), ("kernels", "dev"), ("format", "dev"), ("docs", "docs")],
+    [
+        ("demo", "demo"),
+        ("test", "dev"),
+        ("real", "dev"),
+        ("check", "dev"),
+        ("kernels", "dev"),
+        ("format", "dev"),
+        ("docs", "docs"),
+    ],
 )
 def test_a_target_makes_its_environment_and_installs_the_constrained_versions(target, extra):
     lines = commands(target)
@@ -61,7 +79,12 @@ def test_oldest_pins_torch_unless_any_is_asked_for():
     assert len([line for line in commands("oldest", "TORCH=any") if "floors --any-torch >" in line]) == 1
 
 
+def test_parts_of_what_meets_the_outside_can_be_named():
+    assert commands("real")[-1].strip() == "absent/bin/python -m scripts.real"
+    assert commands("real", "PARTS=pages ray")[-1] == "absent/bin/python -m scripts.real pages ray"
+
+
 def test_ci_runs_the_same_targets():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert {"make check", "make test", "make kernels"} <= set(script.splitlines())
+    assert {"make check", "make test", "make real", "make kernels"} <= set(script.splitlines())
     assert "pip install" not in script
