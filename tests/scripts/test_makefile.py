@@ -17,16 +17,8 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is no
 def commands(*arguments: str) -> list[str]:
     """Return the lines that make would run on a fresh clone."""
     of_the_outer_make = {
-        "MAKEFLAGS",
-        "MFLAGS",
-        "MAKEOVERRIDES",
-        "MAKELEVEL",
-        "PYTHON",
-        "TESTS",
-        "PARTS",
-        "PRE",
-        "TORCH",
-    }
+        "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "MAKELEVEL", "PYTHON", "TESTS", "PARTS", "PRE", "TORCH"
+    }  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if name not in of_the_outer_make}
     run = subprocess.run(
         ["make", "--dry-run", "VENV=absent", "OLDEST=absent-oldest", "NEWEST=absent-newest", *arguments],
@@ -37,16 +29,9 @@ def commands(*arguments: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("target", "extra"),
-    [
-        ("demo", "demo"),
-        ("test", "dev"),
-        ("real", "dev"),
-        ("check", "dev"),
-        ("kernels", "dev"),
-        ("format", "dev"),
-        ("docs", "docs"),
-    ],
-)
+    [("demo", "demo"), ("test", "dev"), ("real", "dev"), ("check", "dev"), ("kernels", "dev"), ("format", "dev"),
+     ("docs", "docs")],
+)  # fmt: skip
 def test_a_target_makes_its_environment_and_installs_the_constrained_versions(target, extra):
     lines = commands(target)
     assert lines[0].endswith("-m venv absent")
