@@ -45,6 +45,7 @@ from facekit.datagen.plan import plan_annotations
 from facekit.datagen.recipe import Recipe, load_recipe
 from facekit.endpoints.budget import Budget
 from facekit.endpoints.client import EndpointClient
+from facekit.endpoints.dialect import Dialect
 from facekit.endpoints.messages import request_body
 from facekit.endpoints.outcomes import ACCEPTED
 from facekit.endpoints.pipeline import Pipeline
@@ -200,7 +201,7 @@ def prepared_body(call: PlacedCall, port: int) -> bytes:
         endpoint = EndpointClient("benchmark", base_url=f"http://127.0.0.1:{port}/v1")
         pictures = await endpoint.data_urls(call.request)
         await endpoint.close()
-        body = request_body(call.request, "benchmark", pictures, token_limit="max_tokens", structured=True)
+        body = request_body(call.request, "benchmark", pictures, Dialect())
         return json.dumps(body).encode()
 
     return asyncio.run(encode())

@@ -1,4 +1,4 @@
-"""In which language a text is: by its script, and by py3langid where that is installed."""
+"""In which language a text is: by its script, its commonest words, and py3langid where that is installed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,31 @@ LANGUAGES: tuple[Language, ...] = get_args(Language)
 FEWEST_WORDS = 6
 """Words below which a text is too short to judge, but for its script."""
 CERTAIN = 0.95
+COMMON_SHARE = 0.12
+"""Share of a language's commonest words from which it is certain, if it is three times that of any other."""
+SAMPLE = 240
+"""Characters of a text that are looked at."""
 
 _SCRIPTS = {
     "en": "LATIN", "es": "LATIN", "fr": "LATIN", "pt": "LATIN", "id": "LATIN", "de": "LATIN", "it": "LATIN",
     "zh": "CJK", "ja": "HIRAGANA", "ko": "HANGUL", "hi": "DEVANAGARI", "bn": "BENGALI", "ar": "ARABIC", "ur": "ARABIC",
     "ru": "CYRILLIC",
 }  # fmt: skip
+_COMMON: dict[str, frozenset[str]] = {
+    name: frozenset(words.split())
+    for name, words in {
+        "en": "the and is of with are that this has have her his their which while from",
+        "es": "el los las y con una del su está están que por son tiene hay",
+        "fr": "le les des et est une avec du qui sont dans sur elle ses au",
+        "pt": "o os uma com do da dos são é não um está estão tem ao",
+        "id": "dan yang dengan tidak ini adalah pada di terlihat dari nya itu sebuah wajah",
+        "de": "der die das und ist ein eine mit sind nicht den dem auf",
+        "it": "il gli della è sono di che una con del nel le sul",
+        "ar": "في من على مع هذا هذه إلى التي الذي",
+        "ur": "ہے اور کے کی میں کا سے ہیں پر کو",
+    }.items()
+}
+"""The commonest words of languages that share a script."""
 _IDEOGRAPH = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 _LETTERS_PER_WORD = 2
 
@@ -44,34 +63,38 @@ def other_language(text: str, asked: str) -> str | None:
 
     Returns:
         Another language, or the name of another script; None where the text is in the right one, too short, or not
-        certain. Without py3langid only scripts are told apart.
+        certain.
     """
-    script = _script(text)
-    if script is not None and not _fits(script, asked):
-        return language_of(text) or next((name for name in LANGUAGES if _SCRIPTS[name] == script), script.lower())
-    if script is None or count_words(text) < FEWEST_WORDS:
-        return None
-    identifier = _identifier()
-    if identifier is None:
-        return None
-    language, certainty = identifier.rank(text)[0]
-    return str(language) if language != asked and certainty >= CERTAIN else None
+    found = language_of(text)
+    if found is None:
+        script = _script(text[:SAMPLE])
+        is_other = script is not None and _SCRIPTS.get(asked, script) != script
+        found = (
+            next((name for name in LANGUAGES if _SCRIPTS[name] == script), str(script).lower()) if is_other else None
+        )
+    return None if found == asked else found
 
 
 def language_of(text: str) -> str | None:
     """The language of a text, of ``LANGUAGES``; None where that is not certain.
 
-    Without py3langid one language stands for all of its script.
+    Scripts are certain, languages of one script are by their commonest words; py3langid is asked about the rest where
+    it is installed.
     """
+    text = text[:SAMPLE]
     script = _script(text)
-    named = [name for name, other in _SCRIPTS.items() if other == script]
+    named = [name for name in LANGUAGES if _SCRIPTS[name] == script]
     if len(named) == 1:
         return named[0]
     if not named or count_words(text) < FEWEST_WORDS:
         return None
+    words = re.findall(r"\w+", text.lower())
+    shares = sorted(((sum(word in _COMMON[name] for word in words) / len(words), name) for name in named), reverse=True)
+    if shares[0][0] >= COMMON_SHARE and shares[0][0] >= 3 * shares[1][0]:
+        return shares[0][1]
     identifier = _identifier()
     if identifier is None:
-        return named[0]
+        return None
     language, certainty = identifier.rank(text)[0]
     return str(language) if certainty >= CERTAIN else None
 
@@ -79,10 +102,9 @@ def language_of(text: str) -> str | None:
 def _script(text: str) -> str | None:
     """The script of most letters; Japanese is told by its kana."""
     counts: Counter[str] = Counter()
-    for letter in text[:2000]:
+    for letter, number in Counter(text).items():
         if letter.isalpha():
-            name = unicodedata.name(letter, "").split(" ")[0]
-            counts["HIRAGANA" if name == "KATAKANA" else name] += 1
+            counts[_script_of(letter)] += number
     if not counts:
         return None
     if counts["HIRAGANA"] * 10 >= counts["CJK"] and counts["HIRAGANA"]:
@@ -90,15 +112,17 @@ def _script(text: str) -> str | None:
     return counts.most_common(1)[0][0]
 
 
-def _fits(script: str, language: str) -> bool:
-    return language not in _SCRIPTS or _SCRIPTS[language] == script
+@lru_cache(maxsize=4096)
+def _script_of(letter: str) -> str:
+    name = unicodedata.name(letter, "").split(" ")[0]
+    return "HIRAGANA" if name == "KATAKANA" else name
 
 
 @lru_cache(maxsize=1)
 def _identifier() -> Any:
     if importlib.util.find_spec("py3langid") is None:
         logger.warning(
-            "answers in another language of the same script are not told; for that: pip install 'facekit-mllm[datagen]'"
+            "some answers are in an uncertain language; pip install 'facekit-mllm[datagen]' tells languages better"
         )
         return None
     from py3langid.langid import MODEL_FILE, LanguageIdentifier

@@ -59,6 +59,8 @@ def strip_thoughts(text: str) -> tuple[str, bool]:
     Returns:
         What is left, and whether the text breaks off inside a thought.
     """
+    if not _has_any(text, "<[◁") and not text.startswith("analysis"):
+        return text.strip(), False
     final = _FINAL_CHANNEL.match(text)
     if final:
         text = text[final.end() :]
@@ -77,6 +79,8 @@ def strip_thoughts(text: str) -> tuple[str, bool]:
 def strip_control_tokens(text: str) -> str:
     """Take away the tokens that begin and end a turn, and whatever a model wrote after its turn."""
     text = text.strip()
+    if not _has_any(text, "<["):
+        return text
     while (start := _START.match(text)) and start.end():
         text = text[start.end() :].lstrip()
     end = _END.search(text)
@@ -91,7 +95,9 @@ def find_json(text: str) -> Any:
     Returns:
         The values; None where there are none.
     """
-    fenced = [match["inside"] for match in _FENCE.finditer(text)]
+    if not _has_any(text, "{[`~"):
+        return None
+    fenced = [match["inside"] for match in _FENCE.finditer(text)] if _has_any(text, "`~") else []
     for candidate in (text, *reversed(fenced)):
         values = _decode(candidate.strip())
         if isinstance(values, (dict, list)):
@@ -122,7 +128,7 @@ def read_answer(text: str) -> str:
         UnreadableError: If the answer cannot be told from its form.
     """
     answer = _read(text, DEEPEST)
-    if _RAW.search(answer) or _LOOKS_LIKE_JSON.search(answer):
+    if _has_any(answer, '<[`~{}|"“') and (_RAW.search(answer) or _LOOKS_LIKE_JSON.search(answer)):
         raise UnreadableError("its form is mixed with its words")
     return answer
 
@@ -149,7 +155,7 @@ def _read(text: str, depth: int) -> str:
     fence = _FENCE.fullmatch(text)
     if fence:
         return _read(fence["inside"], depth - 1)
-    if _LOOKS_LIKE_JSON.search(text):
+    if _has_any(text, '{[}"“') and _LOOKS_LIKE_JSON.search(text):
         raise UnreadableError("its JSON is cut off or broken")
     decoded = _decode(text) if text[:1] == '"' else None  # a JSON text that holds the answer
     return decoded.strip() if isinstance(decoded, str) else text
@@ -177,6 +183,11 @@ def _answer_of(values: Any) -> str:
 def _answers(values: dict[Any, Any]) -> dict[str, Any]:
     names = {str(key).strip().lower().replace(" ", "_"): value for key, value in values.items()}
     return {name: names[name] for name in ANSWER_KEYS if name in names}
+
+
+def _has_any(text: str, marks: str) -> bool:
+    """Whether a text has one of some characters: most answers have none, and patterns are slow."""
+    return any(mark in text for mark in marks)
 
 
 def _decode(text: str) -> Any:

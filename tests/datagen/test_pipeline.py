@@ -162,6 +162,16 @@ def test_what_is_charged_for_replies_that_cannot_be_used_is_in_the_cost(serve, f
     assert sum(row.prompt_tokens for row in rows) == 1000 * len(server.calls)
 
 
+def test_replies_that_cannot_be_used_cost_the_same_in_several_processes(serve, faces, recipe_path, tmp_path):
+    server = serve(odd=0.4, oddity="a wrong key", seed=4)
+    _, states, _, spent = carry_out(
+        server, faces, recipe_path, tmp_path / "out", policy=RetryPolicy(9, 0.001), processes=2
+    )
+    assert states == {ACCEPTED: 20}
+    assert len(server.calls) > 20
+    assert spent == pytest.approx(len(server.calls) * (1000 + 100 * 10) / 1e6)
+
+
 def test_a_broken_body_costs_what_it_may_have_cost_at_most(serve, faces, recipe_path, tmp_path):
     server = serve(malformed=0.4, seed=4)
     price = Price(input=0.0, output=10.0)  # at most 100 tokens

@@ -35,11 +35,13 @@ def test_every_language_is_told_from_every_other(asked):
     }
 
 
-def test_without_the_library_scripts_are_told_apart(without_library):
+def test_without_the_library_scripts_and_common_words_tell_languages_apart(without_library):
     assert other_language(FACES["zh"], "en") == "zh"
     assert other_language(FACES["ja"], "zh") == "ja"
     assert other_language(FACES["ru"], "ar") == "ru"
-    assert other_language(FACES["es"], "en") is None
+    assert other_language(FACES["es"], "en") == "es"
+    assert other_language(FACES["fr"], "es") == "fr"
+    assert other_language("Rostro ovalado, cejas niveladas, ojos abiertos, labios cerrados.", "en") is None
     assert language_of(FACES["hi"]) == "hi"
 
 
