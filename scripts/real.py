@@ -93,8 +93,8 @@ def prepare(part: Part, folder: Path = FOLDER) -> tuple[str, str]:
         BrokenError: It does not install.
     """
     for program, package in part.programs:
-        if shutil.which(program) is None:
-            raise UnavailableError(f"there is no {program} here; apt-get install {package}")
+        if not any(shutil.which(name) for name in program.split("|")):
+            raise UnavailableError(f"there is no {program.replace('|', ' or ')} here; apt-get install {package}")
     for module in part.modules:
         if importlib.util.find_spec(module) is None:
             raise UnavailableError(f"there is no module {module} in this environment")
