@@ -76,8 +76,8 @@ def datagen(
     if dry_run:
         _show_preview(console, preview_run(records, output, chosen, _model_name(annotator), settings))
         return
-    answering = load_answerer(annotator, ask_key=_ask_key())
-    judging = None if judge is None else load_answerer(judge, ask_key=_ask_key())
+    answering = load_answerer(annotator, ask_key=ask_for_key())
+    judging = None if judge is None else load_answerer(judge, ask_key=ask_for_key())
     with ProgressDisplay() as progress:
         result = generate(
             records, output, chosen, annotator=answering, judge=judging, settings=settings,
@@ -98,7 +98,8 @@ def datagen(
         raise typer.Exit(BUDGET_STATUS if result.ending is Ending.BUDGET else STOPPED_STATUS)
 
 
-def _ask_key() -> Callable[[str], str] | None:
+def ask_for_key() -> Callable[[str], str] | None:
+    """A prompt that asks for an API key at the terminal; None where there is no terminal to ask at."""
     import sys
     from getpass import getpass
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facekit.cli.datagen import BUDGET_STATUS, STOPPED_STATUS, _ask_key
+from facekit.cli.datagen import BUDGET_STATUS, STOPPED_STATUS, ask_for_key
 from facekit.cli.model_options import Device, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def judge(
     )  # fmt: skip
     with ProgressDisplay() as progress:
         panel = None if offline else JudgePanel(
-            output, judges or (), settings=settings, image_side=image_side, ask_key=_ask_key(),
+            output, judges or (), settings=settings, image_side=image_side, ask_key=ask_for_key(),
             on_progress=progress,
         )  # fmt: skip
         answers = _collect(records, output, predictions, source if model else None, tasks, sample, progress)
