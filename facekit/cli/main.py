@@ -13,7 +13,20 @@ from typing import Annotated
 import typer
 
 from facekit._version import __version__
-from facekit.cli import ask, convert, datagen, demo, evaluate, export, inspect, judge, list_parts, preprocess, train
+from facekit.cli import (
+    ask,
+    convert,
+    datagen,
+    demo,
+    doctor,
+    evaluate,
+    export,
+    inspect,
+    judge,
+    list_parts,
+    preprocess,
+    train,
+)
 from facekit.compat.versions import notice_untested_versions
 from facekit.errors import FaceKitError
 
@@ -21,7 +34,7 @@ app = typer.Typer(
     name="facekit",
     help="Build, train, evaluate and ask face-understanding multimodal language models.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -37,6 +50,7 @@ app.command("facexbench")(evaluate.facexbench)
 app.command("judge")(judge.judge)
 app.command("export")(export.export)
 app.command("inspect")(inspect.inspect)
+app.command("doctor")(doctor.doctor)
 
 
 def _print_version(wanted: bool) -> None:
