@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from facekit.cli.model_options import Device, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
+from facekit.cli.output import AsJson, say, show, show_json
 
 
 def ask(
@@ -29,14 +30,12 @@ def ask(
     tokenizer: Tokenizer = None,
     tower_root: TowerRoot = None,
     revision: Revision = "main",
+    as_json: AsJson = False,
 ) -> None:
     """Ask a model about the face in a picture or a video.
 
     By default it is the model that `facekit demo` trained. An answer is a guess from pixels, not a fact about a person.
     """
-    from rich.console import Console
-    from rich.markup import escape
-
     from facekit.catalog import current_registry
     from facekit.errors import ConfigurationError
     from facekit.faces import CroppedFace, draw_clip_overlay, draw_overlay, is_video, open_image, read_clip
@@ -66,12 +65,15 @@ def ask(
     settings = processor.image_processor
     medium = settings.prepare_clip(image, num_frames) if is_video(image) else settings.prepare(image)
     answers = ask_model(composed, processor, medium, questions, max_new_tokens=max_new_tokens)
-    console = Console()
-    for question, answer in zip(questions, answers, strict=True):
-        console.print(f"[bold]{escape(question)}[/bold]")
-        console.print(escape(answer), highlight=False)
     if overlay is not None:
         is_face = isinstance(medium, CroppedFace)
         drawn = draw_overlay(medium.image, medium.landmarks) if is_face else draw_clip_overlay(medium)
         drawn.save(overlay)
-        console.print(f"[dim]overlay: {escape(str(overlay))}[/dim]")
+        say(f"overlay: {overlay}")
+    if as_json:
+        pairs = [{"question": question, "answer": answer} for question, answer in zip(questions, answers, strict=True)]
+        show_json({"model": model, "image": image, "answers": pairs, "overlay": overlay})
+        return
+    for question, answer in zip(questions, answers, strict=True):
+        show(question, bold=True)
+        show(answer)

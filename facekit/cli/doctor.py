@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import os
 import platform
 import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import typer
 from packaging.requirements import Requirement
 
 from facekit._version import __version__
+from facekit.cli.output import AsJson, show, show_json
 from facekit.compat.versions import DISTRIBUTION, declared_ranges, untested_versions
 
 _GIB = 2**30
@@ -43,20 +43,18 @@ class Finding:
     detail: str
 
 
-def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for scripts and bug reports.")] = False,
-) -> None:
+def doctor(as_json: AsJson = False) -> None:
     """Say what this machine has: versions against the tested ones, GPU, extras, models at hand, disk.
 
     Exit status 1 where something does not work.
     """
     findings = list(examine())
     if as_json:
-        typer.echo(json.dumps({"findings": [asdict(each) for each in findings]}, indent=2))
+        show_json({"findings": findings})
     else:
         width = max(len(each.topic) for each in findings)
         for each in findings:
-            typer.echo(f"{_MARKS[each.verdict]:<6}{each.topic:<{width}}  {each.detail}")
+            show(f"{_MARKS[each.verdict]:<6}{each.topic:<{width}}  {each.detail}")
     if any(each.verdict == "fault" for each in findings):
         raise typer.Exit(1)
 

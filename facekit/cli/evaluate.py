@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from facekit.cli.model_options import Device, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
+from facekit.cli.output import AsJson, say, show_json, show_table
 
 _MODEL = "A folder with a saved model, hf:ID, openai:MODEL?base_url=URL, or predictions:FILE."
 
@@ -37,12 +38,10 @@ def evaluate(
     tokenizer: Tokenizer = None,
     tower_root: TowerRoot = None,
     revision: Revision = "main",
+    as_json: AsJson = False,
 ) -> None:
     """Evaluate a model: every task with intervals beside a baseline, and by demographic group."""
     from dataclasses import replace
-
-    from rich.console import Console
-    from rich.markup import escape
 
     from facekit.errors import ConfigurationError
     from facekit.evaluation import (
@@ -67,7 +66,6 @@ def evaluate(
         raise ConfigurationError("--ratings go into the report; say where it goes with --output")
     rated = [JudgingResult.read(path) for path in ratings or ()]
     chosen = ALL_TASKS if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
-    console = Console()
     source = model_source(
         model,
         device=device,
@@ -77,7 +75,7 @@ def evaluate(
         tower_root=tower_root,
         revision=revision,
     )
-    runs = {}
+    runs, results = {}, []
     for number, spec in enumerate((model, *(compare or ()))):
         under_test = open_model(replace(source, path=spec), batch_size=batch_size)
         folder = output if output is None or number == 0 else output / f"compare-{number}"
@@ -92,21 +90,26 @@ def evaluate(
                 resume=resume,
                 on_progress=progress,
             )
-        for table in (metric_table(result), group_table(result), disparity_table(result)):
-            console.print(table)
+        results.append(result)
+        if not as_json:
+            for table in (metric_table(result), group_table(result), disparity_table(result)):
+                show_table(table)
         rate = f"{result.questions_per_second:.1f} a second"
         cost = getattr(under_test, "cost", None)
         spent = "" if cost is None else f", ${cost:.2f} spent"
-        console.print(f"{result.questions} questions in {result.seconds:.1f} s, {rate}{spent}")
+        say(f"{result.questions} questions in {result.seconds:.1f} s, {rate}{spent}")
         if folder is not None:
             runs[f"{number + 1}. {under_test.name}"] = folder / "predictions.jsonl"
     differences = compare_runs(records, runs, chosen) if compare else ()
-    if differences:
-        console.print(comparison_table(differences))
+    if differences and not as_json:
+        show_table(comparison_table(differences))
+    report = None
     if output is not None:
         found = [Run.read(path.parent) for path in runs.values()]
         report = write_report(output, records, found, differences, rated)
-        console.print(f"report  [bold]{escape(str(report))}[/bold]")
+        say(f"report  {report}")
+    if as_json:
+        show_json({"results": results, "differences": differences, "report": report})
 
 
 def facexbench(
@@ -122,10 +125,9 @@ def facexbench(
     tokenizer: Tokenizer = None,
     tower_root: TowerRoot = None,
     revision: Revision = "main",
+    as_json: AsJson = False,
 ) -> None:
     """Put FaceXBench to a model and print its row beside the published ones."""
-    from rich.console import Console
-
     from facekit.evaluation import facexbench_tables, open_model, run_facexbench
     from facekit.reports import ProgressDisplay
 
@@ -148,6 +150,8 @@ def facexbench(
             resume=not fresh,
             on_progress=progress,
         )
-    console = Console()
+    if as_json:
+        show_json(result)
+        return
     for table in facexbench_tables(result):
-        console.print(table)
+        show_table(table)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facekit.cli.model_options import Device, Dtype, LoadIn, Revision, Tokenizer, TowerRoot
+from facekit.cli.output import AsJson, show, show_json, show_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,15 +38,13 @@ def inspect(
         _Precision | None,
         typer.Option(help="Of training; by default bfloat16 where the weights have 16 bits, else float32."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Tell what a checkpoint is: parts, shapes, parameters, and the memory it needs; only headers are read.
 
     The memory is an estimate: weights, keys and values, gradients, AdamW's moments and activations with gradient
     checkpointing.
     """
-    from rich.console import Console
-    from rich.markup import escape
-
     from facekit.models.interoperability import inspect_checkpoint
 
     learning = tuple(part.strip() for part in parts.split(","))
@@ -61,21 +59,39 @@ def inspect(
     )
     trainable = report.trainable_parameters(learning)
     training = report.training_memory(batch, tokens, learning, precision=None if precision is None else precision.value)
-    console = Console(width=None if sys.stdout.isatty() else 160, soft_wrap=True)
-    console.print(f"[bold]{escape(str(report.folder))}[/bold]: {escape(report.description)}", highlight=False)
-    if report.base is not None:
-        console.print(f"base model: {escape(str(report.base))}", highlight=False)
-    console.print(_parts_table(report))
+    generating = report.inference_memory(batch, tokens)
     who = "adapters" if report.adapter_parameters else ", ".join(learning)
-    console.print(f"trainable   {trainable:,} ({escape(who)})", highlight=False)
-    console.print(
-        f"tokens      {report.tokens_per_image} an image, {report.tokens_per_video_frame} a frame of a clip",
-        highlight=False,
-    )
-    console.print(
-        f"memory      {_gigabytes(report.inference_memory(batch, tokens))} to generate, "
-        f"{_gigabytes(training.total)} to train with gradient checkpointing; estimated for {batch} x {tokens} tokens",
-        highlight=False,
+    if as_json:
+        show_json(
+            {
+                "folder": report.folder,
+                "format": report.format.value,
+                "description": report.description,
+                "base": report.base,
+                "parts": report.parts,
+                "adapter_parameters": report.adapter_parameters,
+                "parameters": report.parameters,
+                "num_bytes": report.num_bytes,
+                "trainable_parameters": trainable,
+                "trained_parts": list(learning),
+                "tokens_per_image": report.tokens_per_image,
+                "tokens_per_video_frame": report.tokens_per_video_frame,
+                "batch": batch,
+                "tokens": tokens,
+                "generation_bytes": generating,
+                "training_bytes": training.total,
+            }
+        )
+        return
+    show(f"{report.folder}: {report.description}", bold=True)
+    if report.base is not None:
+        show(f"base model: {report.base}")
+    show_table(_parts_table(report))
+    show(f"trainable   {trainable:,} ({who})")
+    show(f"tokens      {report.tokens_per_image} an image, {report.tokens_per_video_frame} a frame of a clip")
+    show(
+        f"memory      {_gigabytes(generating)} to generate, {_gigabytes(training.total)} to train with gradient "
+        f"checkpointing; estimated for {batch} x {tokens} tokens"
     )
 
 

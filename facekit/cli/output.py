@@ -1,0 +1,71 @@
+"""What a verb prints: results on standard output, as scripts can read them, and all else on standard error.
+
+In a terminal a table is drawn to its width; in a pipe or a file it is one line a row with tabs between the cells, the
+headings first, and no text is wrapped, shortened or decorated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead, for scripts.")]
+
+
+def show(text: str, *, bold: bool = False) -> None:
+    """Print a line of the result as it is; bold in a terminal."""
+    styled = typer.style(text, bold=True) if bold and sys.stdout.isatty() else text
+    typer.echo(styled)
+
+
+def show_table(table: Table) -> None:
+    """Print a table: drawn in a terminal, else with tabs."""
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        Console().print(table)
+        return
+    columns = [[column.header, *column.cells] for column in table.columns]
+    if table.title:
+        typer.echo(f"# {_plain(table.title)}")
+    for row in zip(*columns, strict=True):
+        typer.echo("\t".join(_plain(cell) for cell in row))
+
+
+def show_json(value: Any) -> None:
+    """Print a value as JSON: dataclasses as objects, paths as text, numbers that are not finite as null."""
+    typer.echo(json.dumps(_as_json(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def say(text: str) -> None:
+    """Print a line for people on standard error: where something is, what to do next."""
+    typer.echo(text, err=True)
+
+
+def _plain(cell: Any) -> str:
+    """A cell's text without markup, on one line and without tabs."""
+    from rich.text import Text
+
+    text = Text.from_markup(cell).plain if isinstance(cell, str) else str(cell)
+    return " ".join(text.split())
+
+
+def _as_json(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _as_json(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
