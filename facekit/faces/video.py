@@ -19,12 +19,10 @@ import numpy as np
 from PIL import Image
 
 from facekit.errors import ConfigurationError, MissingExtraError, VideoError
+from facekit.faces.file_kinds import VIDEO_SUFFIXES
 from facekit.faces.frames import FRAMES_PER_CLIP, choose_frames
 from facekit.faces.images import MAX_PIXELS, ImageSource, describe_source, open_image
 
-VIDEO_SUFFIXES = frozenset(
-    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()  # noqa: SIM905 - as one line
-)
 MAX_FRAMES = 500_000
 MAX_SECONDS = 4 * 3600.0
 LARGEST_CHOICE = 256

@@ -18,6 +18,7 @@ from facekit.data.labels import FaceLabels
 from facekit.data.records import FaceRecord, describe_problem
 from facekit.data.sources.summary import SourceSummary
 from facekit.errors import ConfigurationError, ImageError, RecordError
+from facekit.faces.file_kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES, FileKind
 from facekit.faces.images import open_image
 from facekit.spec import Range, read_value
 
@@ -30,9 +31,6 @@ __all__ = [
     "integer_option",
     "list_pictures",
 ]
-
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
-VIDEO_SUFFIXES = (".mp4", ".avi", ".flv", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 
 GENDERS = {"male": "man", "female": "woman"}
 """The group names of gender as the datasets annotate it, which is by appearance and binary."""
@@ -131,6 +129,7 @@ class Source(ABC):
         frames: list[int] | None = None,
         landmarks: list[Any] | None = None,
         origin: Mapping[str, Any] | None = None,
+        kind: FileKind | None = None,
     ) -> FaceRecord:
         """Build a record.
 
@@ -143,6 +142,7 @@ class Source(ABC):
             frames: The frames of a video file that it is about.
             landmarks: 68 points in [0, 1].
             origin: Further facts for ``FaceRecord.source``, beside the dataset's name.
+            kind: Whether a file is a picture or a video; None where its suffix says.
 
         Raises:
             RecordError: The medium is not under the root, or a value does not fit a record.
@@ -150,12 +150,12 @@ class Source(ABC):
         path: str | list[str]
         if isinstance(media, Path):
             path = self._relative(media)
-            kind = "video" if media.suffix.lower() in VIDEO_SUFFIXES else "image"
+            is_clip = kind == "video" if kind is not None else media.suffix.lower() in VIDEO_SUFFIXES
         else:
-            path, kind = [self._relative(frame) for frame in media], "video"
+            path, is_clip = [self._relative(frame) for frame in media], True
         values = {
             "id": f"{self.name}/{key or path}",
-            kind: path,
+            "video" if is_clip else "image": path,
             "frames": frames,
             "landmarks": landmarks,
             "labels": labels or FaceLabels(),

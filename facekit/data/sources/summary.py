@@ -30,7 +30,7 @@ class Problems:
         """Count one case."""
         self.count += 1
         if len(self.examples) < EXAMPLES_KEPT:
-            self.examples.append(str(example))
+            self.examples.append(str(example).encode(errors="backslashreplace").decode())
 
 
 @dataclass
@@ -46,6 +46,10 @@ class SourceSummary:
         unmapped: Labels that have no counterpart here, such as AffectNet's "uncertain", with how often each occurred.
             Where nothing else is known about a face, its record is left out.
         repeated: Entries that name a file a second time.
+        found: Files under the root, where the source looks at all of them; None where labels name the files.
+        other: Files that are no pictures or videos, by suffix.
+        failed: Files and folders that cannot be read under their name, by reason.
+        linked: Links to what is read under another name.
     """
 
     name: str
@@ -55,6 +59,29 @@ class SourceSummary:
     broken: Problems = field(default_factory=Problems)
     unmapped: Counter[str] = field(default_factory=Counter)
     repeated: Problems = field(default_factory=Problems)
+    found: int | None = None
+    other: Counter[str] = field(default_factory=Counter)
+    failed: dict[str, Problems] = field(default_factory=dict)
+    linked: Problems = field(default_factory=Problems)
+
+    @property
+    def lost(self) -> int:
+        """Files that should have become records and did not: missing, broken or failed."""
+        return self.missing.count + self.broken.count + sum(problems.count for problems in self.failed.values())
+
+    def count_outcomes(self) -> dict[str, int]:
+        """In what count each entry is, each in one; where all files under a root were looked at, their sum is them."""
+        counts = {
+            "kept": self.counts.records,
+            **{f"failed: {reason}": problems.count for reason, problems in self.failed.items()},
+            "missing": self.missing.count,
+            "broken": self.broken.count,
+            "repeated": self.repeated.count,
+            "linked": self.linked.count,
+            **{f"unmapped: {name}": number for name, number in self.unmapped.items()},
+            **{f"no picture or video: {kind}": number for kind, number in self.other.items()},
+        }
+        return {name: number for name, number in counts.items() if number or name == "kept"}
 
     def reset(self) -> None:
         """Forget an earlier reading."""
@@ -68,12 +95,18 @@ class SourceSummary:
         tables = [("split", counts.splits), ("labelled for", counts.tasks), ("expression", counts.expressions)]
         tables += sorted(counts.groups.items())
         lines += [f"  {title}: {_shares(table)}" for title, table in tables if table]
-        for title, problems in (("missing", self.missing), ("broken", self.broken), ("repeated", self.repeated)):
+        named = [("missing", self.missing), ("broken", self.broken), ("repeated", self.repeated)]
+        named += [(f"failed: {reason}", problems) for reason, problems in self.failed.items()]
+        for title, problems in [*named, ("read under another name", self.linked)]:
             if problems.count:
                 rest = ", …" if problems.count > len(problems.examples) else ""
                 lines.append(f"  {title}: {problems.count:,} files: {', '.join(problems.examples)}{rest}")
         if self.unmapped:
             lines.append(f"  unmapped labels: {_shares(self.unmapped)}")
+        if self.other:
+            lines.append(f"  no picture or video: {_shares(self.other)}")
+        if self.found is not None:
+            lines.append(f"  files under the root: {self.found:,}, each in one of these counts")
         return "\n".join(lines)
 
 

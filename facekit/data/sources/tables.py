@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from facekit.errors import RecordError
 
-__all__ = ["Row", "read_lines", "read_table"]
+__all__ = ["Row", "read_header", "read_lines", "read_table"]
 
 Value = TypeVar("Value")
 _MOST_NAMED = 14
+_DELIMITERS = (",", ";", "\t", "|")
 
 
 @dataclass(frozen=True)
@@ -74,10 +77,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield number, line.rstrip("\r\n")
-    except OSError as error:
-        raise RecordError(f"the label file {path} cannot be opened ({error.strerror}); check the path") from error
-    except UnicodeDecodeError as error:
-        raise RecordError(f"{path}: not UTF-8 text ({error.reason}); is it a label file?") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
 
 
 def read_table(
@@ -86,37 +87,79 @@ def read_table(
     required: Sequence[str] = (),
     columns: Sequence[str] | None = None,
     delimiter: str | None = ",",
+    rename: Callable[[str], str] = str.strip,
 ) -> Iterator[Row]:
-    """Yield the rows of a label file.
+    """Yield the rows of a label file; cells in quotes may hold delimiters and newlines.
 
     Args:
         path: The file.
         required: Columns that its header must have.
         columns: The columns, for a file without a header.
         delimiter: What stands between cells; None for any run of spaces and tabs.
+        rename: What a column of the header is called in the rows.
 
     Raises:
-        RecordError: The file cannot be read, lacks a column, or a row has another number of cells than there are
-            columns.
+        RecordError: The file cannot be read, lacks a column, has two of one name, or a row has another number of cells
+            than there are columns.
     """
-    numbered = read_lines(path)
     names = list(columns) if columns is not None else None
-    for number, line in numbered:
-        cells = _split_line(line, delimiter, f"{path}, line {number}")
+    for number, cells in _read_cells(path, delimiter):
         if names is None:
-            names = [cell.strip() for cell in cells]
-            lacking = [name for name in required if name not in names]
-            if lacking:
-                wanted, found = ", ".join(map(repr, lacking)), ", ".join(names)
-                raise RecordError(f"{path}, line {number}: the header lacks {wanted}; it has {found}")
+            names = [rename(cell) for cell in cells]
+            _check_header(names, required, f"{path}, line {number}")
             continue
         if len(cells) != len(names):
+            line = (delimiter or " ").join(cells)
             raise RecordError(
                 f"{path}, line {number}: {len(cells)} cells where {len(names)} are expected: {line[:60]!r}"
             )
         yield Row(path, number, dict(zip(names, cells, strict=True)))
     if names is None:
         raise RecordError(f"the label file {path} is empty; fetch it again")
+
+
+def read_header(path: Path) -> tuple[list[str], str]:
+    """The columns of a table as they are written, and its delimiter: the one that its first line has most of.
+
+    Raises:
+        RecordError: The file cannot be read or is empty.
+    """
+    number, line = next(read_lines(path), (1, ""))
+    bare = re.sub(r'"[^"]*"', "", line)
+    delimiter = max(_DELIMITERS, key=bare.count)
+    if not line:
+        raise RecordError(f"the label file {path} is empty; fetch it again")
+    return [name.strip() for name in _split_line(line, delimiter, f"{path}, line {number}")], delimiter
+
+
+def _read_cells(path: Path, delimiter: str | None) -> Iterator[tuple[int, list[str]]]:
+    """The cells of every row that is not blank, with the line on which it begins."""
+    if delimiter is None:
+        yield from ((number, line.split()) for number, line in read_lines(path))
+        return
+    number = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+            for cells in reader:
+                if any(cell.strip() for cell in cells) or len(cells) > 1:
+                    yield number + 1, cells
+                number = reader.line_num
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
+    except csv.Error as error:
+        raise RecordError(
+            f"{path}, line {number + 1}: not a row of a table ({error}); is a quote left open there?"
+        ) from error
+
+
+def _check_header(names: list[str], required: Sequence[str], where: str) -> None:
+    lacking = [name for name in required if name not in names]
+    if lacking:
+        raise RecordError(f"{where}: the header lacks {', '.join(map(repr, lacking))}; it has {', '.join(names)}")
+    twice = [name for name, count in Counter(names).items() if count > 1 and name]
+    if twice:
+        raise RecordError(f"{where}: the header has {', '.join(map(repr, twice))} twice; rename or remove one")
 
 
 def _split_line(line: str, delimiter: str | None, where: str) -> list[str]:
@@ -126,3 +169,9 @@ def _split_line(line: str, delimiter: str | None, where: str) -> list[str]:
         return next(csv.reader([line], delimiter=delimiter))
     except csv.Error as error:
         raise RecordError(f"{where}: not a row of a table ({error})") from error
+
+
+def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> RecordError:
+    if isinstance(error, OSError):
+        return RecordError(f"the label file {path} cannot be opened ({error.strerror}); check the path")
+    return RecordError(f"{path}: not UTF-8 text ({error.reason}); is it a label file?")

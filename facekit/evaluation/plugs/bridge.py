@@ -20,10 +20,9 @@ from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.models.other_models import open_model
 from facekit.evaluation.tasks.collecting import collect_replies
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question, Reply
-from facekit.faces import open_image
+from facekit.faces import is_video, open_image
 
 QUESTIONS_AT_A_TIME = 256
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".flv", ".wmv", ".gif")
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +102,7 @@ def _question(asked: SuiteQuestion, name: str, folder: Path, subject: int) -> Qu
     if not asked.visuals:
         raise ConfigurationError(f"the question {asked.text[:60]!r} has no picture; this model needs one")
     first = asked.visuals[0]
-    if isinstance(first, (str, Path)) and Path(first).suffix.lower() in VIDEO_SUFFIXES:
+    if isinstance(first, (str, Path)) and is_video(first):
         if len(asked.visuals) > 1:
             raise ConfigurationError(f"the question {asked.text[:60]!r} has {len(asked.visuals)} clips; give one")
         record = FaceRecord(id=f"clip-{subject}", video=str(Path(first).resolve()))

@@ -53,6 +53,54 @@ def test_a_csv_gives_every_label_and_keeps_other_columns(miniature):
     ]
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_columns_are_known_in_any_case_whatever_stands_between_cells(miniature, delimiter):
+    lines = [
+        ["FileName", "Expression", "au06", "SMILING", "Camera, left"],
+        ["a.jpg", "HAPPY", "3", "1", "left; far, | \t x"],
+    ]
+    quoted = [delimiter.join(f'"{cell}"' if "," in cell else cell for cell in line) for line in lines]
+    miniature.data("labels.csv", b"\xef\xbb\xbf" + "\r\n".join(quoted).encode())
+    miniature.picture("a.jpg")
+    (record,) = read_source("csv", miniature.root)[0]
+    assert (record.image, record.labels.expression) == ("a.jpg", "happiness")
+    assert record.labels.action_units == {"AU6": 3.0}
+    assert record.labels.attributes == {"Smiling": True}
+    assert record.source == {"dataset": "csv", "Camera, left": "left; far, | \t x"}
+
+
+def test_a_newline_in_quotes_is_part_of_the_cell_and_lines_are_still_named(miniature):
+    miniature.text("labels.csv", "file,age,note", 'a.jpg,3,"two', 'lines"', "b.jpg,200,x")
+    miniature.picture("a.jpg", "b.jpg")
+    records = iter(read_source("csv", miniature.root)[0])
+    assert next(records).source == {"dataset": "csv", "note": "two\nlines"}
+    with pytest.raises(RecordError, match=r"line 4: 'age' must be a number from 0 to 130"):
+        next(records)
+
+
+def test_rows_that_repeat_another_are_left_out_and_named(miniature):
+    miniature.text("labels.csv", "file,age", "a.jpg,3", "b.jpg,4", "a.jpg,3")
+    miniature.picture("a.jpg", "b.jpg")
+    records, summary = read_source("csv", miniature.root)
+    assert [record.image for record in records] == ["a.jpg", "b.jpg"]
+    assert summary.repeated.examples == ["line 4 repeats line 2 (csv/a.jpg)"]
+    miniature.text("labels.csv", "file,age", "a.jpg,3", "a.jpg,4")
+    with pytest.raises(RecordError, match=r"line 3: line 2 has the same face, 'csv/a\.jpg', with other values"):
+        list(read_source("csv", miniature.root)[0])
+
+
+def test_a_table_without_a_single_label_is_refused_with_its_columns(miniature):
+    miniature.text("labels.csv", "file,Emotion_Label", "a.jpg,happy", "b.jpg,sad")
+    miniature.picture("a.jpg", "b.jpg")
+    with pytest.raises(
+        RecordError, match=r"0 of 2 rows of .*labels\.csv have a label; its columns are file, Emotion_L"
+    ):
+        list(read_source("csv", miniature.root)[0])
+    assert len(list(read_source("csv", miniature.root, labels="none")[0])) == 2
+    miniature.text("labels.csv", "file,gender,split", "a.jpg,man,train")
+    assert len(list(read_source("csv", miniature.root)[0])) == 1
+
+
 @pytest.mark.parametrize(
     ("header", "line", "words"),
     [
@@ -60,7 +108,9 @@ def test_a_csv_gives_every_label_and_keeps_other_columns(miniature):
         ("file,AU12", "a.jpg,6", "line 2: 'AU12' must be a number from 0 to 5, not '6'"),
         ("file,expression", "a.jpg,sleepy", "line 2: 'expression' must be one of"),
         ("file,manipulated", "a.jpg,maybe", "line 2: 'manipulated' must be one of"),
-        ("name,age", "a.jpg,3", "line 1: the header lacks a column image, video, file or path"),
+        ("name,age", "a.jpg,3", "line 1: the header lacks a column image, video, file or path; it has name, age"),
+        ("file,Age,age", "a.jpg,3,4", "line 1: the header has 'age' twice"),
+        ("file,age", 'a.jpg,"3\nb.jpg,4', "line 2: not a row of a table .* is a quote left open there"),
     ],
 )
 def test_a_label_out_of_range_is_named_with_file_and_line(miniature, header, line, words):
