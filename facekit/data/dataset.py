@@ -76,9 +76,12 @@ class DatasetOptions:
     """How records become training examples.
 
     Args:
-        shuffle_turns: Reorder the questions of a conversation, each with its answer, anew in every epoch.
-        independent_turns: Let no question see another's answer; see ``facekit.data.packing``.
-        turns_per_example: Keep only so many questions per epoch (after shuffling); None keeps all.
+        shuffle_turns: Reorder the questions of a record, each with its answer, anew in every epoch, where they stand
+            alone (``FaceRecord.independent_questions``). A dialogue keeps its order.
+        independent_turns: Let no question see another's answer, where they stand alone; see ``facekit.data.packing``.
+            A dialogue keeps its context.
+        turns_per_example: Keep only so many questions per epoch (after shuffling), of a dialogue the first ones; None
+            keeps all.
         landmark_noise: Standard deviation of Gaussian noise on every landmark, as a fraction of the picture, drawn
             anew in every epoch; detected landmarks are never exact.
         landmark_dropout: Share of examples whose landmarks are withheld, so that the model learns to do without.
@@ -248,13 +251,14 @@ def _encode_turns(
     record: FaceRecord, processor: FaceKitProcessor, options: DatasetOptions, frames: int, rng: np.random.Generator
 ) -> SupervisedTokens | PackedTokens:
     opening, exchanges = split_exchanges(record.conversations)
-    if options.shuffle_turns:
+    if options.shuffle_turns and record.independent_questions:
         exchanges = [exchanges[place] for place in rng.permutation(len(exchanges))]
     kept = exchanges[: options.turns_per_example]
     limits: dict[str, Any] = {"frames": frames, "max_tokens": options.max_tokens}
+    dialogue = [turn for turns in kept for turn in turns]
     if options.independent_turns:
-        return pack_exchanges(processor, opening, kept, **limits)
-    return encode_conversation(processor, opening + [turn for turns in kept for turn in turns], **limits)
+        return pack_exchanges(processor, opening, kept if record.independent_questions else [dialogue], **limits)
+    return encode_conversation(processor, opening + dialogue, **limits)
 
 
 def _disturb(points: Tensor, options: DatasetOptions, rng: np.random.Generator) -> Tensor:

@@ -66,6 +66,8 @@ class FaceRecord(BaseModel):
         labels: The annotations.
         groups: Group names for fairness reports, such as ``{"age_group": "senior"}``.
         conversations: Questions and answers in order.
+        independent_questions: Whether each question can be asked by itself, whatever stands before it. By default the
+            conversation is a dialogue, whose later turns may refer to earlier ones.
         source: Where the record came from: a name, or a small table such as dataset and seed.
         split: Part of the data set it belongs to, such as ``"train"``.
     """
@@ -80,6 +82,7 @@ class FaceRecord(BaseModel):
     labels: FaceLabels = Field(default_factory=FaceLabels)
     groups: dict[str, str] = Field(default_factory=dict)
     conversations: list[Turn] = Field(default_factory=list)
+    independent_questions: bool = False
     source: dict[str, str | int | float | bool | None] | str | None = None
     split: str | None = None
 

@@ -121,7 +121,9 @@ def conversations(
     moved = record.model_copy(update={**_moved_paths(record, source, folder), "conversations": []})
     turns = {decision.aspect: _turns(decision, recipe, record.id) for decision in kept}
     models = sorted({decision.entry.model for decision in kept if decision.entry})
-    moved = moved.model_copy(update={"source": {**origin, "recipe": recipe.name, "annotator": ", ".join(models)}})
+    source_of_answers = {**origin, "recipe": recipe.name, "annotator": ", ".join(models)}
+    # Every aspect is asked about in a call of its own, so no answer depends on another.
+    moved = moved.model_copy(update={"source": source_of_answers, "independent_questions": True})
     if recipe.conversation == "joined":
         return [moved.model_copy(update={"conversations": [turn for pair in turns.values() for turn in pair]})]
     return [

@@ -142,6 +142,61 @@ def test_turns_are_reshuffled_by_epoch_and_reproducibly(processor, records):
     assert len({tuple(sorted(order)) for order in orders}) == 1
 
 
+FOLLOW_UP = ("What does she feel?", "Joy.", "Why do you think so?", "The corners of her mouth.", "Sure?", "Fairly.")
+
+
+def talk(folder, **fields):
+    """A record whose questions refer to what stands before them, unless it says otherwise."""
+    turns = [Turn(role=("user", "assistant")[place % 2], content=words) for place, words in enumerate(FOLLOW_UP)]
+    records = one_record(folder)
+    return RecordSet((records.records[0].model_copy(update={"conversations": turns, **fields}),), folder)
+
+
+def shown(example, processor):
+    """The words of a conversation in the order of the tokens."""
+    text = processor.tokenizer.decode(example.input_ids)
+    return sorted(FOLLOW_UP, key=text.index)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_dialogue_keeps_its_order_in_every_epoch(processor, tmp_path, packed):
+    dataset = FaceDataset(talk(tmp_path), processor, DatasetOptions(shuffle_turns=True, independent_turns=packed))
+    for epoch in range(6):
+        dataset.set_epoch(epoch)
+        assert shown(dataset[0], processor) == list(FOLLOW_UP)
+
+
+def test_a_dialogue_keeps_its_context_where_other_questions_lose_theirs(processor, tmp_path):
+    options = DatasetOptions(independent_turns=True)
+    plain = FaceDataset(talk(tmp_path), processor)[0]
+    kept = FaceDataset(talk(tmp_path), processor, options)[0]
+    assert torch.equal(kept.input_ids, plain.input_ids)
+    assert torch.equal(kept.labels, plain.labels)
+    assert kept.position_ids.tolist() == list(range(len(plain.input_ids)))
+    assert set(kept.segments.tolist()) == {0, 1}
+    apart = FaceDataset(talk(tmp_path, independent_questions=True), processor, options)[0]
+    assert set(apart.segments.tolist()) == {0, 1, 2, 3}
+
+
+def test_questions_that_stand_alone_are_shuffled(processor, tmp_path):
+    dataset = FaceDataset(talk(tmp_path, independent_questions=True), processor)
+    orders = set()
+    for epoch in range(8):
+        dataset.set_epoch(epoch)
+        order = shown(dataset[0], processor)
+        assert all(order.index(FOLLOW_UP[place + 1]) == order.index(FOLLOW_UP[place]) + 1 for place in (0, 2, 4))
+        orders.add(tuple(order))
+    assert len(orders) > 2
+
+
+def test_of_a_dialogue_the_first_turns_are_kept(processor, tmp_path):
+    dataset = FaceDataset(talk(tmp_path), processor, DatasetOptions(turns_per_example=2))
+    for epoch in range(4):
+        dataset.set_epoch(epoch)
+        text = processor.tokenizer.decode(dataset[0].input_ids)
+        assert [words in text for words in FOLLOW_UP] == [True] * 4 + [False] * 2
+
+
 def test_unshuffled_turns_stay_in_order(processor, records):
     dataset = FaceDataset(records, processor, DatasetOptions(shuffle_turns=False))
     text = processor.tokenizer.decode(dataset[0].input_ids)

@@ -61,6 +61,7 @@ def test_answers_are_kept_dropped_and_reported_and_every_one_says_where_it_came_
     assert result.cost == pytest.approx(20 * 0.0035)
     records = read_records(output / "records.jsonl")
     assert sum(len(record.conversations) for record in records) == 2 * result.written.kept
+    assert all(record.independent_questions for record in records)
     assert records[0].source == {"dataset": "made", "recipe": "small", "annotator": "gpt-4o-served"}
     assert records[0].conversations[0].content in ("Describe the face.", "Describe the expression.")
     report = (output / "report.html").read_text()

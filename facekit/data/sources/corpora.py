@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from facekit.data.formats.chat import DATASET_INFO, read_chat
 from facekit.data.records import FaceRecord
-from facekit.data.sources.base import Source
+from facekit.data.sources.base import Source, boolean_option
 
 __all__ = ["ChatCorpus", "FaceInstruct", "FairFaceGpt"]
 
@@ -24,6 +24,8 @@ class ChatCorpus(Source):
     Args:
         root: The JSON file, or a folder whose JSON files are all read.
         media: The folder, relative to that of the file, that paths inside are relative to.
+        independent_questions: Whether each question of a sample can be asked by itself; by default a conversation is
+            a dialogue.
         **common: ``check_images``; there is no split.
     """
 
@@ -31,18 +33,22 @@ class ChatCorpus(Source):
     layout = "one or more .json or .jsonl files of samples with 'image' or 'video' and 'conversations'"
     files: ClassVar[tuple[str, ...]] = ()
     media_candidates: ClassVar[tuple[str, ...]] = ()
+    questions_stand_alone: ClassVar[bool] = False
 
     def __init__(
         self,
         root: str | Path,
         *,
         media: str | None = None,
+        independent_questions: bool | str | None = None,
         split: str | None = None,
         check_images: bool | str = False,
     ) -> None:
         path = Path(root).expanduser()
         self.only = path if path.is_file() else None
         self.media = media
+        marks = self.questions_stand_alone if independent_questions is None else independent_questions
+        self.independent_questions = boolean_option("independent_questions", marks)
         super().__init__(path.parent if self.only else path, split=split, check_images=check_images)
 
     def locate(self) -> None:
@@ -69,7 +75,8 @@ class ChatCorpus(Source):
                 moved = record.rebased(self.folder, self.root)
                 origin = record.source or {"dataset": self.name, "file": path.name}
                 identity = record.id if len(self.paths) == 1 else f"{path.stem}/{record.id}"
-                yield moved.model_copy(update={"source": origin, "id": identity})
+                marks = record.independent_questions or self.independent_questions
+                yield moved.model_copy(update={"source": origin, "id": identity, "independent_questions": marks})
 
     def _lack(self, path: Path) -> None:
         (self.summary.broken if path.is_file() else self.summary.missing).add(path)
@@ -84,6 +91,7 @@ class FairFaceGpt(ChatCorpus):
     name = "fairfacegpt"
     layout = "dataset.json, and FairFace's pictures in fairface_img_margin025 (folders train and val)"
     files = ("dataset.json",)
+    questions_stand_alone = True
     media_candidates = ("fairface_img_margin025", "fairface-img-margin025-trainval")
 
 
@@ -92,3 +100,4 @@ class FaceInstruct(ChatCorpus):
 
     name = "faceinstruct"
     layout = "the JSON files of FaceInstruct-1M, beside them the media and the .npy landmarks that they name"
+    questions_stand_alone = True

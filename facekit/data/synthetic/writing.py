@@ -173,6 +173,7 @@ def synthetic_record(settings: SyntheticSettings, index: int) -> FaceRecord:
         labels=labels,
         groups=groups_of(face),
         conversations=write_conversation(labels, stream(number, "questions"), questions=settings.questions_per_image),
+        independent_questions=True,
         source={"dataset": "synthetic", "seed": number, "image_size": settings.image_size},
         split=settings.split,
     )

@@ -75,14 +75,16 @@ class TrainingSettings(BaseModel):
         logits: ``labelled``: compute the logits of the tokens that have a label only; the loss is the same. ``all``:
             of every token, as the language model does by itself.
         fused_loss: Never hold the logits, by Liger's fused linear cross-entropy; needs a GPU and ``liger-kernel``.
-        shuffle_turns: Reorder the questions of a conversation in every epoch.
-        independent_turns: Let no question about an image see another's answer, as at inference; see
-            ``facekit.data.packing``. Needs attention of the kind ``sdpa``, ``flex_attention`` or ``eager``.
+        shuffle_turns: Reorder the questions of a record in every epoch, where the record says that they stand alone
+            (``independent_questions``); a dialogue keeps its order.
+        independent_turns: Let no question about an image see another's answer, as at inference, where the record says
+            that they stand alone; a dialogue keeps its context. See ``facekit.data.packing``. Needs attention of the
+            kind ``sdpa``, ``flex_attention`` or ``eager``.
         row_tokens: Put several examples of a batch into one row of up to so many tokens, none of which sees another;
             None for one example a row, padded to the longest.
         group_batches: Put examples with as many frames and of similar length into a batch; in other batches they are
             by chance alone.
-        turns_per_example: Questions kept per example and epoch; None for all.
+        turns_per_example: Questions kept per example and epoch, of a dialogue the first ones; None for all.
         landmark_noise: Standard deviation of noise on the landmarks, as a fraction of the picture.
         landmark_dropout: Share of examples whose landmarks are withheld.
         max_tokens: Longest sequence.

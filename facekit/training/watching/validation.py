@@ -199,11 +199,11 @@ class PeriodicValidation(TrainerCallback):
 
 
 def questions_of(record: FaceRecord) -> list[tuple[str | None, str, str]]:
-    """The first questions of a record's conversation, each as system message, question and answer."""
+    """The first questions of a record, each as system message, question and answer; of a dialogue the first one."""
     opening, exchanges = split_exchanges(record.conversations)
     system = next((turn.content for turn in opening if turn.role == "system"), None)
     pairs = []
-    for turns in exchanges[:_MOST_QUESTIONS]:
+    for turns in exchanges[: _MOST_QUESTIONS if record.independent_questions else 1]:
         answer = next((turn.content for turn in turns if turn.role == "assistant"), None)
         question = turns[0].content.replace("<image>", "").replace("<video>", "").strip()
         if answer is not None and question:

@@ -36,7 +36,7 @@ def sample_records():
             conversations=[Turn(role="system", content="Be brief."), *question("How old? <image>", "31.", "age"),
                            *question("<image>\nWhy «so»?", "Lines.\nAnd eyes. 👁")],
         ),
-        FaceRecord(id="2", image="faces/2.png", landmarks="points/2.npy", source="ours"),
+        FaceRecord(id="2", image="faces/2.png", landmarks="points/2.npy", source="ours", independent_questions=True),
         FaceRecord(id="3", video=["clip/1.jpg"], landmarks=[LANDMARKS], conversations=question("Fake?", "No.")),
         FaceRecord(id="4", video=["clip/1.jpg", "clip/2.jpg"], split="test", groups={"race": "White"}),
     ]  # fmt: skip

@@ -36,6 +36,7 @@ def test_fairfacegpt_is_read_over_the_pictures_of_fairface(miniature):
     assert [turn.role for turn in second.conversations] == ["user", "assistant"]
     assert first.id != second.id
     assert first.source == {"dataset": "fairfacegpt", "file": "dataset.json"}
+    assert first.independent_questions
     assert summary.missing.count == 1
     assert summary.counts.answers == {"": 2}
 
@@ -62,6 +63,15 @@ def test_faceinstruct_landmarks_become_fractions_of_the_crop(miniature):
     assert second.landmarks is None
     assert summary.missing.examples == [str(miniature.root / "landmarks/b.npy")]
     assert summary.counts.with_landmarks == 1
+
+
+def test_whether_the_questions_of_a_chat_stand_alone_is_for_its_owner_to_say(miniature):
+    miniature.picture("a.jpg")
+    words = ("Smiling?", "Yes.", "Are you sure?", "Yes.")
+    path = miniature.text("chat.json", json.dumps([sample({"image": "a.jpg"}, *words)]))
+    for given, expected in (({}, False), ({"independent_questions": "true"}, True)):
+        (record,) = read_source("chat-json", path, **given)[0]
+        assert record.independent_questions is expected
 
 
 def test_samples_that_a_record_cannot_hold_are_counted(miniature):

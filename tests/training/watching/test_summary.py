@@ -11,7 +11,7 @@ from PIL import Image
 
 from facekit.data.counting import RecordCounts
 from facekit.data.dataset import RecordSet
-from facekit.data.records import FaceRecord
+from facekit.data.records import FaceRecord, Turn
 from facekit.models.memory import MemoryEstimate
 from facekit.training import LossHistory, TrainingSettings
 from facekit.training.trainable.parts import TrainedPart
@@ -19,7 +19,7 @@ from facekit.training.watching.history import LossPoint, draw_loss
 from facekit.training.watching.measuring import RunCost
 from facekit.training.watching.run_report import StageReport
 from facekit.training.watching.summary import write_summary
-from facekit.training.watching.validation import ValidationAnswer, ValidationPoint
+from facekit.training.watching.validation import ValidationAnswer, ValidationPoint, questions_of
 
 EVIL = "<script>alert(1)</script>"
 
@@ -135,3 +135,13 @@ def test_a_phone_shows_the_page_without_scrolling_it(tmp_path):
     check_phone(layout)
     assert layout["overflowing"] >= 1
     assert layout["smallest"] >= 9, "letters of charts can be read"
+
+
+def test_validation_asks_a_dialogue_its_first_question_only():
+    """A later one cannot be asked without what it refers to."""
+    words = ("Joy or fear?", "Joy.", "What makes you say so?", "The smile.")
+    turns = [Turn(role=("user", "assistant")[place % 2], content=each) for place, each in enumerate(words)]
+    record = FaceRecord(id="a", image="a.png", conversations=turns)
+    assert questions_of(record) == [(None, "Joy or fear?", "Joy.")]
+    alone = record.model_copy(update={"independent_questions": True})
+    assert [question for _, question, _ in questions_of(alone)] == [words[0], words[2]]
