@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +16,16 @@ def preprocess(
     size: Annotated[int, typer.Option(help="Side of the crops in pixels.")] = 256,
     margin: Annotated[float, typer.Option(help="Added on each side of the face, as a fraction of it.")] = 0.25,
     frames: Annotated[int, typer.Option(help="Frames taken of a clip.")] = 8,
+    faces: Annotated[str, typer.Option(help="largest, or all: a record for every face of a picture")] = "largest",
     on_no_face: Annotated[str, typer.Option(help="skip, or whole-image")] = "skip",
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     media: Annotated[Path | None, typer.Option(help="Folder that paths in the input are relative to.")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option(help="Do again what failed in an earlier run, whatever the reason.")
+    ] = False,
+    max_failures: Annotated[
+        str, typer.Option(help="Records that may fail, as 20 or 1%; with more the exit status is 1.")
+    ] = "0",
     workers: Annotated[int | None, typer.Option(help="Processes; by default one per core.")] = None,
     engine: Annotated[str, typer.Option(help="local, or ray")] = "local",
     ray_address: Annotated[str | None, typer.Option(help="The Ray cluster to join.")] = None,
@@ -29,7 +37,10 @@ def preprocess(
     features_dtype: Annotated[str, typer.Option(help="Floating type of encoder and tokens: the model's.")] = "float32",
     feature_cache_bytes: Annotated[int, typer.Option(help="Most bytes of tokens.")] = 50 << 30,
 ) -> None:
-    """Detect, crop and landmark every face of a dataset; may be stopped and started again without loss."""
+    """Detect, crop and landmark every face of a dataset; may be stopped and started again without loss.
+
+    The exit status is 0 where all is well, 1 where more failed than --max-failures, 2 where nothing came out.
+    """
     import os
 
     from pydantic import ValidationError
@@ -44,12 +55,14 @@ def preprocess(
 
     if video_features is not None and features is None:
         raise ConfigurationError("--video-features goes with --features, the encoder for images")
+    allowed = _read_limit(max_failures)
     try:
         settings = PreprocessSettings(
             landmarker=landmarker,
             size=size,
             margin=margin,
             frames=frames,
+            faces=faces,
             on_no_face=on_no_face,
             records_per_shard=records_per_shard,
         )
@@ -62,6 +75,7 @@ def preprocess(
             settings,
             split=split,
             media_folder=media,
+            retry_failed=retry_failed,
             workers=workers or os.cpu_count() or 1,
             engine=engine,
             address=ray_address,
@@ -72,12 +86,34 @@ def preprocess(
         console.print(escape(str(result.summary)), highlight=False)
     reused = f", {result.reused:,} of the input done before" if result.reused else ""
     console.print(f"{result.records:,} faces in {result.shards:,} shards{reused}: {escape(str(result.output))}")
+    failed = sum(result.failures.values())
+    console.print(f"  {result.inputs:,} records: {result.inputs - failed:,} kept, {failed:,} failed", highlight=False)
     for kind, count in result.failures.items():
         console.print(f"  {count:,} failed: {kind}", highlight=False)
     if result.failures:
         console.print(f"  reasons: {escape(str(result.output / 'failures.jsonl'))}", highlight=False)
+    if not result.records:
+        raise typer.Exit(2)
     if features is not None:
         _encode(result.output, features, video_features, features_dtype, feature_cache_bytes)
+    lost = 0 if result.summary is None else result.summary.lost
+    if result.failed > allowed(result.inputs + lost):
+        raise typer.Exit(1)
+
+
+def _read_limit(text: str) -> Callable[[int], float]:
+    """The most that may fail of so many, from ``20`` or ``1%``."""
+    from facekit.errors import ConfigurationError
+
+    number = text.strip()
+    try:
+        share = float(number.removesuffix("%")) / 100 if number.endswith("%") else None
+        most = int(number) if share is None else 0
+    except ValueError as error:
+        raise ConfigurationError(f"--max-failures is a number, or a share such as 1%, not {text!r}") from error
+    if most < 0 or (share is not None and not 0 <= share <= 1):
+        raise ConfigurationError(f"--max-failures is from 0, or from 0% to 100%, not {text!r}")
+    return lambda total: most if share is None else share * total
 
 
 def _encode(output: Path, encoder: str, video_encoder: str | None, dtype: str, limit: int) -> None:

@@ -119,5 +119,13 @@ def convert(
     return Conversion(output, counts, summary, written)
 
 
+def describe_nothing(origin: str, split: str | None, summary: SourceSummary | None) -> str:
+    """The sentence about an input without a single record: what there was instead."""
+    wanted = "" if split is None else f" of the split {split!r}"
+    rest = {name: number for name, number in (summary.count_outcomes() if summary else {}).items() if number}
+    instead = f"; of what is there: {', '.join(f'{name} {number:,}' for name, number in rest.items())}" if rest else ""
+    return f"{origin} has no record{wanted}{instead}"
+
+
 def _of_split(records: Iterable[FaceRecord], split: str) -> Iterator[FaceRecord]:
     return (record for record in records if record.split == split)

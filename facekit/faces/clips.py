@@ -33,10 +33,12 @@ class CroppedClip:
         frames: One crop per frame. Where the face was not found, ``landmarks`` and ``index`` are None, and the box is
             that of the frames around.
         indices: The index of each frame in the whole clip, from 0.
+        most_faces: The most faces that were found in one frame.
     """
 
     frames: tuple[CroppedFace, ...]
     indices: tuple[int, ...]
+    most_faces: int = 0
 
 
 def prepare_clip(
@@ -95,9 +97,8 @@ def prepare_clip(
             f"{clip.name}; give a clip in which a face looks roughly at the camera, upright, or use whole frames with "
             "on_no_face='whole-image'"
         )
-    if crop_per_frame:
-        return CroppedClip(tuple(_crop_each(clip, faces, followed, margin)), clip.indices)
-    return CroppedClip(tuple(_crop_all(clip, faces, followed, margin)), clip.indices)
+    crop = _crop_each if crop_per_frame else _crop_all
+    return CroppedClip(tuple(crop(clip, faces, followed, margin)), clip.indices, max(map(len, faces)))
 
 
 def draw_clip_overlay(clip: CroppedClip, *, size: int = 256, columns: int = 4) -> Image.Image:

@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "engines": ["ENGINES"],
-        "faces": ["RecordFailure"],
+        "failures": ["RecordFailure"],
         "features": ["FeatureResult", "encode_shards"],
         "pipeline": ["PreprocessProgress", "PreprocessResult", "preprocess"],
         "settings": ["PreprocessSettings"],

@@ -2,18 +2,22 @@
 
 An engine takes a stream of tasks, keeps a bounded number of them under way, and gives results as they come. A process
 that dies, by a fault in native code or for want of memory, does not end the run: its task comes back as ``Crashed``.
+Workers end with the process that started them, also where that is killed.
 """
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
+from multiprocessing.connection import wait as wait_for_end
 from typing import Any, Generic, TypeVar
 
 from facekit.errors import ConfigurationError, MissingExtraError
@@ -80,11 +84,20 @@ def run_alone(function: Callable[[Task], Result], task: Task) -> Result | Crashe
 
 def _start_pool(workers: int) -> ProcessPoolExecutor:
     # Not forked: native libraries that have started threads do not survive it.
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_leave_signals)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_worker)
 
 
-def _leave_signals() -> None:
+def _begin_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process stops its workers
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    """End this process when another has: a killed run stops none of its workers, who would wait for tasks for ever."""
+    wait_for_end([sentinel])
+    os._exit(1)
 
 
 def _run_in_processes(

@@ -7,18 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from facekit.data.labels import FaceLabels
+from facekit.data.preprocessing.failures import RecordFailure, describe_failure, first_medium
 from facekit.data.preprocessing.settings import PreprocessSettings
+from facekit.data.preprocessing.stamps import Stamps, stamp_record
 from facekit.data.records import FaceRecord
-from facekit.errors import ConfigurationError, FaceKitError, MissingExtraError, UnknownPartError
-from facekit.faces.clips import prepare_clip
-from facekit.faces.crop import CroppedFace, crop_face
-from facekit.faces.images import open_image
+from facekit.errors import ConfigurationError, FaceKitError, FaceNotFoundError, MissingExtraError, UnknownPartError
+from facekit.faces.clips import CroppedClip, prepare_clip
+from facekit.faces.crop import CroppedFace, crop_face, pad_to_square
+from facekit.faces.images import describe_source, open_image
 from facekit.faces.landmarker import DetectedFace, Landmarker, landmark_bounds, load_landmarker
-from facekit.faces.prepare import prepare_face
+from facekit.faces.prepare import select_faces
 from facekit.faces.video import Clip, read_clip
 
 MEDIA_FOLDER = "media"
@@ -27,43 +31,42 @@ _OF_ONE_RECORD = (FaceKitError, OSError, ValueError, RuntimeError, MemoryError)
 
 
 @dataclass(frozen=True)
-class RecordFailure:
-    """A record that has no crop.
-
-    Args:
-        id: The record's id.
-        media: Its picture or clip, as the record names it.
-        kind: The error's class, by which failures are counted.
-        reason: One sentence.
-    """
-
-    id: str
-    media: str
-    kind: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class PreparedRecord:
     """A record whose media are crops.
 
     Args:
+        key: Its name in a shard: digits, of which the first nine are the index of the record in the input.
         record: Its paths name the files.
         files: The bytes of each file, by the path in the record.
     """
 
+    key: str
     record: FaceRecord
     files: dict[str, bytes]
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a record of the input.
+
+    Args:
+        stamps: What its files were when they were read.
+        faces: Its crops, one for each face that was taken.
+        failure: Why there are none.
+    """
+
+    stamps: Stamps
+    faces: tuple[PreparedRecord, ...] = ()
+    failure: RecordFailure | None = None
+
+
 def prepare_records(
-    records: Sequence[FaceRecord], first: int, folder: Path, settings: PreprocessSettings
-) -> list[PreparedRecord | RecordFailure]:
+    records: Sequence[tuple[int, FaceRecord]], folder: Path, settings: PreprocessSettings
+) -> list[Outcome]:
     """Prepare records one after the other; a failure of one is no failure of the others.
 
     Args:
-        records: The records.
-        first: Number of the first in the whole input, from which the crops are named.
+        records: Records, each with its index in the whole input, from which the crops are named.
         folder: The folder that their paths are relative to.
         settings: What is done.
 
@@ -73,21 +76,17 @@ def prepare_records(
         UnknownPartError: There is no such landmarker.
     """
     landmarker = shared_landmarker(settings.landmarker)
-    results: list[PreparedRecord | RecordFailure] = []
-    for number, record in enumerate(records, first):
+    outcomes = []
+    for index, record in records:
+        stamps = stamp_record(record, folder)
         try:
-            results.append(_prepare(record, number, folder, settings, landmarker))
+            prepared = _prepare(record, index, folder, settings, landmarker)
+            outcomes.append(Outcome(stamps, tuple(prepared)))
         except _FATAL:
             raise
         except _OF_ONE_RECORD as error:
-            results.append(describe_failure(record, type(error).__name__, str(error)))
-    return results
-
-
-def describe_failure(record: FaceRecord, kind: str, reason: str) -> RecordFailure:
-    """A failure of a record, the reason as one line."""
-    names = record.image or record.video or ""
-    return RecordFailure(record.id, names if isinstance(names, str) else names[0], kind, " ".join(reason.split()))
+            outcomes.append(Outcome(stamps, failure=describe_failure(record, index, error)))
+    return outcomes
 
 
 @lru_cache(maxsize=2)
@@ -97,42 +96,67 @@ def shared_landmarker(spec: str) -> Landmarker:
 
 
 def _prepare(
-    record: FaceRecord, number: int, folder: Path, settings: PreprocessSettings, landmarker: Landmarker
+    record: FaceRecord, index: int, folder: Path, settings: PreprocessSettings, landmarker: Landmarker
+) -> list[PreparedRecord]:
+    if record.image is None:
+        return [_prepare_clip(record, f"{index:09d}", folder, settings, landmarker)]
+    crops, found = _crop_picture(record, folder, settings, landmarker)
+    every = settings.faces == "all"
+    return [
+        _prepare_picture(record, f"{index:09d}{rank:04d}" if every else f"{index:09d}", crop, found, rank, settings)
+        for rank, crop in enumerate(crops)
+    ]
+
+
+def _prepare_picture(
+    record: FaceRecord, key: str, crop: CroppedFace, found: int | None, rank: int, settings: PreprocessSettings
 ) -> PreparedRecord:
-    name = f"{MEDIA_FOLDER}/{number:09d}"
-    if record.image is not None:
-        crop = _crop_picture(record, folder, settings, landmarker)
-        path = f"{name}.jpg"
-        points = None if crop.landmarks is None else np.round(crop.landmarks.astype(float), 5).tolist()
-        changes = {"image": path, "landmarks": points, "source": _origin(record, crop)}
-        return PreparedRecord(record.model_copy(update=changes), {path: _to_jpeg(crop.image, settings)})
-    crops = _crop_clip(record, folder, settings, landmarker)
+    path = f"{MEDIA_FOLDER}/{key}.jpg"
+    points = None if crop.landmarks is None else np.round(crop.landmarks.astype(float), 5).tolist()
+    changes: dict[str, Any] = {"image": path, "landmarks": points, "source": _origin(record, crop, found)}
+    if settings.faces == "all" and found and crop.index is not None:
+        changes["id"] = f"{record.id}#{crop.index}"
+    if rank:
+        changes |= {"labels": FaceLabels(), "groups": {}, "conversations": []}
+    return PreparedRecord(key, record.model_copy(update=changes), {path: _to_jpeg(crop.image, settings)})
+
+
+def _prepare_clip(
+    record: FaceRecord, key: str, folder: Path, settings: PreprocessSettings, landmarker: Landmarker
+) -> PreparedRecord:
+    name = f"{MEDIA_FOLDER}/{key}"
+    clip = _crop_clip(record, folder, settings, landmarker)
+    crops = clip.frames
+    seen = next((crop for crop in crops if crop.index is not None), crops[0])
     files = {f"{name}.{place:04d}.jpg": _to_jpeg(crop.image, settings) for place, crop in enumerate(crops)}
-    changes = {"video": list(files), "frames": None, "landmarks": None, "source": _origin(record, crops[0])}
+    origin = {**_origin(record, crops[0], clip.most_faces), **({} if seen.index is None else {"face": seen.index})}
+    changes: dict[str, Any] = {"video": list(files), "frames": None, "landmarks": None, "source": origin}
     if any(crop.landmarks is not None for crop in crops):
         changes["landmarks"] = f"{name}.landmarks.npy"
         stacked = io.BytesIO()
         np.save(stacked, np.stack([crop.landmarks_or_absent for crop in crops]).astype(np.float32), allow_pickle=False)
         files[f"{name}.landmarks.npy"] = stacked.getvalue()
-    return PreparedRecord(record.model_copy(update=changes), files)
+    return PreparedRecord(key, record.model_copy(update=changes), files)
 
 
 def _crop_picture(
     record: FaceRecord, folder: Path, settings: PreprocessSettings, landmarker: Landmarker
-) -> CroppedFace:
+) -> tuple[list[CroppedFace], int | None]:
+    """The crops, and how many faces are large enough; None where the record says itself where its face is."""
     path = record.image_path(folder)
     points = record.landmark_array(folder) if settings.given_landmarks else None
+    image = open_image(path, max_pixels=settings.max_pixels)
     if points is not None:
-        image = open_image(path, max_pixels=settings.max_pixels)
-        return crop_face(image, _given_face(points, image), margin=settings.margin)
-    return prepare_face(
-        path,
-        landmarker,
-        margin=settings.margin,
-        on_no_face=_when_no_face(settings),
-        min_face_size=settings.min_face_size,
-        max_pixels=settings.max_pixels,
-    )
+        return [crop_face(image, _given_face(points, image), margin=settings.margin)], None
+    faces = landmarker.detect(image)
+    try:
+        chosen = select_faces(faces, settings.faces, min_face_size=settings.min_face_size, name=describe_source(path))
+    except FaceNotFoundError:
+        if settings.on_no_face == "skip":
+            raise
+        return [pad_to_square(image)], 0
+    crops = [crop_face(image, faces[index], margin=settings.margin, index=index) for index in chosen]
+    return crops, sum(face.size >= settings.min_face_size for face in faces)
 
 
 def _given_face(points: np.ndarray, image: Image.Image) -> DetectedFace:
@@ -140,26 +164,19 @@ def _given_face(points: np.ndarray, image: Image.Image) -> DetectedFace:
     return DetectedFace(landmark_bounds(landmarks), 1.0, landmarks)
 
 
-def _crop_clip(
-    record: FaceRecord, folder: Path, settings: PreprocessSettings, landmarker: Landmarker
-) -> tuple[CroppedFace, ...]:
+def _crop_clip(record: FaceRecord, folder: Path, settings: PreprocessSettings, landmarker: Landmarker) -> CroppedClip:
     paths = record.media_paths(folder)
     source: list[str | Path | Image.Image] | Clip = [*paths]
     if isinstance(record.video, str):
         source = read_clip(paths[0], settings.frames, among=record.frames, max_pixels=settings.max_pixels)
-    clip = prepare_clip(
+    return prepare_clip(
         source,
         landmarker,
         num_frames=settings.frames,
         margin=settings.margin,
-        on_no_face=_when_no_face(settings),
+        on_no_face="raise" if settings.on_no_face == "skip" else settings.on_no_face,
         min_face_size=settings.min_face_size,
     )
-    return clip.frames
-
-
-def _when_no_face(settings: PreprocessSettings) -> str:
-    return "raise" if settings.on_no_face == "skip" else settings.on_no_face
 
 
 def _to_jpeg(image: Image.Image, settings: PreprocessSettings) -> bytes:
@@ -170,9 +187,9 @@ def _to_jpeg(image: Image.Image, settings: PreprocessSettings) -> bytes:
     return encoded.getvalue()
 
 
-def _origin(record: FaceRecord, crop: CroppedFace) -> dict[str, str | int | float | bool | None]:
-    """Where the record came from, with the file and the square in pixels that the (first) crop was cut from."""
+def _origin(record: FaceRecord, crop: CroppedFace, found: int | None) -> dict[str, str | int | float | bool | None]:
+    """Where the record came from: file, square in pixels of the (first) crop, faces found, index of this one."""
     known = dict(record.source) if isinstance(record.source, dict) else {"dataset": record.source}
-    original = describe_failure(record, "", "").media
-    return {**{key: value for key, value in known.items() if value is not None},
-            "original": original, "crop": ",".join(map(str, crop.box))}  # fmt: skip
+    facts = {"original": first_medium(record), "crop": ",".join(map(str, crop.box)), "faces": found}
+    facts["face"] = crop.index if found else None
+    return {key: value for key, value in {**known, **facts}.items() if value is not None}

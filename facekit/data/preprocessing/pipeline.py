@@ -11,36 +11,33 @@ from functools import partial
 from pathlib import Path
 
 from facekit.data.atomic import open_atomically, write_text_atomically
-from facekit.data.convert import open_records
+from facekit.data.convert import describe_nothing, open_records
 from facekit.data.formats.shards import MANIFEST
+from facekit.data.locking import LOCK, hold_folder
 from facekit.data.preprocessing.engines import Crashed, run_alone, run_tasks
-from facekit.data.preprocessing.faces import (
-    PreparedRecord,
-    RecordFailure,
-    describe_failure,
-    prepare_records,
-    shared_landmarker,
-)
+from facekit.data.preprocessing.faces import Outcome, prepare_records, shared_landmarker
+from facekit.data.preprocessing.failures import describe_crash
 from facekit.data.preprocessing.settings import PreprocessSettings
 from facekit.data.preprocessing.shards import (
     NOTES,
     Unit,
     UnitNote,
     cut_units,
-    finished_note,
+    look_at_unit,
     note_path,
     require_webdataset,
     shard_path,
     write_unit,
 )
+from facekit.data.preprocessing.stamps import stamp_record
 from facekit.data.records import FaceRecord
 from facekit.data.sources import SourceSummary
-from facekit.errors import ConfigurationError
+from facekit.errors import ConfigurationError, RecordError
 from facekit.reports import ProgressListener
 
 FAILURES = "failures.jsonl"
 FEATURES = "features"
-_OUTPUT_NAMES = {NOTES, MANIFEST, FAILURES, FEATURES}
+_OUTPUT_NAMES = {NOTES, MANIFEST, FAILURES, FEATURES, LOCK}
 
 
 @dataclass(frozen=True)
@@ -82,9 +79,10 @@ class PreprocessResult:
         output: The folder of the shards.
         records: Records in them.
         shards: How many there are.
-        reused: Records that an earlier run had done already.
-        failures: Records without a crop, by kind of error.
+        reused: Records of the input that an earlier run had done already.
+        failures: Records of the input without a crop, by kind of error.
         summary: The report on the source, where the input was a dataset.
+        inputs: Records of the input.
     """
 
     output: Path
@@ -93,6 +91,12 @@ class PreprocessResult:
     reused: int
     failures: dict[str, int]
     summary: SourceSummary | None = None
+    inputs: int = 0
+
+    @property
+    def failed(self) -> int:
+        """Records without a crop, and files of the source that did not become records."""
+        return sum(self.failures.values()) + (self.summary.lost if self.summary is not None else 0)
 
 
 def preprocess(
@@ -102,6 +106,7 @@ def preprocess(
     *,
     split: str | None = None,
     media_folder: str | Path | None = None,
+    retry_failed: bool = False,
     workers: int = 1,
     engine: str = "local",
     address: str | None = None,
@@ -110,9 +115,11 @@ def preprocess(
     """Crop the faces of a dataset into WebDataset shards with landmarks, labels and all else that the records hold.
 
     The shards are read by ``facekit.data.formats.read_records``. A run may be stopped at any moment, and again started
-    with the same arguments: shards that are whole, of the same records and settings, are kept. The output does not
-    depend on the engine or the number of workers. Beside the shards are ``manifest.json`` with counts and checksums,
-    and ``failures.jsonl`` with a reason for every record that has no crop.
+    with the same arguments: shards of the same records and settings are kept if they still have their checksum. Of
+    them, records are done again that failed for a reason that may pass (want of memory, a disk, a network, permissions)
+    and those whose picture or clip has other contents than before. The output does not depend on the engine or the
+    number of workers. Beside the shards are ``manifest.json`` with counts and checksums, and ``failures.jsonl`` with a
+    reason for every record that has no crop. One run at a time works on a folder.
 
     Args:
         origin: A file of records in any format, or a dataset as ``name:root``.
@@ -120,6 +127,7 @@ def preprocess(
         settings: What is done to a record.
         split: Only the records of one split.
         media_folder: The folder that the paths in a file are relative to.
+        retry_failed: Do every record again that failed, for whatever reason.
         workers: Processes, or Ray tasks at a time.
         engine: ``local`` or ``ray``; a Ray cluster must share the file system.
         address: The Ray cluster to join.
@@ -129,25 +137,35 @@ def preprocess(
         What was made.
 
     Raises:
-        RecordError: The input is not as expected.
+        RecordError: The input is not as expected, or has no record.
         UnknownPartError: There is no such dataset or landmarker.
-        ConfigurationError: An argument is out of its range, or the folder holds something else.
+        ConfigurationError: An argument is out of its range, the folder holds something else, or another run works on
+            it.
         MissingExtraError: A package is not installed.
+        OutputError: The folder cannot be written to.
     """
     settings = settings or PreprocessSettings()
     output = Path(output).expanduser().resolve()
     _check_output(output)
     require_webdataset()
     shared_landmarker(settings.landmarker)
-    total = sum(1 for _ in open_records(origin, split=split, media_folder=media_folder)[0])
+    total = _count(origin, split, media_folder)
     records, folder, summary = open_records(origin, split=split, media_folder=media_folder)
-    output.mkdir(parents=True, exist_ok=True)
-    run = _Run(settings, folder.resolve(), output, total, on_progress)
-    tasks = run.units_to_do(records)
-    work = partial(_do_unit, folder=run.folder, output=output, settings=settings)
-    for result in run_tasks(work, tasks, engine=engine, workers=workers, address=address):
-        run.finish(_do_unit_apart(result.task, run) if isinstance(result, Crashed) else result)
-    return run.close(summary)
+    with hold_folder(output):
+        run = _Run(settings, folder.resolve(), output, total, on_progress, retry_failed=retry_failed)
+        tasks = run.units_to_do(records)
+        work = partial(_do_unit, folder=run.folder, output=output, settings=settings)
+        for result in run_tasks(work, tasks, engine=engine, workers=workers, address=address):
+            run.finish(_do_unit_apart(result.task, run) if isinstance(result, Crashed) else result)
+        return run.close(summary)
+
+
+def _count(origin: str, split: str | None, media_folder: str | Path | None) -> int:
+    records, _, summary = open_records(origin, split=split, media_folder=media_folder)
+    total = sum(1 for _ in records)
+    if not total:
+        raise RecordError(describe_nothing(origin, split, summary))
+    return total
 
 
 class _Run:
@@ -160,8 +178,11 @@ class _Run:
         output: Path,
         total: int,
         on_progress: ProgressListener | None,
+        *,
+        retry_failed: bool,
     ) -> None:
         self.settings = settings
+        self.retry_failed = retry_failed
         self.folder = folder
         self.output = output
         self._total = total
@@ -170,23 +191,23 @@ class _Run:
         self._done = self._reused = self._failed = self._units = 0
 
     def units_to_do(self, records: Iterator[FaceRecord]) -> Iterator[Unit]:
-        """The units that no earlier run has finished."""
-        for unit in cut_units(records, self.settings.records_per_shard):
-            self._units = unit.number + 1
-            note = finished_note(unit, self.output, self.settings)
+        """The units that no earlier run has finished, each with what is left of it."""
+        for whole in cut_units(records, self.settings.records_per_shard):
+            self._units = whole.number + 1
+            unit, note = look_at_unit(whole, self.output, self.folder, self.settings, retry_failed=self.retry_failed)
+            self._reused += len(unit.records) - (0 if note is not None else len(unit.to_do()))
             if note is None:
                 yield unit
             else:
-                self._reused += len(unit.records)
                 self.finish(note)
 
     def finish(self, note: UnitNote) -> None:
         """Count a unit and tell the listener."""
-        self._done += note.records + len(note.failures)
+        self._done += len(note.inputs)
         self._failed += len(note.failures)
         if self._on_progress is not None:
             seconds = max(time.monotonic() - self._started, 1e-9)
-            rate = (self._done - self._reused) / seconds
+            rate = max(0, self._done - self._reused) / seconds
             left = max(0, self._total - self._done) / rate if rate > 0 else None
             self._on_progress(PreprocessProgress(self._done, self._total, self._failed, rate, left))
 
@@ -206,15 +227,20 @@ class _Run:
                 for failure in note.failures:
                     kinds[failure.kind] += 1
                     failures.write(json.dumps(asdict(failure), ensure_ascii=False) + "\n")
+        failures_by_kind = dict(kinds.most_common())
+        inputs = {"records": self._done, "kept": self._done - kinds.total(), "failed": failures_by_kind}
+        if summary is not None:
+            inputs["source"] = summary.count_outcomes()
         manifest = {
             "format": "facekit webdataset",
             "records": records,
-            "failures": dict(kinds.most_common()),
+            "input": inputs,
+            "failures": failures_by_kind,
             "settings": self.settings.model_dump(mode="json"),
             "shards": shards,
         }
         write_text_atomically(self.output / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-        return PreprocessResult(self.output, records, len(shards), self._reused, dict(kinds.most_common()), summary)
+        return PreprocessResult(self.output, records, len(shards), self._reused, failures_by_kind, summary, self._done)
 
     def _remove_surplus(self) -> None:
         for note in (self.output / NOTES).glob("*.json"):
@@ -224,25 +250,19 @@ class _Run:
 
 
 def _do_unit(unit: Unit, *, folder: Path, output: Path, settings: PreprocessSettings) -> UnitNote:
-    return write_unit(unit, prepare_records(unit.records, unit.first, folder, settings), output, settings)
+    return write_unit(unit, prepare_records(unit.to_do(), folder, settings), output, settings)
 
 
 def _do_unit_apart(unit: Unit, run: _Run) -> UnitNote:
     """Work on every record of a unit in a process of its own, so that only the one at fault is lost."""
-    prepared: list[PreparedRecord | RecordFailure] = []
-    for index, record in enumerate(unit.records):
-        one = Unit(unit.number, unit.first + index, (record,))
-        result = run_alone(partial(_prepare_unit, folder=run.folder, settings=run.settings), one)
+    outcomes: list[Outcome] = []
+    for index, record in unit.to_do():
+        result = run_alone(partial(prepare_records, folder=run.folder, settings=run.settings), [(index, record)])
         if isinstance(result, Crashed):
-            reason = "the process that worked on it died; the file may be damaged, or memory too small"
-            prepared.append(describe_failure(record, "Crash", reason))
+            outcomes.append(Outcome(stamp_record(record, run.folder), failure=describe_crash(record, index)))
         else:
-            prepared += result
-    return write_unit(unit, prepared, run.output, run.settings)
-
-
-def _prepare_unit(unit: Unit, *, folder: Path, settings: PreprocessSettings) -> list[PreparedRecord | RecordFailure]:
-    return prepare_records(unit.records, unit.first, folder, settings)
+            outcomes += result
+    return write_unit(unit, outcomes, run.output, run.settings)
 
 
 def _check_output(output: Path) -> None:

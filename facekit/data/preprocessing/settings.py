@@ -12,7 +12,7 @@ from facekit.faces.frames import FRAMES_PER_CLIP
 from facekit.faces.images import MAX_PIXELS
 from facekit.faces.prepare import MIN_FACE_SIZE
 
-SHARD_VERSION = 1
+SHARD_VERSION = 2
 """Raised when equal settings give other bytes than before, so that older shards are not mixed with newer ones."""
 
 
@@ -24,6 +24,9 @@ class PreprocessSettings(BaseModel):
         size: Side of the stored crops in pixels; Face-LLaVA's data have 256.
         margin: Added on each side of the face, as a fraction of it.
         frames: Frames taken of a clip, evenly spaced.
+        faces: ``largest``: a record is about the largest face of its picture; ``all``: every face that is large enough
+            becomes a record, with its index in the id. What the input says about a picture is about one face, so only
+            the largest keeps labels, groups and conversations. Of a clip one face is followed in either case.
         on_no_face: ``skip``: the record is a failure, with the reason; ``whole-image``: it is kept whole, padded to a
             square, without landmarks.
         given_landmarks: Crop by the landmarks that a picture's record has, in place of detecting any.
@@ -39,6 +42,7 @@ class PreprocessSettings(BaseModel):
     size: int = Field(default=256, ge=16, le=LARGEST_CROP_SIDE)
     margin: float = Field(default=DEFAULT_MARGIN, ge=0, le=LARGEST_MARGIN)
     frames: int = Field(default=FRAMES_PER_CLIP, ge=1, le=256)
+    faces: Literal["largest", "all"] = "largest"
     on_no_face: Literal["skip", "whole-image"] = "skip"
     given_landmarks: bool = True
     min_face_size: float = Field(default=MIN_FACE_SIZE, ge=0)

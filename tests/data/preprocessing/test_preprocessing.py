@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from facekit.catalog import isolated_registry
 from facekit.cli.main import app
 from facekit.data.formats.shards import read_shards, verify_shards
 from facekit.data.preprocessing import PreprocessSettings, pipeline, preprocess
@@ -18,8 +19,22 @@ from facekit.data.preprocessing.engines import Crashed, run_tasks
 from facekit.data.records import FaceRecord, iterate_records, write_records
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError, RecordError, UnknownPartError
+from facekit.faces.landmarker import Landmarker
 
 pytest.importorskip("webdataset")
+
+
+class NoFaces(Landmarker):
+    """Finds nothing."""
+
+    @classmethod
+    def from_spec(cls, argument=None):
+        return cls()
+
+    def find_faces(self, image):
+        return []
+
+
 FACES = 11
 SETTINGS = PreprocessSettings(size=64, records_per_shard=3)
 
@@ -170,8 +185,8 @@ def test_a_task_whose_process_dies_comes_back_and_the_others_are_done(workers):
 def test_only_the_record_at_fault_is_lost_when_a_process_dies(dataset, tmp_path, monkeypatch):
     culprit = list(iterate_records(dataset))[1].id
 
-    def die(function, unit):
-        return Crashed(unit) if unit.records[0].id == culprit else function(unit)
+    def die(function, records):
+        return Crashed(records) if records[0][1].id == culprit else function(records)
 
     monkeypatch.setattr(pipeline, "run_alone", die)
     monkeypatch.setattr(pipeline, "run_tasks", lambda function, tasks, **_: map(Crashed, tasks))
@@ -209,3 +224,69 @@ def test_the_command_says_what_it_made(dataset, tmp_path):
     assert answer.exit_code == 0, answer.output
     assert f"{FACES} faces in 1 shards" in answer.output.replace("\n", "")
     assert (tmp_path / "out" / "shard-000000.tar").is_file()
+
+
+def run_command(dataset, output, *options):
+    return CliRunner().invoke(
+        app, ["preprocess", str(dataset), str(output), "--workers", "1", "--size", "48", *options]
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [((), 1), (("--max-failures", "1"), 0), (("--max-failures", "9%"), 0), (("--max-failures", "8%"), 1)],
+)
+def test_the_exit_status_says_whether_more_failed_than_may(dataset, tmp_path, options, status):
+    (dataset.parent / "broken.jpg").write_bytes(b"no picture")
+    mixed = dataset.parent / "one-broken.jsonl"
+    write_records(mixed, [FaceRecord(id="broken", image="broken.jpg"), *iterate_records(dataset)])
+    answer = run_command(mixed, tmp_path / "out", *options)
+    assert answer.exit_code == status, answer.output
+    assert f"{FACES + 1} records: {FACES} kept, 1 failed" in answer.output
+
+
+def test_nothing_that_comes_out_is_status_two(dataset, tmp_path):
+    write_records(dataset.parent / "gone.jsonl", [FaceRecord(id="gone", image="nowhere.jpg")])
+    answer = run_command(dataset.parent / "gone.jsonl", tmp_path / "out", "--max-failures", "100%")
+    assert answer.exit_code == 2
+    assert "1 records: 0 kept, 1 failed" in answer.output
+
+
+@pytest.mark.parametrize("limit", ["many", "-1", "101%", "%"])
+def test_a_limit_that_is_no_number_or_share_is_refused(dataset, tmp_path, limit, run_facekit):
+    status, _, error = run_facekit("preprocess", dataset, tmp_path / "out", "--max-failures", limit)
+    assert status == 2
+    assert f"not '{limit}'" in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_input_is_an_error_that_says_what_there_was_instead(dataset, tmp_path):
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(RecordError, match=r"empty\.jsonl has no record$"):
+        preprocess(str(tmp_path / "empty.jsonl"), tmp_path / "out", SETTINGS)
+    with pytest.raises(RecordError, match="has no record of the split 'test'"):
+        preprocess(str(dataset), tmp_path / "out", SETTINGS, split="test")
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "labels.csv").write_text("file,age\na.jpg,3\nb.jpg,4\n")
+    with pytest.raises(RecordError, match="has no record; of what is there: missing 2"):
+        preprocess(f"csv:{tmp_path / 'table'}", tmp_path / "out", SETTINGS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_manifest_has_the_whole_account_of_a_folder(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    Image.new("RGB", (90, 90), "grey").save(source / "blank.png")
+    (source / "notes.txt").write_text("words")
+    (source / "broken.jfif").write_bytes(b"")
+    (source / "link.png").symlink_to("blank.png")
+    whole = SETTINGS.model_copy(update={"on_no_face": "whole-image", "given_landmarks": False, "landmarker": "centre"})
+    with isolated_registry() as registry:
+        registry.register("landmarker", "centre", NoFaces)
+        result = preprocess(f"folder:{source}", tmp_path / "out", whole)
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["input"] == {
+        "records": 2, "kept": 1, "failed": {"ImageError": 1},
+        "source": {"kept": 2, "linked": 1, "no picture or video: .txt": 1},
+    }  # fmt: skip
+    assert result.summary.found == 4

@@ -1,0 +1,131 @@
+"""Which faces of a picture become records, and what a record says about them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facekit.data.formats.shards import read_shards, verify_shards
+from facekit.data.labels import FaceLabels
+from facekit.data.preprocessing import PreprocessSettings, faces, preprocess
+from facekit.data.records import FaceRecord, write_records
+from facekit.data.streaming import iterate_shard_records
+from facekit.faces.landmarker import DetectedFace, Landmarker
+
+pytest.importorskip("webdataset")
+
+
+class BrightSquares(Landmarker):
+    """Finds the red, green and blue squares of a picture as its faces."""
+
+    second_look = False
+
+    @classmethod
+    def from_spec(cls, argument=None):
+        return cls()
+
+    def find_faces(self, image):
+        pixels = np.asarray(image)
+        found = []
+        for channel in range(3):
+            rows, columns = np.nonzero(pixels[..., channel] > 200)
+            if len(rows):
+                left, top, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+                points = np.linspace((left, top), (right, bottom), 68, dtype=np.float32)
+                found.append(DetectedFace((left, top, right, bottom), 1.0, points))
+        return found
+
+
+@pytest.fixture
+def squares(registry):
+    registry.register("landmarker", "squares", BrightSquares)
+    faces.shared_landmarker.cache_clear()
+    yield
+    faces.shared_landmarker.cache_clear()
+
+
+def draw(path, *sides):
+    """A picture with a red, a green and a blue square of these sides."""
+    picture = Image.new("RGB", (400, 200))
+    for place, side in enumerate(sides):
+        colour = tuple(255 if channel == place else 0 for channel in range(3))
+        picture.paste(colour, (10 + 130 * place, 10, 10 + 130 * place + side, 10 + side))
+    picture.save(path)
+
+
+def run(tmp_path, **options):
+    draw(tmp_path / "three.png", 60, 100, 10)
+    draw(tmp_path / "one.png", 80)
+    draw(tmp_path / "none.png")
+    labels = FaceLabels(expression="fear")
+    records = [
+        FaceRecord(id=name, image=f"{name}.png", labels=labels, groups={"gender": "man"})
+        for name in ("three", "one", "none")
+    ]
+    write_records(tmp_path / "in.jsonl", records)
+    settings = PreprocessSettings(landmarker="squares", size=32, **options)
+    result = preprocess(str(tmp_path / "in.jsonl"), tmp_path / "out", settings)
+    return result, list(read_shards(tmp_path / "out"))
+
+
+def test_a_record_says_how_many_faces_its_picture_had_and_which_it_is(squares, tmp_path):
+    result, records = run(tmp_path)
+    assert result.failures == {"FaceNotFoundError": 1}
+    assert [(record.id, record.source["faces"], record.source["face"]) for record in records] == [
+        ("three", 2, 0), ("one", 1, 0),
+    ]  # fmt: skip
+    left, _, right, _ = map(int, records[0].source["crop"].split(","))
+    assert left < 140 < 240 < right  # the green square, the largest
+
+
+def test_all_faces_make_a_record_each_with_an_id_of_its_own(squares, tmp_path):
+    result, records = run(tmp_path, faces="all", on_no_face="whole-image")
+    assert (result.inputs, result.records, result.failures) == (3, 4, {})
+    assert [record.id for record in records] == ["three#0", "three#1", "one#0", "none"]
+    assert [record.source.get("faces") for record in records] == [2, 2, 1, 0]
+    assert [record.source.get("face") for record in records] == [0, 1, 0, None]
+    assert len({record.image for record in records}) == 4
+    assert verify_shards(tmp_path / "out") == 4
+    assert [record.id for record in iterate_shard_records(tmp_path / "out")] == [record.id for record in records]
+
+
+def test_labels_of_a_picture_are_those_of_its_largest_face(squares, tmp_path):
+    _, records = run(tmp_path, faces="all")
+    assert [record.labels.expression for record in records] == ["fear", None, "fear"]
+    assert [record.groups for record in records] == [{"gender": "man"}, {}, {"gender": "man"}]
+
+
+def test_all_faces_of_a_changed_picture_are_done_again_and_the_others_kept(squares, tmp_path):
+    run(tmp_path, faces="all")
+    before = {record.id: record for record in read_shards(tmp_path / "out")}
+    draw(tmp_path / "one.png", 90, 50, 70)
+    settings = PreprocessSettings(landmarker="squares", size=32, faces="all")
+    result = preprocess(str(tmp_path / "in.jsonl"), tmp_path / "out", settings)
+    assert (result.reused, result.records) == (2, 5)
+    after = {record.id: record for record in read_shards(tmp_path / "out", extract_to=tmp_path / "media")}
+    assert list(after) == ["three#0", "three#1", "one#0", "one#1", "one#2"]
+    assert [after[name] for name in ("three#0", "three#1")] == [before[name] for name in ("three#0", "three#1")]
+    straight = preprocess(str(tmp_path / "in.jsonl"), tmp_path / "straight", settings)
+    assert straight.records == 5
+    assert (tmp_path / "out/shard-000000.tar").read_bytes() == (tmp_path / "straight/shard-000000.tar").read_bytes()
+
+
+def test_a_face_that_the_record_names_itself_is_not_counted(squares, tmp_path):
+    draw(tmp_path / "two.png", 60, 80)
+    points = np.linspace((0.1, 0.1), (0.3, 0.4), 68).round(3).tolist()
+    write_records(tmp_path / "in.jsonl", [FaceRecord(id="two", image="two.png", landmarks=points)])
+    settings = PreprocessSettings(landmarker="squares", size=32, faces="all")
+    preprocess(str(tmp_path / "in.jsonl"), tmp_path / "out", settings)
+    (record,) = read_shards(tmp_path / "out")
+    assert record.id == "two"
+    assert not {"faces", "face"} & set(record.source)
+
+
+def test_a_clip_says_how_many_faces_were_seen_at_once(squares, tmp_path):
+    draw(tmp_path / "0.png")
+    draw(tmp_path / "1.png", 60, 90)
+    draw(tmp_path / "2.png", 60)
+    write_records(tmp_path / "in.jsonl", [FaceRecord(id="clip", video=["0.png", "1.png", "2.png"])])
+    settings = PreprocessSettings(landmarker="squares", size=32)
+    preprocess(str(tmp_path / "in.jsonl"), tmp_path / "out", settings)
+    (record,) = read_shards(tmp_path / "out")
+    assert (record.source["faces"], record.source["face"]) == (2, 0)
