@@ -1,6 +1,6 @@
 """A supersampled canvas for soft, antialiased shapes in coordinates from 0 to 1.
 
-The only file that rasterises. Shapes are drawn as 8-bit coverage masks by OpenCV with sub-pixel places, then blended
+The only file that rasterises. Shapes are drawn as 8-bit coverage masks by OpenCV with sub-pixel positions, then blended
 in floating point inside their bounding box, which keeps a face with some hundred shapes at a few milliseconds.
 """
 
@@ -82,7 +82,7 @@ class Canvas:
         """Coverage of filled outlines.
 
         Args:
-            outlines: Places from 0 to 1, each of shape (K, 2).
+            outlines: Points from 0 to 1, each of shape (K, 2).
             soft: Standard deviation of the edge's blur, as a part of the side.
             within: Another shape that limits the shape.
 
@@ -90,10 +90,10 @@ class Canvas:
             The coverage, or ``None`` where the shape lies outside the canvas.
         """
         cv2 = self._cv2
-        place = self._place(outlines, soft, 1, within)
-        if place is None:
+        drawing = self._prepare(outlines, soft, 1, within)
+        if drawing is None:
             return None
-        rows, columns, points, mask = place
+        rows, columns, points, mask = drawing
         cv2.fillPoly(mask, points, 255, lineType=cv2.LINE_AA, shift=_SHIFT)
         return self._finish(rows, columns, mask, soft, within)
 
@@ -109,7 +109,7 @@ class Canvas:
         """Coverage of lines.
 
         Args:
-            curves: Places from 0 to 1, each of shape (K, 2), or (n, K, 2) for n lines.
+            curves: Points from 0 to 1, each of shape (K, 2), or (n, K, 2) for n lines.
             width: Width of the line, as a part of the side; thinner than a pixel is drawn fainter.
             soft: Standard deviation of the blur, as a part of the side.
             within: Another shape that limits the lines.
@@ -122,10 +122,10 @@ class Canvas:
         cv2 = self._cv2
         thickness = width * self.side
         whole = max(1, round(thickness))
-        place = self._place(curves, soft, whole + 1, within)
-        if place is None:
+        drawing = self._prepare(curves, soft, whole + 1, within)
+        if drawing is None:
             return None
-        rows, columns, points, mask = place
+        rows, columns, points, mask = drawing
         level = 255 * min(1.0, thickness / whole)
         if strengths is None:
             cv2.polylines(mask, points, closed, round(level), whole, cv2.LINE_AA, _SHIFT)
@@ -140,7 +140,7 @@ class Canvas:
         """Coverage of a disc, or of several of one size.
 
         Args:
-            centre: Place from 0 to 1, shape (2,) or (n, 2).
+            centre: Position from 0 to 1, shape (2,) or (n, 2).
             radius: Radius as a part of the side.
             soft: Standard deviation of the edge's blur, as a part of the side.
             within: Another shape that limits the disc.
@@ -180,7 +180,7 @@ class Canvas:
         cv2 = self._cv2
         return cv2.resize(cv2.merge(list(self.pixels)), (self.size, self.size), interpolation=cv2.INTER_AREA)
 
-    def _place(
+    def _prepare(
         self, outlines: Sequence[np.ndarray], soft: float, margin: int, within: Stencil | None
     ) -> tuple[slice, slice, list[np.ndarray], np.ndarray] | None:
         """Bounding box, fixed-point outlines inside it, and an empty mask."""

@@ -26,9 +26,9 @@ def _carve(sketch: Sketch, creases: list[_Crease], width: float, soft: float) ->
     visible = [(min(strength, 1.0), points) for strength, points in creases if strength > _FAINTEST]
     if not visible:
         return
-    places = sketch.frame.project_surface(np.array([place for _, points in visible for place in points]))
+    projected = sketch.frame.project_surface(np.array([point for _, points in visible for point in points]))
     ends = np.cumsum([len(points) for _, points in visible])[:-1]
-    curves = [smooth_curve(points, 4) for points in np.split(places, ends)]
+    curves = [smooth_curve(points, 4) for points in np.split(projected, ends)]
     strengths = [strength for strength, _ in visible]
     wide, blur = sketch.length(width), sketch.length(soft)
     groove = canvas.lines(*curves, width=wide, soft=blur, within=sketch.head, strengths=strengths)

@@ -16,7 +16,7 @@ _NOSE_SIDE = np.array([(0.03, -0.11), (-0.025, -0.03), (0.02, 0.02)])
 
 
 def pupils_of(face: FaceParameters, landmarks: np.ndarray) -> np.ndarray:
-    """Places of the two pupils: between the corners of the eyes, moved by the gaze.
+    """Positions of the two pupils: between the corners of the eyes, moved by the gaze.
 
     Args:
         face: The face.

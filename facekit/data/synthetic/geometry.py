@@ -41,11 +41,11 @@ class HeadFrame:
     pose: Pose
 
     def surface(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Depth of the face's surface at frontal places, towards the viewer.
+        """Depth of the face's surface at frontal points, towards the viewer.
 
         Args:
-            x: Horizontal places in head units, any shape.
-            y: Vertical places, same shape.
+            x: Horizontal coordinates in head units, any shape.
+            y: Vertical coordinates, same shape.
 
         Returns:
             Depths of the same shape.
@@ -64,35 +64,35 @@ class HeadFrame:
         return self.pose.scale * turn @ nod @ tilt
 
     def project(self, x: np.ndarray, y: np.ndarray, z: np.ndarray | float) -> np.ndarray:
-        """Turn points with the head and place them in the picture, without perspective.
+        """Turn points with the head and project them to the picture, without perspective.
 
         Args:
-            x: Horizontal places in head units, any shape.
-            y: Vertical places, downward, same shape.
+            x: Horizontal coordinates in head units, any shape.
+            y: Vertical coordinates, downward, same shape.
             z: Depths towards the viewer, same shape or one number.
 
         Returns:
-            Places in the picture, from 0 to 1, shape (..., 2).
+            Points in the picture, from 0 to 1, shape (..., 2).
         """
-        places = np.empty((*x.shape, 3))
-        places[..., 0], places[..., 1], places[..., 2] = x, y, z
-        return places @ self.axes + self.pose.centre
+        points = np.empty((*x.shape, 3))
+        points[..., 0], points[..., 1], points[..., 2] = x, y, z
+        return points @ self.axes + self.pose.centre
 
     def project_surface(self, points: np.ndarray, lift: float = 0.0) -> np.ndarray:
-        """Place points of the face's surface in the picture.
+        """Project points of the face's surface in the picture.
 
         Args:
-            points: Frontal places in head units, shape (..., 2).
+            points: Frontal points in head units, shape (..., 2).
             lift: Extra depth.
 
         Returns:
-            Places in the picture, shape (..., 2).
+            Points in the picture, shape (..., 2).
         """
         x, y = points[..., 0], points[..., 1]
         return self.project(x, y, self.surface(x, y) + lift)
 
     def project_contour(self, points: np.ndarray, depth: np.ndarray | float = 0.0) -> np.ndarray:
-        """Place points of the head's outline in the picture.
+        """Project points of the head's outline in the picture.
 
         The side that turns away shows its bulging surface, the other side its true edge.
 
@@ -101,7 +101,7 @@ class HeadFrame:
             depth: Depth of the outline's edge, shape (...) or one number.
 
         Returns:
-            Places in the picture, shape (..., 2).
+            Points in the picture, shape (..., 2).
         """
         x, y = points[..., 0], points[..., 1]
         yaw = np.deg2rad(self.pose.yaw)
@@ -147,7 +147,7 @@ def crown_outline(shape: HeadShape, grow: float = 0.0, samples: int = 17) -> np.
         samples: Number of points.
 
     Returns:
-        Frontal places in head units, shape (samples, 2).
+        Frontal points in head units, shape (samples, 2).
     """
     across, up = _crown_profile(samples)
     x, y = across * (shape.width + grow), _EAR_HEIGHT - up * (shape.crown + _EAR_HEIGHT + grow)

@@ -136,9 +136,9 @@ def _combed(sketch: Sketch, rng: np.random.Generator, outer: np.ndarray, hairlin
     """Strands from the parting to the edges, (n, K, 2)."""
     hair = sketch.face.hair
     crown = sketch.on_face((0.35 * hair.parting, -0.98 * sketch.face.shape.crown))[0]
-    place, part = rng.uniform(0, 1, (2, 42))
-    end = hairline[(place * (len(hairline) - 1)).astype(int)]
-    side = outer[(place * (len(outer) - 1)).astype(int)]
+    fraction, part = rng.uniform(0, 1, (2, 42))
+    end = hairline[(fraction * (len(hairline) - 1)).astype(int)]
+    side = outer[(fraction * (len(outer) - 1)).astype(int)]
     part = part[:, None]
     target = end * (1 - part) + side * part
     ripple = sketch.length(0.05 * hair.wave) * rng.normal(size=(42, 2))
@@ -150,10 +150,10 @@ def _curls(sketch: Sketch, rng: np.random.Generator) -> np.ndarray:
     """Open rings all over the hair, (n, K, 2)."""
     shape, volume = sketch.face.shape, sketch.face.hair.volume
     angle, far = rng.uniform(0, np.pi, 56), rng.uniform(0.66, 1.0, 56)
-    places = np.stack(
+    points = np.stack(
         (far * np.cos(angle) * (shape.width + volume), -far * np.sin(angle) * (shape.crown + volume)), axis=-1
     )
-    centres = sketch.frame.project_contour(places, -0.1)
+    centres = sketch.frame.project_contour(points, -0.1)
     turn = np.linspace(0, 1.3 * np.pi, 7) + rng.uniform(0, 6, (56, 1))
     radius = sketch.length(1.0) * rng.uniform(0.06, 0.12, (56, 1, 1))
     return centres[:, None] + radius * np.stack((np.cos(turn), np.sin(turn)), axis=-1)
@@ -162,11 +162,11 @@ def _curls(sketch: Sketch, rng: np.random.Generator) -> np.ndarray:
 def _falling_strands(sketch: Sketch, rng: np.random.Generator) -> np.ndarray:
     hair, shape = sketch.face.hair, sketch.face.shape
     rows = np.linspace(-0.6, hair.length, 8)
-    place = rng.uniform(-1, 1, (30, 1))
-    x = np.sign(place) * (0.72 + 0.38 * np.abs(place)) * (shape.width + hair.volume)
+    fraction = rng.uniform(-1, 1, (30, 1))
+    x = np.sign(fraction) * (0.72 + 0.38 * np.abs(fraction)) * (shape.width + hair.volume)
     x = x + 0.08 * hair.wave * np.sin(rows * _SWAY + rng.normal(0, 0.4, (30, 1)))
-    places = np.stack((x, np.broadcast_to(rows, x.shape)), axis=-1)
-    return smooth_curve(sketch.frame.project_contour(places, -0.2), 3)
+    points = np.stack((x, np.broadcast_to(rows, x.shape)), axis=-1)
+    return smooth_curve(sketch.frame.project_contour(points, -0.2), 3)
 
 
 def _draw_locks(sketch: Sketch, rng: np.random.Generator) -> None:

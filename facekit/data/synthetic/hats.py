@@ -47,8 +47,8 @@ def _finish_beanie(sketch: Sketch, band: np.ndarray, dome: np.ndarray, body: Ste
     canvas.scale(canvas.lines(band + up, width=sketch.length(0.04), soft=sketch.length(0.012), within=body), 0.7)
     ribs = np.stack((band[::2], band[::2] + 0.95 * up), axis=1)
     canvas.scale(canvas.lines(ribs, width=sketch.length(0.022), within=cuff), 0.82)
-    place = dome[len(dome) // 2] + sketch.shift(0, -0.05)
-    bobble = canvas.disc(place, sketch.length(0.17), soft=sketch.length(0.012))
+    top = dome[len(dome) // 2] + sketch.shift(0, -0.05)
+    bobble = canvas.disc(top, sketch.length(0.17), soft=sketch.length(0.012))
     canvas.blend(bobble, shade(colour, 1.25))
     sketch.add_front(bobble)
 

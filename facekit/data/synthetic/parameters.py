@@ -27,18 +27,18 @@ class HeadShape:
         jaw_power: Exponent of the jaw's superellipse; 2 is round, 3 square.
         taper: How much the jaw narrows towards the chin, 0 to 0.4.
         jowl: Widening of the lower cheek by sagging.
-        eye_height: Vertical place of the eyes, downward.
+        eye_height: Vertical position of the eyes, downward.
         eye_spacing: Distance of an eye's centre from the midline.
         eye_width: Half width of an eye.
         eye_open: Half height of an open eye.
         eye_tilt: Rise of the outer corner.
-        brow_height: Vertical place of the brows (negative: above the origin).
+        brow_height: Vertical position of the brows (negative: above the origin).
         brow_arch: Height of the brow's arch.
         brow_thickness: Thickness of the brow.
-        nose_base: Vertical place of the nose's base.
+        nose_base: Vertical position of the nose's base.
         nose_width: Half width at the wings.
         nose_depth: How far the tip stands out.
-        mouth_height: Vertical place of the mouth.
+        mouth_height: Vertical position of the mouth.
         mouth_width: Half width of the mouth.
         upper_lip: Thickness of the upper lip.
         lower_lip: Thickness of the lower lip.
@@ -79,7 +79,7 @@ class Pose:
         yaw: Degrees; positive turns the nose to the right of the picture.
         pitch: Degrees; positive looks down.
         roll: Degrees; positive tilts clockwise in the picture.
-        centre: Place of the head's origin in the picture, each coordinate in [0, 1].
+        centre: Position of the head's origin in the picture, each coordinate in [0, 1].
         scale: Length of a head unit as a part of the picture's side.
     """
 

@@ -173,10 +173,10 @@ def _choose(rng: np.random.Generator, options: Sequence[str], weights: Sequence[
     """Draw one option; much quicker than ``Generator.choice`` for a handful of them."""
     if weights is None:
         return options[int(rng.integers(len(options)))]
-    place, total = rng.random() * sum(weights), 0.0
+    drawn, total = rng.random() * sum(weights), 0.0
     for option, weight in zip(options, weights, strict=True):
         total += weight
-        if place < total:
+        if drawn < total:
             return option
     return options[-1]
 
@@ -276,9 +276,9 @@ def _signs(rng: np.random.Generator, age: float) -> Signs:
 
 
 def _appearance(rng: np.random.Generator, depth: float, hair_colour: str, age: float) -> Appearance:
-    place = depth * (len(_SKIN) - 1)
-    low = min(int(place), len(_SKIN) - 2)
-    skin = _jitter(_blend(_SKIN[low], _SKIN[low + 1], place - low), rng, 3.0)
+    tone = depth * (len(_SKIN) - 1)
+    low = min(int(tone), len(_SKIN) - 2)
+    skin = _jitter(_blend(_SKIN[low], _SKIN[low + 1], tone - low), rng, 3.0)
     lips = _blend(skin, (168, 62, 66), 0.42 - 0.12 * _ramp(age, 40, 85))
     hair = _pick(_HAIR[hair_colour], rng)
     if hair_colour == "gray":

@@ -24,9 +24,9 @@ def draw_background(canvas: Canvas, scene: Scene) -> None:
     coarse.pixels[:] = (top + (bottom - top) * ramp)[:, :, None]
     rng = stream(scene.backdrop_seed, "background")
     for _ in range(scene.blobs):
-        place, radius = rng.uniform(0, 1, 2), rng.uniform(0.05, 0.2)
+        centre, radius = rng.uniform(0, 1, 2), rng.uniform(0.05, 0.2)
         light = rng.uniform(0.8, 1.2)
-        coarse.scale(coarse.disc(place, radius, soft=0.02), float(light))
+        coarse.scale(coarse.disc(centre, radius, soft=0.02), float(light))
     for plane, small in zip(canvas.pixels, coarse.pixels, strict=True):
         cv2.resize(small, (canvas.side, canvas.side), dst=plane, interpolation=cv2.INTER_LINEAR)
 
@@ -40,9 +40,9 @@ def light_figure(sketch: Sketch, scene: Scene) -> None:
     """
     canvas, face = sketch.canvas, sketch.face
     coarse = max(16, canvas.size // 2)
-    places = (np.arange(coarse, dtype=np.float32) + 0.5) / coarse
-    across = (places[None, :] - face.pose.centre[0]) / (face.pose.scale * 1.3)
-    down = (places[:, None] - face.pose.centre[1]) / (face.pose.scale * 1.65)
+    positions = (np.arange(coarse, dtype=np.float32) + 0.5) / coarse
+    across = (positions[None, :] - face.pose.centre[0]) / (face.pose.scale * 1.3)
+    down = (positions[:, None] - face.pose.centre[1]) / (face.pose.scale * 1.65)
     radius = np.sqrt(across**2 + down**2)
     shrink = np.where(radius > 0.94, 0.94 / np.maximum(radius, 1e-6), 1.0)
     normal_x, normal_y = across * shrink, down * shrink

@@ -57,11 +57,11 @@ class Sketch:
         return self.frame.length(units)
 
     def on_face(self, *points: Sequence[float], lift: float = 0.0) -> np.ndarray:
-        """Frontal places in head units, carried to the picture: (K, 2)."""
+        """Frontal points in head units, carried to the picture: (K, 2)."""
         return self.frame.project_surface(np.array(points, dtype=np.float64), lift)
 
     def curve(self, *points: Sequence[float], lift: float = 0.0, closed: bool = False) -> np.ndarray:
-        """A smooth curve through frontal places in head units, carried to the picture."""
+        """A smooth curve through frontal points in head units, carried to the picture."""
         return smooth_curve(self.on_face(*points, lift=lift), closed=closed)
 
     def shift(self, across: float, down: float) -> np.ndarray:

@@ -66,13 +66,13 @@ def draw_complexion(sketch: Sketch) -> None:
     hollow = face.signs.hollow
     if hollow > 0:
         high, low = shape.brow_height - 0.06, cheek + 0.28
-        places = sketch.on_face((-0.7, low), (0.7, low), (-0.84, high), (0.84, high))
-        canvas.scale(_patches(sketch, places, 0.13, 0.1), 1 - np.array([0.14, 0.18, 0.18]) * hollow)
+        centres = sketch.on_face((-0.7, low), (0.7, low), (-0.84, high), (0.84, high))
+        canvas.scale(_patches(sketch, centres, 0.13, 0.1), 1 - np.array([0.14, 0.18, 0.18]) * hollow)
     _draw_speckles(sketch)
 
 
 def _patches(sketch: Sketch, centres: np.ndarray, radius: float | np.ndarray, soft: float) -> Stencil | None:
-    """Soft discs on the skin around places in the picture, (K, 2)."""
+    """Soft discs on the skin around points in the picture, (K, 2)."""
     outlines = centres[:, None] + sketch.length(1.0) * radius * _RING
     return sketch.canvas.polygon(outlines, soft=sketch.length(soft), within=sketch.head)
 
@@ -109,11 +109,11 @@ def _draw_speckles(sketch: Sketch) -> None:
     rng = stream(face.appearance.texture_seed, "speckles")
     freckles = int(60 * face.appearance.freckles)
     if freckles:
-        places = np.stack((rng.normal(0, 0.4, freckles), rng.normal(0.22, 0.13, freckles)), axis=-1)
-        centres = sketch.frame.project_surface(places.clip(-0.75, 0.75))
+        points = np.stack((rng.normal(0, 0.4, freckles), rng.normal(0.22, 0.13, freckles)), axis=-1)
+        centres = sketch.frame.project_surface(points.clip(-0.75, 0.75))
         canvas.scale(_patches(sketch, centres, 0.02, 0.006), (0.83, 0.7, 0.6))
     spots = int(16 * face.signs.spots)
     if spots:
-        places = np.stack((rng.uniform(-0.8, 0.8, spots), rng.uniform(-0.95, 0.9, spots)), axis=-1)
-        centres = sketch.frame.project_surface(places)
+        points = np.stack((rng.uniform(-0.8, 0.8, spots), rng.uniform(-0.95, 0.9, spots)), axis=-1)
+        centres = sketch.frame.project_surface(points)
         canvas.scale(_patches(sketch, centres, rng.uniform(0.025, 0.055, (spots, 1, 1)), 0.015), (0.82, 0.74, 0.68))

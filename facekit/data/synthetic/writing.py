@@ -69,7 +69,7 @@ def face_seed(split: str, seed: int, index: int) -> int:
     Args:
         split: One of ``SPLITS``.
         seed: Seed of the data set, 0 to 2 ** 26 - 1.
-        index: Place in the data set, 0 to 2 ** 24 - 1.
+        index: Index in the data set, 0 to 2 ** 24 - 1.
 
     Returns:
         A number below 2 ** 53, so that any JSON reader keeps it.
@@ -158,7 +158,7 @@ def synthetic_record(settings: SyntheticSettings, index: int) -> FaceRecord:
 
     Args:
         settings: The data set.
-        index: Place in the data set.
+        index: Index in the data set.
 
     Returns:
         A record whose image path is relative to the data set's folder.
