@@ -37,7 +37,7 @@ class GroupedBatchSampler(Sampler[list[int]]):
     Args:
         groups: What each index belongs to, such as its number of frames.
         lengths: Its length, in any unit.
-        batch_size: Places per batch; the last batches of a group may have fewer.
+        batch_size: Samples per batch; the last batches of a group may have fewer.
         seed: Decides, with the epoch, all order.
         rank: Which process this is.
         processes: How many there are.
@@ -79,7 +79,7 @@ class GroupedBatchSampler(Sampler[list[int]]):
         self._members = [np.asarray(indices) for indices in members.values()]
 
     @property
-    def places_per_round(self) -> int:
+    def samples_per_round(self) -> int:
         """How many indices all processes together take in a round."""
         return self.batch_size * self.processes
 
@@ -89,7 +89,7 @@ class GroupedBatchSampler(Sampler[list[int]]):
 
     def __len__(self) -> int:
         """Batches per process and epoch."""
-        return sum(-(-len(indices) // self.places_per_round) for indices in self._members)
+        return sum(-(-len(indices) // self.samples_per_round) for indices in self._members)
 
     def __iter__(self) -> Iterator[list[int]]:
         """Deal this process's batches of the chosen epoch."""
@@ -99,12 +99,12 @@ class GroupedBatchSampler(Sampler[list[int]]):
             yield [int(index) for index in rounds[number][self.rank :: self.processes]]
 
     def _cut(self, indices: np.ndarray) -> Iterator[np.ndarray]:
-        for start in range(0, len(indices), self.window * self.places_per_round):
-            chosen = indices[start : start + self.window * self.places_per_round]
+        for start in range(0, len(indices), self.window * self.samples_per_round):
+            chosen = indices[start : start + self.window * self.samples_per_round]
             # The last round of a group is its short one, wherever its lengths fall.
-            whole = len(chosen) - len(chosen) % self.places_per_round
+            whole = len(chosen) - len(chosen) % self.samples_per_round
             ordered = chosen[:whole][np.argsort(self.lengths[chosen[:whole]], kind="stable")]
-            yield from ordered.reshape(-1, self.places_per_round)
+            yield from ordered.reshape(-1, self.samples_per_round)
             rest = chosen[whole:]
             if len(rest):
                 yield rest if len(rest) >= self.processes else np.resize(rest, self.processes)

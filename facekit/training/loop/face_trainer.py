@@ -55,7 +55,7 @@ class FaceTrainer(HookedTrainer):
     Args:
         settings: The run's settings.
         record_ids: Ids of the records by index, for messages.
-        encoder_tokens: In place of pixels in the batches: ``(records, T, P + N, C)`` by record, or a cache on disk.
+        encoder_tokens: Instead of pixels in the batches: ``(records, T, P + N, C)`` by record, or a cache on disk.
         **options: See ``transformers.Trainer``.
     """
 

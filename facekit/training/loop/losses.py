@@ -28,7 +28,7 @@ class Targets:
     """The labelled tokens of a batch, row by row.
 
     Args:
-        sources: ``(n,)``, the place, in the flattened batch, of the token that predicts each.
+        sources: ``(n,)``, the index in the flattened batch of the token that predicts each.
         labels: ``(n,)``, their ids.
         samples: ``(n,)``, the sample that each belongs to, from 0 in the order of rows and questions.
         sample_count: How many samples there are.
@@ -59,10 +59,10 @@ def find_targets(labels: Tensor, segments: Tensor | None = None) -> Targets:
         of_document = segments.gather(1, last_shared.clamp(min=0)) == segments - segments % DOCUMENT
         starts = F.pad(segments[:, 1:] != segments[:, :-1], (1, 0), value=True)
         previous = torch.where(starts, last_shared.masked_fill(is_shared | ~of_document, -1), columns - 1)
-    rows, places = torch.where((labels != IGNORED) & (previous >= 0))
-    keys = rows * (segments.max() + 1) + segments[rows, places]
+    rows, at = torch.where((labels != IGNORED) & (previous >= 0))
+    keys = rows * (segments.max() + 1) + segments[rows, at]
     numbers, samples = keys.unique(return_inverse=True)
-    return Targets(rows * labels.shape[1] + previous[rows, places], labels[rows, places], samples, len(numbers))
+    return Targets(rows * labels.shape[1] + previous[rows, at], labels[rows, at], samples, len(numbers))
 
 
 def count_items(labels: Tensor, segments: Tensor | None, average: LossAverage) -> int:
@@ -168,5 +168,5 @@ def _before(head: nn.Module, hook: Any) -> Iterator[None]:
 
 
 def _pick(hidden: Tensor, sources: Tensor) -> Tensor:
-    """Rows of ``(B, L, D)`` at places of its flattened first axes, ``(n, D)``."""
+    """Rows of ``(B, L, D)`` at indices into its flattened first axes, ``(n, D)``."""
     return hidden.flatten(0, 1).index_select(0, sources)

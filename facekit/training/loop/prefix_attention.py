@@ -30,11 +30,11 @@ IMPLEMENTATION = "facekit_shared_prefix"
 
 @dataclass(frozen=True)
 class PackedLayout:
-    """Where the pieces of a packed batch lie; places count in the flattened ``(B * L)`` tokens.
+    """Where the pieces of a packed batch lie, as indices into the flattened ``(B * L)`` tokens.
 
     Args:
-        beginnings: ``(D, P)``, the places of every document's shared beginning, padded with 0.
-        questions: ``(K, S)``, the places of every question, padded with 0.
+        beginnings: ``(D, P)``, the indices of every document's shared beginning, padded with 0.
+        questions: ``(K, S)``, the indices of every question, padded with 0.
         owners: ``(K,)``, the document of each question.
         sources: ``(B * L,)``, where each token's result stands among those of beginnings and questions.
         masks: Per window of the layers: bool ``(D, 1, P, P)``, or None where it is causal, and bool
@@ -104,8 +104,8 @@ def find_layout(segments: Tensor, position_ids: Tensor, windows: set[int | None]
 
     document = is_shared.cumsum(0) - 1
     owners = document[is_question].clamp(min=0)
-    beginnings, is_beginning = _places(starts[is_shared], lengths[is_shared])
-    questions, is_own = _places(starts[is_question], lengths[is_question])
+    beginnings, is_beginning = _run_indices(starts[is_shared], lengths[is_shared])
+    questions, is_own = _run_indices(starts[is_question], lengths[is_question])
     numbers = runs[is_question, 1]
     if len(beginnings):
         expected = torch.stack([runs[is_question, 0], numbers - numbers % DOCUMENT], dim=1)
@@ -115,9 +115,9 @@ def find_layout(segments: Tensor, position_ids: Tensor, windows: set[int | None]
         is_seen = is_own.new_zeros(len(owners), 0)
 
     sources = torch.zeros(segments.numel(), dtype=torch.long, device=segments.device)
-    places = torch.cat([beginnings.flatten(), questions.flatten()])
+    indices = torch.cat([beginnings.flatten(), questions.flatten()])
     is_token = torch.cat([is_beginning.flatten(), is_own.flatten()])
-    sources[places[is_token]] = torch.where(is_token)[0]
+    sources[indices[is_token]] = torch.where(is_token)[0]
 
     flat = position_ids.flatten()
     of_seen = flat[beginnings][owners] if len(beginnings) else flat.new_zeros(len(owners), 0)
@@ -188,13 +188,13 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, *, groups: int, **options
     return rearrange(F.scaled_dot_product_attention(query, key, value, **options), "n h s d -> (n s) h d")
 
 
-def _pick(tokens: Tensor, places: Tensor) -> Tensor:
-    """Rows of ``(B * L, H, d)`` at ``(N, S)`` places, ``(N, S, H, d)``."""
-    return tokens.index_select(0, places.flatten()).unflatten(0, places.shape)
+def _pick(tokens: Tensor, indices: Tensor) -> Tensor:
+    """Rows of ``(B * L, H, d)`` at ``(N, S)`` indices, ``(N, S, H, d)``."""
+    return tokens.index_select(0, indices.flatten()).unflatten(0, indices.shape)
 
 
-def _places(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """The places of runs, ``(N, longest)``, padded with 0, and which of them are real."""
+def _run_indices(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """The indices of runs, ``(N, longest)``, padded with 0, and which of them are real."""
     longest = int(lengths.max()) if len(lengths) else 0
     steps = torch.arange(longest, device=starts.device)
     is_real = steps < lengths[:, None]

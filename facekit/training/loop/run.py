@@ -142,7 +142,7 @@ class TrainingRun:
             ) from error
 
     def _keep_tokens(self) -> Tensor | FeaturesOnDisk | None:
-        """Tokens of frozen encoders, which take the place of pixels where the settings ask for it."""
+        """Tokens of frozen encoders, which replace pixels where the settings ask for it."""
         if isinstance(self.dataset, StreamedDataset):
             logger.info("%d samples in shards", self.dataset.total)
             return None

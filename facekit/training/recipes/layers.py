@@ -51,11 +51,11 @@ def read_overrides(overrides: Sequence[str], stages: Sequence[str]) -> tuple[dic
     return given, tuple(stage for stage in stages if stage in names)
 
 
-def spell_out(place: str, layer: dict[str, Any]) -> dict[str, Any]:
+def spell_out(where: str, layer: dict[str, Any]) -> dict[str, Any]:
     """Replace short names, and a rate per part by the setting for that."""
     both = next((short for short, long in SHORT_NAMES.items() if short in layer and long in layer), None)
     if both:
-        raise ConfigurationError(f"{place}: '{both}' and '{SHORT_NAMES[both]}' are the same; give one of them")
+        raise ConfigurationError(f"{where}: '{both}' and '{SHORT_NAMES[both]}' are the same; give one of them")
     spelt = {SHORT_NAMES.get(key, key): value for key, value in layer.items()}
     if isinstance(spelt.get("learning_rate"), dict):
         spelt["learning_rates"] = _flatten(spelt.pop("learning_rate"))
@@ -103,30 +103,30 @@ def split_words(text: str) -> list[str]:
     return [word.strip() for word in text.split(",")]
 
 
-def as_table(place: str, values: Any) -> dict[str, Any]:
+def as_table(where: str, values: Any) -> dict[str, Any]:
     """Return a table, empty where nothing was written; raises ``ConfigurationError`` where it is none."""
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigurationError(f"{place}: this is a table of keys and values, not {values!r}")
+        raise ConfigurationError(f"{where}: this is a table of keys and values, not {values!r}")
     return values
 
 
-def require_key(place: str, values: Mapping[str, Any], key: str) -> None:
+def require_key(where: str, values: Mapping[str, Any], key: str) -> None:
     """Raise ``ConfigurationError`` where a key has no value, saying how to give it one."""
     if values.get(key) in (None, "???"):
-        dotted = "validation." if place.endswith("validation") else ""
-        raise ConfigurationError(f"{place} needs '{key}'; add {dotted}{key}=VALUE to the command")
+        dotted = "validation." if where.endswith("validation") else ""
+        raise ConfigurationError(f"{where} needs '{key}'; add {dotted}{key}=VALUE to the command")
 
 
-def check_keys(place: str, values: Mapping[str, Any], known: Any) -> None:
+def check_keys(where: str, values: Mapping[str, Any], known: Any) -> None:
     """Raise ``ConfigurationError`` at an unknown key, with the closest known one."""
     for key in values:
         if key not in known:
-            raise ConfigurationError(f"{place}: there is no key '{key}'{closest_match_hint(str(key), known)}")
+            raise ConfigurationError(f"{where}: there is no key '{key}'{closest_match_hint(str(key), known)}")
 
 
-def check_table(place: str, kind: type[BaseModel], values: dict[str, Any]) -> Any:
+def check_table(where: str, kind: type[BaseModel], values: dict[str, Any]) -> Any:
     """Make a pydantic model of a table; raises ``ConfigurationError`` with the key and its value."""
     try:
         return kind.model_validate(values)
@@ -135,7 +135,7 @@ def check_table(place: str, kind: type[BaseModel], values: dict[str, Any]) -> An
         name = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
         told = f"'{name}': {message} (got {problem['input']!r})" if name else message
-        raise ConfigurationError(f"{place}: {told}") from error
+        raise ConfigurationError(f"{where}: {told}") from error
 
 
 def _import_omegaconf() -> tuple[Any, Any]:

@@ -47,8 +47,8 @@ class ModelChoice(_Table):
     """What a recipe's first stage starts from: a checkpoint, or arguments of ``facekit.create``.
 
     Attributes:
-        load: Folder or hub id of a checkpoint that ``facekit.load`` reads. With ``connector`` it gets that connector in
-            place of its own, and keeps its projector where both have the same.
+        load: Folder or hub id of a checkpoint that ``facekit.load`` reads. With ``connector`` it gets that connector
+            instead of its own, and keeps its projector where both have the same.
         preset: A named set of parts.
         encoder: Spec of the encoder.
         connector: Spec of the connector.
@@ -194,7 +194,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Args:
         source: A name of ``list_recipes``, or the path of a YAML file.
         overrides: ``path=value``, ``setting=value`` or ``stage=name``; values are YAML. An override wins over what a
-            stage says, and takes the place of what it contradicts, such as ``steps`` of ``epochs``.
+            stage says, and replaces what it contradicts, such as ``steps`` of ``epochs``.
 
     Raises:
         ConfigurationError: There is no such recipe, stage or key, a value is missing, of another type or out of its
@@ -229,14 +229,16 @@ def _build(where: str, name: str, written: dict[str, Any], given: dict[str, Any]
     shared = [{key: value for key, value in tree.items() if key not in of_recipe} for tree in (written, given)]
     stages = []
     for stage, values in written["stages"].items():
-        place = f"{where}, stage '{stage}'"
+        in_stage = f"{where}, stage '{stage}'"
         meant = {"records", "validation"} | (set(settings) if stage in chosen else set())
         meant |= {"start"} if stage == chosen[0] else set()
         above = {key: value for key, value in shared[1].items() if key in meant}
-        layers = [as_table(place, layer) for layer in (shared[0], values, above, given_stages.get(stage))]
+        layers = [as_table(in_stage, layer) for layer in (shared[0], values, above, given_stages.get(stage))]
         for layer in layers:
-            check_keys(place, layer, (*_OF_STAGES, *settings))
-        stages.append(_build_stage(place, str(stage), merge_layers([spell_out(place, layer) for layer in layers])))
+            check_keys(in_stage, layer, (*_OF_STAGES, *settings))
+        stages.append(
+            _build_stage(in_stage, str(stage), merge_layers([spell_out(in_stage, layer) for layer in layers]))
+        )
     model = merge_layers([as_table(where, tree.get("model")) for tree in (written, given)])
     check_keys(f"{where}, model", model, ModelChoice.model_fields)
     top = merge_layers([{key: tree[key] for key in ("summary", "output") if key in tree} for tree in (written, given)])
@@ -255,27 +257,27 @@ class _Top(_Table):
     output: Path
 
 
-def _build_stage(place: str, name: str, values: dict[str, Any]) -> Stage:
-    require_key(place, values, "records")
+def _build_stage(where: str, name: str, values: dict[str, Any]) -> Stage:
+    require_key(where, values, "records")
     lora = values.get("lora")
     if isinstance(lora, dict):
-        check_keys(f"{place}, lora", lora, LoraSettings.model_fields)
+        check_keys(f"{where}, lora", lora, LoraSettings.model_fields)
     validation = values.get("validation")
     if isinstance(validation, str):
         validation = {"records": validation}
     if isinstance(validation, dict):
-        check_keys(f"{place}, validation", validation, ValidationChoice.model_fields)
-        require_key(f"{place}, validation", validation, "records")
+        check_keys(f"{where}, validation", validation, ValidationChoice.model_fields)
+        require_key(f"{where}, validation", validation, "records")
         tasks = validation.get("tasks")
         validation = {**validation, "tasks": split_words(tasks)} if isinstance(tasks, str) else validation
-        validation = check_table(f"{place}, validation", ValidationChoice, validation)
+        validation = check_table(f"{where}, validation", ValidationChoice, validation)
     chosen = {key: value for key, value in values.items() if key not in _OF_STAGES}
     try:
         settings = TrainingSettings(**chosen)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{place}: {error}") from error
+        raise ConfigurationError(f"{where}: {error}") from error
     return check_table(
-        place,
+        where,
         Stage,
         {**{key: values.get(key) for key in ("records", "start")}, "name": name, "settings": settings,
          "validation": validation},

@@ -153,7 +153,7 @@ class TrainingSettings(BaseModel):
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             message = problem["msg"].removeprefix("Value error, ")
-            name = ".".join(str(place) for place in problem["loc"])
+            name = ".".join(str(part) for part in problem["loc"])
             where = f"training setting '{name}': {message} (got {problem['input']!r})" if name else message
             raise ConfigurationError(where) from error
 

@@ -149,8 +149,8 @@ def parameter_groups(model: nn.Module, settings: TrainingSettings) -> list[dict[
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decay = settings.weight_decay if parameter.ndim > 1 else 0.0
-            place = (part_of(name) == "encoder", _rate_of_parameter(name, settings), decay)
-            groups.setdefault(place, []).append(parameter)
+            key = (part_of(name) == "encoder", _rate_of_parameter(name, settings), decay)
+            groups.setdefault(key, []).append(parameter)
     return [
         {"params": params, "lr": rate, "weight_decay": decay}
         for (_, rate, decay), params in sorted(groups.items(), key=lambda item: item[0])
