@@ -62,7 +62,7 @@ _REWRITINGS = tuple(
         ),
     )
 )
-"""Turns of phrase that would be misread word by word, and what is read in their place."""
+"""Turns of phrase that would be misread word by word, and what is read instead."""
 
 _OPENING_CONCESSION = re.compile(
     r"(?:^|(?<=[.;:\n]))\s*(?:although|though|even though|even if|while|whereas)\b[^.;,\n]*,"

@@ -23,7 +23,7 @@ def render_marked_template(
         The text, and begin and end of what is between marks, in characters.
 
     Seen: transformers 5.17 and 5.24.
-    Why: ``apply_chat_template`` gives them as a mask over tokens, not as places in the text.
+    Why: ``apply_chat_template`` gives them as a mask over tokens, not as positions in the text.
     Until: ``render_jinja_template`` is documented.
     """
     tokens: dict[str, Any] = tokenizer.special_tokens_map

@@ -54,7 +54,7 @@ class PointLandmarkProjector(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all weights anew; point and place start with like variance."""
+        """Draw all weights anew; point and position start with like variance."""
         reset_landmark_mlp(self.projection)
         nn.init.normal_(self.point_embedding, std=0.5**0.5)
 
@@ -74,7 +74,7 @@ class LandmarkTokenConnector(Connector):
 
     The landmark tokens are the M = 9 of FRLP, one per face region (Face-LLaVA, arXiv 2504.07198, section 4, which puts
     them behind attention instead), or M = 68, one per landmark. A frame costs the same with and without landmarks:
-    where they are absent, learned tokens stand in their place, so that the language model is told and not guessing.
+    where they are absent, learned tokens replace them, so that the language model sees that they are absent.
 
     Args:
         input_width: C.

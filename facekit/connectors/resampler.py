@@ -22,7 +22,7 @@ HIGHEST_FREQUENCY = 32.0  # half-turns per image; a grid of 32 patches a side is
 
 
 def position_features(grid: tuple[int, int], width: int, like: Tensor) -> Tensor:
-    """Sines and cosines of every patch's place, in bands from one half-turn per image upwards.
+    """Sines and cosines of every patch's position, in bands from one half-turn per image upwards.
 
     The Fourier features of the Perceiver (Jaegle et al. 2021, arXiv 2103.03206, section 3.2), with bands spaced
     geometrically. They have no parameters, so any grid can be read.
@@ -82,7 +82,7 @@ class ResamplerConnector(Connector):
     """Perceiver resampler: ``num_tokens`` learned queries read each frame; landmarks are ignored.
 
     ``(B, T, P + N, C)`` to ``(B, T * R, D)``, R whatever the grid. After Flamingo (Alayrac et al. 2022,
-    arXiv 2204.14198, section 3.1.1), frame by frame and with the patches' places added, since not every encoder's
+    arXiv 2204.14198, section 3.1.1), frame by frame and with the patches' positions added, since not every encoder's
     tokens carry them.
 
     Args:

@@ -78,7 +78,7 @@ def require_writable(folder: str | Path) -> Path:
     """Make a folder, if need be, and make sure that files can be written into it.
 
     Raises:
-        OutputError: A file is in its place, it is read-only, or the disk is full.
+        OutputError: A file is in its way, it is read-only, or the disk is full.
     """
     folder = Path(folder)
     with explained_writes(f"{folder} cannot be written to", "choose another output folder"):
@@ -100,7 +100,7 @@ def explained_writes(story: str, remedy: str = _REMEDY) -> Iterator[None]:
 
 @contextmanager
 def _part_of(path: Path) -> Iterator[Path]:
-    """Yield the path of an empty file beside another, whose place it takes at the end."""
+    """Yield the path of an empty file beside another, which it replaces at the end."""
     story = f"{path} cannot be written"
     with explained_writes(story):
         path.parent.mkdir(parents=True, exist_ok=True)

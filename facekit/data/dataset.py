@@ -67,7 +67,7 @@ class RecordSet:
         return len(self.records)
 
     def select(self, indices: Sequence[int]) -> RecordSet:
-        """The records at these places."""
+        """The records at these indices."""
         return RecordSet(tuple(self.records[index] for index in indices), self.folder)
 
 
@@ -120,7 +120,7 @@ class FaceExample:
     """One training example.
 
     Args:
-        index: Place of its record in the data set.
+        index: Index of its record in the data set.
         pixel_values: ``(T, 3, H, W)``, or None where the caller has the encoder's tokens already.
         landmarks: ``(T, 68, 2)`` in [0, 1]; rows of NaN where absent.
         input_ids: ``(L,)``.
@@ -252,7 +252,7 @@ def _encode_turns(
 ) -> SupervisedTokens | PackedTokens:
     opening, exchanges = split_exchanges(record.conversations)
     if options.shuffle_turns and record.independent_questions:
-        exchanges = [exchanges[place] for place in rng.permutation(len(exchanges))]
+        exchanges = [exchanges[index] for index in rng.permutation(len(exchanges))]
     kept = exchanges[: options.turns_per_example]
     limits: dict[str, Any] = {"frames": frames, "max_tokens": options.max_tokens}
     dialogue = [turn for turns in kept for turn in turns]
@@ -355,7 +355,7 @@ def _read_media(record: FaceRecord, folder: Path, num_frames: int) -> tuple[Sequ
         return clip.frames, None
     try:
         if record.frames is not None and len(points) == len(record.frames) != clip.total:
-            return clip.frames, points[[record.frames.index(place) for place in clip.indices]]
+            return clip.frames, points[[record.frames.index(index) for index in clip.indices]]
         return clip.frames, choose_clip_landmarks(points, clip)
     except ConfigurationError as error:
         raise RecordError(f"record {record.id!r}: {error}") from error

@@ -99,7 +99,7 @@ class FeatureCache:
         self.stopped: str | None = None
         self._in_use = in_use
         self._shards: set[Path] = set()
-        self._places: dict[str, Path] = {}
+        self._files: dict[str, Path] = {}
         self._waiting: dict[str, Tensor] = {}
         self._waiting_bytes = 0
         self._open: OrderedDict[Path, Any] = OrderedDict()
@@ -112,24 +112,24 @@ class FeatureCache:
         self.refresh()
 
     def __contains__(self, key: str) -> bool:
-        return key in self._waiting or key in self._places
+        return key in self._waiting or key in self._files
 
     def __len__(self) -> int:
         """How many tokens' keys are known."""
-        return len(self._places) + len(self._waiting)
+        return len(self._files) + len(self._waiting)
 
     def read(self, key: str) -> Tensor | None:
         """Return what ``add`` was given for a key, or None; it is not to be written to."""
         if key in self._waiting:
             return self._waiting[key]
-        path = self._places.get(key)
+        path = self._files.get(key)
         if path is None:
             return None
         try:
             return self._shard(path).get_tensor(key)
         except (OSError, SafetensorError) as error:
             logger.warning("kept tokens in %s cannot be read and are computed again (%s)", path, error)
-            self._places = {each: place for each, place in self._places.items() if place != path}
+            self._files = {each: file for each, file in self._files.items() if file != path}
             self._open.pop(path, None)
             return None
 
@@ -152,7 +152,7 @@ class FeatureCache:
         try:
             with FileLock(self.storage.folder / ".lock"):
                 self.refresh()
-                fresh = {key: value for key, value in waiting.items() if key not in self._places}
+                fresh = {key: value for key, value in waiting.items() if key not in self._files}
                 if fresh and self._make_room(sum(value.nbytes + _HEADER_BYTES for value in fresh.values())):
                     self._write_shard(fresh)
         except (OSError, SafetensorError) as error:
@@ -169,7 +169,7 @@ class FeatureCache:
             except (OSError, SafetensorError) as error:
                 logger.warning("%s is damaged (%s) and is passed over; delete it", path, error)
                 continue
-            self._places |= dict.fromkeys(keys, path)
+            self._files |= dict.fromkeys(keys, path)
 
     def _write_shard(self, tokens: Mapping[str, Tensor]) -> None:
         path = self.folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.safetensors"
@@ -182,7 +182,7 @@ class FeatureCache:
         finally:
             temporary.unlink(missing_ok=True)
         self._shards.add(path)
-        self._places |= dict.fromkeys(tokens, path)
+        self._files |= dict.fromkeys(tokens, path)
 
     def _make_room(self, size: int) -> bool:
         # Only who holds the lock writes, so a file that is still in part is of a process that died.

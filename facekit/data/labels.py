@@ -1,7 +1,7 @@
 """Face labels: expressions, action units, attributes and tasks, and the models that hold them.
 
-Records, synthetic faces, question templates and answer parsing all read these tables, so that a name is spelled in
-one place. ``EXPRESSIONS`` and ``ACTION_UNITS`` are what the synthetic faces show and the parsers read by name: the
+Records, synthetic faces, question templates and answer parsing all read these tables, so that each name is
+spelled once. ``EXPRESSIONS`` and ``ACTION_UNITS`` are what the synthetic faces show and the parsers read by name: the
 seven basic expressions and the twelve units that DISFA annotates. Data sets know more; ``ALL_EXPRESSIONS`` and
 ``ACTION_UNIT_NAMES`` hold those too. Attribute names are CelebA's.
 """

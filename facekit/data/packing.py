@@ -38,7 +38,7 @@ class PackedTokens:
     Args:
         input_ids: Token ids: the shared beginning, then one question with its answer after the other.
         labels: The ids of the assistant's words, ``IGNORED`` elsewhere.
-        position_ids: Place of every token in the sequence that it would have alone.
+        position_ids: Position of every token in the sequence that the question would be alone.
         segments: ``SHARED``, or the question's number from 1.
     """
 

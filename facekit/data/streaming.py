@@ -75,8 +75,8 @@ class ShardStream(IterableDataset[FaceExample]):
     """Examples of shards, those of one training process.
 
     A sample that cannot be used is left out and listed, as long as there are few, and the next one of the stretch
-    takes its place, so that all processes end together. What an example is like does not depend on the stream: it is
-    what ``FaceDataset`` makes of the record at the place that is the sample's number.
+    replaces it, so that all processes end together. What an example is like does not depend on the stream: it is
+    what ``FaceDataset`` makes of the record whose index is the sample's number.
 
     Args:
         path: A folder of shards as ``facekit preprocess`` and ``facekit convert`` write them, or one shard.
@@ -189,11 +189,11 @@ class ShardStream(IterableDataset[FaceExample]):
             if len(waiting) < self.buffer:
                 waiting.append(sample)
                 continue
-            place = int(rng.integers(self.buffer))
-            yield waiting[place]
-            waiting[place] = sample
-        for place in rng.permutation(len(waiting)) if self.buffer > 1 else range(len(waiting)):
-            yield waiting[place]
+            slot = int(rng.integers(self.buffer))
+            yield waiting[slot]
+            waiting[slot] = sample
+        for slot in rng.permutation(len(waiting)) if self.buffer > 1 else range(len(waiting)):
+            yield waiting[slot]
 
     def _stretch(self, stretch: int, stretches: int) -> Iterator[ShardSample]:
         first, last = (self.total * edge // stretches for edge in (stretch, stretch + 1))

@@ -41,11 +41,11 @@ class RenderedConversation:
 
     def expand(self, token: str, count: int) -> RenderedConversation:
         """Repeat every occurrence of ``token`` ``count`` times, moving the spans along."""
-        places = [match.start() for match in re.finditer(re.escape(token), self.text)]
+        starts = [match.start() for match in re.finditer(re.escape(token), self.text)]
         added = len(token) * (count - 1)
 
         def moved(position: int) -> int:
-            return position + added * sum(place < position for place in places)
+            return position + added * sum(start < position for start in starts)
 
         spans = tuple((moved(start), moved(end)) for start, end in self.spans)
         return RenderedConversation(self.text.replace(token, token * count), spans)
@@ -185,6 +185,6 @@ def _with_image(turns: Sequence[Turn], image_token: str) -> list[dict[str, Any]]
     messages: list[dict[str, Any]] = [{"role": turn.role, "content": turn.content} for turn in turns]
     first = next((message for message in messages if message["role"] == "user"), None)
     if first is None:
-        raise RecordError("a conversation has no user turn, so the image has no place in it")
+        raise RecordError("a conversation has no user turn, so there is no turn that could show the image; add one")
     first["content"] = [{"type": "image"}, {"type": "text", "text": first["content"]}]
     return flatten_chat(messages, image_token).messages

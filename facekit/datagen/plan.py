@@ -129,11 +129,11 @@ def survey_once(path: Path, recipe: Recipe, ledger: Ledger) -> Overview:
     if state is None:
         return survey(path, recipe)
     asked = {name: aspect.requires for name, aspect in recipe.aspects.items()}
-    place = json.dumps([str(path.resolve()), state.st_size, state.st_mtime_ns, asked])
-    known = ledger.recall(place)
+    state_key = json.dumps([str(path.resolve()), state.st_size, state.st_mtime_ns, asked])
+    known = ledger.recall(state_key)
     if known is None:
         overview = survey(path, recipe)
-        ledger.remember(place, json.dumps([overview.records, overview.calls]))
+        ledger.remember(state_key, json.dumps([overview.records, overview.calls]))
         return overview
     return Overview(*json.loads(known))
 

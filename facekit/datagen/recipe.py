@@ -246,11 +246,11 @@ def _resolved(values: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
 
 def _explain(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
-    place = problem["loc"]
-    where = ".".join(str(part) for part in place)
+    path = problem["loc"]
+    where = ".".join(str(part) for part in path)
     if problem["type"] == "extra_forbidden":
-        known = Aspect if place[0] == "aspects" else Rating if place[0] == "rating" else Recipe
-        return f"unknown key '{where}'{closest_match_hint(str(place[-1]), known.model_fields)}"
+        known = Aspect if path[0] == "aspects" else Rating if path[0] == "rating" else Recipe
+        return f"unknown key '{where}'{closest_match_hint(str(path[-1]), known.model_fields)}"
     if problem["type"] == "missing":
         return f"the key '{where}' is missing"
     message = problem["msg"].removeprefix("Value error, ")

@@ -106,8 +106,8 @@ class Selector:
         decisions = []
         for name, aspect in self.recipe.aspects.items():
             if applies(aspect, values):
-                place = (values["id"], name)
-                decisions.append(self._decide(name, record, answers.get(place), ratings.get(place)))
+                key = (values["id"], name)
+                decisions.append(self._decide(name, record, answers.get(key), ratings.get(key)))
         return JudgedRecord(values, record, decisions)
 
     def _decide(self, aspect: str, record: FaceRecord | None, entry: Entry | None, rated: Entry | None) -> Decision:

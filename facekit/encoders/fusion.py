@@ -31,7 +31,7 @@ class FusionEncoder(VisionEncoder):
     All members see the same picture, each in its own size and normalisation. Frames come at the largest member's size,
     framed and normalised as the first member wants them; for another member they are brought back to [0, 1], resized
     (bicubic, antialiased) and normalised anew. The grid is the largest: patches of a coarser member are resampled to
-    it bilinearly. Prefix tokens have no place on a grid, so they are kept, concatenated, only where all members have
+    it bilinearly. Prefix tokens have no position on a grid, so they are kept, concatenated, only where all members have
     the same number of them, and dropped otherwise.
 
     Args:

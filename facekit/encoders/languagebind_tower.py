@@ -170,7 +170,7 @@ class Layer(nn.Module):
         return rearrange(tokens, "(b t) n c -> b t n c", b=batch)
 
     def attend_over_time(self, tokens: Tensor) -> Tensor:
-        """Let the T tokens of each place attend to one another, in both directions.
+        """Let the T tokens of each patch attend to one another, in both directions.
 
         A clip of another length than the trained one gets its temporal embeddings by linear resampling. A single frame
         gets none, as in the official code where ``num_frames`` is 1; the attention then sees that frame alone.

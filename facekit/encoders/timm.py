@@ -252,7 +252,7 @@ def set_image_size(model: Any, name: str, wanted: int | None, own: tuple[int, in
 
 
 def load_backbone(model: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    """Load weights into a model without classifier; weights that it has no place for, the classifier's, are left out.
+    """Load weights into a model without classifier; weights of the classifier are left out.
 
     Raises:
         CheckpointError: Weights of the model are missing or of another shape.

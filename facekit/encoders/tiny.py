@@ -196,7 +196,7 @@ def sine_positions(rows: int, columns: int, width: int) -> Tensor:
     """Return ``(1, rows * columns, width)``: sines and cosines of the column, then of the row, a quarter of C each."""
     frequencies = 100.0 ** (-torch.arange(width // 4) / (width // 4))
     row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    angles = [place.flatten()[:, None] * frequencies for place in (column, row)]
+    angles = [coordinate.flatten()[:, None] * frequencies for coordinate in (column, row)]
     waves = [wave for angle in angles for wave in (angle.sin(), angle.cos())]
     return torch.cat(waves, dim=1)[None]
 

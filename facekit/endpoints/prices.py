@@ -137,5 +137,5 @@ def _read(path: Path | resources.abc.Traversable, name: str) -> dict[str, Price]
         raise ConfigurationError(f"{name} cannot be read ({error}); give a YAML file of models and prices") from error
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in problem["loc"]) or "the file"
-        raise ConfigurationError(f"{name}, {place}: {problem['msg']} (got {problem['input']!r})") from error
+        where = ".".join(str(part) for part in problem["loc"]) or "the file"
+        raise ConfigurationError(f"{name}, {where}: {problem['msg']} (got {problem['input']!r})") from error

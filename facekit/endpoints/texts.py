@@ -102,14 +102,14 @@ def find_json(text: str) -> Any:
         values = _decode(candidate.strip())
         if isinstance(values, (dict, list)):
             return values
-    found, place, decoder = None, text.find("{"), json.JSONDecoder(strict=False)
-    while place >= 0:
+    found, position, decoder = None, text.find("{"), json.JSONDecoder(strict=False)
+    while position >= 0:
         try:
-            values, place = decoder.raw_decode(text, place)
+            values, position = decoder.raw_decode(text, position)
             found = values if values else found
         except (ValueError, RecursionError):
-            place += 1
-        place = text.find("{", place)
+            position += 1
+        position = text.find("{", position)
     if found is None and "{" in text:
         found = _decode(text[text.find("{") : text.rfind("}") + 1])
     return found if isinstance(found, (dict, list)) else None

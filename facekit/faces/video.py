@@ -96,7 +96,7 @@ def read_clip(
             ``Clip``, which is returned as it is.
         num_frames: Frames to return. A file with fewer has some of them repeated, as in the released Face-LLaVA code;
             arrays and lists with fewer are taken whole, for somebody has chosen already.
-        among: Places of the frames of a file that are meant, ascending, from 0; if there are more than ``num_frames``,
+        among: Indices of the frames of a file that are meant, ascending, from 0; if there are more than ``num_frames``,
             that many of them are taken, evenly spaced. By default the whole file is meant.
         max_pixels: The largest width times height of a frame.
         max_frames: The most frames that a file may have.

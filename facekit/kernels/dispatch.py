@@ -163,9 +163,9 @@ def region_attention(
     ``K, V`` are projections of the region tokens, and ``proximity[i, j] = -‖region_positions[j] - patch_center[i]‖`` in
     normalised image coordinates. Source: Face-LLaVA (arXiv 2504.07198), section 4, face-region guided cross-attention.
 
-    Prefix tokens (class, registers) have no place in the image: their proximity is zero, they attend by content alone.
-    A frame that is not ``present`` returns its patches unchanged, whatever its region tokens and positions hold, NaN
-    included, and sends no gradient to them. All implementations compute the softmax in float32 at least, are
+    Prefix tokens (class, registers) have no position in the image: their proximity is zero, they attend by content
+    alone. A frame that is not ``present`` returns its patches unchanged, whatever its region tokens and positions hold,
+    NaN included, and sends no gradient to them. All implementations compute the softmax in float32 at least, are
     deterministic, take any strides, and never wait for the device.
 
     Under autocast the dense products run in autocast's dtype; the residual and the result keep the dtype of

@@ -68,25 +68,25 @@ def score_gradient_kernel(
     )  # fmt: skip
 
     saved = frame * num_patches * (GROUPS * COLUMNS) + group * COLUMNS
-    place = row[:, None] * (GROUPS * COLUMNS) + tl.arange(0, GROUP_HEADS * MAIN)[None, :]
-    share = tl.load(weights + saved + place, mask=row_exists[:, None], other=0.0)
+    offsets = row[:, None] * (GROUPS * COLUMNS) + tl.arange(0, GROUP_HEADS * MAIN)[None, :]
+    share = tl.load(weights + saved + offsets, mask=row_exists[:, None], other=0.0)
     share = tl.reshape(share, (BLOCK_ROWS, GROUP_HEADS, MAIN)).to(tl.float32)
     main = tl.reshape(main, (BLOCK_ROWS, GROUP_HEADS, MAIN))
     mean = tl.sum(share * main, axis=2)
     if TAIL > 0:
-        tail_place = row[:, None] * (GROUPS * COLUMNS) + (
+        tail_offsets = row[:, None] * (GROUPS * COLUMNS) + (
             GROUP_HEADS * MAIN + tl.arange(0, GROUP_HEADS * TAIL)[None, :]
         )
-        tail_share = tl.load(weights + saved + tail_place, mask=row_exists[:, None], other=0.0)
+        tail_share = tl.load(weights + saved + tail_offsets, mask=row_exists[:, None], other=0.0)
         tail_share = tl.reshape(tail_share, (BLOCK_ROWS, GROUP_HEADS, TAIL)).to(tl.float32)
         tail = tl.reshape(tail, (BLOCK_ROWS, GROUP_HEADS, TAIL))
         mean += tl.sum(tail_share * tail, axis=2)
         tail = tl.reshape(tail_share * (tail - mean[:, :, None]), (BLOCK_ROWS, GROUP_HEADS * TAIL))
         tl.store(
-            score_gradient + saved + tail_place, tail.to(score_gradient.dtype.element_ty), mask=row_exists[:, None]
+            score_gradient + saved + tail_offsets, tail.to(score_gradient.dtype.element_ty), mask=row_exists[:, None]
         )
     main = tl.reshape(share * (main - mean[:, :, None]), (BLOCK_ROWS, GROUP_HEADS * MAIN))
-    tl.store(score_gradient + saved + place, main.to(score_gradient.dtype.element_ty), mask=row_exists[:, None])
+    tl.store(score_gradient + saved + offsets, main.to(score_gradient.dtype.element_ty), mask=row_exists[:, None])
 
 
 @triton.jit
@@ -157,9 +157,9 @@ def column_sums_kernel(
 @triton.jit
 def _store_table(gradient, pointer, key, valid, channel, present_channels, WIDTH: tl.constexpr) -> None:
     """Write a (channels, columns) accumulator as rows of a table's gradient; zeros for an absent frame."""
-    place = pointer + key[None, :] * WIDTH + channel[:, None]
+    offsets = pointer + key[None, :] * WIDTH + channel[:, None]
     value = tl.where(present_channels > 0, gradient, 0.0).to(pointer.dtype.element_ty)
-    tl.store(place, value, mask=valid[None, :] & (channel < WIDTH)[:, None])
+    tl.store(offsets, value, mask=valid[None, :] & (channel < WIDTH)[:, None])
 
 
 @triton.jit
@@ -232,17 +232,17 @@ def table_gradient_kernel(
         offset = row[:, None] * WIDTH + channel[None, :]
         x = tl.load(patch_tokens + offset, mask=row_exists & inside[None, :], other=0.0)
         dy = tl.load(output_gradient + offset, mask=row_exists & inside[None, :], other=0.0)
-        place = row[:, None] * (GROUPS * COLUMNS) + column[None, :]
-        p = tl.load(weights + place, mask=row_exists, other=0.0)
-        ds = tl.load(score_gradient + place, mask=row_exists, other=0.0)
+        offsets = row[:, None] * (GROUPS * COLUMNS) + column[None, :]
+        p = tl.load(weights + offsets, mask=row_exists, other=0.0)
+        ds = tl.load(score_gradient + offsets, mask=row_exists, other=0.0)
         value_main = product(tl.trans(dy), p, value_main, WIDEN)
         key_main = product(tl.trans(x), ds, key_main, WIDEN)
         if patch_gradient is not None:
             dx = product(ds, main_table, None, WIDEN)
         if TAIL > 0:
-            place = row[:, None] * (GROUPS * COLUMNS) + tail_column[None, :]
-            p = tl.load(weights + place, mask=row_exists, other=0.0)
-            ds = tl.load(score_gradient + place, mask=row_exists, other=0.0)
+            offsets = row[:, None] * (GROUPS * COLUMNS) + tail_column[None, :]
+            p = tl.load(weights + offsets, mask=row_exists, other=0.0)
+            ds = tl.load(score_gradient + offsets, mask=row_exists, other=0.0)
             value_tail = product(tl.trans(dy), p, value_tail, WIDEN)
             key_tail = product(tl.trans(x), ds, key_tail, WIDEN)
             if patch_gradient is not None:

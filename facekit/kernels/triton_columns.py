@@ -1,8 +1,8 @@
 """Device functions that the forward and the backward Triton kernels of region attention share.
 
 They are inlined into the kernels. A kernel holds the columns (head, region) of a group of heads as two tiles, ``main``
-and ``tail``; ``triton_tiling.ColumnLayout`` says why. Where the layout has no tail, functions return ``main`` in its
-place and callers do not look at it.
+and ``tail``; ``triton_tiling.ColumnLayout`` says why. Where the layout has no tail, functions return ``main``
+instead and callers do not look at it.
 """
 
 # mypy: disable-error-code="no-untyped-def"

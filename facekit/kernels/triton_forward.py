@@ -144,12 +144,12 @@ def attention_weights_kernel(
     dtype = weights.dtype.element_ty
     main = tl.where(present_regions > 0, main, 0.0).to(dtype)
     COLUMNS: tl.constexpr = GROUP_HEADS * (MAIN + TAIL)
-    place = weights + frame * num_patches * (GROUPS * COLUMNS) + row[:, None] * (GROUPS * COLUMNS) + group * COLUMNS
-    tl.store(place + tl.arange(0, GROUP_HEADS * MAIN)[None, :], main, mask=row_exists[:, None])
+    pointers = weights + frame * num_patches * (GROUPS * COLUMNS) + row[:, None] * (GROUPS * COLUMNS) + group * COLUMNS
+    tl.store(pointers + tl.arange(0, GROUP_HEADS * MAIN)[None, :], main, mask=row_exists[:, None])
     if TAIL > 0:
         tail = tl.where(present_regions > 0, tail, 0.0).to(dtype)
         tail_column = GROUP_HEADS * MAIN + tl.arange(0, GROUP_HEADS * TAIL)
-        tl.store(place + tail_column[None, :], tail, mask=row_exists[:, None])
+        tl.store(pointers + tail_column[None, :], tail, mask=row_exists[:, None])
 
     if FUSED:
         OUTPUT_WIDTH: tl.constexpr = BLOCK_WIDTH // 2
@@ -180,7 +180,7 @@ def attention_weights_kernel(
 @triton.jit
 def _add_group(
     total,
-    place,
+    pointers,
     row_exists,
     main_table,
     tail_table,
@@ -190,11 +190,11 @@ def _add_group(
     WIDEN: tl.constexpr,
 ) -> tl.tensor:
     """Add the product of a group's weights, read from memory, and its tables."""
-    share = tl.load(place + tl.arange(0, GROUP_HEADS * MAIN)[None, :], mask=row_exists, other=0.0)
+    share = tl.load(pointers + tl.arange(0, GROUP_HEADS * MAIN)[None, :], mask=row_exists, other=0.0)
     total = product(share, main_table, total, WIDEN)
     if TAIL > 0:
         column = GROUP_HEADS * MAIN + tl.arange(0, GROUP_HEADS * TAIL)
-        share = tl.load(place + column[None, :], mask=row_exists, other=0.0)
+        share = tl.load(pointers + column[None, :], mask=row_exists, other=0.0)
         total = product(share, tail_table, total, WIDEN)
     return total
 
@@ -247,20 +247,28 @@ def apply_weights_kernel(
         row = start + tl.arange(0, BLOCK_ROWS)
         row_exists = (row < num_patches)[:, None]
         offset = row[:, None] * WIDTH + channel[None, :]
-        place = weights + row[:, None] * (GROUPS * COLUMNS)
+        pointers = weights + row[:, None] * (GROUPS * COLUMNS)
         tile = tl.load(base + offset, mask=row_exists & inside[None, :], other=0.0)
         total = tl.zeros((BLOCK_ROWS, BLOCK_WIDTH), tl.float32)
         if bias is not None:
             total += shift[None, :]
         if GROUPS == 1:
-            total = _add_group(total, place, row_exists, main_table, tail_table, GROUP_HEADS, MAIN, TAIL, WIDEN)
+            total = _add_group(total, pointers, row_exists, main_table, tail_table, GROUP_HEADS, MAIN, TAIL, WIDEN)
         else:
             for group in tl.range(0, GROUPS):
                 main_table, tail_table = load_tables(
                     table, group, channel, readable, WIDTH, HEADS, REGIONS, GROUP_HEADS, MAIN, TAIL
                 )
                 total = _add_group(
-                    total, place + group * COLUMNS, row_exists, main_table, tail_table, GROUP_HEADS, MAIN, TAIL, WIDEN
+                    total,
+                    pointers + group * COLUMNS,
+                    row_exists,
+                    main_table,
+                    tail_table,
+                    GROUP_HEADS,
+                    MAIN,
+                    TAIL,
+                    WIDEN,
                 )
         tl.store(
             output + offset,

@@ -157,7 +157,7 @@ def _differentiate(ctx: Any, output_gradient: Tensor | None, _weights_gradient: 
     if output_gradient is None:
         return (None,) * 11
     patch_tokens, absorbed_keys, absorbed_values, weights, positions, present = ctx.saved_tensors
-    patches, keys, bias, values, shift, place = ctx.needs_input_grad[:6]
+    patches, keys, bias, values, shift, position = ctx.needs_input_grad[:6]
     patch_gradient, key_gradient, value_gradient, bias_gradient, position_gradient = _backward_operator(
         output_gradient.to(patch_tokens.dtype),
         patch_tokens,
@@ -181,7 +181,7 @@ def _differentiate(ctx: Any, output_gradient: Tensor | None, _weights_gradient: 
         bias_gradient.to(ctx.score_bias_dtype) if bias else None,
         value_gradient if values else None,
         shift_gradient,
-        position_gradient.to(positions.dtype) if place else None,
+        position_gradient.to(positions.dtype) if position else None,
         *(None,) * 5,
     )
 

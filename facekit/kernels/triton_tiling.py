@@ -135,7 +135,7 @@ class Tiling:
             several groups.
         tables: a slice of D against all rows: gradients of both absorbed tables and of the patches.
         tables_alone: the same where the patches need no gradient, as when all before the attention is frozen.
-        fused: a row tile against all of D, twice: the whole forward pass in one kernel, in the place of ``scores``
+        fused: a row tile against all of D, twice: the whole forward pass in one kernel, instead of ``scores``
             and ``apply``; None where it takes two.
     """
 

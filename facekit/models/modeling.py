@@ -299,7 +299,7 @@ class FaceKitForConditionalGeneration(GenerationFromMedia):
     def initialize_weights(self) -> None:
         """Initialise the language model alone: encoders and connectors draw their own weights when they are built.
 
-        transformers calls it at the end of building and of loading. Loading puts empty tensors in the place of buffers
+        transformers calls it at the end of building and of loading. Loading puts empty tensors for buffers
         that no checkpoint has; those of a foreign encoder (masks, rotary tables) come back here, because only the
         encoder itself knows how they are computed.
         """

@@ -92,7 +92,7 @@ def merge_visual_tokens(
     """Put visual tokens, in order, where ``is_visual`` is true.
 
     Args:
-        is_visual: Bool ``(B, L)``, with as many true places as ``features`` has real tokens.
+        is_visual: Bool ``(B, L)``, true at as many tokens as ``features`` has real tokens.
         inputs_embeds: ``(B, L, D)``.
         features: ``(B_media, n, D)``; the tokens of a shorter one come first, then padding.
         counts: Real tokens of each; None where all n are.
@@ -121,7 +121,7 @@ def rows_of_media(is_visual: Tensor, counts: Sequence[int]) -> Tensor:
         counts: Visual tokens of each image or clip, in the order of their tokens.
 
     Raises:
-        ConfigurationError: They are not as many as there are places.
+        ConfigurationError: The counts do not add up to the visual tokens in ``is_visual``.
     """
     rows = torch.where(is_visual)[0]
     if sum(counts) != len(rows):

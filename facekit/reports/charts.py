@@ -49,7 +49,7 @@ def line_chart(
     low, high = _decades(min(shown), max(shown)) if logarithmic else _ends(min(shown), max(shown))
     first, last = steps[0], max(steps[-1], steps[0] + 1)
 
-    def place(step: float, value: float) -> tuple[float, float]:
+    def project(step: float, value: float) -> tuple[float, float]:
         scale = math.log if logarithmic else float
         up = (scale(min(max(value, low), high)) - scale(low)) / (scale(high) - scale(low))
         across = min(1.0, max(0.0, (step - first) / (last - first)))
@@ -57,18 +57,18 @@ def line_chart(
 
     parts = [f'<svg class="chart lines" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
     for tick in _loss_ticks(low, high) if logarithmic else (low, high):
-        y = place(first, tick)[1]
+        y = project(first, tick)[1]
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
     for tick in _step_ticks(first, steps[-1]):
-        x = place(tick, low)[0]
+        x = project(tick, low)[0]
         parts.append(f'<text x="{x:.1f}" y="{height - 12}" text-anchor="middle">{tick:,}</text>')
     curves = [(style, values)] if smoothed is None else [("raw", values), (style, smoothed)]
     for name, curve in curves:
-        points = (place(steps[index], curve[index]) for index in _thinned(len(steps)) if math.isfinite(curve[index]))
+        points = (project(steps[index], curve[index]) for index in _thinned(len(steps)) if math.isfinite(curve[index]))
         parts.append(f'<polyline class="{name}" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>')
     if smoothed is not None and math.isfinite(smoothed[-1]):
-        x, y = place(steps[-1], smoothed[-1])
+        x, y = project(steps[-1], smoothed[-1])
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
         parts.append(f'<text class="end" x="{x + 9:.1f}" y="{y + 5:.1f}">{smoothed[-1]:.3g}</text>')
     return Markup("".join([*parts, "</svg>"]))

@@ -55,14 +55,14 @@ def build_record(
     """Put a record together again.
 
     Args:
-        where: The place, for messages.
+        where: File and line, for messages.
         identity: The record's id.
         media: ``image`` or ``video``.
         turns: Role and words of each message.
         extras: What ``extras_of`` gave, or None.
 
     Raises:
-        RecordError: The values do not make a record; the message has the place and the field.
+        RecordError: The values do not make a record; the message has file, line and field.
     """
     rest = dict(extras or {})
     rest.pop("clip", None)

@@ -15,7 +15,7 @@ from facekit.errors import FaceKitError
 
 @dataclass(frozen=True)
 class PlacedCall:
-    """A call with its place in the ledger; see ``facekit.endpoints.outcomes.Call``.
+    """A call with its key in the ledger; see ``facekit.endpoints.outcomes.Call``.
 
     Args:
         stage: What kind of call it is.

@@ -128,7 +128,7 @@ def _prepare_clip(
     clip = _crop_clip(record, folder, settings, landmarker)
     crops = clip.frames
     seen = next((crop for crop in crops if crop.index is not None), crops[0])
-    files = {f"{name}.{place:04d}.jpg": _to_jpeg(crop.image, settings) for place, crop in enumerate(crops)}
+    files = {f"{name}.{number:04d}.jpg": _to_jpeg(crop.image, settings) for number, crop in enumerate(crops)}
     origin = {**_origin(record, crops[0], clip.most_faces), **({} if seen.index is None else {"face": seen.index})}
     changes: dict[str, Any] = {"video": list(files), "frames": None, "landmarks": None, "source": origin}
     if any(crop.landmarks is not None for crop in crops):

@@ -100,7 +100,7 @@ def encode_shards(
 def _encode(batch: list[FaceRecord], folder: Path, encoding: CachedEncoding, identifier: MediaIdentifier) -> None:
     media = [identifier.identify(record, folder) for record in batch]
     transform = encoding.encoder.transform
-    encoding.encode(media, lambda place: _open_pixels(batch[place], folder, transform, identifier.num_frames))
+    encoding.encode(media, lambda index: _open_pixels(batch[index], folder, transform, identifier.num_frames))
 
 
 def _open_pixels(record: FaceRecord, folder: Path, transform: ImageTransform, num_frames: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Finished corpora, whose faces come with conversations: FairFaceGPT, FaceInstruct-1M, any LLaVA or ShareGPT JSON.
 
-They are read by ``facekit.data.formats``; here are the places of their files, and the counting of what is left out.
+They are read by ``facekit.data.formats``; here are the paths of their files, and the counting of what is left out.
 """
 
 from __future__ import annotations

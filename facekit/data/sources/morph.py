@@ -1,6 +1,6 @@
 """MORPH II: police photographs with age, gender and race.
 
-Source: Ricanek and Tesafaye, FG 2006. A file name has the person, the place of the picture in the person's series, the
+Source: Ricanek and Tesafaye, FG 2006. A file name has the person, the number of the picture in the person's series, the
 gender and the age: ``009055_1M54.JPG``.
 """
 
@@ -21,7 +21,7 @@ __all__ = ["Morph2"]
 YOUNGEST, OLDEST = 15, 100
 _GENDERS = {"M": "man", "F": "woman"}
 _RACES = {"W": "White", "B": "Black", "A": "Asian", "H": "Hispanic", "O": "Other"}
-_NAME = re.compile(r"(?P<person>\d+)_(?P<place>\d+)(?P<gender>[A-Za-z])(?P<age>\d+)\.jpe?g", re.IGNORECASE)
+_NAME = re.compile(r"(?P<person>\d+)_(?P<number>\d+)(?P<gender>[A-Za-z])(?P<age>\d+)\.jpe?g", re.IGNORECASE)
 
 
 class Morph2(Source):

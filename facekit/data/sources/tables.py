@@ -35,7 +35,7 @@ class Row:
 
     @property
     def where(self) -> str:
-        """The place, for messages."""
+        """File and line, for messages."""
         return f"file name {self.path}" if self.number is None else f"{self.path}, line {self.number}"
 
     def text(self, column: str) -> str:

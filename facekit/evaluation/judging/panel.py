@@ -138,18 +138,18 @@ class JudgePanel:
         return await pipeline.run(f"rate, {self.names[identity]}", calls, total=len(requests), done=len(finished))
 
     def _call(self, identity: str, request: RatingRequest) -> PlacedCall:
-        place = (STAGE, request.id, identity, self._version(request))
+        key = (STAGE, request.id, identity, self._version(request))
         if request.problem is not None:
-            return PlacedCall(*place, None, review_rating, request.problem)
+            return PlacedCall(*key, None, review_rating, request.problem)
         asked = Request(
-            key=call_key(*place),
+            key=call_key(*key),
             system=request.system,
             prompt=request.prompt,
             media=MediaFiles(request.media, self.image_side),
             max_tokens=MAX_TOKENS,
             schema=RATING_SCHEMA,
         )
-        return PlacedCall(*place, asked, review_rating)
+        return PlacedCall(*key, asked, review_rating)
 
     def _verdicts(self, requests: Sequence[RatingRequest], identity: str, ledger: Ledger) -> dict[str, Verdict]:
         return {

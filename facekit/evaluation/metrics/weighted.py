@@ -125,12 +125,12 @@ def decide_expressions(truths: Sequence[str], predictions: Sequence[str | None])
 def decide_presence(truths: Sequence[Presence], predictions: Sequence[PresencePrediction]) -> Decisions:
     """One decision per action unit or attribute, in the order in which they first occur."""
     labels = tuple(dict.fromkeys(label for truth in truths for label in truth))
-    place = {label: index for index, label in enumerate(labels)}
+    column_of = {label: index for index, label in enumerate(labels)}
     shape = (len(truths), len(labels))
     actual, chosen, known = (np.zeros(shape, dtype=bool) for _ in range(3))
     for row, (truth, prediction) in enumerate(zip(truths, predictions, strict=True)):
         for label, present in truth.items():
-            column = place[label]
+            column = column_of[label]
             actual[row, column], known[row, column] = present, True
             chosen[row, column] = named_by(prediction, label, present)
     return Decisions(labels, actual, chosen, known)
@@ -158,8 +158,8 @@ def weigh_scores(
     def metrics(weights: np.ndarray) -> dict[str, np.ndarray]:
         rows = []
         for weighting in weights.astype(int):
-            places = np.repeat(np.arange(len(truths)), weighting).tolist()
-            rows.append(score([truths[i] for i in places], [predictions[i] for i in places]) if len(places) else {})
+            indices = np.repeat(np.arange(len(truths)), weighting).tolist()
+            rows.append(score([truths[i] for i in indices], [predictions[i] for i in indices]) if len(indices) else {})
         names = dict.fromkeys(name for row in rows for name in row)
         return {name: np.array([row.get(name, np.nan) for row in rows]) for name in names}
 

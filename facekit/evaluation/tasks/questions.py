@@ -97,7 +97,7 @@ class ScoresOptions(Protocol):
             questions: Questions with ``options``.
 
         Yields:
-            Place of a question, and log-probability of each option given pictures and question.
+            Index of a question, and log-probability of each option given pictures and question.
         """
         ...
 

@@ -153,7 +153,7 @@ def build_processor(
         model: The model; its ``image_token_id`` is a token of the tokenizer.
         tokenizer: With a chat template, unless one is given.
         transform: How pictures become pixels.
-        chat_template: In place of the tokenizer's own.
+        chat_template: Replaces the tokenizer's own.
         landmarker: What finds the face; None for models of whole pictures.
 
     Raises:

@@ -64,13 +64,13 @@ class TensorNames:
         """Return the checkpoint's name of one of facekit's tensors."""
         if name.startswith("connector.layers."):
             index, _, rest = name.removeprefix("connector.layers.").partition(".")
-            part = next(part for part, place in self.projector.items() if place == int(index))
+            part = next(part for part, layer in self.projector.items() if layer == int(index))
             return f"multi_modal_projector.{part}.{rest}"
         if name.startswith("encoder.unused_layers."):
             index, _, rest = name.removeprefix("encoder.unused_layers.").partition(".")
             word = "layers" if self.projector is LLAVA_PROJECTOR else "layer"
-            place = self.num_vision_layers + int(index)
-            return f"vision_tower.{self.vision_prefix}encoder.{word}.{place}.{rest}"
+            layer = self.num_vision_layers + int(index)
+            return f"vision_tower.{self.vision_prefix}encoder.{word}.{layer}.{rest}"
         return f"vision_tower.{name.removeprefix('encoder.model.')}" if name.startswith("encoder.model.") else name
 
     def _vision_to_facekit(self, name: str) -> str | None:

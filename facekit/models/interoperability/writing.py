@@ -141,7 +141,7 @@ def refuse_foreign_composition(model: FaceKitForConditionalGeneration, is_intern
         ),
         (
             type(connector) is not expected,
-            f"{name} has no place for the connector '{(model.config.connector or {}).get('name')}'",
+            f"{name} cannot hold the connector '{(model.config.connector or {}).get('name')}'",
         ),
         (model.video_encoder is not None, f"{name} has no second encoder for clips"),
         (

@@ -251,7 +251,7 @@ def test_a_composition_of_named_parts_can_be_written_as_llava(foreign, make_pict
     [
         ({}, "llava-hf", "the encoder is 'tiny', where LLaVA has clip_vision_model or siglip_vision_model"),
         ({}, "internvl-hf", "the encoder is 'tiny', where InternVL has internvl_vision"),
-        ({"encoder": "hf", "connector": "region"}, "llava-hf", "LLaVA has no place for the connector 'region'"),
+        ({"encoder": "hf", "connector": "region"}, "llava-hf", "LLaVA cannot hold the connector 'region'"),
         ({"encoder": "hf", "connector": "mlp?depth=3"}, "llava-hf", "two linear layers, this one 3"),
         (
             {"encoder": "hf", "connector": "pixel-shuffle"},
