@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,16 +21,28 @@ def convert(
         Path | None, typer.Option(help="Folder that paths in the input are relative to, or where shards are unpacked.")
     ] = None,
     check_images: Annotated[bool, typer.Option(help="Open every picture of a dataset; leave out broken ones.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace what is there without asking.")] = False,
     card: Annotated[bool, typer.Option(help="Also write a dataset card, README.md, beside the output.")] = False,
 ) -> None:
     """Convert a dataset in its own layout, or records in any format, to another format."""
     from rich.console import Console
     from rich.markup import escape
 
+    from facekit.data.convert import check_place
     from facekit.data.convert import convert as convert_records
 
+    if not overwrite and output.expanduser().exists() and sys.stdin.isatty():
+        check_place(origin, output.expanduser(), overwrite=True)
+        overwrite = typer.confirm(f"{output} exists; replace it?", err=True)
     result = convert_records(
-        origin, output, format, split=split, media_folder=media, check_images=check_images, card=card
+        origin,
+        output,
+        format,
+        split=split,
+        media_folder=media,
+        check_images=check_images,
+        card=card,
+        overwrite=overwrite,
     )
     console = Console()
     if result.summary is not None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from facekit.catalog import current_registry
 from facekit.data.counting import RecordCounts
 from facekit.data.formats import CardDetails, base_folder, detect_format, read_records, write_card, write_records
+from facekit.data.formats.folders import replace_folder
 from facekit.data.records import FaceRecord
 from facekit.data.sources import SourceSummary, read_source
-from facekit.errors import RecordError
+from facekit.errors import ConfigurationError, RecordError
 from facekit.spec import PartSpec, closest_match_hint
 
-__all__ = ["Conversion", "convert", "open_records"]
+__all__ = ["Conversion", "convert", "describe_nothing", "open_records"]
+
+_FOLDER_FILES = {
+    "webdataset": r"shard-\d+\.tar|manifest\.json|README\.md",
+    "datasets": r"data-\d+-of-\d+\.arrow|state\.json|dataset_info\.json|README\.md",
+}
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,12 @@ class Conversion:
 
 
 def open_records(
-    origin: str, *, split: str | None = None, media_folder: str | Path | None = None, check_images: bool = False
+    origin: str,
+    *,
+    split: str | None = None,
+    media_folder: str | Path | None = None,
+    check_images: bool = False,
+    overwrite_media: bool = True,
 ) -> tuple[Iterator[FaceRecord], Path, SourceSummary | None]:
     """Open a file of records in any format, or a dataset in its own layout.
 
@@ -45,6 +57,7 @@ def open_records(
         media_folder: The folder that the paths in a file are relative to, or that shards are unpacked to; see
             ``facekit.data.formats.read_records``.
         check_images: For a dataset, leave out pictures that cannot be opened.
+        overwrite_media: Whether unpacking shards may replace files that have other contents.
 
     Returns:
         The records, the folder that their paths are relative to, and for a dataset its summary.
@@ -57,7 +70,7 @@ def open_records(
     """
     path = Path(origin).expanduser()
     if path.exists():
-        records = read_records(path, media_folder=media_folder)
+        records = read_records(path, media_folder=media_folder, overwrite_media=overwrite_media)
         folder = base_folder(path)
         if media_folder is not None and detect_format(path) == "webdataset":
             folder = Path(media_folder)
@@ -81,8 +94,11 @@ def convert(
     media_folder: str | Path | None = None,
     check_images: bool = False,
     card: bool = False,
+    overwrite: bool = False,
 ) -> Conversion:
     """Read records from anywhere and write them in a format.
+
+    What is read is never written over.
 
     Args:
         origin: A path, or ``name:root``; see ``open_records``.
@@ -92,20 +108,30 @@ def convert(
         media_folder: See ``open_records``.
         check_images: For a dataset, leave out pictures that cannot be opened.
         card: Also write a dataset card beside the output.
+        overwrite: Replace what an earlier conversion wrote there, and media that were unpacked there.
 
     Returns:
         What was done.
 
     Raises:
-        RecordError: The input is not as expected; nothing is written then.
+        RecordError: The input is not as expected, or has no record; nothing is written then.
         ConfigurationError: A format, option or split does not exist, or the output would replace something.
         UnknownPartError: There is no such dataset.
         MissingExtraError: A format needs a package that is not installed.
     """
-    output = Path(output)
-    records, folder, summary = open_records(origin, split=split, media_folder=media_folder, check_images=check_images)
+    output = Path(output).expanduser()
+    check_place(origin, output, overwrite=overwrite)
+    records, folder, summary = open_records(
+        origin, split=split, media_folder=media_folder, check_images=check_images, overwrite_media=overwrite
+    )
     counts = RecordCounts()
-    write_records(counts.watch(records), output, format, media_folder=folder)
+    watched = _some(counts.watch(records), lambda: describe_nothing(origin, split, summary))
+    if output.is_dir() and any(output.iterdir()):
+        _check_folder(output, format)
+        with replace_folder(output) as fresh:
+            write_records(watched, fresh, format, media_folder=folder)
+    else:
+        write_records(watched, output, format, media_folder=folder)
     if not card:
         return Conversion(output, counts, summary)
     steps = [f"Read from {Path(origin).name if summary is None else summary.name} and converted by facekit."]
@@ -117,6 +143,45 @@ def convert(
         ]
     written = write_card(output.parent, counts, CardDetails(title=output.stem, how_made=steps))
     return Conversion(output, counts, summary, written)
+
+
+def check_place(origin: str, output: Path, *, overwrite: bool) -> None:
+    """Make sure that a conversion may write where it is to.
+
+    Raises:
+        ConfigurationError: It would write over what it reads, or replace something that ``overwrite`` does not allow.
+    """
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    place, path = output.resolve(), Path(origin).expanduser()
+    is_dataset = not path.exists()
+    source = Path(PartSpec.parse(origin).argument or origin).expanduser() if is_dataset else path
+    if place == source.resolve() or place in source.resolve().parents:
+        raise ConfigurationError(f"{output} is what is read, and would be written over; name another output")
+    if source.is_dir() and place.is_relative_to(source.resolve()):
+        raise ConfigurationError(f"{output} lies in {source}, which is read, and exists; name another output")
+    if not overwrite:
+        raise ConfigurationError(
+            f"{output} exists; name another output, or replace it with --overwrite (in Python, overwrite=True)"
+        )
+
+
+def _check_folder(output: Path, format: str | None) -> None:
+    """Replace only a folder that holds a dataset of the format and nothing else."""
+    if format not in _FOLDER_FILES:
+        raise ConfigurationError(f"{output} is a folder; name the file to write")
+    foreign = [entry.name for entry in output.iterdir() if not re.fullmatch(_FOLDER_FILES[format], entry.name)]
+    if foreign:
+        raise ConfigurationError(f"{output} holds {foreign[0]}, which would be lost; name another output")
+
+
+def _some(records: Iterable[FaceRecord], describe: Callable[[], str]) -> Iterator[FaceRecord]:
+    empty = True
+    for record in records:
+        empty = False
+        yield record
+    if empty:
+        raise RecordError(describe())
 
 
 def describe_nothing(origin: str, split: str | None, summary: SourceSummary | None) -> str:

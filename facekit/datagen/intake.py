@@ -44,7 +44,7 @@ def take_in(origin: str | Path, output: Path) -> Path:
     if found == wanted and target.is_file():
         return target
     has_media = path.exists() and detect_format(path) == "webdataset"
-    convert(str(origin), target, media_folder=target.parent if has_media else None)
+    convert(str(origin), target, media_folder=target.parent if has_media else None, overwrite=True)
     write_text_atomically(note, json.dumps(wanted, indent=2) + "\n")
     return target
 

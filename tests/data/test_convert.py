@@ -1,11 +1,14 @@
 """From a dataset's own layout to any format, as the command line does it."""
 
+import io
+
 import pytest
 from PIL import Image
 
 from facekit.data.convert import convert, open_records
 from facekit.data.formats import read_records
-from facekit.errors import RecordError, UnknownPartError
+from facekit.data.formats.shards import verify_shards
+from facekit.errors import ConfigurationError, RecordError, UnknownPartError
 
 
 @pytest.fixture
@@ -86,3 +89,103 @@ def test_listing_datasets_shows_task_size_licence_and_how_to_obtain(run_facekit)
     for words in ("how to obtain", "size", "task", "fairface", "CC-BY-4.0", "12,271 training", "mafw", "synthetic"):
         assert words in out
     assert "openclip" not in out
+
+
+def test_what_is_read_is_never_written_over(fairface, tmp_path, run_facekit):
+    first = convert(f"fairface:{fairface}", tmp_path / "a.jsonl").path
+    before = first.read_bytes()
+    (tmp_path / "link.jsonl").symlink_to(first)
+    table = fairface / "fairface_label_val.csv"
+    labels = table.read_bytes()
+    shards = convert(str(first), tmp_path / "shards", "webdataset").path
+    for origin, output, words in (
+        (first, first, "is what is read"),
+        (first, tmp_path / "link.jsonl", "is what is read"),
+        (f"fairface:{fairface}", table, "which is read, and exists"),
+        (shards, shards, "is what is read"),
+        (shards / "shard-000000.tar", shards, "is what is read"),
+    ):
+        status, _, error = run_facekit("convert", origin, output, "--format", "records", "--overwrite")
+        assert (status, error.count("\n")) == (2, 1)
+        assert words in error
+    assert (first.read_bytes(), table.read_bytes()) == (before, labels)
+    assert verify_shards(shards) == 4
+
+
+def test_what_is_there_is_replaced_only_if_asked(fairface, tmp_path, run_facekit):
+    origin = f"fairface:{fairface}"
+    output = tmp_path / "a.jsonl"
+    output.write_text("precious")
+    status, _, error = run_facekit("convert", origin, output)
+    assert status == 2
+    assert "a.jsonl exists; name another output, or replace it with --overwrite" in error
+    assert output.read_text() == "precious"
+    assert run_facekit("convert", origin, output, "--overwrite")[0] == 0
+    assert len(list(read_records(output))) == 4
+
+
+@pytest.mark.parametrize(("answer", "status"), [("y", 0), ("n", 2)])
+def test_a_person_is_asked(fairface, tmp_path, run_facekit, monkeypatch, answer, status):
+    output = tmp_path / "a.jsonl"
+    output.write_text("precious")
+    terminal = io.StringIO(f"{answer}\n")
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stdin", terminal)
+    found, _, error = run_facekit("convert", f"fairface:{fairface}", output)
+    assert found == status
+    assert "a.jsonl exists; replace it?" in error
+    assert (output.read_text() == "precious") is (answer == "n")
+
+
+@pytest.mark.parametrize("format", ["webdataset", "datasets"])
+def test_a_folder_is_replaced_whole_if_it_holds_nothing_else(fairface, tmp_path, format):
+    first = convert(f"fairface:{fairface}", tmp_path / "a.jsonl").path
+    convert(str(first), tmp_path / "out", format)
+    convert(f"fairface:{fairface}?split=train", tmp_path / "out", format, overwrite=True)
+    assert len(list(read_records(tmp_path / "out"))) == 2
+    (tmp_path / "out" / "thesis.tex").write_text("precious")
+    with pytest.raises(ConfigurationError, match=r"out holds thesis\.tex, which would be lost"):
+        convert(str(first), tmp_path / "out", format, overwrite=True)
+    with pytest.raises(ConfigurationError, match=r"fairface holds .*, which would be lost"):
+        convert(str(first), fairface, format, overwrite=True)
+    with pytest.raises(ConfigurationError, match="out is a folder; name the file to write"):
+        convert(str(first), tmp_path / "out", "llava", overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "fairface", "out"]
+
+
+def test_an_error_leaves_the_folder_that_was_to_be_replaced(fairface, tmp_path):
+    first = convert(f"fairface:{fairface}", tmp_path / "a.jsonl").path
+    convert(str(first), tmp_path / "out", "webdataset")
+    (fairface / "val" / "2.jpg").unlink()
+    with pytest.raises(RecordError, match="cannot be read"):
+        convert(str(first), tmp_path / "out", "webdataset", overwrite=True)
+    assert verify_shards(tmp_path / "out") == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "fairface", "out"]
+
+
+def test_media_are_unpacked_over_others_only_if_asked(fairface, tmp_path):
+    first = convert(f"fairface:{fairface}", tmp_path / "a.jsonl").path
+    shards = convert(str(first), tmp_path / "shards", "webdataset").path
+    media = tmp_path / "unpacked"
+    convert(str(shards), media / "records.jsonl", media_folder=media)
+    convert(str(shards), media / "again.jsonl", media_folder=media)
+    target = next(media.rglob("1.jpg"))
+    target.write_bytes(b"a picture of somebody else")
+    with pytest.raises(ConfigurationError, match=r"1\.jpg is there with other contents"):
+        convert(str(shards), media / "more.jsonl", media_folder=media)
+    assert target.read_bytes() == b"a picture of somebody else"
+    convert(str(shards), media / "more.jsonl", media_folder=media, overwrite=True)
+    assert target.read_bytes() == (fairface / "train" / "1.jpg").read_bytes()
+
+
+def test_an_empty_input_is_an_error_and_writes_nothing(fairface, tmp_path):
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(RecordError, match=r"empty\.jsonl has no record$"):
+        convert(str(tmp_path / "empty.jsonl"), tmp_path / "out.jsonl")
+    for path in fairface.rglob("*.jpg"):
+        path.unlink()
+    with pytest.raises(RecordError, match="has no record; of what is there: missing 6"):
+        convert(f"fairface:{fairface}", tmp_path / "out.jsonl", card=True)
+    with pytest.raises(RecordError, match="has no record of the split 'train'"):
+        convert(f"fairface:{fairface}", tmp_path / "out", "webdataset", split="train")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.jsonl", "fairface"]

@@ -70,7 +70,12 @@ def write_records(
 
 
 def read_records(
-    path: str | Path, format: str | None = None, *, media_folder: str | Path | None = None, check_files: bool = False
+    path: str | Path,
+    format: str | None = None,
+    *,
+    media_folder: str | Path | None = None,
+    check_files: bool = False,
+    overwrite_media: bool = True,
 ) -> Iterator[FaceRecord]:
     """Read records in a format, one at a time.
 
@@ -80,6 +85,7 @@ def read_records(
         media_folder: The folder that the paths in the file are relative to; None for ``base_folder`` of the path. For
             ``webdataset`` the media are extracted there; None reads the records alone.
         check_files: Also require that the media are there.
+        overwrite_media: Whether unpacking ``webdataset`` may replace files that have other contents.
 
     Returns:
         The records, with paths relative to ``base_folder`` of the path (``webdataset``: to ``media_folder``).
@@ -96,7 +102,7 @@ def read_records(
     base = base_folder(path)
     media = None if media_folder is None else Path(media_folder)
     if format == "webdataset":
-        records, base = read_shards(path, extract_to=media), media or base
+        records, base = read_shards(path, extract_to=media, overwrite=overwrite_media), media or base
     elif format == "records":
         records = iterate_records(path, check_files=False)
     elif format == "datasets":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from facekit.errors import ConfigurationError
 
-__all__ = ["write_folder"]
+__all__ = ["replace_folder", "write_folder"]
 
 
 @contextmanager
@@ -32,3 +32,25 @@ def write_folder(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """Give a free name beside a folder; what is written there takes its place when the ``with`` block ends.
+
+    After an error the folder is as it was.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True) as name:
+        old = Path(name) / "old"
+        fresh = path.parent / f"{Path(name).name}.new"
+        try:
+            yield fresh
+            if path.exists():
+                path.replace(old)
+            fresh.replace(path)
+        except BaseException:
+            if old.exists() and not path.exists():
+                old.replace(path)
+            raise
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from facekit.data.formats.folders import write_folder
 from facekit.data.records import FaceRecord, describe_problem, format_record
-from facekit.errors import MissingExtraError, RecordError
+from facekit.errors import ConfigurationError, MissingExtraError, RecordError
 
 __all__ = ["MANIFEST", "read_shards", "sample_fields", "verify_shards", "write_shards"]
 
@@ -72,16 +72,18 @@ def write_shards(
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
-def read_shards(path: Path, *, extract_to: Path | None = None) -> Iterator[FaceRecord]:
+def read_shards(path: Path, *, extract_to: Path | None = None, overwrite: bool = True) -> Iterator[FaceRecord]:
     """Read the records of a folder of shards, or of one shard.
 
     Args:
         path: The folder, or one ``.tar``.
         extract_to: Write the media there, under the names that the records have; None reads the records only.
+        overwrite: Whether that may replace files that have other contents.
 
     Raises:
         MissingExtraError: ``webdataset`` is not installed.
         RecordError: There is no shard, a sample is malformed, or a record names a file outside ``extract_to``.
+        ConfigurationError: A file with other contents is in the way.
     """
     webdataset = require_webdataset()
     shards = [path] if path.is_file() else sorted(path.glob("*.tar"))
@@ -98,7 +100,7 @@ def read_shards(path: Path, *, extract_to: Path | None = None) -> Iterator[FaceR
             except ValidationError as error:
                 raise RecordError(f"{where}: {describe_problem(error)}") from error
             if extract_to is not None:
-                _extract(record, sample, extract_to, where)
+                _extract(record, sample, extract_to, where, overwrite=overwrite)
             yield record
 
 
@@ -173,7 +175,7 @@ def _named_inside(record: FaceRecord, key: str) -> FaceRecord:
     return record.model_copy(update=changes)
 
 
-def _extract(record: FaceRecord, sample: dict[str, Any], folder: Path, where: str) -> None:
+def _extract(record: FaceRecord, sample: dict[str, Any], folder: Path, where: str, *, overwrite: bool) -> None:
     for field, name in sample_fields(record).items():
         target = folder / name
         if not target.resolve().is_relative_to(folder.resolve()):
@@ -181,6 +183,11 @@ def _extract(record: FaceRecord, sample: dict[str, Any], folder: Path, where: st
         if field not in sample:
             raise RecordError(f"{where}: there is no .{field} for {name}")
         target.parent.mkdir(parents=True, exist_ok=True)
+        if not overwrite and target.exists() and target.read_bytes() != sample[field]:
+            raise ConfigurationError(
+                f"{target} is there with other contents than in {where}; unpack to another folder, or replace it with "
+                "--overwrite"
+            )
         target.write_bytes(sample[field])
 
 
