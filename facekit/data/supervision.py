@@ -1,8 +1,8 @@
 """Which tokens of a conversation the loss covers: the assistant's words, under any chat template.
 
 Chat templates are foreign code that nobody can list, so the words are found by what templates do, not by what they
-look like: a conversation is rendered once and its assistant turns are located in the text, either by the template's
-own ``{% generation %}`` marks or by rendering its beginnings. Apart from the data set so that it needs no pictures.
+look like: a conversation is rendered and its assistant turns are located in the text, either by the template's own
+``{% generation %}`` marks or by ``facekit.data.answer_spans``. Apart from the data set so that it needs no pictures.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from facekit.compat.transformers_templates import render_marked_template
+from facekit.data.answer_spans import find_answer_spans
 from facekit.data.records import Turn
 from facekit.errors import ConfigurationError, RecordError
-from facekit.models.chat import flatten_chat
+from facekit.models.control_tokens import ControlTokens
 from facekit.models.processing import FaceKitProcessor
 
 IGNORED = -100
@@ -78,8 +79,8 @@ def render_conversation(
         The text and the assistant's spans.
 
     Raises:
-        ConfigurationError: There is no template, or it writes the beginning of a conversation otherwise than the
-            whole and has no ``{% generation %}`` marks, so that no span is certain.
+        ConfigurationError: There is no template; or it has no ``{% generation %}`` marks and changes the words of a
+            turn, leaves an answer out or repeats it, so that no span is certain.
     """
     template = chat_template or tokenizer.chat_template
     if template is None:
@@ -89,28 +90,19 @@ def render_conversation(
         text, spans = render_marked_template(tokenizer, messages, template)
         return RenderedConversation(text, tuple(spans))
 
-    def render(count: int, **options: Any) -> str:
-        opening: Any = messages[:count]
+    def render(opening: Any, **options: Any) -> str:
         return str(tokenizer.apply_chat_template(opening, chat_template=template, tokenize=False, **options))
 
-    text = render(len(messages))
-    spans = []
-    for index, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        before, through = render(index, add_generation_prompt=True), render(index + 1).rstrip()
-        if not (text.startswith(before) and text.startswith(through) and len(before) < len(through)):
-            raise ConfigurationError(
-                f"the chat template writes turn {index + 1} of a conversation otherwise when the conversation goes on "
-                "than when it ends there, so the assistant's words cannot be located; mark them in the template with "
-                "{% generation %} and {% endgeneration %}"
-            )
-        spans.append((len(before), len(through)))
+    text, spans = find_answer_spans(render, messages, ControlTokens.of(tokenizer, template).find)
     return RenderedConversation(text, tuple(spans))
 
 
 def supervise(
-    tokenizer: PreTrainedTokenizerBase, rendered: RenderedConversation, *, add_special_tokens: bool = False
+    tokenizer: PreTrainedTokenizerBase,
+    rendered: RenderedConversation,
+    *,
+    add_special_tokens: bool = False,
+    control_tokens: ControlTokens | None = None,
 ) -> SupervisedTokens:
     """Tokenise a rendered conversation with labels on the assistant's words only.
 
@@ -120,6 +112,7 @@ def supervise(
         tokenizer: A fast tokenizer, because offsets are needed.
         rendered: The conversation, image tokens expanded already.
         add_special_tokens: Whether the tokenizer adds its own; they get no label.
+        control_tokens: The tokenizer's, with the chat template in use; by default those of its own.
 
     Raises:
         ConfigurationError: The tokenizer gives no offsets.
@@ -128,7 +121,9 @@ def supervise(
         raise ConfigurationError(
             f"{type(tokenizer).__name__} gives no character offsets, which supervision needs; use the fast tokenizer"
         )
-    encoding = tokenizer(rendered.text, add_special_tokens=add_special_tokens, return_offsets_mapping=True)
+    control_tokens = control_tokens or ControlTokens.of(tokenizer, tokenizer.chat_template)
+    options: dict[str, Any] = {"add_special_tokens": add_special_tokens, "return_offsets_mapping": True}
+    encoding = control_tokens.tokenize(rendered.text, **options)
     ids: list[int] = list(encoding["input_ids"])
     labels = [IGNORED] * len(ids)
     spans = iter(rendered.spans)
@@ -166,12 +161,15 @@ def encode_conversation(
     turns = list(turns)
     template: Any = processor.chat_template
     while any(turn.role == "assistant" for turn in turns):
-        rendered = render_conversation(
-            processor.tokenizer, _with_image(turns, processor.image_token), chat_template=template
-        )
+        rendered = render_conversation(processor.tokenizer, _with_image(turns, processor), chat_template=template)
         add_special_tokens = processor.adds_special_tokens(rendered.text)
         expanded = rendered.expand(processor.image_token, processor.count_visual_tokens(frames))
-        tokens = supervise(processor.tokenizer, expanded, add_special_tokens=add_special_tokens)
+        tokens = supervise(
+            processor.tokenizer,
+            expanded,
+            add_special_tokens=add_special_tokens,
+            control_tokens=processor.control_tokens,
+        )
         if max_tokens is None or len(tokens.input_ids) <= max_tokens:
             return tokens
         answers = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
@@ -181,10 +179,10 @@ def encode_conversation(
     raise RecordError(f"a conversation has no answer that ends within {max_tokens} tokens; raise max_tokens")
 
 
-def _with_image(turns: Sequence[Turn], image_token: str) -> list[dict[str, Any]]:
+def _with_image(turns: Sequence[Turn], processor: FaceKitProcessor) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = [{"role": turn.role, "content": turn.content} for turn in turns]
     first = next((message for message in messages if message["role"] == "user"), None)
     if first is None:
         raise RecordError("a conversation has no user turn, so there is no turn that could show the image; add one")
     first["content"] = [{"type": "image"}, {"type": "text", "text": first["content"]}]
-    return flatten_chat(messages, image_token).messages
+    return processor.flatten(messages).messages

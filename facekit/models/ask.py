@@ -51,7 +51,7 @@ def ask(
         An answer for each question, in order; for a single string a list with one answer.
 
     Raises:
-        ConfigurationError: There is no question, one has no words or holds the image or video token, or a prompt is
+        ConfigurationError: There is no question, one has no words, or a prompt is
             longer than the language model's context.
         ImageError: The picture or, as ``VideoError``, the clip cannot be opened.
         FaceNotFoundError: It shows no face.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from facekit.errors import ConfigurationError
+from facekit.models.control_tokens import ControlTokens
 
 Message = Mapping[str, Any]
 VIDEO_MARK = "<video>"
@@ -42,7 +43,12 @@ def is_chat(value: Any) -> bool:
     return isinstance(value, Sequence) and len(value) > 0 and all(isinstance(entry, Mapping) for entry in value)
 
 
-def flatten_chat(messages: Sequence[Message], image_token: str, video_token: str = VIDEO_MARK) -> FlatChat:
+def flatten_chat(
+    messages: Sequence[Message],
+    image_token: str,
+    video_token: str = VIDEO_MARK,
+    control_tokens: ControlTokens | None = None,
+) -> FlatChat:
     """Turn a chat's content into text.
 
     Content is a string, or a list of ``{"type": "text", "text": ...}``, ``{"type": "image"}`` and
@@ -53,10 +59,12 @@ def flatten_chat(messages: Sequence[Message], image_token: str, video_token: str
         messages: The chat.
         image_token: What a picture becomes.
         video_token: What a clip becomes.
+        control_tokens: Escape what looks like one of these in a text, so that it stays words; without it, a text with
+            the image or video token is refused.
 
     Raises:
         ConfigurationError: A message has no role or content, a user's has no words, a text has the image token or
-            the video token in it, or an entry is of another type.
+            the video token in it that cannot be escaped, or an entry is of another type.
     """
     flat = FlatChat([])
     for message in messages:
@@ -68,12 +76,21 @@ def flatten_chat(messages: Sequence[Message], image_token: str, video_token: str
             raise ConfigurationError(
                 f"the content of a {message['role']} message is neither text nor a list of entries"
             )
+        role = str(message["role"])
+        if control_tokens is not None:
+            entries = [_escape(entry, role, control_tokens) for entry in entries]
         texts = [_read_entry(entry, {"image": image_token, "video": video_token}, flat) for entry in entries]
         words = [text for text in texts if text not in (image_token, video_token)]
         if message["role"] == "user" and not any(text.strip() for text in words):
             raise ConfigurationError("a user message has no words; write a question or an instruction")
         flat.messages.append({**message, "content": "\n".join(texts)})
     return flat
+
+
+def _escape(entry: Message, role: str, control_tokens: ControlTokens) -> Message:
+    if entry.get("type") != "text" or not isinstance(entry.get("text"), str):
+        return entry
+    return {**entry, "text": control_tokens.escape(entry["text"], role)}
 
 
 def _read_entry(entry: Message, marks: Mapping[str, str], flat: FlatChat) -> str:

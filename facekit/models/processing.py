@@ -13,16 +13,19 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from jinja2 import TemplateError
 from numpy.typing import ArrayLike
 from transformers import BatchEncoding, BatchFeature, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
 from facekit.backbones.id_tokenizer import refuse_words
-from facekit.errors import ConfigurationError
+from facekit.errors import ConfigurationError, first_line
 from facekit.faces import CroppedClip
-from facekit.models.chat import VIDEO_MARK, flatten_chat, is_chat
+from facekit.models.chat import VIDEO_MARK, FlatChat, Message, flatten_chat, is_chat
+from facekit.models.control_tokens import ControlTokens
 from facekit.models.image_processing import FaceKitImageProcessor
 from facekit.models.media import flatten_clips, flatten_images
+from facekit.models.text_batch import tokenize_batch
 
 
 class FaceKitProcessor(ProcessorMixin):
@@ -164,16 +167,17 @@ class FaceKitProcessor(ProcessorMixin):
             **kwargs: Passed to the tokenizer's ``apply_chat_template``, such as ``add_generation_prompt``.
 
         Returns:
-            Text or a list of texts, with one image token per picture and one video token per clip; or tensors.
+            Text or a list of texts, with one image token per picture and one video token per clip; or tensors. Control
+            tokens that somebody typed are escaped in it, see ``facekit.models.control_tokens``.
 
         Raises:
-            ConfigurationError: See ``flatten_chat``.
+            ConfigurationError: See ``flatten_chat``; or the chat template refuses the chat.
         """
         one = is_chat(conversation)
         chats = [conversation] if one else conversation
-        flat = [flatten_chat(chat, self.image_token, self.video_token) for chat in chats]
+        flat = [self.flatten(chat) for chat in chats]
         options = {"chat_template": chat_template or self.chat_template, **kwargs, "tokenize": False}
-        prompts = [self.tokenizer.apply_chat_template(chat.messages, **options) for chat in flat]
+        prompts = [self._render(chat.messages, **options) for chat in flat]
         if not tokenize:
             return prompts[0] if one else prompts
         images = [chat.images for chat in flat] if any(chat.images for chat in flat) else None
@@ -181,6 +185,16 @@ class FaceKitProcessor(ProcessorMixin):
         options = {"return_tensors": return_tensors, **(processor_kwargs or {})}
         inputs = self(images=images, text=prompts, videos=videos, **options)
         return inputs if return_dict else inputs["input_ids"]
+
+    @property
+    def control_tokens(self) -> ControlTokens:
+        """The tokens that stay words where people type them; ``control_tokens.escape`` writes words for a prompt."""
+        marks = (self.image_token, self.video_token)
+        return ControlTokens.of(self.tokenizer, self.chat_template, marks)
+
+    def flatten(self, chat: Sequence[Message]) -> FlatChat:
+        """Turn a chat's content into text, control tokens in its words escaped; see ``flatten_chat``."""
+        return flatten_chat(chat, self.image_token, self.video_token, self.control_tokens)
 
     def count_visual_tokens(self, frames: int) -> int:
         """How many visual tokens an image (1 frame) or a clip of that many frames costs."""
@@ -237,10 +251,11 @@ class FaceKitProcessor(ProcessorMixin):
             self.expand_image_tokens(prompt, [next(remaining) for _ in range(count)])
             for prompt, count in zip(prompts, marks, strict=True)
         ]
-        if add_special_tokens is None:
-            add_special_tokens = self.adds_special_tokens(expanded[0])
         refuse_words(self.tokenizer, expanded)
-        encoding = self.tokenizer(expanded, add_special_tokens=add_special_tokens, **options)
+        adds = [
+            self.adds_special_tokens(text) if add_special_tokens is None else add_special_tokens for text in expanded
+        ]
+        encoding = tokenize_batch(self.tokenizer, self.control_tokens, expanded, adds, **options)
         for prompt, ids in zip(expanded, encoding["input_ids"], strict=True):
             expected, kept = prompt.count(self.image_token), list(ids).count(self.image_token_id)
             if expected != kept:
@@ -260,6 +275,12 @@ class FaceKitProcessor(ProcessorMixin):
     def _mark_pattern(self) -> re.Pattern[str]:
         return re.compile("|".join(map(re.escape, (self.image_token, self.video_token))))
 
+    def _render(self, messages: Sequence[Message], **options: Any) -> str:
+        try:
+            return self.tokenizer.apply_chat_template(list(messages), **options)
+        except TemplateError as error:
+            raise ConfigurationError(f"the chat template refuses the chat: {first_line(error)}") from error
+
     def _read_prompts(self, text: str | Sequence[Any]) -> tuple[list[str], list[Any], list[Any]]:
         entries: list[Any] = [text] if isinstance(text, str) or is_chat(text) else list(text)
         prompts, images, videos = [], [], []
@@ -267,7 +288,7 @@ class FaceKitProcessor(ProcessorMixin):
             if isinstance(entry, str):
                 prompts.append(entry)
                 continue
-            flat = flatten_chat(entry, self.image_token, self.video_token)
+            flat = self.flatten(entry)
             images += flat.images
             videos += [clip for video in flat.videos for clip in flatten_clips(video)]
             prompts.append(self.apply_chat_template(entry, add_generation_prompt=True))

@@ -34,7 +34,7 @@ WRITTEN = {
         "<bos><start_of_turn>user\nWho?<end_of_turn>\n<start_of_turn>model\nMe.<end_of_turn>\n"
         "<start_of_turn>user\nSure?<end_of_turn>\n<start_of_turn>model\n"
     ),
-    "mistral": "<s>[INST] Who?[/INST] Me.</s>[INST] Sure?[/INST]",
+    "mistral": "<s> [INST] Who? [/INST] Me.</s> [INST] Sure? [/INST]",
     "phi": "User: Who?\nAssistant: Me.<|endoftext|>\nUser: Sure?\nAssistant:",
     "phi3": "<|user|>\nWho?<|end|>\n<|assistant|>\nMe.<|end|>\n<|user|>\nSure?<|end|>\n<|assistant|>\n",
 }

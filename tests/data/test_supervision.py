@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from language_families import FAMILIES, GEMMA2
 
 import facekit
 from facekit.backbones.tiny import load_tiny_tokenizer
@@ -126,13 +127,133 @@ def test_expansion_moves_the_spans_with_the_text():
     assert [rendered.text[start:end] for start, end in rendered.spans] == ["a1", "a2"]
 
 
-def test_a_template_that_rewrites_the_past_is_refused_with_the_remedy(tokenizer):
+PUBLISHED = {
+    "llama3": ("<|eot_id|>", ""),
+    "qwen2": ("<|im_end|>", ""),
+    "gemma3": ("<end_of_turn>", ""),
+    "gemma2": ("<end_of_turn>", ""),
+    "mistral": ("</s>", ""),
+    "phi3": ("<|end|>", "\n<|endoftext|>"),
+}
+
+
+def render_as(family, chat):
+    own = FAMILIES["gemma3" if family == "gemma2" else family].build_tokenizer()
+    own.chat_template = GEMMA2 if family == "gemma2" else own.chat_template
+    return own, render_conversation(own, chat)
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+@pytest.mark.parametrize("family", PUBLISHED)
+def test_every_answer_is_supervised_with_its_end_under_published_templates(family, turns):
+    end, closing = PUBLISHED[family]
+    chat = (CHAT + CHAT)[: 2 * turns]
+    own, rendered = render_as(family, chat)
+    answers = [message["content"] for message in chat[1::2]]
+    expected = [f"{answer}{end}" for answer in answers]
+    expected[-1] += closing
+    assert [rendered.text[start:end].lstrip() for start, end in rendered.spans] == expected
+    assert rendered.text == own.apply_chat_template(chat, tokenize=False)
+    learned = "".join(supervised_texts(own, supervise(own, rendered)))
+    assert "".join(learned.split()) == "".join("".join(expected).split())
+
+
+THOUGHT = "<think>\nHer skin is smooth.\n</think>\n\n"
+EMPTY = "<think>\n\n</think>\n\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        ("", "", ["Joy.<|im_end|>", f"{EMPTY}35.<|im_end|>"]),
+        (THOUGHT, "", ["Joy.<|im_end|>", f"{EMPTY}35.<|im_end|>"]),
+        ("", THOUGHT, ["Joy.<|im_end|>", f"{THOUGHT}35.<|im_end|>"]),
+        (THOUGHT, THOUGHT, ["Joy.<|im_end|>", f"{THOUGHT}35.<|im_end|>"]),
+    ],
+)
+def test_a_thought_is_supervised_where_qwen3_writes_it(first, last, expected):
+    chat = [
+        {"role": "user", "content": QUESTIONS[0]},
+        {"role": "assistant", "content": f"{first}Joy."},
+        {"role": "user", "content": QUESTIONS[1]},
+        {"role": "assistant", "content": f"{last}35."},
+    ]
+    own, rendered = render_as("qwen3", chat)
+    assert [rendered.text[start:end] for start, end in rendered.spans] == expected
+    assert rendered.text == own.apply_chat_template(chat, tokenize=False)
+
+
+def test_a_thought_that_the_prompt_begins_is_not_supervised_twice():
+    own = FAMILIES["qwen3"].build_tokenizer()
+    template = own.chat_template.replace("'<|im_start|>assistant\n' }}", "'<|im_start|>assistant\n<think>\n' }}")
+    assert template != own.chat_template
+    rendered = render_conversation(own, CHAT, chat_template=template)
+    learned = [rendered.text[start:end] for start, end in rendered.spans]
+    assert learned == [f"{ANSWERS[0]}<|im_end|>", f"\n</think>\n\n{ANSWERS[1]}<|im_end|>"]
+
+
+def test_a_system_message_and_answers_one_after_the_other_are_no_hindrance():
+    chat = [
+        {"role": "system", "content": "Be brief."},
+        *CHAT[:2],
+        {"role": "assistant", "content": "Really."},
+        *CHAT[2:],
+    ]
+    _, rendered = render_as("qwen2", chat)
+    answers = [ANSWERS[0], "Really.", ANSWERS[1]]
+    assert [rendered.text[start:end] for start, end in rendered.spans] == [f"{each}<|im_end|>" for each in answers]
+
+
+def test_a_template_that_writes_the_last_turn_otherwise_is_supervised_as_it_writes(tokenizer):
     template = (
         "{% for message in messages %}{{ message['role'] + ('!' if loop.last else ':') + message['content'] }}"
         "{% endfor %}"
     )
-    with pytest.raises(ConfigurationError, match=r"turn 2 .*\{% generation %\}"):
+    rendered = render_conversation(tokenizer, CHAT, chat_template=template)
+    words = [rendered.text[start:end] for start, end in rendered.spans]
+    assert words == [f"assistant:{ANSWERS[0]}", f"assistant!{ANSWERS[1]}"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("message['content'] | upper", None),
+        ("message['content'][:9]", "changes the words of a conversation"),
+        ("message['content'] if loop.last else ''", "leaves out turn 2"),
+        ("message['content'] * 2", "repeats turn 2"),
+        ("message['content'] | length", "changes the words of a conversation"),
+    ],
+)
+def test_words_that_a_template_changes_are_refused_with_the_remedy(tokenizer, content, told):
+    template = "{% for message in messages %}{{ message['role'] + ': ' ~ (" + content + ") }}{% endfor %}"
+    if told is None:
+        text = render_conversation(tokenizer, CHAT, chat_template=template)
+        assert [text.text[start:end].split(": ")[1] for start, end in text.spans] == [a.upper() for a in ANSWERS]
+        return
+    with pytest.raises(ConfigurationError, match=told + r".*\{% generation %\}"):
         render_conversation(tokenizer, CHAT, chat_template=template)
+
+
+@pytest.mark.parametrize("family", ["qwen2", "gemma3", "phi3", "vicuna", "mistral"])
+def test_control_tokens_that_a_record_has_in_its_words_are_words(family, tmp_path):
+    FAMILIES[family].save(tmp_path)
+    choice = "?chat_template=vicuna" if family == "vicuna" else ""
+    _, own = facekit.create(encoder="tiny?width=32&depth=1", connector="mlp", backbone=f"hf:{tmp_path}{choice}")
+    end = FAMILIES[family].ends[-1]
+    typed = [
+        Turn(role="user", content=f"What does {end} mean, and <image>?"),
+        Turn(role="assistant", content=f"{end} ends a turn."),
+        Turn(role="user", content="Why?"),
+        Turn(role="assistant", content="Rules."),
+    ]
+    plain = [turn.model_copy(update={"content": turn.content.replace(end, "it")}) for turn in typed]
+    special = set(own.tokenizer.all_special_ids)
+    tokens, without = encode_conversation(own, typed), encode_conversation(own, plain)
+    assert [i for i in tokens.input_ids if i in special] == [i for i in without.input_ids if i in special]
+    learned = own.tokenizer.decode([label for label in tokens.labels if label != IGNORED])
+    assert f"{end} ends a turn.{end}" in "".join(learned)
+    assert "What" not in learned
+    assert tokens.input_ids.count(own.image_token_id) == own.tokens_per_frame
 
 
 def test_a_tokenizer_without_a_template_is_refused(tokenizer):

@@ -90,6 +90,47 @@ def test_a_begin_token_is_written_once_whoever_writes_it(compose, chat):
         assert torch.equal(through_template["input_ids"][0], ids)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("backbone", ["hf-llama", "hf-gemma3"])
+def test_each_text_of_a_batch_begins_as_it_does_alone(compose, chat, backbone, side):
+    _, processor = compose(backbone=backbone)
+    written = processor.apply_chat_template(chat("How old is she?", images=0), add_generation_prompt=True)
+    texts = [f"{processor.tokenizer.bos_token}{written}".replace("<bos><bos>", "<bos>"), "How old?"]
+    for batch in (texts, texts[::-1]):
+        inputs = processor(text=batch, padding_side=side)
+        for text, row, mask in zip(batch, inputs["input_ids"], inputs["attention_mask"], strict=True):
+            alone = processor(text=text)["input_ids"][0]
+            assert torch.equal(row[mask.bool()], alone)
+            assert int((alone == processor.tokenizer.bos_token_id).sum()) == 1
+            assert mask[-1 if side == "left" else 0] == 1
+
+
+def test_words_that_look_like_control_tokens_are_padded_with_the_others(processor, chat, picture, points):
+    typed = "Is <image> old?<|end|>"
+    inputs = processor(images=picture, text=[*map(chat, ("Old?",)), chat(typed, images=0)], landmarks=[points])
+    assert int((inputs["input_ids"] == processor.image_token_id).sum()) == processor.tokens_per_frame
+    row = inputs["input_ids"][1][inputs["attention_mask"][1].bool()]
+    assert processor.decode(row) == f"<|user|>{typed}<|end|><|assistant|>"
+    assert int((row == processor.tokenizer.eos_token_id).sum()) == 1
+    prompts = [processor.apply_chat_template(chat(words, images=0)) for words in (typed, "Hm?")]
+    encoding = processor.tokenize(prompts, padding=True, return_offsets_mapping=True)
+    assert [len(each) for each in encoding["offset_mapping"]] == [len(each) for each in encoding["input_ids"]]
+    assert encoding["offset_mapping"][1][0] == (0, 0)
+
+
+def test_words_of_an_application_are_escaped_by_the_processor(processor):
+    words = processor.control_tokens.escape("a <image> and <|end|>")
+    ids = processor.tokenize([f"<|user|>{words}<|end|>"])["input_ids"][0]
+    assert processor.image_token_id not in ids
+    assert processor.decode(ids) == "<|user|>a <image> and <|end|><|end|>"
+
+
+def test_a_chat_that_the_template_refuses_is_told_in_a_sentence(compose, chat):
+    _, processor = compose()
+    with pytest.raises(ConfigurationError, match="the chat template refuses the chat: No system message, please"):
+        processor.apply_chat_template(chat(), chat_template="{{ raise_exception('No system message, please') }}")
+
+
 def test_the_plain_template_serves_a_model_without_its_own(compose, chat):
     _, processor = compose(backbone="hf-llama")
     turns = [*chat("How old?"), {"role": "assistant", "content": "About 30."}, {"role": "user", "content": "Sure?"}]

@@ -16,7 +16,7 @@ from language_families import FAMILIES
 import facekit
 from facekit.data.records import Turn
 from facekit.data.supervision import IGNORED, encode_conversation
-from facekit.errors import ConfigurationError, FaceKitError
+from facekit.errors import FaceKitError
 
 FIRST = (Turn(role="user", content="How old is she?"), Turn(role="assistant", content="About thirty."))
 SECOND = (Turn(role="user", content="And what does she feel?"), Turn(role="assistant", content="Joy, and little else."))
@@ -32,7 +32,6 @@ class Published:
         end: What ends an assistant's turn.
         begins: Whether a conversation begins with the family's begin token.
         takes_system: Whether it takes a system message.
-        rewrites: Whether it writes a turn otherwise when the conversation goes on.
         closes: What it writes after the last turn of a conversation.
     """
 
@@ -41,7 +40,6 @@ class Published:
     end: str
     begins: bool = True
     takes_system: bool = True
-    rewrites: bool = False
     closes: str = ""
 
     @property
@@ -53,15 +51,15 @@ class Published:
 TRL, AXOLOTL = "trl/chat_templates", "axolotl/utils/chat_templates/templates"
 TEMPLATES = {
     "qwen2.5": Published(f"{TRL}/qwen2_5.jinja", "qwen2", "<|im_end|>", begins=False),
-    "qwen3": Published(f"{TRL}/qwen3.jinja", "qwen3", "<|im_end|>", begins=False, rewrites=True),
+    "qwen3": Published(f"{TRL}/qwen3.jinja", "qwen3", "<|im_end|>", begins=False),
     "qwen3-2507": Published(f"{TRL}/qwen3_instruct_2507.jinja", "qwen3", "<|im_end|>", begins=False),
     "gemma-2": Published(f"{TRL}/gemma.jinja", "gemma3", "<end_of_turn>", takes_system=False),
     "gemma-3": Published(f"{TRL}/gemma3.jinja", "gemma3", "<end_of_turn>"),
     "llama-3": Published(f"{TRL}/llama3.jinja", "llama3", "<|eot_id|>"),
     "llama-3.1": Published(f"{TRL}/llama3_1.jinja", "llama3", "<|eot_id|>"),
     "llama-3.2": Published(f"{TRL}/llama3_2.jinja", "llama3", "<|eot_id|>"),
-    "phi-3": Published(f"{TRL}/phi3.jinja", "phi3", "<|end|>", begins=False, rewrites=True, closes="<|endoftext|>"),
-    "phi-3.5": Published(f"{TRL}/phi3_5.jinja", "phi3", "<|end|>", begins=False, rewrites=True, closes="<|endoftext|>"),
+    "phi-3": Published(f"{TRL}/phi3.jinja", "phi3", "<|end|>", begins=False, closes="<|endoftext|>"),
+    "phi-3.5": Published(f"{TRL}/phi3_5.jinja", "phi3", "<|end|>", begins=False, closes="<|endoftext|>"),
     "mistral-0.1": Published(f"{AXOLOTL}/mistral_v1.jinja", "mistral", "</s>"),
     "mistral-0.3": Published(f"{AXOLOTL}/mistral_v2v3.jinja", "mistral", "</s>"),
 }
@@ -111,27 +109,33 @@ def test_an_answer_is_learned_with_its_end_and_nothing_of_the_question(published
     assert "old" not in words
 
 
-def test_every_answer_of_a_conversation_is_learned(published, parts, request):
-    if published.rewrites:
-        refused = pytest.mark.xfail(
-            raises=ConfigurationError, strict=True, reason="the template rewrites earlier turns"
-        )
-        request.applymarker(refused)
+def test_every_answer_of_a_conversation_is_learned(published, parts):
     words = learned(parts[1], FIRST + SECOND)
     for turn in (FIRST[1], SECOND[1]):
         assert words.count(f"{turn.content}{published.end}") == 1
     assert "feel" not in words
 
 
-def test_a_system_message_that_a_template_refuses_is_told(published, parts, request):
+def test_a_system_message_that_a_template_refuses_is_told(published, parts):
     _, processor = parts
     chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "How old is she?"}]
     if published.takes_system:
         assert "Be brief." in processor.apply_chat_template(chat, add_generation_prompt=True)
         return
-    request.applymarker(pytest.mark.xfail(strict=True, reason="the template's own exception comes through"))
     with pytest.raises(FaceKitError, match="System role not supported"):
         processor.apply_chat_template(chat, add_generation_prompt=True)
+
+
+def test_control_tokens_of_a_template_stay_words_where_they_are_typed(published, parts):
+    _, processor = parts
+    typed = f"Is {published.end} <image> old?"
+    chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": typed}]}]
+    plain = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Is it old?"}]}]
+    prompts = [processor.apply_chat_template(each, add_generation_prompt=True) for each in (chat, plain)]
+    ids, without = processor.tokenize(prompts)["input_ids"]
+    special = set(processor.tokenizer.all_special_ids)
+    assert [index for index in ids if index in special] == [index for index in without if index in special]
+    assert typed in processor.tokenizer.decode(ids)
 
 
 def test_a_picture_stands_in_the_first_question(parts):

@@ -1,6 +1,8 @@
 """Tiny random language models of every family that facekit promises, with tokenizers that have the family's tokens.
 
-Conversations, special tokens and module names are those of the published checkpoints; sizes and weights are not.
+Conversations, special tokens and module names are those of the published checkpoints; sizes and weights are not. The
+templates are ours and behave as the published ones do where a conversation has text only: what they trim, refuse, leave
+out of earlier turns and write after the last one.
 """
 
 from __future__ import annotations
@@ -22,27 +24,59 @@ LLAMA2 = (
     "{% else %}{{ ' ' + message.content | trim + ' ' + eos_token }}{% endif %}{% endfor %}"
 )
 LLAMA3 = (
-    "{{ bos_token }}{% for message in messages %}"
-    "<|start_header_id|>{{ message.role }}<|end_header_id|>\n\n{{ message.content | trim }}<|eot_id|>{% endfor %}"
-    "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+    "{% for message in messages %}{% if loop.first %}{{ bos_token }}{% endif %}"
+    "{{ '<|start_header_id|>' + message.role + '<|end_header_id|>\n\n' + message.content | trim + '<|eot_id|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
 )
 CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-GEMMA = (
+# A thought, empty or not, stands in the answer to the last question only; earlier ones lose theirs.
+QWEN3 = (
+    "{% set last = namespace(question=-1) %}"
+    "{% for message in messages %}{% if message.role == 'user' %}{% set last.question = loop.index0 %}{% endif %}"
+    "{% endfor %}"
+    "{% for message in messages %}{% set parts = message.content.split('</think>') %}"
+    "{{ '<|im_start|>' + message.role + '\n' }}"
+    "{% if message.role != 'assistant' %}{{ message.content }}"
+    "{% elif loop.index0 > last.question and (loop.last or parts | length > 1) %}"
+    "{% set thought = parts[0].split('<think>')[-1].strip('\n') if parts | length > 1 else '' %}"
+    "{{ '<think>\n' + thought + '\n</think>\n\n' + parts[-1].lstrip('\n') }}"
+    "{% else %}{{ parts[-1].lstrip('\n') if parts | length > 1 else message.content }}{% endif %}"
+    "{{ '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+    "{% if enable_thinking is defined and not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}{% endif %}{% endif %}"
+)
+GEMMA2 = (
     "{{ bos_token }}{% for message in messages %}"
-    "{% set role = 'model' if message.role == 'assistant' else message.role %}"
-    "<start_of_turn>{{ role }}\n{{ message.content | trim }}<end_of_turn>\n{% endfor %}"
-    "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+    "{% if message.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Roles alternate') }}{% endif %}"
+    "{{ '<start_of_turn>' + ('model' if message.role == 'assistant' else 'user') + '\n' }}"
+    "{{ message.content | trim + '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
 )
+# The system message stands at the head of the first question.
+GEMMA3 = (
+    "{{ bos_token }}{% set system = messages[0].content + '\n\n' if messages[0].role == 'system' else '' %}"
+    "{% for message in (messages[1:] if system else messages) %}"
+    "{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Roles alternate') }}{% endif %}"
+    "{{ '<start_of_turn>' + ('model' if message.role == 'assistant' else 'user') + '\n' }}"
+    "{{ (system if loop.first else '') + message.content | trim + '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+# 0.1: nothing is trimmed, and there is nothing that asks for an answer.
 MISTRAL = (
-    "{{ bos_token }}{% for message in messages %}{% if message.role == 'user' %}[INST] {{ message.content }}[/INST]"
-    "{% else %} {{ message.content | trim }}{{ eos_token }}{% endif %}{% endfor %}"
+    "{{ bos_token }}{% set system = messages[0].content + '\n\n' if messages[0].role == 'system' else '' %}"
+    "{% for message in (messages[1:] if system else messages) %}"
+    "{% if (message.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('Roles alternate') }}{% endif %}"
+    "{% if message.role == 'user' %}{{ ' [INST] ' + (system if loop.first else '') + message.content + ' [/INST]' }}"
+    "{% else %}{{ ' ' + message.content + eos_token }}{% endif %}{% endfor %}"
 )
+# A conversation that asks for no answer is closed by the end token.
 PHI3 = (
-    "{% for message in messages %}<|{{ message.role }}|>\n{{ message.content }}<|end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+    "{% for message in messages %}{{ '<|' + message.role + '|>\n' + message.content + '<|end|>\n' }}{% endfor %}"
+    "{{ '<|assistant|>\n' if add_generation_prompt else eos_token }}"
 )
 
 LLAMA_LAYERS = (
@@ -155,11 +189,11 @@ FAMILIES: dict[str, Family] = {
     ),
     "qwen3": Family(
         "Qwen3Config", _QWEN_TOKENS, "<|im_end|>", ("<|endoftext|>", "<|im_end|>"), pad="<|endoftext|>",
-        template=CHATML, options={"head_dim": 8}, spare_rows=5,
+        template=QWEN3, options={"head_dim": 8}, spare_rows=5,
     ),
     "gemma3": Family(
         "Gemma3TextConfig", ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"), "<eos>",
-        ("<eos>", "<end_of_turn>"), bos="<bos>", pad="<pad>", template=GEMMA,
+        ("<eos>", "<end_of_turn>"), bos="<bos>", pad="<pad>", template=GEMMA3,
         options={"num_key_value_heads": 1, "head_dim": 8, "sliding_window": 16},
     ),
     "mistral": Family(

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from facekit.compat.transformers_cache import cache_argument, cache_of
+from facekit.models.control_tokens import ControlTokens
 
 
 def option_log_likelihoods(
@@ -55,7 +56,14 @@ def option_log_likelihoods(
         return (chosen * real).sum(1).tolist()
 
 
-def option_tokens(tokenizer: Any, prompt: str, option: str, *, add_special_tokens: bool = False) -> list[int]:
+def option_tokens(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: str,
+    option: str,
+    *,
+    add_special_tokens: bool = False,
+    control_tokens: ControlTokens | None = None,
+) -> list[int]:
     """Token ids of an option as the answer to a prompt, with the token that ends an answer where there is one.
 
     The option is tokenised behind the prompt's last words, because some tokenizers join across the border.
@@ -63,13 +71,16 @@ def option_tokens(tokenizer: Any, prompt: str, option: str, *, add_special_token
     Args:
         tokenizer: The tokenizer.
         prompt: The prompt as text.
-        option: The option.
+        option: The option; control tokens in it are words.
         add_special_tokens: Whether the tokenizer adds its own to the prompt.
+        control_tokens: The tokenizer's, with the prompt's chat template; by default those of its own.
     """
-    alone = tokenizer(prompt, add_special_tokens=add_special_tokens)["input_ids"]
-    joined = tokenizer(prompt + option, add_special_tokens=add_special_tokens)["input_ids"]
+    controls = control_tokens or ControlTokens.of(tokenizer, tokenizer.chat_template)
+    option = controls.escape(option, "assistant")
+    alone = controls.tokenize(prompt, add_special_tokens=add_special_tokens)["input_ids"]
+    joined = controls.tokenize(prompt + option, add_special_tokens=add_special_tokens)["input_ids"]
     if joined[: len(alone)] == alone and len(joined) > len(alone):
         ids = joined[len(alone) :]
     else:
-        ids = tokenizer(option, add_special_tokens=False)["input_ids"]
+        ids = controls.tokenize(option)["input_ids"]
     return [*ids, tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else list(ids)

@@ -43,7 +43,7 @@ def write_prompt(
         A prompt with one image or video token for each, up to the start of the answer.
 
     Raises:
-        ConfigurationError: The question has no words, or holds the image or video token.
+        ConfigurationError: The question has no words, or the chat template refuses the system message.
     """
     clips = [is_clip] if isinstance(is_clip, bool) else is_clip
     media = [{"type": "video" if each else "image"} for each in clips]

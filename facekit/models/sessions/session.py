@@ -121,7 +121,7 @@ class Session:
             An answer for each question, in order.
 
         Raises:
-            ConfigurationError: There is no question, one has no words or holds the image or video token, a prompt is
+            ConfigurationError: There is no question, one has no words, a prompt is
                 longer than the language model's context, or ``batch_size`` is below 1.
         """
         prompts = [self.write_prompt(question, system) for question in check_questions(questions)]
@@ -164,10 +164,11 @@ class Session:
         prompt = self.write_prompt(check_questions(question)[0], system)
         ids = tokenize_prompts(self.processor, self.model.config, [prompt], [self.media.frames])[0]
         input_ids = ids[None].to(self.model.device)
-        adds = self.processor.adds_special_tokens(prompt)
-        tokens = [
-            option_tokens(self.processor.tokenizer, prompt, option, add_special_tokens=adds) for option in options
-        ]
+        reading: dict[str, Any] = {
+            "add_special_tokens": self.processor.adds_special_tokens(prompt),
+            "control_tokens": self.processor.control_tokens,
+        }
+        tokens = [option_tokens(self.processor.tokenizer, prompt, option, **reading) for option in options]
         with answering_mode(self.model):
             inputs = {"input_ids": input_ids, "attention_mask": input_ids.new_ones(input_ids.shape)}
             return option_log_likelihoods(self.model, {**inputs, **join_features([self.media])}, tokens)

@@ -36,9 +36,18 @@ def test_scores_are_log_probabilities_and_more_likely_options_score_higher(small
 
 @pytest.mark.parametrize(
     ("question", "options", "message"),
-    [("Smile?", [], "no option"), (" ", ["yes"], "needs words"), ("<image>?", ["yes"], "image token")],
+    [("Smile?", [], "no option"), (" ", ["yes"], "needs words")],
 )
 def test_what_cannot_be_scored_is_told(small, picture, points, question, options, message):
     session = Session.open(*small, picture, landmarks=points)
     with pytest.raises(ConfigurationError, match=message):
         session.score(question, options)
+
+
+def test_options_and_questions_with_control_tokens_are_scored_as_words(small, picture, points):
+    session = Session.open(*small, picture, landmarks=points)
+    scores = session.score("Is <image> or <|end|> shown?", ["yes", "<|end|>", "yes<|end|>"])
+    assert len({*scores}) == 3
+    assert scores[2] < scores[0]  # one more word to write
+    plain = session.score("Smile?", ["yes"])
+    assert session.score("Smile?", ["yes", "<|end|>"])[0] == pytest.approx(plain[0], abs=1e-4)
