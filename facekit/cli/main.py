@@ -26,6 +26,7 @@ from facekit.cli import (
     list_parts,
     preprocess,
     train,
+    verify,
 )
 from facekit.compat.versions import notice_untested_versions
 from facekit.errors import FaceKitError
@@ -43,6 +44,7 @@ app.command("demo")(demo.demo)
 app.command("ask")(ask.ask)
 app.command("convert")(convert.convert)
 app.command("preprocess")(preprocess.preprocess)
+app.command("verify")(verify.verify)
 app.command("datagen")(datagen.datagen)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)

@@ -207,7 +207,7 @@ def iterate_records(path: str | Path, *, check_files: bool = True) -> Iterator[F
         try:
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    yield _parse_line(line, path, number, check_files)
+                    yield parse_line(line, path, number, check_files=check_files)
         except UnicodeDecodeError as error:
             raise RecordError(f"{path}: not UTF-8 text ({error.reason}); is it a records file?") from error
 
@@ -257,7 +257,18 @@ def format_record(record: FaceRecord) -> str:
     return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
 
-def _parse_line(line: str, path: Path, number: int, check_files: bool) -> FaceRecord:
+def parse_line(line: str, path: Path, number: int, *, check_files: bool) -> FaceRecord:
+    """One line of a records file as a record.
+
+    Args:
+        line: The line.
+        path: The file, for messages and for the folder that paths are relative to.
+        number: The line's number, for messages.
+        check_files: Also require that the media and landmark files exist.
+
+    Raises:
+        RecordError: The line is malformed, or a file is not there.
+    """
     try:
         record = FaceRecord.model_validate_json(line)
     except ValidationError as error:
