@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -21,7 +21,9 @@ from facekit.data.formats import base_folder
 from facekit.data.formats import read_records as read_any_records
 from facekit.data.packing import PackedTokens, pack_exchanges
 from facekit.data.records import FaceRecord, Turn, read_records
+from facekit.data.skipping import SkippedRecord
 from facekit.data.supervision import SupervisedTokens, encode_conversation
+from facekit.data.usable import Arrangement, TokenLimit, UsableQuestions, find_usable
 from facekit.errors import ConfigurationError, RecordError
 from facekit.faces import CroppedFace, open_image, pad_to_square, read_clip
 from facekit.faces.frames import FRAMES_PER_CLIP
@@ -36,10 +38,13 @@ class RecordSet:
     Args:
         records: The records.
         folder: Folder of the records file.
+        broken: Entries of the file that are no records, by their index among all of its entries, where it was read
+            leniently; see ``facekit.data.lenient``.
     """
 
     records: tuple[FaceRecord, ...]
     folder: Path
+    broken: tuple[SkippedRecord, ...] = ()
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
@@ -66,6 +71,12 @@ class RecordSet:
     def __len__(self) -> int:
         return len(self.records)
 
+    @property
+    def entry_indices(self) -> list[int]:
+        """The index of each record among all entries of its file."""
+        taken = {entry.index for entry in self.broken}
+        return [index for index in range(len(self.records) + len(taken)) if index not in taken]
+
     def select(self, indices: Sequence[int]) -> RecordSet:
         """The records at these indices."""
         return RecordSet(tuple(self.records[index] for index in indices), self.folder)
@@ -85,7 +96,9 @@ class DatasetOptions:
         landmark_noise: Standard deviation of Gaussian noise on every landmark, as a fraction of the picture, drawn
             anew in every epoch; detected landmarks are never exact.
         landmark_dropout: Share of examples whose landmarks are withheld, so that the model learns to do without.
-        max_tokens: Longest sequence; later turns are dropped.
+        max_tokens: Longest sequence. Questions that do not fit are left out, the same ones in every epoch; see
+            ``facekit.data.usable``.
+        context: The longest sequence that the language model reads, which counts where ``max_tokens`` is None.
         cache_pictures: Keep prepared pictures in memory; None decides by ``cache_limit``.
         cache_limit: Most bytes that ``cache_pictures=None`` may keep.
         seed: Seed of all randomness.
@@ -100,6 +113,7 @@ class DatasetOptions:
     landmark_noise: float = 0.0
     landmark_dropout: float = 0.0
     max_tokens: int | None = None
+    context: int | None = None
     cache_pictures: bool | None = None
     cache_limit: int = 2 << 30
     seed: int = 0
@@ -113,6 +127,15 @@ class DatasetOptions:
             )
         if not 0.0 <= self.landmark_dropout <= 1.0:
             raise ConfigurationError(f"landmark_dropout is a share in [0, 1], not {self.landmark_dropout}")
+
+    @property
+    def limit(self) -> TokenLimit | None:
+        """The longest sequence, if there is one."""
+        if self.max_tokens is not None:
+            return TokenLimit(self.max_tokens)
+        if self.context is not None:
+            return TokenLimit(self.context, "the language model's context", "shorten the texts, or set max_tokens")
+        return None
 
 
 @dataclass(frozen=True)
@@ -175,6 +198,7 @@ class FaceDataset(Dataset[FaceExample]):
         self._caching = bytes_needed <= self.options.cache_limit if caching is None else caching
         self._pictures: dict[int, tuple[Tensor, Tensor]] = {}
         self._points: dict[int, Tensor] = {}
+        self._kept: dict[int, tuple[int, ...]] = {}
 
     def __len__(self) -> int:
         return len(self.records)
@@ -187,7 +211,17 @@ class FaceDataset(Dataset[FaceExample]):
         """Return one example; raises ``RecordError`` or ``ImageError`` naming the record or file at fault."""
         pixels, points = self._media(index) if self.with_pixels else (None, self._landmarks_only(index))
         record = self.records.records[index]
-        return make_example(index, record, pixels, points, self.processor, self.options, self.epoch)
+        kept = self.kept_questions(index, len(points))
+        return make_example(index, record, pixels, points, self.processor, self.options, self.epoch, kept=kept)
+
+    def kept_questions(self, index: int, frames: int) -> Sequence[int] | None:
+        """Indices of the questions of a record that are trained on; None for all; see ``usable_questions``."""
+        if self.options.limit is None:
+            return None
+        if index not in self._kept:
+            record = self.records.records[index]
+            self._kept[index] = usable_questions(record, self.processor, self.options, frames).kept
+        return self._kept[index]
 
     def pixel_values(self, index: int) -> Tensor:
         """The pixels ``(T, 3, H, W)`` of one record."""
@@ -223,6 +257,8 @@ def make_example(
     processor: FaceKitProcessor,
     options: DatasetOptions,
     epoch: int,
+    *,
+    kept: Sequence[int] | None = None,
 ) -> FaceExample:
     """Make an example of a record whose media are open; all randomness comes from the seed, the epoch and the index.
 
@@ -234,31 +270,64 @@ def make_example(
         processor: The model's processor.
         options: How records become examples.
         epoch: The epoch.
+        kept: Indices of the questions that are trained on; by default all that have an answer.
 
     Raises:
         RecordError: Its conversation cannot be learned from.
     """
     rng = np.random.default_rng((options.seed, epoch, index))
     try:
-        tokens = _encode_turns(record, processor, options, len(points), rng)
+        tokens = _encode_turns(record, processor, options, len(points), rng, kept)
     except RecordError as error:
         raise RecordError(f"record {record.id!r}: {error}") from error
     columns = {name: torch.tensor(column) for name, column in vars(tokens).items()}
     return FaceExample(index, pixels, _disturb(points, options, rng), **columns)
 
 
+def usable_questions(
+    record: FaceRecord, processor: FaceKitProcessor, options: DatasetOptions, frames: int
+) -> UsableQuestions:
+    """Find out which questions of a record can be trained on; whatever the epoch, they are the same ones.
+
+    Args:
+        record: The record.
+        processor: The model's processor.
+        options: How records become examples.
+        frames: Frames of its clip; 1 for a picture.
+
+    Raises:
+        RecordError: None can.
+        ConfigurationError: The chat template refuses the conversation.
+    """
+    opening, exchanges = split_exchanges(record.conversations)
+    is_packed = options.independent_turns and record.independent_questions
+    # Positions of a packed question go on from the picture, so what counts for the context is each question by itself.
+    at_once = 1 if is_packed and options.max_tokens is None else options.turns_per_example
+    arrangement = Arrangement(not record.independent_questions, is_packed, at_once, options.limit)
+    return find_usable(processor, opening, exchanges, arrangement, frames=frames)
+
+
 def _encode_turns(
-    record: FaceRecord, processor: FaceKitProcessor, options: DatasetOptions, frames: int, rng: np.random.Generator
+    record: FaceRecord,
+    processor: FaceKitProcessor,
+    options: DatasetOptions,
+    frames: int,
+    rng: np.random.Generator,
+    kept: Sequence[int] | None,
 ) -> SupervisedTokens | PackedTokens:
     opening, exchanges = split_exchanges(record.conversations)
+    if kept is None:
+        exchanges = [turns for turns in exchanges if any(turn.role == "assistant" for turn in turns)] or exchanges
+    else:
+        exchanges = [exchanges[index] for index in kept]
     if options.shuffle_turns and record.independent_questions:
         exchanges = [exchanges[index] for index in rng.permutation(len(exchanges))]
-    kept = exchanges[: options.turns_per_example]
-    limits: dict[str, Any] = {"frames": frames, "max_tokens": options.max_tokens}
-    dialogue = [turn for turns in kept for turn in turns]
+    chosen = exchanges[: options.turns_per_example]
+    dialogue = [turn for turns in chosen for turn in turns]
     if options.independent_turns:
-        return pack_exchanges(processor, opening, kept if record.independent_questions else [dialogue], **limits)
-    return encode_conversation(processor, opening + dialogue, **limits)
+        packed = chosen if record.independent_questions else [dialogue]
+        return pack_exchanges(processor, opening, packed, frames=frames)
+    return encode_conversation(processor, opening + dialogue, frames=frames)
 
 
 def _disturb(points: Tensor, options: DatasetOptions, rng: np.random.Generator) -> Tensor:

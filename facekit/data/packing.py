@@ -72,7 +72,7 @@ def pack_exchanges(
     alone = [encode_conversation(processor, [*opening, *exchange], frames=frames) for exchange in exchanges]
     if not alone:
         raise RecordError("a conversation has no question, so there is nothing to learn from it")
-    return pack_sequences(alone, _shared_length(alone, processor.image_token_id), max_tokens=max_tokens)
+    return pack_sequences(alone, shared_length(alone, processor.image_token_id), max_tokens=max_tokens)
 
 
 def pack_sequences(alone: Sequence[SupervisedTokens], shared: int, *, max_tokens: int | None = None) -> PackedTokens:
@@ -183,7 +183,16 @@ def _join(documents: Sequence[Packable], members: Sequence[int]) -> PackedRow:
     )
 
 
-def _shared_length(alone: Sequence[SupervisedTokens], image_token_id: int) -> int:
+def shared_length(alone: Sequence[SupervisedTokens], image_token_id: int) -> int:
+    """How many tokens questions share: all up to the last visual one; none where there is no picture.
+
+    Args:
+        alone: The questions as they would stand alone.
+        image_token_id: The id of visual tokens.
+
+    Raises:
+        RecordError: They begin differently.
+    """
     first = alone[0].input_ids
     if image_token_id not in first:
         return 0

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from facekit.data.collation import FaceCollator
-from facekit.data.dataset import DatasetOptions, FaceExample, load_media, make_example
+from facekit.data.dataset import DatasetOptions, FaceExample, load_media, make_example, usable_questions
 from facekit.data.formats.shards import sample_fields
 from facekit.data.identity import list_differences
 from facekit.data.records import FaceRecord, describe_problem
@@ -219,9 +219,8 @@ class ShardStream(IterableDataset[FaceExample]):
         if index is None:
             raise RecordError(f"sample {_name(sample)} has no number for a name; write shards with facekit")
         record, (pixels, points) = _open_sample(sample, folder, self.processor)
-        if not record.conversations:
-            raise RecordError(f"record {record.id!r} has no conversation; annotate the records first")
-        return make_example(index, record, pixels, points, self.processor, self.options, self.epoch)
+        kept = usable_questions(record, self.processor, self.options, len(points)).kept
+        return make_example(index, record, pixels, points, self.processor, self.options, self.epoch, kept=kept)
 
 
 class ShardLoader:

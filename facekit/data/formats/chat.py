@@ -112,6 +112,7 @@ def read_chat(
     media_folder: Path | None = None,
     skip: Callable[[str], None] | None = None,
     lacking: Callable[[Path], None] | None = None,
+    refuse: Callable[[int, str, str], None] | None = None,
 ) -> Iterator[FaceRecord]:
     """Read a LLaVA or ShareGPT file, JSON list or JSON lines.
 
@@ -123,6 +124,7 @@ def read_chat(
         media_folder: The folder that ``landmarks_2d`` is relative to; None for that of the file.
         skip: Told why a sample that a record cannot hold is left out; without it such a sample is an error.
         lacking: Told the path of a landmark file that is not there or cannot be used; without it that is an error.
+        refuse: Told number, id and fault of a malformed sample, which is left out; without it that is an error.
 
     Yields:
         The records, with the paths of the file. A second sample of the same id gets its number added.
@@ -134,19 +136,24 @@ def read_chat(
     seen: set[str] = set()
     for number, sample in iterate_json_objects(path):
         where = f"{path}, entry {number}"
+        identity = str(sample.get("id", f"{path.stem}-{number}"))
         try:
-            record = _to_record(sample, layout, where, str(sample.get("id", f"{path.stem}-{number}")))
-        except UnsupportedSampleError as error:
-            if skip is None:
+            record = _to_record(sample, layout, where, identity)
+            if "landmarks_2d" in sample and record.landmarks is None:
+                points = _load_landmarks(sample["landmarks_2d"], media_folder or path.parent, where, lacking)
+                record = record.model_copy(update={"landmarks": points})
+        except RecordError as error:
+            told = str(error).removeprefix(f"{where}: ").removeprefix(f"{where}, ")
+            if skip is not None and isinstance(error, UnsupportedSampleError):
+                skip(told)
+            elif refuse is not None:
+                refuse(number, identity, told)
+            else:
                 raise
-            skip(str(error).removeprefix(f"{where}: "))
             continue
         if record.id in seen:
             record = record.model_copy(update={"id": f"{record.id}-{number}"})
         seen.add(record.id)
-        if "landmarks_2d" in sample and record.landmarks is None:
-            points = _load_landmarks(sample["landmarks_2d"], media_folder or path.parent, where, lacking)
-            record = record.model_copy(update={"landmarks": points})
         yield record
 
 

@@ -19,8 +19,13 @@ _CHECKPOINTS_PER_RUN = 10
 _LOG_ENTRIES_PER_RUN = 200
 
 
-def dataset_options(settings: TrainingSettings) -> DatasetOptions:
-    """How the records of a run become examples."""
+def dataset_options(settings: TrainingSettings, context: int | None = None) -> DatasetOptions:
+    """How the records of a run become examples.
+
+    Args:
+        settings: The run's settings.
+        context: The longest sequence that the language model reads, where that is known.
+    """
     pictures = settings.cache_pictures
     if pictures is None and settings.feature_cache is not None:
         pictures = False
@@ -31,6 +36,7 @@ def dataset_options(settings: TrainingSettings) -> DatasetOptions:
         landmark_noise=settings.landmark_noise,
         landmark_dropout=settings.landmark_dropout,
         max_tokens=settings.max_tokens,
+        context=context,
         cache_pictures=pictures,
         seed=settings.seed,
     )

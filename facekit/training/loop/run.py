@@ -75,7 +75,11 @@ class TrainingRun:
     ) -> Self:
         """Open the records and check that settings, model and devices fit; errors as in ``train``."""
         folder = output_dir / RUN_FOLDER
-        dataset = open_dataset(records, processor, dataset_options(settings), settings, folder / SKIPPED_NAME)
+        context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        if context is not None and settings.max_tokens is not None and settings.max_tokens > context:
+            logger.warning("max_tokens=%d is more than the language model reads, %d", settings.max_tokens, context)
+        options = dataset_options(settings, context)
+        dataset = open_dataset(records, processor, options, settings, folder / SKIPPED_NAME)
         examples = len(dataset) if isinstance(dataset, SkippingDataset) else dataset.total
         arguments = trainer_arguments(folder, settings, examples)
         check_settings(model, settings, arguments)

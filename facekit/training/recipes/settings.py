@@ -87,7 +87,8 @@ class TrainingSettings(BaseModel):
         turns_per_example: Questions kept per example and epoch, of a dialogue the first ones; None for all.
         landmark_noise: Standard deviation of noise on the landmarks, as a fraction of the picture.
         landmark_dropout: Share of examples whose landmarks are withheld.
-        max_tokens: Longest sequence.
+        max_tokens: Longest sequence; None for the language model's context. Questions that do not fit are left out,
+            the same ones in every epoch, counted and listed.
         cache_pictures: Keep prepared pictures in memory; None where they need less than 2 GiB.
         cache_features: Encode every picture once and train on the kept tokens; needs a frozen encoder and one
             process.

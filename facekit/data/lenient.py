@@ -1,0 +1,106 @@
+"""Lenient reading: what is well-formed in a records file, and every entry that is not, with its reason.
+
+Evaluation and conversion stop at the first malformed entry. A training run lists all of them at once, leaves them out
+and counts them, as it does with records whose pictures cannot be opened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from facekit.data.dataset import RecordSet
+from facekit.data.formats import base_folder, detect_format
+from facekit.data.formats import read_records as read_any_records
+from facekit.data.formats.chat import read_chat
+from facekit.data.records import FaceRecord, describe_problem
+from facekit.data.skipping import SkippedRecord
+from facekit.errors import RecordError
+
+Entry = FaceRecord | SkippedRecord
+
+
+def read_leniently(path: str | Path) -> RecordSet:
+    """Read a records file, or a file in another format, and keep what is malformed apart.
+
+    Whether the media of a record are there is not looked at.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The records, and what cannot be used under ``broken``: lines that are no record, samples that a record cannot
+        hold, and those that repeat an id.
+
+    Raises:
+        RecordError: The file cannot be opened, is of no known format, or has not one record in it.
+    """
+    path = Path(path)
+    if path.suffix == ".jsonl" or not path.exists():
+        entries, folder = _iterate_lines(path), path.parent
+    else:
+        entries, folder = _iterate_other(path), base_folder(path)
+    records: list[FaceRecord] = []
+    broken: list[SkippedRecord] = []
+    seen: set[str] = set()
+    for index, entry in enumerate(entries):
+        if isinstance(entry, SkippedRecord):
+            broken.append(entry)
+        elif entry.id in seen:
+            broken.append(SkippedRecord(index, entry.id, "an earlier record has the same id; ids are unique in a file"))
+        else:
+            seen.add(entry.id)
+            records.append(entry)
+    if not records:
+        first = f"; the first: {broken[0].reason}" if broken else ""
+        raise RecordError(
+            f"records file {path} has no records that can be used{first}; check the path, or write it again"
+        )
+    return RecordSet(tuple(records), folder, tuple(broken))
+
+
+def _iterate_lines(path: Path) -> Iterator[Entry]:
+    """The lines of facekit's own format; bytes that are no UTF-8 make one line malformed."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise RecordError(f"records file {path} cannot be opened ({error.strerror}); check the path") from error
+    with file:
+        index = 0
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield _read_line(line, index, number)
+                index += 1
+
+
+def _read_line(line: bytes, index: int, number: int) -> Entry:
+    try:
+        return FaceRecord.model_validate_json(line)
+    except ValidationError as error:
+        reason = describe_problem(error)
+    try:
+        found = json.loads(line)["id"]
+    except (ValueError, KeyError, TypeError):
+        found = None
+    name = found if isinstance(found, str) and found else f"line {number}"
+    return SkippedRecord(index, name, f"line {number}: {reason}")
+
+
+def _iterate_other(path: Path) -> Iterator[Entry]:
+    """The samples of another format; of LLaVA and ShareGPT files the malformed ones too."""
+    if detect_format(path) not in ("llava", "sharegpt"):
+        yield from read_any_records(path)
+        return
+    refused: list[SkippedRecord] = []
+
+    def refuse(number: int, identity: str, reason: str) -> None:
+        refused.append(SkippedRecord(number - 1, identity, reason))
+
+    for record in read_chat(path, refuse=refuse):
+        yield from refused
+        refused.clear()
+        yield record
+    yield from refused
