@@ -1,7 +1,6 @@
 """facekit's exceptions, and the guard that turns other libraries' exceptions into them.
 
-They live apart so that any room can raise them and the command line can catch one base class.
-Each message is one sentence that says what was wrong, where, and what to do.
+The command line catches one base class. Each message is one sentence that says what was wrong, where, and what to do.
 """
 
 from __future__ import annotations

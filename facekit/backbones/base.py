@@ -1,6 +1,6 @@
 """The backbone: a causal language model with its tokenizer.
 
-The loaders stand apart, one file each; here is only what all of them return and must make sure of.
+Every loader returns one; what all of them must make sure of is checked here.
 """
 
 from __future__ import annotations

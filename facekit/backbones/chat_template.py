@@ -1,7 +1,4 @@
-"""The chat template of a tokenizer: its own, one of facekit's, or a file.
-
-It is apart from the loaders because every one of them has to settle it, whatever format the weights come in.
-"""
+"""The chat template of a tokenizer: its own, one of facekit's, or a file."""
 
 from __future__ import annotations
 

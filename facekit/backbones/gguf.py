@@ -1,7 +1,7 @@
 """Language models in a GGUF file, as llama.cpp and its relatives write them.
 
-It is apart from the Hugging Face layout because one file holds weights, configuration and tokenizer, and because the
-weights are unpacked: what is loaded is an ordinary model that can be trained and saved.
+One file holds weights, configuration and tokenizer. The weights are unpacked: what is loaded is an ordinary model that
+can be trained and saved.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Any causal language model in the Hugging Face layout, by hub id or by path.
 
-It is apart because here others' files are read: what can be missing or wrong in them is told in one sentence.
+Whatever is missing or wrong in such a checkpoint is reported in one sentence.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A fallback tokenizer for checkpoints without one: token 17 is written ``<17>``.
 
-It is apart because it invents no words: whoever reads such text sees at once that the real tokenizer is missing.
+It invents no words: whoever reads such text sees at once that the real tokenizer is missing.
 """
 
 from __future__ import annotations

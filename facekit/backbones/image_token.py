@@ -1,7 +1,4 @@
-"""The image token: found in the tokenizer or added to it, without replacing another token.
-
-It is apart from the loaders because only a model that sees pictures needs it; what a picture is, is not known here.
-"""
+"""The image token: found in the tokenizer or added to it, without replacing another token."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The LoRA target layers of a language model, found by its structure rather than by names.
 
-It is apart from the loaders because trainers ask it of composed models and of models that facekit did not load.
+They are found in composed models too, and in models that facekit did not load.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The demo's language model: a small Llama with random weights and a byte-level tokenizer of its own.
 
-It is apart because nothing of it is downloaded: the tokenizer's files stand beside this one, written by
-``scripts/build_tiny_tokenizer.py``.
+Nothing is downloaded: the tokenizer's files are part of the package, written by ``scripts/build_tiny_tokenizer.py``.
 """
 
 from __future__ import annotations

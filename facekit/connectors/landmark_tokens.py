@@ -1,7 +1,6 @@
 """A connector that appends landmarks as tokens of their own to each frame's patches.
 
-It is the plain alternative to region attention, apart from it because nothing here attends: what the landmarks mean for
-the patches is left to the language model.
+It is the plain alternative to region attention: what the landmarks mean for the patches is left to the language model.
 """
 
 from __future__ import annotations

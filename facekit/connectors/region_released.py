@@ -1,7 +1,7 @@
 """The region-guided connector of the released Face-LLaVA code, for its weights.
 
-It departs from the paper: linear layers instead of MLPs, no proximity mask, and a LayerNorm with a branch of weight
-0.1 behind the attention. Apart so that a reader of either form meets only that one.
+It departs from the paper's form in ``region.py``: linear layers instead of MLPs, no proximity mask, and a LayerNorm
+with a branch of weight 0.1 behind the attention.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The resampler: a fixed number of learned queries per frame, which read the patches by cross-attention.
 
-It is apart from the projecting connectors because its cost does not depend on the encoder's grid, so it is the one for
-fine grids and long clips.
+Its cost does not depend on the encoder's grid, so it is the connector for fine grids and long clips.
 """
 
 from __future__ import annotations

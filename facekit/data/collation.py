@@ -1,6 +1,6 @@
 """The collator of training: examples to padded batches of five tensors.
 
-Training pads on the right, generation on the left; the latter is the processor's work, so this is only for training.
+Training pads on the right. Generation pads on the left, which the processor does.
 """
 
 from __future__ import annotations

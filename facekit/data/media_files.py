@@ -1,4 +1,4 @@
-"""Pictures and video files prepared for requests to endpoints: opened safely, shrunk, as JPEG."""
+"""Pictures and video files prepared for requests to endpoints: opened safely, downscaled, as JPEG."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Chat templates are foreign code that nobody can list, so the words are found by what templates do, not by what they
 look like: a conversation is rendered and its assistant turns are located in the text, either by the template's own
-``{% generation %}`` marks or by ``facekit.data.answer_spans``. Apart from the data set so that it needs no pictures.
+``{% generation %}`` marks or by ``facekit.data.answer_spans``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A stage carried out through batches: what is open is collected, then submitted and collected until nothing is left.
+"""A stage run through the Batch API: open batches are collected, then requests submitted until none is left.
 
 The ledger notes a batch before it is created, so that a run that was killed in between pays for nothing twice.
 """

@@ -1,7 +1,7 @@
 """Export of a run's records to the formats of other tools, with a dataset card.
 
-What cannot be written is refused before anybody is asked, for answers cost money; what an earlier run wrote is
-replaced as a whole.
+Formats that cannot be written are refused before the first call, because answers cost money; the export of an earlier
+run is replaced as a whole.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which calls a records file still needs, made one by one while the file is read, so that memory stays small.
+"""The calls that a records file still needs, planned one by one while the file is read, in bounded memory.
 
-The file is passed over once quickly for its ids and the number of calls; a record is read in full when its calls are
-made, and one that cannot be used becomes a recorded failure instead of stopping the run.
+A quick first pass counts records and calls and finds duplicate ids; a record is parsed when its calls are made, and one
+that cannot be used becomes a recorded failure instead of stopping the run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A recipe: what is asked about every face, what the annotator is told, and what is stored, as one short YAML.
+"""A recipe of data generation: aspects to ask about, prompts for the annotator, and what is stored, as one short YAML.
 
 The known labels go into the annotator's prompt and never into the stored question: the label helps the annotator and
 is hidden from the student (Otroshi Shahreza and Marcel, "FaceLLM", arXiv 2507.10300).

@@ -1,4 +1,4 @@
-"""The whole walk: plan, annotate, rate, select, write, report. A run that ended early goes on where it stopped."""
+"""Data generation from end to end: plan, annotate, rate, select, write, report. An interrupted run is resumed."""
 
 from __future__ import annotations
 

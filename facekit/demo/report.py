@@ -1,6 +1,6 @@
 """The demo's report, as one self-contained page.
 
-Here the numbers and pictures are put into the words of the page; how it looks is in ``report.html.jinja``.
+Numbers and pictures are gathered here; ``report.html.jinja`` has the layout.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The interface of vision encoders.
-
-It stands apart from the encoders because third-party packages subclass it.
-"""
+"""The interface of vision encoders, which third-party packages subclass too."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Safe and strict loading of weights files, with errors that say what to do.
 
-It is apart from the encoders because all of them share it. No function here runs code that comes with weights.
+No function here runs code that comes with weights.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """FaRL, a CLIP ViT-B/16 trained on faces with captions, on open_clip's vision transformer.
 
-The paper is Zheng et al. 2022, "General Facial Representation Learning in a Visual-Linguistic Manner". The encoder is
-apart from the open_clip one because its checkpoints have a training head inside the picture side.
+Source: Zheng et al. 2022, "General Facial Representation Learning in a Visual-Linguistic Manner". Its checkpoints have
+a training head inside the vision tower, which is left out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """A fingerprint of an encoder's configuration and weights, the key of cached tokens and frozen weights.
 
-It is apart because data preparation and training must come to the same hash, in different processes and on different
-devices.
+Data preparation and training get the same hash, in different processes and on different devices.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Fused encoders: the patches of several encoders concatenated in the channels, on one grid.
 
-It is apart from the encoders because it knows none of them. The spec text of several encoders, ``a + b``, is read here
-and nowhere else: ``build_encoder`` takes the text of one as well.
+The spec of several encoders, ``a + b``, is read here alone: ``build_encoder`` takes the spec of one as well.
 """
 
 from __future__ import annotations

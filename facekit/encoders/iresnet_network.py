@@ -1,7 +1,4 @@
-"""The IResNet of face recognition, with insightface's parameter names and a mapping from AdaFace's.
-
-It is apart from the encoder around it because its modules bear those names and nothing else does.
-"""
+"""The IResNet of face recognition, with insightface's parameter names and a mapping from AdaFace's."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """LanguageBind's image and video tower: CLIP's vision transformer with attention over time in every layer.
 
-It is apart from the encoder around it because its modules bear the names of the official state dict, the spelling
-``pre_layrnorm`` among them, and nothing else does.
+Its modules bear the names of the official state dict, the spelling ``pre_layrnorm`` among them.
 """
 
 from __future__ import annotations

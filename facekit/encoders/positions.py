@@ -1,6 +1,6 @@
 """Resampling position embeddings to another number of patches or frames.
 
-It is apart from the encoders because several share it; timm and transformers resample their own models' embeddings.
+timm and transformers resample their own models' embeddings; this is for the other encoders.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The image transform of encoders: a square picture to normalised pixels.
 
-It is apart from the encoders because processors use it where no encoder is loaded.
+Processors use it where no encoder is loaded.
 """
 
 from __future__ import annotations

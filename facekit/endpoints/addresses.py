@@ -1,4 +1,4 @@
-"""Where an endpoint is, and the spec strings that say so without ever holding a key."""
+"""Addresses of endpoints, and the spec strings that name them without ever holding a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A budget for calls: what a call may cost is put aside before it is made."""
+"""A budget for calls: the highest possible cost of a call is reserved before it is made."""
 
 from __future__ import annotations
 

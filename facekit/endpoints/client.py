@@ -1,7 +1,6 @@
 """A client of any OpenAI-compatible endpoint: hosted, vLLM, Ollama. One request is one call; the pipeline retries.
 
-What an endpoint says when it fails is sorted by ``failures``, and teaches how it wants to be asked. Keys are struck out
-of all of it.
+Errors are classified by ``failures`` and teach the ``dialect`` of the endpoint. Keys are redacted in all of them.
 """
 
 from __future__ import annotations

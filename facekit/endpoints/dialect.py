@@ -1,4 +1,4 @@
-"""How an endpoint wants to be asked: learned from what it rejects, once for a model."""
+"""The request parameters that an endpoint accepts, learned once per model from what it rejects."""
 
 from __future__ import annotations
 

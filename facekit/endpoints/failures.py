@@ -1,4 +1,4 @@
-"""What an endpoint says when it refuses a call, sorted: what passes, what does not, and what makes every call vain."""
+"""Classification of an endpoint's errors: transient, permanent for one call, or fatal for the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while calls are made: the first ends the run after the calls in flight, the second at once."""
+"""Graceful interruption of calls: the first Ctrl-C or SIGTERM waits for the calls in flight, the second does not."""
 
 from __future__ import annotations
 

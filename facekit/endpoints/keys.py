@@ -1,4 +1,4 @@
-"""API keys: read from the environment or typed at a prompt, and struck out of every text that is kept or shown."""
+"""API keys: read from the environment or typed at a prompt, and redacted in every text that is kept or shown."""
 
 from __future__ import annotations
 

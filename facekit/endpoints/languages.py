@@ -1,4 +1,4 @@
-"""In which language a text is: by its script, its commonest words, and py3langid where that is installed."""
+"""Language identification of a text: by its script, its most frequent words, and py3langid where that is installed."""
 
 from __future__ import annotations
 

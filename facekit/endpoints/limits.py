@@ -1,7 +1,7 @@
-"""How fast an endpoint may be called: requests and tokens per minute, and pauses that it asks for.
+"""Rate limits: requests and tokens per minute, and the pauses that an endpoint asks for.
 
-Both limits are kept by token buckets whose rate is lowered by what the bucket can hold, so that no window of sixty
-seconds ever lets more calls or reserved tokens through than the limit, wherever it begins.
+Both limits are token buckets whose rate is lowered by what the bucket can hold, so that no window of sixty seconds ever
+lets more calls or reserved tokens through than the limit, wherever it begins.
 """
 
 from __future__ import annotations

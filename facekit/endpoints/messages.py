@@ -1,4 +1,4 @@
-"""Requests in the form of the OpenAI chat completions interface, for single calls and for batches."""
+"""Requests as messages of the OpenAI chat completions interface, for single calls and for batches."""
 
 from __future__ import annotations
 

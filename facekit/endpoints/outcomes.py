@@ -1,4 +1,4 @@
-"""What the pipeline is given and what it hands back: calls, their outcomes, how a run ended and where it stands."""
+"""Input and output of the pipeline: calls, their outcomes, progress, and how a run ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures as they are sent: JPEG without metadata within a bound of pixels, and their data URLs, encoded once."""
+"""Pictures in requests: JPEG without metadata, of bounded size, and their data URLs, encoded once."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Carrying out calls: so many at a time, within limits and budget, each stored the moment it is answered.
+"""The pipeline: concurrent calls within limits and budget, each stored as soon as it is answered.
 
 A call is stored before its worker takes the next one, so that a process that is killed loses no more than the calls in
-flight. A failure that passes is tried again with growing waits; a pause that the endpoint asks for holds every worker
+flight. Transient failures are retried with exponential backoff; a pause that the endpoint asks for holds every worker
 back.
 """
 

@@ -1,8 +1,8 @@
-"""One endpoint spoken to by several processes, where a single processor core is too slow to keep it busy.
+"""A pool of processes for one endpoint, where a single processor core is too slow to keep it busy.
 
-The pipeline, its limits and the ledger stay in one process; only encoding pictures and HTTP are shared out. Calls
-about one record go to the same process, so that its picture is encoded once. A worker ends when its socket closes,
-which it also does when the main process is killed.
+The pipeline, its limits and the ledger stay in one process; encoding pictures and HTTP go to the workers. Calls about
+one record go to the same worker, so that its picture is encoded once. A worker ends when its socket closes, which it
+also does when the main process is killed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What calls cost: the table of prices, the estimate before a call, and the price after it."""
+"""Prices of calls: the price table, the estimate before a call, and the cost after it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Whether a text declines to answer, in the most spoken languages; the words are in ``refusals.yaml``.
+"""Detection of refusals in the most spoken languages; the phrases are in ``refusals.yaml``.
 
-An apology with an inability behind it, or an inability to do what an assistant is asked for, at the beginning of a text
-or, in a short text, of one of its sentences.
+A refusal is an apology followed by an inability, or an inability to do what an assistant is asked for, at the beginning
+of a text or, in a short text, of one of its sentences.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What an endpoint sent back, read in one place: the chat completion, and by ``texts`` the answer inside its text.
+"""The reply of an endpoint, read here alone: the chat completion, and by ``texts`` the answer inside its text.
 
-A body that is no chat completion, a choice that ended in an error, and an answer that cannot be told from its form are
-refused; what the endpoint charged for them is kept, for it was paid.
+A body that is no chat completion, a choice that ended in an error, and an answer whose form is ambiguous are refused;
+what the endpoint charged for them is added to the cost all the same.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A request to a model elsewhere, its reply, how a call can fail, and how a reply is judged.
+"""Requests to a model elsewhere, their replies, the kinds of failures, and how a reply is judged.
 
-Clients, the pipeline and the batch interface agree on these without knowing one another.
+Clients, the pipeline and the batch interface share these types without knowing one another.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""When a failed call is tried again."""
+"""Retries of failed calls: how many, and the backoff between them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RetryPolicy:
     base: float = 1.0
     cap: float = 60.0
     longest_pause: float = 600.0
-    chance: random.Random = field(default_factory=random.Random, compare=False)
+    rng: random.Random = field(default_factory=random.Random, compare=False)
 
     def __post_init__(self) -> None:
         if self.attempts < 1 or self.base < 0 or self.cap < 0:
@@ -44,5 +44,5 @@ class RetryPolicy:
         """
         if failures >= self.attempts or (retry_after or 0.0) > self.longest_pause:
             return None
-        jitter = self.chance.uniform(0.0, min(self.cap, self.base * 2.0 ** (failures - 1)))
+        jitter = self.rng.uniform(0.0, min(self.cap, self.base * 2.0 ** (failures - 1)))
         return jitter if retry_after is None else retry_after + min(jitter, self.base)

@@ -1,4 +1,4 @@
-"""Settings of calls to an endpoint: how many at a time, limits, retries, budget."""
+"""Settings of calls to an endpoint: concurrency, rate limits, retries, budget."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The answer inside a model's text: taken out of thoughts, control tokens, fences and JSON, or refused.
+"""Extraction of the answer from a model's text: from thoughts, control tokens, fences and JSON, or refused.
 
-Forms are those that endpoints were seen to send: ``<think>`` before the payload or cut off inside it, also without its
-opening; the channels of gpt-oss; a trailing ``<|im_end|>``; fences of any case; prose around JSON; JSON cut off.
+All forms were seen in replies: ``<think>`` before the answer or cut off inside it, also without its opening tag; the
+channels of gpt-oss; a trailing ``<|im_end|>``; fences of any case; prose around JSON; JSON cut off.
 """
 
 from __future__ import annotations

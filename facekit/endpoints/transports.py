@@ -1,8 +1,8 @@
 """Chat completions posted by aiohttp alone, for endpoints that answer faster than the ``openai`` client can ask.
 
-Address, key and headers are those of the ``openai`` client, which also stays the way to everything else. What it does
-beside them for each call (copies of options, parsing of addresses, headers by rule) takes most of the processor time
-of a call; here they are prepared once.
+Address, key and headers are those of the ``openai`` client, which makes all other requests. What it does for each call
+(copies of options, parsing of addresses, headers by rule) takes most of the processor time of a call; here it is
+prepared once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Face crops of a clip: detect, track one person, crop every frame.
 
-It is the counterpart of ``prepare``, apart because frames know of each other: one face is followed through them, and
-where it is not found its position is known from the frames around.
+Unlike pictures, frames know of each other: one face is followed through them, and where it is not found its position is
+interpolated from the frames around.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Choosing the frames of a clip, apart from decoding, so that every video reader chooses the same ones."""
+"""Choosing the frames of a clip, independent of decoding, so that every video reader chooses the same ones."""
 
 from __future__ import annotations
 

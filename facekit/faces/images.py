@@ -1,7 +1,4 @@
-"""Opening pictures safely, as one upright RGB image or one clear error.
-
-It is apart because every other part of the package may then assume an RGB image within a bound on its pixels.
-"""
+"""Opening pictures safely, as one upright RGB image of bounded size or one clear error."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The interface of landmarkers: a picture in, faces out, each with a box and 68 landmarks in pixels.
 
-The interface stands apart from its forms (dlib, MediaPipe, FAN, landmarks from a file) so that a crop, a processor or
-a user's own landmarker needs none of their packages.
+dlib, MediaPipe, FAN and landmarks from a file implement it, one file each; ``facekit.faces.prepare`` calls it.
 """
 
 from __future__ import annotations

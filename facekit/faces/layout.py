@@ -1,6 +1,6 @@
 """The iBUG-68 layout: how many landmarks there are and which of them make up each region of the face.
 
-Constants alone, apart from the functions on them, so that drawing and cropping need no tensor library.
+Constants alone, so that drawing and cropping need no tensor library.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The nine face regions of Face-LLaVA, their centroids, and the proximity of image patches to them.
 
-Plain functions on tensors, apart from detection, because connectors and kernels need only these.
+Plain functions on tensors, which connectors and kernels call.
 """
 
 from __future__ import annotations

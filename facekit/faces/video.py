@@ -1,7 +1,7 @@
 """Opening clips safely: sampled frames, upright and RGB, or one clear error.
 
-It is the counterpart of ``images``: video files and animations through PyAV, and frames that somebody has already.
-Only the chosen frames are kept, and files are sought rather than decoded from end to end.
+Sources are video files and animations, through PyAV, and frames in memory. Only the chosen frames are kept, and files
+are sought rather than decoded from end to end.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Absorption: the dense half of region attention, shared by the eager and the Triton streaming halves.
 
 A frame has hundreds of patches and only a handful of regions, so the query and output projections are applied to the
-regions instead of the patches. What is left for the patches is a stream past two small matrices per frame. The file
-is apart because both streaming halves start from exactly these tensors, and autograd differentiates them here.
+regions instead of the patches. What is left for the patches is a stream past two small matrices per frame. Both
+streaming halves start from exactly these tensors, and autograd differentiates them here.
 """
 
 from __future__ import annotations

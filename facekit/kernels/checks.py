@@ -1,7 +1,4 @@
-"""Argument checks of region attention: shapes, dtypes and devices, refused with their numbers.
-
-Apart from the dispatch so that the rule of choice and the rules of admission can each be read at a sitting.
-"""
+"""Argument checks of region attention: shapes, dtypes and devices, refused with their numbers."""
 
 from __future__ import annotations
 

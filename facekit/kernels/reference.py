@@ -1,7 +1,6 @@
 """The reference implementation of region attention, as the textbook writes it: project, attend, project back.
 
-It is the oracle of all other implementations, and the faster order when a frame has few patches per region; apart so
-that it stays free of their tricks.
+All other implementations are tested against it. It is also the faster order when a frame has few patches per region.
 """
 
 from __future__ import annotations

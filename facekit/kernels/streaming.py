@@ -1,7 +1,7 @@
 """The streaming half of region attention in eager PyTorch: patches are read once past the absorbed projections.
 
-It is apart from the dense half because this half has a fused Triton twin of the same signature; everything that is
-per patch (proximity, softmax, residual) is defined here once for the eager form.
+Everything that is per patch (proximity, softmax, residual) is defined here for the eager form; the fused Triton twin
+has the same signature.
 """
 
 from __future__ import annotations

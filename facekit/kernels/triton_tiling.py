@@ -1,8 +1,8 @@
 """Shapes of the Triton kernels of region attention: how columns are padded and which block sizes a launch takes.
 
-Apart from the kernels because it is plain arithmetic: importable without Triton, tested without a device, and read by
-the fake (shape-only) implementation of the operator and by the ahead-of-time report. Sizes come from a fixed table
-rather than from timing at run time, so that the first call does not stall and equal shapes always give equal bits.
+Plain arithmetic: importable without Triton, tested without a device, and read by the fake (shape-only) implementation
+of the operator and by the ahead-of-time report. Sizes come from a fixed table rather than from timing at run time, so
+that the first call does not stall and equal shapes always give equal bits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Chats with pictures and clips flattened to plain text, with a mark in place of each medium.
+"""Chats with pictures and clips flattened to plain text, with one mark per medium.
 
 Language models' chat templates take plain text; this is what lets any of them carry pictures and clips. The mark of a
 picture is the image token, that of a clip ``<video>``, which is only ever written in prompts: before they are

@@ -1,6 +1,6 @@
 """The configuration of the composed model: its encoder, connector and language model.
 
-It is apart from the model so that a checkpoint can be recognised without building anything.
+It imports no part, so that a checkpoint can be recognised without building anything.
 """
 
 from __future__ import annotations

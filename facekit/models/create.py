@@ -1,6 +1,6 @@
 """``create``: a new model composed of named parts: an encoder, a connector and a language model.
 
-It is apart from the model because here specs are read and weights are loaded; the model itself only knows modules.
+Specs are read and weights are loaded here; the model itself only knows modules.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""By what a model is known again: class, configuration and shapes of its parts, and a sample of its weights."""
+"""A model's identity, compared when a run is resumed: class, part configurations, shapes, a sample of its weights."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The image processor: pictures and clips to ``pixel_values`` and ``landmarks``.
 
-It is apart from the text side because training reads pictures ahead of time and alone.
+Training uses it without the text side, to read pictures ahead of time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Media arguments: pictures and clips as users give them, with the landmarks that belong to them.
 
-It is apart from the image processor because nothing here is a setting: it is reading arguments, fetching what has an
-address, and taking crops as they are.
+Arguments are read here, files behind addresses fetched, and face crops taken as they are.
 """
 
 from __future__ import annotations

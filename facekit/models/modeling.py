@@ -1,7 +1,7 @@
 """The composed model: encode, project, merge, decode.
 
-Everything that a vision encoder, a connector or a language model does by itself lives in its own room; here is only
-how they are put together so that transformers, PEFT and their trainers can use the whole as one model.
+What a vision encoder, a connector or a language model does by itself lives in its own room; here they are put together
+so that transformers, PEFT and their trainers can use the whole as one model.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Starting a new model from a checkpoint rather than from parts, as presets of existing models do.
 
-It is apart from composing because here the parts are there already, with weights that belong together; only the
-connector may be exchanged, and then its projector stays.
+The parts are there already, with weights that belong together; only the connector may be exchanged, and then its
+projector stays.
 """
 
 from __future__ import annotations

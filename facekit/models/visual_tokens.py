@@ -1,6 +1,6 @@
 """Index arithmetic of visual tokens: their positions in a batch of images and clips of different length.
 
-It is apart from the model because it knows neither encoders nor language models, only counts and indices.
+It knows neither encoders nor language models, only counts and indices.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from facekit.errors import ConfigurationError
 
 @given(failures=st.integers(1, 9), seed=st.integers(0, 1000))
 def test_waits_stay_below_the_doubling_bound(failures, seed):
-    policy = RetryPolicy(attempts=10, base=0.5, cap=8.0, chance=random.Random(seed))
+    policy = RetryPolicy(attempts=10, base=0.5, cap=8.0, rng=random.Random(seed))
     assert 0.0 <= policy.delay(failures) <= min(8.0, 0.5 * 2 ** (failures - 1))
 
 
@@ -27,7 +27,7 @@ def test_the_last_attempt_and_an_endless_pause_give_up():
 
 
 def test_jitter_spreads_the_waits():
-    policy = RetryPolicy(chance=random.Random(0))
+    policy = RetryPolicy(rng=random.Random(0))
     assert len({policy.delay(4) for _ in range(50)}) == 50
 
 

@@ -1,6 +1,6 @@
 """Finding clips as video files or folders of frames, and the base class of datasets in five folds.
 
-It is apart because DFEW, MAFW and FERV39k each give out several forms of the same clips.
+DFEW, MAFW and FERV39k each distribute several forms of the same clips.
 """
 
 from __future__ import annotations

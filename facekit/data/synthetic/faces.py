@@ -66,7 +66,7 @@ def draw_face(seed: int, *, image_size: int = 96, manipulated: bool | None = Non
     Args:
         seed: Which face, 0 or larger; the same number is the same face at every size.
         image_size: Side of the picture in pixels, 32 to 1024.
-        manipulated: Whether the picture is forged; ``None`` leaves it to an even chance. Everything else about the
+        manipulated: Whether the picture is forged; ``None`` draws it with probability 0.5. Everything else about the
             face is the same either way.
 
     Returns:
@@ -112,7 +112,7 @@ def draw_clip(seed: int, frames: int = 8, image_size: int = 96, *, manipulated: 
         seed: Which face, 0 or larger; the last frame shows the expression of ``draw_face`` with that seed.
         frames: Number of frames, 2 or more.
         image_size: Side of the frames in pixels, 32 to 1024.
-        manipulated: Whether every frame is forged; ``None`` leaves it to an even chance.
+        manipulated: Whether every frame is forged; ``None`` draws it with probability 0.5.
 
     Returns:
         The clip with exact landmarks for every frame.

@@ -104,7 +104,7 @@ def sample_face(seed: int, *, manipulated: bool | None = None) -> FaceParameters
 
     Args:
         seed: The face's number, 0 or larger.
-        manipulated: Whether the picture is forged; ``None`` leaves it to an even chance. The rest of the face does
+        manipulated: Whether the picture is forged; ``None`` draws it with probability 0.5. The rest of the face does
             not depend on it.
 
     Returns:
@@ -136,8 +136,8 @@ def sample_face(seed: int, *, manipulated: bool | None = None) -> FaceParameters
         scene=_scene(stream(seed, "scene")),
     )
     face = replace(face, pose=_keep_inside(face))
-    chance = stream(seed, "forged").random() < 0.5
-    if chance if manipulated is None else manipulated:
+    draw = stream(seed, "forged").random() < 0.5
+    if draw if manipulated is None else manipulated:
         face = replace(face, forgery=_forgery(stream(seed, "forgery"), face))
     return face
 
@@ -154,11 +154,11 @@ def sample_action_units(expression: str, rng: np.random.Generator) -> dict[str, 
     """
     combination = COMBINATIONS[expression]
     force = rng.uniform(2.4, 4.6)
-    chances = rng.random(len(ACTION_UNITS))
+    draws = rng.random(len(ACTION_UNITS))
     levels = np.clip(force + rng.normal(0, 0.6, len(ACTION_UNITS)), 2.0, 5.0)
     units = {}
-    for code, chance, level in zip(ACTION_UNITS, chances, levels, strict=True):
-        present = code in combination.always or chance < combination.often.get(code, 0.0)
+    for code, draw, level in zip(ACTION_UNITS, draws, levels, strict=True):
+        present = code in combination.always or draw < combination.often.get(code, 0.0)
         units[code] = round(float(level), 1) if present else 0.0
     return units
 
@@ -323,17 +323,17 @@ def _hair(rng: np.random.Generator, age: float, masculine: bool, hat: bool) -> H
 
 
 def _adornment(rng: np.random.Generator, age: float, masculine: bool) -> Adornment:
-    chance = rng.random(8)
+    draw = rng.random(8)
     adult = age >= 17
-    bearded = masculine and adult and chance[0] < 0.72
-    moustache = masculine and adult and chance[1] < 0.62
-    lipstick = age >= 13 and chance[2] < (0.04 if masculine else 0.72)
-    shadow = age >= 13 and chance[3] < (0.04 if masculine else 0.6)
-    earrings = chance[4] < (0.14 if masculine else 0.5)
+    bearded = masculine and adult and draw[0] < 0.72
+    moustache = masculine and adult and draw[1] < 0.62
+    lipstick = age >= 13 and draw[2] < (0.04 if masculine else 0.72)
+    shadow = age >= 13 and draw[3] < (0.04 if masculine else 0.6)
+    earrings = draw[4] < (0.14 if masculine else 0.5)
     return Adornment(
-        glasses=_choose(rng, GLASSES) if chance[5] < 0.36 else None,
+        glasses=_choose(rng, GLASSES) if draw[5] < 0.36 else None,
         glasses_colour=_pick(_FRAMES, rng, 5.0),
-        hat=_choose(rng, HATS) if chance[6] < 0.3 else None,
+        hat=_choose(rng, HATS) if draw[6] < 0.3 else None,
         hat_colour=_pick(_CLOTH, rng),
         beard=float(rng.uniform(0.55, 1.0)) if bearded else 0.0,
         moustache=float(rng.uniform(0.6, 1.0)) if moustache else 0.0,

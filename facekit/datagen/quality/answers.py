@@ -1,4 +1,4 @@
-"""What an answer alone shows: a refusal, nothing, half an answer, another language, words about the label."""
+"""Filters of single answers: refusals, empty and truncated answers, the wrong language, mentions of the given label."""
 
 from __future__ import annotations
 

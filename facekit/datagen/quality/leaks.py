@@ -1,4 +1,4 @@
-"""Words by which an answer shows that its writer was given the label, which the student must never read."""
+"""Phrases by which an answer reveals that its writer was given the label, which the student must never read."""
 
 from __future__ import annotations
 

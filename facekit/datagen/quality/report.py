@@ -1,6 +1,6 @@
 """The quality report of a run: kept and dropped answers by reason, task and group, as one page.
 
-Here the numbers and examples are gathered while the outputs are written; how they look is in ``report.html.jinja``.
+Numbers and examples are gathered here while the outputs are written; ``report.html.jinja`` has the layout.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The evaluation report: tables, groups, confusions and errors with pictures, as one self-contained page.
 
-Here the sections are put together and written, with the same numbers as CSV and LaTeX; what a section says is in
-``sections.py``, and how it looks in ``report.html.jinja``.
+It is written with the same numbers as CSV and LaTeX. ``sections.py`` has the contents of the sections,
+``report.html.jinja`` their layout.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from facekit.errors import CheckpointError
 from facekit.evaluation.metrics.intervals import holm_adjusted
 
 SMALLEST_GROUP = 10
-"""Groups of fewer faces are listed but not compared: their scores are mostly chance."""
+"""Groups of fewer faces are listed but not compared: their scores are mostly noise."""
 
 DISPARITY_LEVEL = 0.05
 """Greatest probability, over a whole result, that a reported difference between groups is a false alarm."""

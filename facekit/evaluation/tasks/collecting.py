@@ -1,4 +1,4 @@
-"""Putting questions to a model under test: what a resumed run has answers to already is not asked again."""
+"""Asking a model under test: questions that a resumed run has answers to are not asked again."""
 
 from __future__ import annotations
 

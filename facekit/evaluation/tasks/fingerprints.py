@@ -1,4 +1,4 @@
-"""What a question is known by when a run is resumed: its words, its limits, and the contents of its pictures."""
+"""Fingerprints of questions, by which a resumed run recognises them: text, limits, and contents of the pictures."""
 
 from __future__ import annotations
 

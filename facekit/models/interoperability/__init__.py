@@ -1,7 +1,6 @@
 """Checkpoints of other libraries: recognising, reading, writing and inspecting them.
 
-It is apart from the model because only here the names and habits of other formats are known. Names resolve on first
-use; ``facekit.load`` is the public way in.
+Names resolve on first use; ``facekit.load`` is the public way in.
 """
 
 from __future__ import annotations

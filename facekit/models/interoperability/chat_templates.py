@@ -2,7 +2,7 @@
 
 facekit flattens a chat's content to text before the template sees it. Templates that look for entries of type ``text``,
 as LLaVA's does, are given such an entry; and pictures that a format surrounds by tokens, as InternVL does, get them.
-It is apart because the checkpoint's own template must come out again unchanged when it is written back.
+The checkpoint's own template comes out again unchanged when it is written back.
 """
 
 from __future__ import annotations

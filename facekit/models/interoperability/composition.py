@@ -1,6 +1,6 @@
 """Building the composed model and its processor from a foreign checkpoint's description.
 
-It is apart from the formats because each of them only says which parts it is made of and how its tensors are called.
+The readers of the formats only say which parts a checkpoint is made of and how its tensors are called.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Conversion between transformers' image processors and facekit's ``ImageTransform``, to the same pixels.
 
-It is apart because both directions must agree, and because what cannot be expressed is refused here.
+Both directions agree; what cannot be expressed is refused.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Inspection of a checkpoint from its configuration and the headers of its weights, without reading tensors.
 
-It is apart from reading because it must answer in a moment about models that do not fit into this machine.
+It answers in a moment about models that do not fit into this machine.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A composed model's tensors with its PEFT adapters merged, one at a time, for export.
 
-It is apart from reading adapters because it needs PEFT's classes at import, which take a second to load.
+Importing it imports PEFT's classes, which takes a second.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Reading a foreign checkpoint as a composed model with its processor: one function per format.
 
-It is apart from ``facekit.models.load`` so that facekit's own checkpoints do not pay for the imports of the others.
+``facekit.models.load`` imports it for foreign checkpoints only.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Recognising a checkpoint's format from its ``config.json`` alone.
 
-It is apart from the readers so that a checkpoint can be named, or refused in one sentence, before anything is built.
+So a checkpoint is named, or refused in one sentence, before anything is built.
 """
 
 from __future__ import annotations

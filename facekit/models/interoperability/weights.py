@@ -1,7 +1,6 @@
 """Weights files tensor by tensor: headers without data, streams, and shards written one at a time.
 
-It is apart from the formats because none of this depends on what a tensor is for. No more than one shard is held at a
-time, and no code that comes with a file is run.
+No more than one shard is held at a time, and no code that comes with a file is run.
 """
 
 from __future__ import annotations

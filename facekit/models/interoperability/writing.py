@@ -1,7 +1,6 @@
 """Exporting a composed model as another library's checkpoint, shard by shard, without a second copy in memory.
 
-It is apart from reading because here the question is the other one: whether a composition is one that the other class
-can express. Where it is not, the message says which part is in the way.
+Where the other class cannot express a composition, the message says which part is in the way.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the settings of a run mean to the data set and to the Hugging Face trainer, and which of them do not fit."""
+"""Settings of a run translated into options of the data set and arguments of the Hugging Face trainer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training run as an object: what it is made of, where it goes on from, its training and its saving."""
+"""A training run as an object: its model, records and settings, its resumption, training and saving."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """``train``: training of a composed model on records, in one call.
 
-``TrainingRun`` beside this file is what a run is made of; here it gets what watches it, adapters, and a result.
+``TrainingRun`` in ``run.py`` holds the parts of a run; here it gets callbacks, adapters, and a result.
 """
 
 from __future__ import annotations

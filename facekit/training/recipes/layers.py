@@ -1,7 +1,4 @@
-"""Reading recipes: YAML, overrides, merged tables, and keys and values checked by name.
-
-It is apart from what a recipe is, because here the rules are those of any configuration file.
-"""
+"""Reading recipes: YAML, overrides, merged tables, and keys and values checked by name."""
 
 from __future__ import annotations
 

@@ -82,8 +82,8 @@ class TrainingSettings(BaseModel):
             kind ``sdpa``, ``flex_attention`` or ``eager``.
         row_tokens: Put several examples of a batch into one row of up to so many tokens, none of which sees another;
             None for one example a row, padded to the longest.
-        group_batches: Put examples with as many frames and of similar length into a batch; in other batches they are
-            by chance alone.
+        group_batches: Put examples with as many frames and of similar length into a batch; other batches are
+            drawn at random.
         turns_per_example: Questions kept per example and epoch, of a dialogue the first ones; None for all.
         landmark_noise: Standard deviation of noise on the landmarks, as a fraction of the picture.
         landmark_dropout: Share of examples whose landmarks are withheld.

@@ -1,7 +1,7 @@
 """Running a recipe: its stages in order, each starting from the previous checkpoint.
 
-A stage is one call of ``train`` with what goes round it: the model it starts from, what is looked at meanwhile, and the
-page, the model card and the report that it leaves.
+A stage is one call of ``train`` with its starting model, its validation, and the page, model card and report that it
+leaves.
 """
 
 from __future__ import annotations

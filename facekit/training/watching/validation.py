@@ -1,7 +1,7 @@
 """Validation during training: answers to a few fixed records, and metrics, at chosen steps.
 
-Metrics come from a callable that is passed in: training knows no evaluation. Nothing here draws from the random state
-of the run, so a run with validation learns what it learns without.
+Metrics come from a callable that is passed in: training knows no evaluation. Validation leaves the random state of the
+run untouched, so a run with it learns what it learns without.
 """
 
 from __future__ import annotations
