@@ -17,7 +17,7 @@ class RetryPolicy:
         base: Longest wait after the first failure, in seconds; it doubles with every further one.
         cap: Longest wait without the endpoint's word, in seconds.
         longest_pause: Longest wait that the endpoint may ask for, in seconds; beyond it the call is given up.
-        chance: Source of the jitter.
+        rng: Random generator of the jitter.
     """
 
     attempts: int = 6
