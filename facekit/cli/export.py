@@ -29,7 +29,7 @@ def export(
 ) -> None:
     """Write a checkpoint in a format that other programs read, such as vLLM and SGLang.
 
-    A composition that the format cannot express is refused, and the reason is told.
+    A composition that the format cannot express is refused with the reason.
     """
     from rich.console import Console
     from rich.markup import escape

@@ -40,7 +40,7 @@ def inspect(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what a checkpoint is: parts, shapes, parameters, and the memory it needs; only headers are read.
+    """Show what a checkpoint is: parts, shapes, parameters, and the memory it needs; only headers are read.
 
     The memory is an estimate: weights, keys and values, gradients, AdamW's moments and activations with gradient
     checkpointing.

@@ -7,6 +7,6 @@ bridged. Every entry is one function, class or constant, and its docstring ends 
 * ``Why``: what a public interface does not offer;
 * ``Until``: what would let the entry go.
 
-The files know their library and nothing of facekit but its errors. ``versions`` has no entries: it tells the user of a
-version outside the tested range.
+The files know their library and nothing of facekit but its errors. ``versions`` has no entries: it warns of a version
+outside the tested range.
 """

@@ -21,7 +21,7 @@ def launched_with_fsdp() -> bool:
     """Whether ``accelerate launch`` said, by an environment variable, that weights are sharded by FSDP.
 
     Seen: accelerate 1.13 to 1.15.
-    Why: a process must know it before it makes an accelerator, and nothing public tells.
+    Why: a process must know it before it makes an accelerator, and nothing public says it.
     Until: a public function that reads what the launcher decided.
     """
     return _is_on("ACCELERATE_USE_FSDP")
@@ -70,7 +70,7 @@ def feed_device(loader: DataLoader[Any], device: torch.device, **options: Any) -
 
     Seen: accelerate 1.13 to 1.15.
     Why: ``Accelerator.prepare_data_loader`` deals the batches a second time.
-    Until: it can be told not to.
+    Until: an option turns that off.
     """
     from accelerate.data_loader import prepare_data_loader
 

@@ -20,7 +20,7 @@ def write_arrow(path: Path, features: Any, rows: Iterable[Mapping[str, Any]]) ->
 
     Seen: datasets 4 and 5.
     Why: ``Dataset.from_generator`` hashes the generator, pickles it, and keeps a copy of its rows in the user's cache.
-    Until: it can be told not to.
+    Until: an option turns that off.
     """
     from datasets.arrow_writer import ArrowWriter
 

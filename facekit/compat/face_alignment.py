@@ -10,8 +10,8 @@ def weight_urls() -> tuple[str, str]:
     """Where the package downloads its landmark network and its detector from.
 
     Seen: face-alignment 1.5.
-    Why: the package downloads in its constructor, without asking; whether it would is told by these tables only.
-    Until: it can be told not to download.
+    Why: the package downloads in its constructor, without asking; whether it would is known from these tables only.
+    Until: an option turns downloads off.
     """
     from face_alignment import api
     from face_alignment.detection.sfd import sfd_detector

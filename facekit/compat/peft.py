@@ -23,7 +23,7 @@ def is_copied(module: nn.Module) -> bool:
     """Whether a module holds an original beside a trained copy of it (``modules_to_save``).
 
     Seen: peft 0.19 to 0.21.
-    Why: nothing else tells such a wrapper from other modules.
+    Why: nothing else distinguishes such a wrapper from other modules.
     Until: PEFT documents it.
     """
     return isinstance(module, ModulesToSaveWrapper)

@@ -22,7 +22,7 @@ def unpacking() -> dict[str, Any]:
     """Arguments of ``from_pretrained`` that unpack the weights of every architecture.
 
     Seen: transformers 5.17 and 5.24.
-    Why: newer ones keep some architectures in their packed form unless they are told; older ones have no such setting.
+    Why: newer ones keep some architectures in their packed form unless a setting unpacks them; older ones have none.
     Until: the oldest supported transformers has ``GgufConfig``.
     """
     config = getattr(transformers, "GgufConfig", None)

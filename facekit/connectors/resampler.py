@@ -17,7 +17,7 @@ from facekit.connectors.base import Connector, count_prefix_tokens
 from facekit.errors import ConfigurationError
 from facekit.faces import patch_centers
 
-HIGHEST_FREQUENCY = 32.0  # half-turns per image; a grid of 32 patches a side is told apart patch by patch
+HIGHEST_FREQUENCY = 32.0  # half-turns per image; a grid of 32 patches a side is resolved patch by patch
 
 
 def position_features(grid: tuple[int, int], width: int, like: Tensor) -> Tensor:

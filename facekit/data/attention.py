@@ -45,7 +45,7 @@ def layer_windows(text_config: PreTrainedConfig) -> dict[str | None, int | None]
         text_config: The language model's configuration.
 
     Returns:
-        By the name of the kind, where the model tells kinds apart and so takes a mask for each; else one entry under
+        By the name of the kind, where the model distinguishes kinds and so takes a mask for each; else one entry under
         None. This is the rule of ``transformers.masking_utils.create_masks_for_generate``.
 
     Raises:

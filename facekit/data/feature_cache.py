@@ -73,7 +73,7 @@ class FeatureCache:
 
     Where there is no room, the shards of encoders that are not in use go, those first that were not read for longest;
     where that does not suffice, nothing more is kept. (Among shards that every epoch reads in turn, none can go
-    without being missed.) What cannot be written, read or kept is told in the log and ends no run.
+    without being missed.) What cannot be written, read or kept is logged and ends no run.
 
     Args:
         storage: Where tokens are kept.

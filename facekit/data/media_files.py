@@ -10,7 +10,7 @@ from facekit.faces.images import open_image
 from facekit.faces.video import read_clip
 
 IMAGE_SIDE = 512
-"""Longest side, in pixels, at which pictures are sent unless told otherwise."""
+"""Longest side, in pixels, at which pictures are sent by default."""
 
 
 @dataclass(frozen=True)

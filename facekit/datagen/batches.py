@@ -52,7 +52,7 @@ class BatchRunner:
         budget: Bounds the cost.
         settings: Sizes of batches, time between looks, tries.
         stop: Set from outside to end the run; batches go on and are collected by the next run.
-        on_progress: Told about progress.
+        on_progress: Called with the progress.
     """
 
     annotator: EndpointClient

@@ -132,18 +132,18 @@ class Recipe(_Model):
         return self
 
     def answer_language(self) -> str | None:
-        """The language of the answers; None where it is not given and the prompts do not tell."""
+        """The language of the answers; None where it is not given and the prompts do not show it."""
         return self.language or _language_of_prompts(" ".join(aspect.prompt for aspect in self.aspects.values()))
 
     def prompt_version(self, aspect: str) -> str:
-        """The version of what an annotator is told about an aspect; changes with every word of it."""
-        told = self.aspects[aspect]
+        """The version of an aspect's prompt and its settings; changes with every word of it."""
+        chosen = self.aspects[aspect]
         return self._version(
-            self.system, told.prompt, self.words, self.image_side, self.frames, told.max_tokens or self.max_tokens
+            self.system, chosen.prompt, self.words, self.image_side, self.frames, chosen.max_tokens or self.max_tokens
         )
 
     def rating_version(self, aspect: str) -> str:
-        """The version of what a judge is told about an aspect's answer."""
+        """The version of the judge's prompt about an aspect's answer."""
         rating = self.rating
         if rating is None:
             raise ConfigurationError(f"the recipe '{self.name}' has no rating; add one to rate answers")

@@ -81,7 +81,7 @@ def generate(
         annotator: Who answers, as a spec string or an object.
         judge: Who rates the answers; None rates nothing.
         settings: Speed, limits, budget.
-        on_progress: Told about progress a few times a second.
+        on_progress: Called with the progress a few times a second.
         ask_key: Asks for an API key where the environment has none.
 
     Returns:

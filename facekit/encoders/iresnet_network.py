@@ -179,7 +179,7 @@ def insightface_names(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor],
 
 
 def depth_of(weights: Mapping[str, Tensor], source: str) -> int:
-    """Tell the depth from the names of insightface's state dict.
+    """Infer the depth from the names of insightface's state dict.
 
     Raises:
         CheckpointError: The blocks are not those of a known depth.

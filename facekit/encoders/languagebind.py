@@ -40,7 +40,7 @@ class LanguageBindEncoder(VisionEncoder):
 
     The module ``tower`` bears the names of the official state dict: a tensor ``vision_model.X`` of LanguageBind, or
     ``model.image_tower.image_tower.X`` and ``model.video_tower.video_tower.X`` of Video-LLaVA and Face-LLaVA, is
-    ``tower.X`` here. ``tower_name`` tells which are used, and ``load_tower`` loads them.
+    ``tower.X`` here. ``tower_name`` says which are used, and ``load_tower`` loads them.
 
     Args:
         settings: The architecture, with all its layers.

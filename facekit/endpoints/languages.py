@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 Language = Literal["en", "zh", "hi", "es", "ar", "fr", "bn", "pt", "ru", "id", "ur", "de", "ja", "ko", "it"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
-"""The languages that are told apart: the ten most spoken, and a few more."""
+"""The languages that are distinguished: the ten most spoken, and a few more."""
 
 FEWEST_WORDS = 6
 """Words below which a text is too short to judge, but for its script."""
@@ -100,7 +100,7 @@ def language_of(text: str) -> str | None:
 
 
 def _script(text: str) -> str | None:
-    """The script of most letters; Japanese is told by its kana."""
+    """The script of most letters; Japanese is recognised by its kana."""
     counts: Counter[str] = Counter()
     for letter, number in Counter(text).items():
         if letter.isalpha():
@@ -122,7 +122,7 @@ def _script_of(letter: str) -> str:
 def _identifier() -> Any:
     if importlib.util.find_spec("py3langid") is None:
         logger.warning(
-            "some answers are in an uncertain language; pip install 'facekit-mllm[datagen]' tells languages better"
+            "some answers are in an uncertain language; pip install 'facekit-mllm[datagen]' identifies languages better"
         )
         return None
     from py3langid.langid import MODEL_FILE, LanguageIdentifier

@@ -67,7 +67,7 @@ class _Spent:
 
 
 class _StopError(Exception):
-    """Raised inside a worker that waits when the run is told to stop."""
+    """Raised inside a worker that waits when the run is to stop."""
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Pipeline(Generic[C]):
         policy: When to try again.
         second_tries: How often an unusable answer is asked for again.
         stop: Set from outside to end the run; calls in flight are waited for.
-        on_progress: Told about progress a few times a second.
+        on_progress: Called with the progress a few times a second.
     """
 
     answerer: Answerer

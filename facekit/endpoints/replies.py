@@ -76,7 +76,7 @@ def parse_completion(body: str | Mapping[str, Any], schema: AnswerSchema | None,
     Raises:
         ErrorReplyError: If it holds an error instead.
         TemporaryCallError: If it is no chat completion, or its answer ended in an error.
-        UnreadableReplyError: If the answer cannot be told from its form.
+        UnreadableReplyError: If the form of the answer is ambiguous.
     """
     try:
         values = json.loads(body, strict=False) if isinstance(body, str) else body

@@ -165,7 +165,7 @@ class TemporaryCallError(FaceKitError):
 
 
 class UnreadableReplyError(TemporaryCallError):
-    """An answer that came, was charged for, and cannot be told from its form; another try may give a better one.
+    """An answer that came, was charged for, and whose form is ambiguous; another try may give a better one.
 
     Args:
         reason: One line.

@@ -47,7 +47,7 @@ _RAW = re.compile(
 
 
 class UnreadableError(ValueError):
-    """A text that holds no answer that can be told from its form; the message says why."""
+    """A text that holds no answer, or one whose form is ambiguous; the message says why."""
 
 
 def strip_thoughts(text: str) -> tuple[str, bool]:
@@ -125,7 +125,7 @@ def read_answer(text: str) -> str:
         Words without thoughts, control tokens, fences or JSON.
 
     Raises:
-        UnreadableError: If the answer cannot be told from its form.
+        UnreadableError: If the form of the answer is ambiguous.
     """
     answer = _read(text, DEEPEST)
     if _has_any(answer, '<[`~{}|"“') and (_RAW.search(answer) or _LOOKS_LIKE_JSON.search(answer)):

@@ -65,7 +65,9 @@ class FaceKitProcessor(ProcessorMixin):
         if image_token not in tokenizer.get_vocab():
             raise ConfigurationError(f"the tokenizer does not know the image token '{image_token}'")
         if not video_token or image_token in video_token or video_token in image_token:
-            raise ConfigurationError(f"the video token '{video_token}' cannot be told from the image token")
+            raise ConfigurationError(
+                f"the video token '{video_token}' is empty or overlaps the image token '{image_token}'; choose another"
+            )
 
     def __call__(
         self,

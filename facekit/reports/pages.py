@@ -38,7 +38,7 @@ class Section:
         """The entry of one of several sections of a kind, such as one per task.
 
         Args:
-            kind: What tells its anchor from those of other kinds.
+            kind: Prefix of its anchor, distinct from those of other kinds.
             name: What it is about; letters and digits of it go into the anchor.
         """
         return cls(f"{kind}-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}", name)

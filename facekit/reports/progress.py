@@ -49,7 +49,7 @@ ProgressListener = Callable[[ProgressState], None]
 
 @dataclass(frozen=True)
 class Progress:
-    """The plain kind of progress; stages with more to tell have classes of their own.
+    """The plain kind of progress; stages with more to report have classes of their own.
 
     Args:
         stage: What goes on.
@@ -115,7 +115,7 @@ def under_stage(listener: ProgressListener | None, stage: str) -> ProgressListen
     """A listener that is given the same under another name of the stage.
 
     Args:
-        listener: Who is told in the end, or None.
+        listener: The callback that is called in the end, or None.
         stage: The name, such as that of a recipe's stage.
     """
     if listener is None:

@@ -323,7 +323,7 @@ def test_clips_that_do_not_fit_are_refused(processor, frames, points):
 
 def test_a_video_token_that_cannot_be_told_from_the_image_token_is_refused(processor):
     for token in ("", "<image>", "<image>s"):
-        with pytest.raises(ConfigurationError, match="cannot be told from the image token"):
+        with pytest.raises(ConfigurationError, match="overlaps the image token"):
             FaceKitProcessor(processor.image_processor, processor.tokenizer, 9, video_token=token)
 
 

@@ -21,7 +21,7 @@ _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "
 
 @dataclass(frozen=True)
 class CardDetails:
-    """What the counts cannot tell.
+    """The part of a card that the counts do not give.
 
     Args:
         title: The dataset's name.

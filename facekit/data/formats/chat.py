@@ -122,9 +122,9 @@ def read_chat(
         path: The file.
         layout: Names of fields and roles; None for those of ``dataset_info.json``, or the usual ones.
         media_folder: The folder that ``landmarks_2d`` is relative to; None for that of the file.
-        skip: Told why a sample that a record cannot hold is left out; without it such a sample is an error.
-        lacking: Told the path of a landmark file that is not there or cannot be used; without it that is an error.
-        refuse: Told number, id and fault of a malformed sample, which is left out; without it that is an error.
+        skip: Called with the reason why a sample that a record cannot hold is left out; without it that is an error.
+        lacking: Called with the path of a landmark file that is missing or cannot be used; without it that is an error.
+        refuse: Called with number, id and fault of a malformed sample, which is left out; without it that is an error.
 
     Yields:
         The records, with the paths of the file. A second sample of the same id gets its number added.

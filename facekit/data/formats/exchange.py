@@ -130,7 +130,7 @@ def require_format(format: str) -> None:
 
 
 def detect_format(path: str | Path) -> str:
-    """Tell the format of a file or folder.
+    """Recognise the format of a file or folder.
 
     Raises:
         RecordError: There is nothing, or nothing that is known.

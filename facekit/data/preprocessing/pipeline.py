@@ -202,7 +202,7 @@ class _Run:
                 self.finish(note)
 
     def finish(self, note: UnitNote) -> None:
-        """Count a unit and tell the listener."""
+        """Count a unit and call the listener."""
         self._done += len(note.inputs)
         self._failed += len(note.failures)
         if self._on_progress is not None:

@@ -26,8 +26,8 @@ class FoundFile:
 
     Args:
         path: Under the folder that was walked, through whatever links.
-        outcome: ``media``; ``other``, no picture or video; ``failed``, it cannot be told; ``duplicate``, a link to what
-            is found under another name.
+        outcome: ``media``; ``other``, no picture or video; ``failed``, it cannot be recognised; ``duplicate``, a link to
+            what is found under another name.
         kind: Of media.
         reason: Of the others: the suffix, what failed, or what is duplicated.
     """
@@ -42,7 +42,7 @@ def walk_files(root: Path) -> Iterator[FoundFile]:
     """Yield every file under a folder exactly once.
 
     A folder that cannot be listed is one failure, as are a name that is not UTF-8, a link to nothing, and a file whose
-    kind its contents should tell and that cannot be read.
+    kind only its contents show and that cannot be read.
 
     Args:
         root: The folder.

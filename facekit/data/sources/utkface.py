@@ -1,7 +1,7 @@
 """UTKFace: age in years, gender and race, written in the name of every file.
 
 Source: Zhang, Song and Qi, CVPR 2017. A name is ``age_gender_race_time.jpg.chip.jpg``. Some names lack a part; what is
-left instead is kept, and what cannot be told apart is left unknown and counted.
+left is kept, and what is ambiguous is left unknown and counted.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class JudgePanel:
         judges: Spec strings such as ``openai:MODEL?base_url=…``, or what answers requests.
         settings: Speed, limits, budget; several processes are not used.
         image_side: Longest side, in pixels, at which pictures are sent.
-        on_progress: Told about progress a few times a second.
+        on_progress: Called with the progress a few times a second.
         ask_key: Asks for an API key where the environment has none.
 
     Attributes:

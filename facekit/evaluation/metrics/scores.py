@@ -101,7 +101,7 @@ def age_errors(truths: Sequence[float], predictions: Sequence[float | None]) -> 
 
 
 def manipulation_metrics(truths: Sequence[bool], predictions: Sequence[bool | None]) -> dict[str, float]:
-    """Accuracy of telling manipulated pictures from genuine ones."""
+    """Accuracy of distinguishing manipulated pictures from genuine ones."""
     metrics = require_scikit_learn()
     predicted = [
         not truth if prediction is None else prediction for truth, prediction in zip(truths, predictions, strict=True)

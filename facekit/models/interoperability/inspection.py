@@ -68,7 +68,7 @@ class PartReport:
 
 @dataclass(frozen=True)
 class CheckpointReport:
-    """What ``inspect_checkpoint`` tells.
+    """What ``inspect_checkpoint`` returns.
 
     Args:
         folder: The checkpoint.
@@ -108,7 +108,7 @@ class CheckpointReport:
         return sum(part.num_bytes for part in self.parts)
 
     def trainable_parameters(self, parts: tuple[str, ...] = TRAINED_BY_DEFAULT) -> int:
-        """Return how many parameters training changes: the adapters', or those of the parts that learn."""
+        """Return how many parameters training changes: the adapters', or those of the trainable parts."""
         unknown = set(parts) - set(PART_NAMES)
         if unknown:
             raise ConfigurationError(f"there is no part '{sorted(unknown)[0]}'; the parts are {', '.join(PART_NAMES)}")
@@ -185,7 +185,7 @@ def inspect_checkpoint(
     tower_root: str | Path | None = None,
     revision: str = "main",
 ) -> CheckpointReport:
-    """Tell what a checkpoint is, opened with these options, from its configuration and the headers of its weights.
+    """Inspect a checkpoint, opened with these options, from its configuration and the headers of its weights.
 
     Args:
         path: A folder or hub id; see ``facekit.load``. Of a repository with safetensors only configuration and headers
@@ -343,7 +343,9 @@ def _report_parts(
         parameters, size = sum(each.numel for each in found), sum(each.num_bytes for each in found)
         reports.append(PartReport(name, str(kinds[name]), parameters, size, dtypes, shapes[name]))
     if not any(report.name == "language_model" for report in reports):
-        raise CheckpointError("the weights hold no language model, so nothing can be told of its memory")
+        raise CheckpointError(
+            "the weights hold no language model, so its memory cannot be estimated; give the folder of a whole model"
+        )
     return tuple(reports)
 
 

@@ -87,7 +87,7 @@ def describe_llava(recognised: Recognition, headers: dict[str, TensorHeader]) ->
 
     Args:
         recognised: The folder and its format.
-        headers: Of its tensors: they tell whether the head is the embedding.
+        headers: Of its tensors: they show whether the head is the embedding.
 
     Raises:
         CheckpointError: It is built in a way that facekit's parts do not have; the message says which.

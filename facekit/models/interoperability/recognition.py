@@ -52,7 +52,7 @@ class Recognition:
 
 
 def recognise(folder: Path) -> Recognition:
-    """Tell what a folder holds.
+    """Recognise what a folder holds.
 
     Args:
         folder: A folder with ``config.json``, or with ``adapter_config.json`` and no model.

@@ -300,7 +300,7 @@ def _open_pickle(file: Path, device: str) -> Iterable[tuple[str, Tensor]]:
             "safetensors"
         ) from error
     except UNREADABLE_PICKLE:
-        content = read_weights(file)  # an older format, which cannot be mapped; or damaged, which is told there
+        content = read_weights(file)  # an older format, which cannot be mapped; or damaged, which is reported there
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
         raise CheckpointError(f"'{file}' holds no dictionary of tensors")
     return content.items()

@@ -47,7 +47,7 @@ class Request:
         media: What it is about.
         prompt: The prompt, with one image or video token per picture or clip, see ``write_prompt``.
         max_new_tokens: Longest answer in tokens.
-        sampling: How tokens are drawn; None for the most likely ones, or what ``generate`` is told for all rows.
+        sampling: How tokens are drawn; None for the most likely ones, or what ``generate`` has for all rows.
         on_text: Called with each new piece of the answer; the pieces joined are the answer. It must not raise.
         should_stop: Asked after each token; the answer ends where it returns True.
 

@@ -110,8 +110,8 @@ class GroupedBatchSampler(Sampler[list[int]]):
                 yield rest if len(rest) >= self.processes else np.resize(rest, self.processes)
 
 
-class TellEpoch(TrainerCallback):
-    """Tells a sampler the epoch, also of a run that goes on in the middle of one."""
+class EpochNotifier(TrainerCallback):
+    """Sets a sampler's epoch, also of a run that is resumed in the middle of one."""
 
     def __init__(self, sampler: GroupedBatchSampler) -> None:
         self.sampler = sampler
@@ -119,7 +119,7 @@ class TellEpoch(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Tell it."""
+        """Set the epoch."""
         self.sampler.set_epoch(int(state.epoch or 0))
 
 

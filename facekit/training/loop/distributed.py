@@ -65,7 +65,7 @@ def leave_processes() -> None:
 
 
 def shards_weights() -> bool:
-    """Whether ``accelerate launch`` was told to take weights apart, by FSDP or by DeepSpeed."""
+    """Whether ``accelerate launch`` was configured to shard weights, by FSDP or by DeepSpeed."""
     return launched_with_fsdp() or launched_with_deepspeed()
 
 

@@ -21,7 +21,7 @@ from facekit.compat.torch import is_failed_write
 from facekit.compat.transformers_trainer import HookedTrainer
 from facekit.errors import CheckpointError, first_line
 from facekit.models.modeling import FaceKitForConditionalGeneration
-from facekit.training.loop.batching import TellEpoch, group_records, load_groups
+from facekit.training.loop.batching import EpochNotifier, group_records, load_groups
 from facekit.training.loop.checkpoints import find_checkpoint, prune_checkpoints, seal_checkpoint
 from facekit.training.loop.distributed import (
     autocast_of_shards,
@@ -104,7 +104,7 @@ class FaceTrainer(HookedTrainer):
             rank=arguments.process_index,
             processes=arguments.world_size,
         )
-        self.add_callback(TellEpoch(sampler))
+        self.add_callback(EpochNotifier(sampler))
         workers = arguments.dataloader_num_workers
         return load_groups(self.train_dataset, sampler, self.data_collator, arguments.device, workers)
 

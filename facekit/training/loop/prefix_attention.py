@@ -51,7 +51,7 @@ class PackedLayout:
 def packed_inputs(
     segments: Tensor, position_ids: Tensor, text_config: PreTrainedConfig, *, dtype: torch.dtype = torch.float32
 ) -> dict[str, Any]:
-    """Return what a language model must be told of a packed batch, for the attention that it uses.
+    """Return a language model's arguments for a packed batch, for the attention that it uses.
 
     Args:
         segments: ``(B, L)``; see ``facekit.data.packing.PackedRow``.

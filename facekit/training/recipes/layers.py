@@ -131,8 +131,8 @@ def check_table(where: str, kind: type[BaseModel], values: dict[str, Any]) -> An
         problem = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
-        told = f"'{name}': {message} (got {problem['input']!r})" if name else message
-        raise ConfigurationError(f"{where}: {told}") from error
+        fault = f"'{name}': {message} (got {problem['input']!r})" if name else message
+        raise ConfigurationError(f"{where}: {fault}") from error
 
 
 def _import_omegaconf() -> tuple[Any, Any]:

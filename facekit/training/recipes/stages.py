@@ -367,14 +367,14 @@ def _reporters(validation: PeriodicValidation | None) -> list[TrainerCallback]:
         return []
     board = TensorBoardCallback()
     if validation is not None:
-        told = validation.on_point
+        on_point = validation.on_point
 
         def write(point: ValidationPoint) -> None:
             for name, value in point.metrics.items():
                 if board.tb_writer is not None:
                     board.tb_writer.add_scalar(f"validation/{name}", value, point.step)
-            if told is not None:
-                told(point)
+            if on_point is not None:
+                on_point(point)
 
         validation.on_point = write
     return [board]

@@ -1,7 +1,7 @@
 """Dtypes in training: trainable weights in float32, frozen ones as they are stored.
 
 Near 0.02, where most weights lie, bfloat16 knows steps of 6e-5 to 1.2e-4; an update at a rate of 1e-5 is smaller and
-would be rounded away. So weights that learn, their gradients and AdamW's moments are in float32, as mixed precision
+would be rounded away. So trainable weights, their gradients and AdamW's moments are in float32, as mixed precision
 was meant (Micikevicius et al. 2018, arXiv 1710.03740, section 3.1), and autocast computes in bfloat16.
 """
 

@@ -55,12 +55,12 @@ def load_trained(model: FaceKitForConditionalGeneration, folder: Path, base: str
     """Load what ``save_trained`` wrote, into a model with the same base.
 
     Args:
-        model: The model, with what learned asking for gradients.
+        model: The model, whose trained parameters require gradients.
         folder: The checkpoint.
         base: Of ``hash_base``, where it was computed before.
 
     Raises:
-        CheckpointError: It goes on from another base, or is of other parameters than those that learn.
+        CheckpointError: It goes on from another base, or holds other parameters than the trainable ones.
     """
     if _read_base(folder) != (base or hash_base(model)):
         raise CheckpointError(
@@ -71,19 +71,22 @@ def load_trained(model: FaceKitForConditionalGeneration, folder: Path, base: str
     unfit = [name for name, value in chosen.items() if name not in weights or weights[name].shape != value.shape]
     unfit += [name for name in weights if name not in chosen]
     if unfit:
-        raise CheckpointError(f"{folder} holds other weights than those that learn, such as {unfit[0]}; start anew")
+        raise CheckpointError(
+            f"{folder} does not hold the trainable weights of this run, such as {unfit[0]}; train the same parts, or use "
+            "another folder"
+        )
     with torch.no_grad():
         for name, value in chosen.items():
             value.copy_(weights[name])
 
 
 def _select_trained(model: FaceKitForConditionalGeneration) -> dict[str, Tensor]:
-    """Parameters that learn, and the buffers of encoders and connectors that hold one."""
-    learning: dict[str, Tensor] = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    parts = {name.partition(".")[0] for name in learning} - {"language_model"}
+    """Trainable parameters, and the buffers of encoders and connectors that hold one."""
+    trainable: dict[str, Tensor] = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    parts = {name.partition(".")[0] for name in trainable} - {"language_model"}
     computed = {name for name, _ in model.named_non_persistent_buffers()}
     kept = {name: value for name, value in model.named_buffers() if name.partition(".")[0] in parts}
-    return learning | {name: value for name, value in kept.items() if name not in computed}
+    return trainable | {name: value for name, value in kept.items() if name not in computed}
 
 
 def _read_base(checkpoint: Path) -> str | None:

@@ -82,7 +82,7 @@ class RichProgress(ProgressDisplay):
 
     def __call__(self, state: ProgressState | str, done: int = 0, total: int = 0, detail: str = "") -> None:
         """Show where a stage stands: a state, or stage, amount, amount in all and words."""
-        super().__call__(_Told(state, done, total, told=detail) if isinstance(state, str) else state)
+        super().__call__(_WithDetail(state, done, total, words=detail) if isinstance(state, str) else state)
 
     def for_stage(self, stage: str) -> Callable[[int, int], None]:
         """A callback of ``(done, total)``."""
@@ -94,9 +94,9 @@ class RichProgress(ProgressDisplay):
 
 
 @dataclass(frozen=True)
-class _Told(Progress):
-    told: str = ""
+class _WithDetail(Progress):
+    words: str = ""
 
     @property
     def detail(self) -> str:
-        return self.told
+        return self.words

@@ -26,7 +26,7 @@ _NAMED_RECORDS = 16
 
 
 class RunWatcher(TrainerCallback):
-    """Tells the data set its epoch, reports progress, and writes the history as the run goes on.
+    """Sets the data set's epoch, reports progress, and writes the history as the run goes on.
 
     Args:
         dataset: The data set.
@@ -62,7 +62,7 @@ class RunWatcher(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Tell the data set its epoch."""
+        """Set the data set's epoch."""
         self.dataset.set_epoch(int(state.epoch or 0))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Grouped batches: every place once, one group a batch, similar lengths, the same rounds for all processes."""
+"""Grouped batches: every index once, one group a batch, similar lengths, the same rounds for all processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from facekit.data.records import FaceRecord, Turn
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError
 from facekit.training import TrainingSettings, train
-from facekit.training.loop.batching import GroupedBatchSampler, TellEpoch, group_records
+from facekit.training.loop.batching import EpochNotifier, GroupedBatchSampler, group_records
 from facekit.training.loop.face_trainer import FaceTrainer
 
 
@@ -123,7 +123,7 @@ def test_records_are_grouped_by_frames_and_by_what_is_said():
 @pytest.mark.parametrize(("epoch", "expected"), [(0.0, 0), (2.0, 2), (3.6, 3)])
 def test_a_sampler_hears_its_epoch_from_the_trainer_whatever_loaders_forward(epoch, expected):
     sampler = GroupedBatchSampler([1] * 8, [1] * 8, 2)
-    TellEpoch(sampler).on_epoch_begin(None, TrainerState(epoch=epoch), None)
+    EpochNotifier(sampler).on_epoch_begin(None, TrainerState(epoch=epoch), None)
     assert sampler.epoch == expected
 
 

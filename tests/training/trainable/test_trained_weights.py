@@ -84,7 +84,7 @@ def test_other_parameters_than_those_that_learn_are_refused(tmp_path):
         load_trained(model, tmp_path, base)
     with trainable_parts(model, ["connector"]):
         assert hash_base(model) != base
-        with pytest.raises(CheckpointError, match="holds other weights than those that learn, such as connector"):
+        with pytest.raises(CheckpointError, match="does not hold the trainable weights of this run, such as connector"):
             load_trained(model, tmp_path, base)
     with trainable_parts(model, ["connector.region"]):
         with torch.no_grad():
