@@ -26,7 +26,7 @@ class FoundFile:
 
     Args:
         path: Under the folder that was walked, through whatever links.
-        outcome: ``media``; ``other``, no picture or video; ``failed``, it cannot be recognised; ``duplicate``, a link to
+        outcome: ``media``; ``other``, no picture or video; ``failed``, its kind is unknown; ``duplicate``, a link to
             what is found under another name.
         kind: Of media.
         reason: Of the others: the suffix, what failed, or what is duplicated.

@@ -72,8 +72,8 @@ def load_trained(model: FaceKitForConditionalGeneration, folder: Path, base: str
     unfit += [name for name in weights if name not in chosen]
     if unfit:
         raise CheckpointError(
-            f"{folder} does not hold the trainable weights of this run, such as {unfit[0]}; train the same parts, or use "
-            "another folder"
+            f"{folder} does not hold the trainable weights of this run, such as {unfit[0]}; train the same parts, or "
+            "use another folder"
         )
     with torch.no_grad():
         for name, value in chosen.items():
