@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facekit.cli.model_options import Device, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
+from facekit.cli.model_options import Device, DeviceMap, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
 from facekit.cli.output import AsJson, say, show, show_json
 
 
@@ -30,6 +30,7 @@ def ask(
     tokenizer: Tokenizer = None,
     tower_root: TowerRoot = None,
     revision: Revision = "main",
+    device_map: DeviceMap = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask a model about the face in a picture or a video.
@@ -59,6 +60,7 @@ def ask(
         tokenizer=tokenizer,
         tower_root=tower_root,
         revision=revision,
+        device_map=device_map,
     ).load()
     if landmarker is not None:
         processor.image_processor.landmarker = landmarker

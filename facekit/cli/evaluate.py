@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facekit.cli.model_options import Device, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
+from facekit.cli.model_options import Device, DeviceMap, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
 from facekit.cli.output import AsJson, say, show_json, show_table
 
 _MODEL = "A folder with a saved model, hf:ID, openai:MODEL?base_url=URL, or predictions:FILE."
@@ -38,6 +38,7 @@ def evaluate(
     tokenizer: Tokenizer = None,
     tower_root: TowerRoot = None,
     revision: Revision = "main",
+    device_map: DeviceMap = None,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a model: every task with intervals beside a baseline, and by demographic group."""
@@ -74,6 +75,7 @@ def evaluate(
         tokenizer=tokenizer,
         tower_root=tower_root,
         revision=revision,
+        device_map=device_map,
     )
     runs, results = {}, []
     for number, spec in enumerate((model, *(compare or ()))):
@@ -125,6 +127,7 @@ def facexbench(
     tokenizer: Tokenizer = None,
     tower_root: TowerRoot = None,
     revision: Revision = "main",
+    device_map: DeviceMap = None,
     as_json: AsJson = False,
 ) -> None:
     """Put FaceXBench to a model and print its row beside the published ones."""
@@ -139,6 +142,7 @@ def facexbench(
         tokenizer=tokenizer,
         tower_root=tower_root,
         revision=revision,
+        device_map=device_map,
     )
     under_test = open_model(source, batch_size=batch_size)
     with ProgressDisplay() as progress:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facekit.cli.model_options import Device, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
+from facekit.cli.model_options import Device, DeviceMap, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
 
 
 def export(
@@ -26,6 +26,7 @@ def export(
     tokenizer: Tokenizer = None,
     tower_root: TowerRoot = None,
     revision: Revision = "main",
+    device_map: DeviceMap = None,
 ) -> None:
     """Write a checkpoint in a format that other programs read, such as vLLM and SGLang.
 
@@ -44,6 +45,8 @@ def export(
         raise ConfigurationError(f"there is no export format '{format}'; choose one of {', '.join(EXPORT_FORMATS)}")
     if load_in is not None:
         raise ConfigurationError(f"a model in {load_in.value} is no whole checkpoint to export; leave --load-in out")
+    if device_map is not None:
+        raise ConfigurationError("a model to export is read on one device; leave --device-map out")
     read_size(max_shard_size)
     refuse_folder_in_use(output)
     composed, processor = model_source(

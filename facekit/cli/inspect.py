@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facekit.cli.model_options import Device, Dtype, LoadIn, Revision, Tokenizer, TowerRoot
+from facekit.cli.model_options import Device, DeviceMap, Dtype, LoadIn, Revision, Tokenizer, TowerRoot
 from facekit.cli.output import AsJson, show, show_json, show_table
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def inspect(
     tokenizer: Tokenizer = None,
     tower_root: TowerRoot = None,
     revision: Revision = "main",
+    device_map: DeviceMap = None,
     precision: Annotated[
         _Precision | None,
         typer.Option(help="Of training; by default bfloat16 where the weights have 16 bits, else float32."),
@@ -56,6 +57,7 @@ def inspect(
         tokenizer=tokenizer,
         tower_root=tower_root,
         revision=revision,
+        device_map=None if device_map is None else device_map.value,
     )
     trainable = report.trainable_parameters(learning)
     training = report.training_memory(batch, tokens, learning, precision=None if precision is None else precision.value)

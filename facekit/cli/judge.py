@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facekit.cli.datagen import BUDGET_STATUS, STOPPED_STATUS, ask_for_key
-from facekit.cli.model_options import Device, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
+from facekit.cli.model_options import Device, DeviceMap, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,6 +51,7 @@ def judge(
     tokenizer: Tokenizer = None,
     tower_root: TowerRoot = None,
     revision: Revision = "main",
+    device_map: DeviceMap = None,
 ) -> None:
     """Have explanations rated: consistency with the image and with the label, completeness, from 1 to 10."""
     from dataclasses import replace
@@ -76,6 +77,7 @@ def judge(
         tokenizer=tokenizer,
         tower_root=tower_root,
         revision=revision,
+        device_map=device_map,
     )
     if model is None and source.given:
         raise ConfigurationError(f"{source.given[0]} says how --model is opened, and none is given; leave it out")

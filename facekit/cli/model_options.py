@@ -19,6 +19,15 @@ class Packing(StrEnum):
     eight_bits = "8bit"
 
 
+class Plan(StrEnum):
+    """How a model is divided among devices, as transformers names it."""
+
+    auto = "auto"
+    balanced = "balanced"
+    balanced_low_0 = "balanced_low_0"
+    sequential = "sequential"
+
+
 Device = Annotated[
     str | None, typer.Option("--device", help="cpu, cuda or another; by default a GPU where there is one.")
 ]
@@ -33,6 +42,9 @@ TowerRoot = Annotated[
     Path | None,
     typer.Option("--tower-root", help="For released Face-LLaVA: the folder with the towers' configurations."),
 ]
+DeviceMap = Annotated[
+    Plan | None, typer.Option("--device-map", help="Divide the model among GPUs, in place of --device.")
+]
 Revision = Annotated[str, typer.Option("--revision", help="Branch, tag or commit on the hub.")]
 
 
@@ -45,9 +57,11 @@ def model_source(
     tokenizer: str | None,
     tower_root: Path | None,
     revision: str,
+    device_map: Plan | None = None,
 ) -> ModelSource:
     """The model that a verb names, with how it is opened."""
     from facekit.models.source import ModelSource
 
     packing: Any = None if load_in is None else load_in.value
-    return ModelSource(model, device, dtype, packing, tokenizer, tower_root, revision)
+    plan = None if device_map is None else device_map.value
+    return ModelSource(model, device, dtype, packing, tokenizer, tower_root, revision, plan)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facekit.cli.model_options import Device, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
 from facekit.cli.stopping import stopped_training
 
 if TYPE_CHECKING:
     from facekit.data.dataset import RecordSet
     from facekit.models.modeling import FaceKitForConditionalGeneration
     from facekit.models.processing import FaceKitProcessor
+    from facekit.models.source import ModelSource
 
 _GO_ON = "the same command with --resume goes on"
 _WITH_RECIPES = ("context", "arguments", "output", "resume", "dry_run")
@@ -30,7 +32,9 @@ def train(
         ),
     ],
     output: Annotated[Path | None, typer.Option(help="Where the model, checkpoints and the loss plot go.")] = None,
-    model: Annotated[Path | None, typer.Option(help="Start from this saved model, not from a new one.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Start from this model, a folder or hub id, not from a new one.")
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="A named set of parts.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Spec of the encoder.")] = None,
     video_encoder: Annotated[str | None, typer.Option(help="Spec of the encoder of clips.")] = None,
@@ -45,6 +49,12 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
     cache_features: Annotated[bool, typer.Option(help="Encode every picture once; needs a frozen encoder.")] = False,
     resume: Annotated[bool, typer.Option(help="Go on from the newest whole checkpoint.")] = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    load_in: LoadIn = None,
+    tokenizer: Tokenizer = None,
+    tower_root: TowerRoot = None,
+    revision: Revision = "main",
     seed: Annotated[int, typer.Option(help="Decides new weights and the order of records.")] = 0,
     dry_run: Annotated[
         bool,
@@ -82,7 +92,16 @@ def train(
         "preset": preset, "encoder": encoder, "video_encoder": video_encoder, "connector": connector,
         "backbone": backbone,
     }  # fmt: skip
-    composed, processor = _open_model(model, seed, parts_of_model)
+    source = model_source(
+        model or "",
+        device=device or "cpu",
+        dtype=dtype,
+        load_in=load_in,
+        tokenizer=tokenizer,
+        tower_root=tower_root,
+        revision=revision,
+    )
+    composed, processor = _open_model(source, seed, parts_of_model)
     console = Console(quiet=not is_main_process())
     with stopped_training(_GO_ON), ProgressDisplay() as progress:
         result = train_model(composed, processor, arguments[0], output, settings, resume=resume, on_progress=progress)
@@ -92,17 +111,16 @@ def train(
 
 
 def _open_model(
-    model: Path | None, seed: int, parts: Mapping[str, str | None]
+    source: ModelSource, seed: int, parts: Mapping[str, Any]
 ) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
     from facekit.errors import ConfigurationError
     from facekit.models.create import create
-    from facekit.models.load import load
 
-    if model is None:
-        return create(**parts, seed=seed)
+    if not source.path:
+        return create(**parts, **source.options, seed=seed)
     if any(parts.values()):
         raise ConfigurationError("--model names a whole model; leave --preset, --encoder, … out, or leave it out")
-    return load(model, device="cpu")
+    return source.load()
 
 
 def _refuse_options(context: typer.Context) -> None:

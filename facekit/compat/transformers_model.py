@@ -50,6 +50,16 @@ class ComposedModel(PreTrainedModel, GenerationMixin):
         """Say which modules a ``device_map`` must not divide among devices; call it before ``post_init``."""
         self._no_split_modules = sorted({kind.__name__ for kind in kinds})
 
+    @property
+    def kept_whole(self) -> frozenset[str]:
+        """Names of the classes that a ``device_map`` must not divide, those of the language model included."""
+        return frozenset(self._no_split_modules or ())
+
+    @property
+    def kept_in_place(self) -> list[str]:
+        """Names of the arguments that stay where they are when a module's inputs are moved to its device: caches."""
+        return sorted(self._skip_keys_device_placement or ())
+
 
 def without_initialisation() -> AbstractContextManager[None]:
     """Build models of transformers whose weights hold anything, where all of them will be copied from a file.

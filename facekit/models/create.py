@@ -9,6 +9,8 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from typing import Literal
 
 import torch
 from transformers import PreTrainedModel
@@ -16,6 +18,7 @@ from transformers import PreTrainedModel
 from facekit.backbones.base import Backbone, read_device, read_dtype
 from facekit.backbones.end_tokens import find_end_tokens
 from facekit.backbones.image_token import add_image_token
+from facekit.backbones.quantization import check_quantization, quantize
 from facekit.catalog import current_registry
 from facekit.connectors.base import Connector
 from facekit.encoders.base import VisionEncoder
@@ -42,6 +45,10 @@ def create(
     checkpoint: str | None = None,
     dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
+    load_in: Literal["4bit", "8bit"] | None = None,
+    tokenizer: str | Path | None = None,
+    tower_root: str | Path | None = None,
+    revision: str = "main",
     seed: int | None = None,
 ) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
     """Compose a model and its processor from parts named by spec strings.
@@ -57,6 +64,10 @@ def create(
         checkpoint: For presets that start from one, where it lies in place of the hub: a folder, or another hub id.
         dtype: Floating type of the whole model; by default the language model's.
         device: Where the model is put; by default the CPU.
+        load_in: ``4bit`` or ``8bit`` packs the language model's linear layers; see ``facekit.load``.
+        tokenizer: Of the checkpoint that a preset starts from; see ``facekit.load``, as for the next two.
+        tower_root: Of that checkpoint.
+        revision: Of that checkpoint.
         seed: For weights that no checkpoint gives; the global random state is left alone.
 
     Returns:
@@ -68,7 +79,10 @@ def create(
         UnknownPartError: A name is not registered.
         InvalidSpecError: A spec or one of its options cannot be used.
         CheckpointError: Weights that a spec names are missing or do not fit.
+        MissingExtraError: ``load_in`` needs packages that are not installed.
     """
+    if load_in is not None:
+        check_quantization(load_in)
     parts = _choose_parts(
         preset,
         encoder=encoder,
@@ -82,7 +96,10 @@ def create(
         parts = replace(parts, landmarker=None)
     device = read_device(device)
     if parts.checkpoint is not None:
-        return _start_from_checkpoint(parts, preset, encoder or video_encoder or backbone, dtype, device, seed)
+        _refuse_replaced(parts.checkpoint, preset, encoder or video_encoder or backbone)
+        source = ModelSource(parts.checkpoint, "cpu", dtype, load_in, tokenizer, tower_root, revision)
+        return _start_from_checkpoint(source, parts, device, seed)
+    _refuse_opening(tokenizer=tokenizer, tower_root=tower_root, revision=None if revision == "main" else revision)
     if parts.landmarker is not None:
         current_registry().part("landmarker", PartSpec.parse(parts.landmarker).name)
     with _random_state(seed):
@@ -93,6 +110,8 @@ def create(
         bridge = _load_connector(parts.connector, vision, language.model)
     model = _compose(parts, vision, bridge, language, image_token, video)
     set_dtype(model, language.model.dtype if dtype in (None, "auto") else read_dtype(dtype))
+    if load_in is not None:
+        quantize(model.language_model, load_in)
     model.to(device)
     processor = FaceKitProcessor(
         FaceKitImageProcessor.from_transform(vision.transform, landmarker=parts.landmarker),
@@ -105,23 +124,28 @@ def create(
 
 
 def _start_from_checkpoint(
-    parts: Preset,
-    preset: str | None,
-    replaced: str | None,
-    dtype: str | torch.dtype | None,
-    device: str | torch.device | None,
-    seed: int | None,
+    source: ModelSource, parts: Preset, device: torch.device | None, seed: int | None
 ) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
-    assert parts.checkpoint is not None
-    if replaced is not None:
-        raise ConfigurationError(
-            f"the preset '{preset}' starts from the checkpoint '{parts.checkpoint}', whose encoder and language model "
-            f"belong together, so '{replaced}' cannot replace one of them; name encoder, connector and backbone instead"
-        )
-    source = ModelSource(parts.checkpoint, dtype=dtype, device="cpu")
     with _random_state(seed):
         model, processor = start_from_checkpoint(source, parts.connector, parts.landmarker)
     return model.to(device).eval(), processor
+
+
+def _refuse_replaced(checkpoint: str, preset: str | None, replaced: str | None) -> None:
+    if replaced is not None:
+        raise ConfigurationError(
+            f"the preset '{preset}' starts from the checkpoint '{checkpoint}', whose encoder and language model "
+            f"belong together, so '{replaced}' cannot replace one of them; name encoder, connector and backbone instead"
+        )
+
+
+def _refuse_opening(**options: str | Path | None) -> None:
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise ConfigurationError(
+            f"{given[0]} says how a checkpoint is opened, but this model is made of parts; write it into a part's "
+            "spec, or leave it out"
+        )
 
 
 def set_dtype(model: FaceKitForConditionalGeneration, dtype: torch.dtype) -> None:

@@ -27,6 +27,7 @@ from facekit.models.interoperability.recognition import (
 )
 from facekit.models.interoperability.weights import list_weights_files, shorten
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.placement import DeviceMap, check_device_map, divide
 from facekit.models.processing import FaceKitProcessor
 
 _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
@@ -41,6 +42,7 @@ def load(
     tokenizer: str | Path | None = None,
     revision: str = "main",
     load_in: Literal["4bit", "8bit"] | None = None,
+    device_map: DeviceMap | None = None,
 ) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
     """Load a model and its processor; the format is recognised by ``config.json``.
 
@@ -59,6 +61,9 @@ def load(
         revision: Branch, tag or commit on the hub.
         load_in: ``4bit`` or ``8bit`` packs the language model's linear layers through bitsandbytes; encoder, connector
             and output head stay as they are. Such a model answers and trains adapters, but is not saved whole.
+        device_map: In place of ``device``, divides a model that one GPU has no memory for: ``auto``, ``balanced``,
+            ``balanced_low_0`` or ``sequential``, or devices by names of modules. Such a model answers, but is not
+            trained. It is read into the CPU's memory first.
 
     Returns:
         The model, in evaluation mode, and the processor.
@@ -66,13 +71,16 @@ def load(
     Raises:
         CheckpointError: The folder is missing, is no checkpoint, is one of another format, or is damaged or
             incomplete.
-        ConfigurationError: ``tower_root`` or ``tokenizer`` is given where it means nothing, or the device is not there.
+        ConfigurationError: ``tower_root`` or ``tokenizer`` is given where it means nothing, or a device is not there,
+            or ``device_map`` cannot be used.
         InvalidSpecError: ``dtype`` is no floating type, or ``load_in`` neither ``4bit`` nor ``8bit``.
         MissingExtraError: ``load_in`` needs packages that are not installed.
     """
     if load_in is not None:
         check_quantization(load_in)
-    device, recognised = choose_device(device), recognise(fetch_folder(path, revision))
+    check_device_map(device_map, device)
+    device = torch.device("cpu") if device_map is not None else choose_device(device)
+    recognised = recognise(fetch_folder(path, revision))
     check_options(recognised, tower_root, tokenizer)
     if recognised.format is CheckpointFormat.FACEKIT:
         model, processor = _load_own(recognised.folder, dtype)
@@ -82,6 +90,9 @@ def load(
         model, processor = read_foreign(recognised, dtype=dtype, tower_root=tower_root, tokenizer=tokenizer)
     if load_in is not None:
         quantize(model.language_model, load_in)
+    if device_map is not None:
+        divide(model, device_map)
+        return model.eval(), processor
     return model.to(device).eval(), processor
 
 

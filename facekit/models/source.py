@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from facekit.errors import ConfigurationError
 from facekit.models.load import load
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.placement import DeviceMap
 from facekit.models.processing import FaceKitProcessor
 
 __all__ = ["ModelSource"]
@@ -30,6 +31,7 @@ class ModelSource:
         tokenizer: For other people's checkpoints: a tokenizer in place of theirs.
         tower_root: For released Face-LLaVA: the folder with the towers' configurations.
         revision: Branch, tag or commit on the hub.
+        device_map: In place of ``device``, divides the model among devices; see ``facekit.load``.
     """
 
     path: str | Path
@@ -39,18 +41,16 @@ class ModelSource:
     tokenizer: str | Path | None = None
     tower_root: str | Path | None = None
     revision: str = "main"
+    device_map: DeviceMap | None = None
 
     def load(self) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
         """Load the model and its processor; see ``facekit.load``, also for what it raises."""
-        return load(
-            self.path,
-            device=self.device,
-            dtype=self.dtype,
-            load_in=self.load_in,
-            tokenizer=self.tokenizer,
-            tower_root=self.tower_root,
-            revision=self.revision,
-        )
+        return load(self.path, **self.options)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options that say something else than by default, as keyword arguments of ``facekit.load``."""
+        return {name: getattr(self, name) for name in self.given}
 
     @property
     def given(self) -> tuple[str, ...]:

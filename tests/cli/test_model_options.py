@@ -1,4 +1,4 @@
-"""One spec with the same options in every verb that names a model: ask, eval, judge, inspect, export and a recipe."""
+"""One spec with the same options in every verb that names a model: ask, eval, judge, inspect, export and training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from facekit.data.synthetic import write_synthetic_dataset
 from facekit.models.source import ModelSource
 
 RELEASED = Path(__file__).parents[1] / "data" / "face_llava_tiny"
-VERBS = ("ask", "eval", "judge", "inspect", "export", "recipe")
+VERBS = ("ask", "eval", "judge", "inspect", "export", "recipe", "train")
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +39,14 @@ def files(tmp_path_factory):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """The models that were opened through ``ModelSource``, with their processors."""
+    """The models that were opened through ``ModelSource``, with processors and kinds of layers."""
     found, load = [], ModelSource.load
 
     def keep(source):
-        found.append(load(source))
-        return found[-1]
+        model, processor = load(source)
+        kinds = {type(layer).__name__ for layer in model.language_model.get_decoder().modules()}
+        found.append((model, processor, kinds))
+        return model, processor
 
     monkeypatch.setattr(ModelSource, "load", keep)
     return found
@@ -77,6 +79,20 @@ def command(verb, model, files, output, options):
             "expression",
         ],
         "inspect": ["inspect", model],
+        "train": [
+            "train",
+            records,
+            "--model",
+            model,
+            "--output",
+            output / "trained",
+            "--parts",
+            "connector",
+            "--steps",
+            1,
+            "--batch-size",
+            2,
+        ],
         "export": ["export", model, output / "exported"],
     }
     return [*words[verb], *given]
@@ -106,16 +122,54 @@ def test_the_same_options_open_the_same_model_in_every_verb(run_facekit, opened,
     if verb == "inspect":
         assert not opened
         return
-    ((model, _),) = opened
+    ((model, processor, kinds),) = opened
     if "tokenizer" in options:
-        assert len(opened[0][1].tokenizer("smile", add_special_tokens=False)["input_ids"]) == 5
-    kinds = {type(layer).__name__ for layer in model.language_model.get_decoder().modules()}
+        assert len(processor.tokenizer("smile", add_special_tokens=False)["input_ids"]) == 5
     assert ("Linear4bit" in kinds) == ("load_in" in options)
     others = (*model.encoder.modules(), *model.connector.modules())
     assert "Linear4bit" not in {type(layer).__name__ for layer in others}
     assert model.device.type == "cpu"
     if "dtype" in options:
         assert model.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("verb", ["ask", "eval", "judge", "inspect"])
+@pytest.mark.parametrize("plan", ["auto", "sequential"])
+def test_a_device_map_is_the_same_option_in_every_verb_that_answers(run_facekit, opened, files, tmp_path, verb, plan):
+    status, shown, complaint = run_facekit(*command(verb, files / "own", files, tmp_path, {"device_map": plan}))
+    assert status == 0, shown + complaint
+    assert [model.hf_device_map for model, *_ in opened] == ([] if verb == "inspect" else [{"": "cpu"}])
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "words"),
+    [
+        ("eval", {"device_map": "auto", "device": "cpu"}, "device and device_map both say where the model goes"),
+        ("inspect", {"device_map": "auto", "device": "cpu"}, "device and device_map both say where the model goes"),
+        ("ask", {"device_map": "everywhere"}, "'everywhere' is not one of 'auto', 'balanced'"),
+        ("export", {"device_map": "auto"}, "a model to export is read on one device; leave --device-map out"),
+        ("train", {"device_map": "auto"}, "No such option: --device-map"),
+    ],
+)
+def test_a_device_map_that_cannot_be_meant_is_refused_before_loading(
+    run_facekit, opened, files, tmp_path, verb, options, words
+):
+    status, _, complaint = run_facekit(*command(verb, files / "own", files, tmp_path, options))
+    assert status == 2
+    assert words in " ".join(complaint.replace("│", " ").split())
+    assert not opened
+
+
+def test_new_models_of_training_take_the_options_that_mean_something_for_parts(run_facekit, files, tmp_path):
+    words = ["train", files / "faces" / "records.jsonl", "--preset", "facekit-tiny", "--output", tmp_path / "trained",
+             "--parts", "connector", "--steps", "1", "--batch-size", "2"]  # fmt: skip
+    status, shown, complaint = run_facekit(*words, "--dtype", "bfloat16")
+    assert status == 0, shown + complaint
+    model, _ = ModelSource(tmp_path / "trained").load()
+    assert model.language_model.dtype == torch.bfloat16
+    status, _, complaint = run_facekit(*words, "--tokenizer", "other")
+    assert status == 2
+    assert "tokenizer says how a checkpoint is opened, but this model is made of parts" in " ".join(complaint.split())
 
 
 @pytest.mark.parametrize("verb", VERBS)

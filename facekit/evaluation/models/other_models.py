@@ -18,6 +18,7 @@ from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.models.endpoint_model import EndpointModel
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question
+from facekit.models.placement import check_device_map
 from facekit.models.sessions import option_log_likelihoods, option_tokens
 from facekit.models.source import ModelSource
 from facekit.spec import PartSpec, PositiveInt, call_with_options
@@ -48,6 +49,7 @@ class HuggingFaceModel:
         load_in: Literal["4bit", "8bit"] | None = None,
         tokenizer: str | Path | None = None,
         revision: str = "main",
+        device_map: str | None = None,
         batch_size: PositiveInt = 8,
     ) -> HuggingFaceModel:
         """Load a checkpoint by hub id or path; code that comes with a checkpoint is never run.
@@ -59,6 +61,7 @@ class HuggingFaceModel:
             load_in: ``4bit`` or ``8bit`` packs the whole model but its head.
             tokenizer: A tokenizer in place of the checkpoint's: folder or hub id.
             revision: Branch, tag or commit on the hub.
+            device_map: In place of ``device``, how the model is divided among devices; as in transformers.
             batch_size: Questions at a time.
 
         Raises:
@@ -66,11 +69,14 @@ class HuggingFaceModel:
         """
         from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
+        check_device_map(device_map, device)
         where = choose_device(device)
         floating = None if dtype == "auto" else read_dtype(dtype)
         settings: dict[str, Any] = {"dtype": floating or "auto"}
         if load_in is not None:
             settings |= {"quantization_config": read_quantization(load_in, floating), "device_map": {"": where}}
+        if device_map is not None:
+            settings["device_map"] = device_map
         try:
             model: Any = AutoModelForImageTextToText.from_pretrained(path, revision=revision, **settings)
             processor = AutoProcessor.from_pretrained(path, revision=revision)
@@ -79,7 +85,8 @@ class HuggingFaceModel:
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise CheckpointError(f"'{path}' cannot be loaded as an image-text-to-text model: {reason}") from error
-        return cls(model if load_in else model.to(where), processor, name=f"hf:{path}", batch_size=batch_size)
+        is_placed = load_in is not None or device_map is not None
+        return cls(model if is_placed else model.to(where), processor, name=f"hf:{path}", batch_size=batch_size)
 
     def answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, str]]:
         """Answer questions greedily; see ``ModelUnderTest``."""
@@ -170,8 +177,9 @@ def open_model(spec: str | ModelSource, *, batch_size: int | None = None) -> Mod
 
     Args:
         spec: A folder or hub id of a model of facekit; ``hf:ID`` with options ``dtype``, ``device``, ``load_in``,
-            ``tokenizer``, ``revision``; ``openai:MODEL`` with the options of ``EndpointModel.from_spec``; or
-            ``predictions:FILE``. As a ``ModelSource`` it says how a model that runs here is opened.
+            ``tokenizer``, ``revision``, ``device_map``; ``openai:MODEL`` with the options of
+            ``EndpointModel.from_spec``; or ``predictions:FILE``. As a ``ModelSource`` it says how a model that runs
+            here is opened.
         batch_size: Pictures or questions at a time, for models that run here.
 
     Raises:
@@ -191,7 +199,9 @@ def open_model(spec: str | ModelSource, *, batch_size: int | None = None) -> Mod
         raise InvalidSpecError(f"the model spec '{spec}' has no name after '{kind}:'")
     if kind != "hf":
         source.refuse("does not run here")
-    source.refuse("has no towers of Face-LLaVA", allowed=("device", "dtype", "load_in", "tokenizer", "revision"))
+    source.refuse(
+        "has no towers of Face-LLaVA", allowed=("device", "dtype", "load_in", "tokenizer", "revision", "device_map")
+    )
     called: dict[str, Callable[..., ModelUnderTest]] = {
         "hf": HuggingFaceModel.load,
         "openai": EndpointModel.from_spec,

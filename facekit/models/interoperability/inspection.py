@@ -40,6 +40,7 @@ from facekit.models.memory import (
     estimate_training,
     text_shape,
 )
+from facekit.models.placement import DeviceMap, check_device_map
 
 PART_NAMES = ("encoder", "video_encoder", "connector", "language_model")
 TRAINED_BY_DEFAULT = ("connector", "language_model")
@@ -184,6 +185,7 @@ def inspect_checkpoint(
     tokenizer: str | Path | None = None,
     tower_root: str | Path | None = None,
     revision: str = "main",
+    device_map: DeviceMap | None = None,
 ) -> CheckpointReport:
     """Inspect a checkpoint, opened with these options, from its configuration and the headers of its weights.
 
@@ -196,12 +198,14 @@ def inspect_checkpoint(
         tokenizer: Only checked: whether the format takes another one.
         tower_root: For released Face-LLaVA; see ``facekit.load``.
         revision: Branch, tag or commit on the hub.
+        device_map: Only checked: whether there is one of that name, and its devices are there.
 
     Raises:
         CheckpointError: The folder holds no checkpoint that ``facekit.load`` reads, or its files are damaged.
         ConfigurationError, InvalidSpecError, MissingExtraError: ``facekit.load`` would refuse an option.
     """
     read_device(device)
+    check_device_map(device_map, device)
     if load_in is not None:
         check_quantization(load_in)
     floating = None if dtype in (None, "auto") else read_dtype(dtype)  # type: ignore[arg-type]

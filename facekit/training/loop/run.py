@@ -19,6 +19,7 @@ from facekit.data.collation import FaceCollator
 from facekit.data.dataset import RecordSet
 from facekit.errors import CheckpointError, first_line
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.placement import refuse_divided
 from facekit.models.processing import FaceKitProcessor
 from facekit.training.loop.arguments import check_settings, dataset_options, trainer_arguments
 from facekit.training.loop.checkpoints import STATE_NAME, find_checkpoint, is_finished
@@ -74,6 +75,7 @@ class TrainingRun:
         settings: TrainingSettings,
     ) -> Self:
         """Open the records and check that settings, model and devices fit; errors as in ``train``."""
+        refuse_divided(model, "training")
         folder = output_dir / RUN_FOLDER
         context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         if context is not None and settings.max_tokens is not None and settings.max_tokens > context:
