@@ -28,7 +28,7 @@ KINDS = ("encoder", "connector", "backbone", "landmarker", "preset", "dataset", 
 
 @dataclass(frozen=True)
 class Part:
-    """What the registry knows of a part without importing it.
+    """A registry entry, which imports nothing of the part.
 
     Args:
         kind: One of ``KINDS``.

@@ -26,7 +26,7 @@ _FOLDER_FILES = {
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a conversion did.
+    """The result of a conversion.
 
     Args:
         path: What was written.

@@ -26,7 +26,7 @@ class Described(Protocol):
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What a run is made of.
+    """The facts that identify a run.
 
     Args:
         facts: JSON values by name: its settings, records, model.

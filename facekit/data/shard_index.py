@@ -18,7 +18,7 @@ from facekit.errors import RecordError
 
 @dataclass(frozen=True)
 class ShardSample:
-    """Where a sample is.
+    """The location of a sample in its shard.
 
     Args:
         shard: The tar file.

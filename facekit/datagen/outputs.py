@@ -27,7 +27,7 @@ RECORDS_NAME, ANSWERS_NAME, FAILURES_NAME, SUMMARY_NAME = (
 
 @dataclass
 class Written:
-    """What was written.
+    """The files that were written, with their counts.
 
     Args:
         records: Records with at least one answer.

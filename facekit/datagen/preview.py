@@ -33,7 +33,7 @@ class SamplePrompt:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a run would do.
+    """A preview of a run.
 
     Args:
         records: Records in the file.

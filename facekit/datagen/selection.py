@@ -29,7 +29,7 @@ CONTRADICTS, DUPLICATE, RATED_LOW, NOT_RATED = "contradicts the label", "near-du
 
 @dataclass(frozen=True)
 class Decision:
-    """What became of one aspect of one record.
+    """The decision about one aspect of one record.
 
     Args:
         aspect: The aspect.

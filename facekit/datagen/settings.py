@@ -10,7 +10,7 @@ from facekit.endpoints.settings import CallSettings
 
 
 class GenerationSettings(CallSettings):
-    """How a recipe is carried out; none of it changes what is asked.
+    """Settings of a generation run; none of them changes what is asked.
 
     Attributes:
         threshold: Lowest overall rating that is kept; None for the recipe's.

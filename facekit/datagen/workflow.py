@@ -38,7 +38,7 @@ Stage = tuple[str, "Annotator", Price]
 
 @dataclass(frozen=True)
 class GenerationResult:
-    """What a run achieved.
+    """The result of a generation run.
 
     Args:
         ending: Why it ended.

@@ -33,7 +33,7 @@ _FEWEST_FACES_PER_WORKER = 200
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What a demo leaves behind.
+    """The result of a demo.
 
     Args:
         folder: The demo's folder, which is also the model's: ``facekit.load`` reads it.

@@ -18,7 +18,7 @@ _LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 def load_answerer(spec: str | Answerer, *, ask_key: Callable[[str], str] | None = None) -> Answerer:
-    """What answers requests, by its spec string such as ``openai:MODEL?base_url=…``, or as it is.
+    """The answerer of requests, by its spec string such as ``openai:MODEL?base_url=…``, or as it is.
 
     Args:
         spec: The spec string of a registered annotator; never holds a key.

@@ -39,7 +39,7 @@ ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What a batch says about one call.
+    """The result of one call in a batch.
 
     Args:
         key: The request's key.
@@ -96,11 +96,11 @@ class Batches:
         return [batch async for batch in self._client.api.batches.list(limit=100)]
 
     async def retrieve(self, name: str) -> Any:
-        """How a batch stands: an object with ``status`` and ``errors``."""
+        """The status of a batch: an object with ``status`` and ``errors``."""
         return await self._retrying(partial(self._client.api.batches.retrieve, name))
 
     async def results(self, batch: Any, schema: AnswerSchema | None) -> AsyncIterator[BatchResult]:
-        """What a batch that ended says about its calls.
+        """The results of a finished batch.
 
         Args:
             batch: What ``retrieve`` returned.

@@ -152,7 +152,7 @@ class EndpointClient:
 
     @property
     def connection(self) -> _Connection:
-        """What is open at the moment; it belongs to the event loop in which it was first used."""
+        """The open HTTP connection; it belongs to the event loop in which it was first used."""
         if self._connection is None:
             self._connection = _Connection(self)
         return self._connection

@@ -54,7 +54,7 @@ class Dialect:
         return self
 
     def combined(self, other: Dialect) -> Dialect:
-        """What both have learned."""
+        """The union of what both have learned."""
         switched = self if self.was_switched else other
         return Dialect(
             switched.token_limit, self.structured and other.structured, self.temperature and other.temperature,

@@ -58,7 +58,7 @@ C = TypeVar("C", bound=Call, contravariant=True)
 
 
 class OutcomeStore(Protocol[C]):
-    """Where outcomes go."""
+    """A store of outcomes."""
 
     async def store(self, call: C, outcome: Outcome) -> None:
         """Keep an outcome; its worker goes on when this returns, so that it is on disk if it must be."""
@@ -77,7 +77,7 @@ class Ending(Enum):
 
 @dataclass(frozen=True)
 class CallProgress:
-    """Where a stage stands.
+    """Progress of a stage of calls.
 
     Args:
         stage: What these calls are, in a word or two.

@@ -84,7 +84,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model said.
+    """A model's reply.
 
     Args:
         text: The answer; empty where there is none.
@@ -117,7 +117,7 @@ class Review:
 
 
 class Answerer(Protocol):
-    """What answers requests."""
+    """Anything that answers requests: a client, or an annotator of one's own."""
 
     model: str
 

@@ -13,7 +13,7 @@ Limit = Annotated[float, Field(gt=1.0)]
 
 
 class CallSettings(BaseModel):
-    """How calls are carried out; none of it changes what is asked.
+    """Settings of the calls of a run; none of them changes what is asked.
 
     Attributes:
         concurrency: Calls at a time.

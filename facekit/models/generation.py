@@ -29,7 +29,7 @@ class _Unseen:
 
 
 class GenerationFromMedia(ComposedModel):
-    """What ``generate`` does of a model that takes media beside tokens."""
+    """Hooks of ``generate`` for a model that takes media beside tokens."""
 
     def count_visual_tokens(self, frames: int) -> int:
         """How many visual tokens an image (1 frame) or a clip of that many frames costs."""

@@ -72,7 +72,7 @@ class EncoderShape:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What an estimate needs to know of a model.
+    """Shapes of a model, for memory estimates.
 
     Args:
         frozen_bytes: Of the weights that are not trained, as they are kept.

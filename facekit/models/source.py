@@ -19,7 +19,7 @@ __all__ = ["ModelSource"]
 
 @dataclass(frozen=True)
 class ModelSource:
-    """What names a model and says how it is opened.
+    """A model by name, with the options that open it.
 
     Args:
         path: A folder or hub id, as for ``facekit.load``; in evaluation also ``hf:ID``, ``openai:MODEL`` and

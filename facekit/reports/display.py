@@ -153,7 +153,7 @@ class _Lines:
 
 
 def describe_progress(state: ProgressState) -> str:
-    """Where a stage stands, on one line: "train: 40 of 200 steps (20 %), loss 0.512, 81 samples/s, 1 min 5 s left"."""
+    """A stage's progress on one line: "train: 40 of 200 steps (20 %), loss 0.512, 81 samples/s, 1 min 5 s left"."""
     share = f" ({100 * state.done // state.total} %)" if state.total else ""
     amount = f"{state.done:,} of {state.total:,} {state.unit}".rstrip()
     words = [f"{state.stage}: {amount}{share}", state.detail, _time_left(state)]

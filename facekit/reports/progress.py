@@ -16,11 +16,11 @@ from typing import Any, Protocol, runtime_checkable
 
 @runtime_checkable
 class ProgressState(Protocol):
-    """What is known of something that goes on."""
+    """The state of a running stage."""
 
     @property
     def stage(self) -> str:
-        """What goes on, such as ``"train"``; a bar or a line of its own."""
+        """The stage, such as ``"train"``; a bar or a line of its own."""
 
     @property
     def done(self) -> int:

@@ -47,7 +47,7 @@ class PreparedRecord:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a record of the input.
+    """The outcome of an input record.
 
     Args:
         stamps: What its files were when they were read.

@@ -31,7 +31,7 @@ from facekit.reports import ProgressListener, ProgressMeter, as_listener
 
 @dataclass(frozen=True)
 class FeatureResult:
-    """What encoding shards did.
+    """The result of encoding shards.
 
     Args:
         folder: The cache, for a recipe's ``feature_cache``.

@@ -42,7 +42,7 @@ _OUTPUT_NAMES = {NOTES, MANIFEST, FAILURES, FEATURES, LOCK}
 
 @dataclass(frozen=True)
 class PreprocessProgress:
-    """Where a run stands.
+    """Progress of a preprocessing run.
 
     Args:
         done: Records that are done, by this run or an earlier one.
@@ -73,7 +73,7 @@ class PreprocessProgress:
 
 @dataclass(frozen=True)
 class PreprocessResult:
-    """What a run made.
+    """The result of a preprocessing run.
 
     Args:
         output: The folder of the shards.

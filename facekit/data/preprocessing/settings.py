@@ -17,7 +17,7 @@ SHARD_VERSION = 2
 
 
 class PreprocessSettings(BaseModel):
-    """What is done to every record.
+    """Settings of preprocessing.
 
     Attributes:
         landmarker: Spec of the landmarker.

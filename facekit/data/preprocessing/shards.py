@@ -60,7 +60,7 @@ class Unit:
 
 
 class UnitNote(BaseModel):
-    """What came of a unit.
+    """The outcome of a unit.
 
     Attributes:
         fingerprint: Of the unit and the settings.

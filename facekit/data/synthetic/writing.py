@@ -34,7 +34,7 @@ _CHUNK = 32
 
 @dataclass(frozen=True)
 class SyntheticSettings:
-    """What makes one synthetic data set; equal settings make equal files.
+    """Settings of a synthetic data set; equal settings make equal files.
 
     Attributes:
         count: Number of pictures.

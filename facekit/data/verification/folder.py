@@ -35,7 +35,7 @@ _HEAD = 1 << 16
 
 @dataclass(frozen=True)
 class Verification:
-    """What was checked under a path.
+    """The result of a verification.
 
     Args:
         path: What was verified.

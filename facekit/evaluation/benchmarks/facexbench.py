@@ -96,7 +96,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Scoreboard:
-    """What one rule of extraction gives.
+    """The scores by one rule of extraction.
 
     Args:
         overall: All questions, counted alike.
@@ -136,7 +136,7 @@ class Scoreboard:
 
 @dataclass(frozen=True)
 class FaceXBenchResult:
-    """What a model reached.
+    """The scores of a model.
 
     Args:
         model: Its name.

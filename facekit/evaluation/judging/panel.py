@@ -30,7 +30,7 @@ SIGHTLESS = ("template",)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a judge came to.
+    """A judge's verdict on an answer.
 
     Args:
         ratings: A number from 1 to 10 for each of ``facekit.answers.ratings.CRITERIA``; None where there is no rating.

@@ -73,7 +73,7 @@ class RatedPart:
 
 @dataclass(frozen=True)
 class JudgeRatings:
-    """What one judge, or all of them together, came to.
+    """The ratings of one judge, or of all of them together.
 
     Args:
         judge: Its name, or ``PANEL``.
@@ -95,7 +95,7 @@ class JudgeRatings:
 
 @dataclass(frozen=True)
 class JudgingResult:
-    """What a judging found.
+    """The results of a judging.
 
     Args:
         answers: Number of answers.
@@ -154,7 +154,7 @@ class _Table:
 
 
 class Judges(Protocol):
-    """Who rates: a ``facekit.evaluation.judging.panel.JudgePanel``, or an object of one's own."""
+    """A rater: a ``facekit.evaluation.judging.panel.JudgePanel``, or an object of one's own."""
 
     def rate(self, requests: Sequence[RatingRequest]) -> Mapping[str, Mapping[str, Verdict]]:
         """Rate answers.

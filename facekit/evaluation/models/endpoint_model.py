@@ -187,7 +187,7 @@ class EndpointModel:
             raise ConfigurationError(f"'{self.name}': {conversation.problem}; run again to go on from here")
 
     def pipeline(self, outcomes: OutcomeStore[_Asked], stop: asyncio.Event) -> Pipeline[_Asked]:
-        """What carries out the calls of one ``answer``."""
+        """The pipeline of the calls of one ``answer``."""
         budget = Budget(self.settings.max_cost, self.cost)
         return Pipeline.of(self.client, outcomes, self.settings, price=self._price, budget=budget, stop=stop)
 

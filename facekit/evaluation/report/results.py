@@ -113,7 +113,7 @@ class GroupComparison:
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What one task came to.
+    """The results of one task.
 
     Args:
         task: Name of the task.
@@ -195,7 +195,7 @@ class Disparity:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What an evaluation found.
+    """The results of an evaluation.
 
     Args:
         faces: Number of records.

@@ -53,7 +53,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Unanswered:
-    """What stands for an answer where a model gave none; it is scored as an answer that cannot be read.
+    """The marker of a missing answer; it is scored as an answer that cannot be read.
 
     Args:
         reason: Why, in one line.
@@ -104,7 +104,7 @@ class ScoresOptions(Protocol):
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model said.
+    """A model's reply.
 
     Args:
         text: Its answer; where options were scored, the most likely one; empty where there is none.

@@ -32,7 +32,7 @@ LLAVA_TOWERS = ("clip_vision_model", "siglip_vision_model")
 
 @dataclass(frozen=True)
 class TensorNames:
-    """How tensors are called on both sides.
+    """Tensor names on both sides.
 
     Args:
         projector: Index in facekit's connector of each layer of the projector.

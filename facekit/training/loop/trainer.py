@@ -38,7 +38,7 @@ __all__ = ["RUN_FOLDER", "TrainingResult", "train"]
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a run leaves behind.
+    """The result of a training run.
 
     Args:
         model_folder: Where the trained model and its processor are; ``facekit.load`` reads it.

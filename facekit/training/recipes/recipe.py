@@ -95,7 +95,7 @@ class ModelChoice(_Table):
 
 
 class ValidationChoice(_Table):
-    """What is looked at while a stage goes on, and at its end.
+    """Validation during a stage and at its end.
 
     Attributes:
         records: A records file; its questions are asked.

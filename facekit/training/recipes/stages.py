@@ -56,7 +56,7 @@ Composed = tuple[FaceKitForConditionalGeneration, FaceKitProcessor]
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What a stage is about to do.
+    """The plan of a stage.
 
     Args:
         stage: The stage.
@@ -75,7 +75,7 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage leaves behind.
+    """The result of a stage.
 
     Args:
         stage: Its name.
@@ -100,7 +100,7 @@ class Listeners:
         on_plan: Called before every stage.
         on_progress: Deprecated: given a stage's name, returns what is called after each of its steps. Pass
             ``run_recipe`` an ``on_progress`` of its own.
-        on_point: Called after every look at the validation records.
+        on_point: Called after every validation.
         metrics: Computes the metrics that ``validation.tasks`` asks for; training itself knows none.
         callbacks: Further callbacks for the trainer.
     """

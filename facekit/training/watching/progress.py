@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Where a training run stands.
+    """Progress of a training run.
 
     Args:
         step: Optimiser steps done.

@@ -42,7 +42,7 @@ class PartOrigin:
 
 @dataclass(frozen=True)
 class StageReport:
-    """What a stage was and did.
+    """The data of a finished stage.
 
     Args:
         recipe: Name of the recipe.

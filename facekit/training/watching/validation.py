@@ -44,7 +44,7 @@ MetricFunction = Callable[
 
 @dataclass(frozen=True)
 class ValidationAnswer:
-    """What a model said about a record.
+    """A model's answer about a validation record.
 
     Args:
         record: The record's id.
