@@ -51,22 +51,29 @@ class MediaIdentifier:
         self.num_frames = num_frames
         self._beginning = json.dumps([_VERSION, transform.to_config()], sort_keys=True)
 
-    def identify(self, record: FaceRecord, folder: Path) -> Medium:
-        """Return a record's medium; its landmarks and texts do not matter.
+    def identify(self, record: FaceRecord, folder: Path) -> list[Medium]:
+        """Return a record's media, none for text alone; its landmarks and texts do not matter.
 
         Raises:
             ImageError: A file cannot be read.
         """
+        paths = record.media_paths(folder)
+        if record.images is not None:
+            return [Medium(self._hash([path]), is_clip=False) for path in paths]
+        which = json.dumps([self.num_frames, record.frames]) if isinstance(record.video, str) else ""
+        is_clip = count_frames(record, self.num_frames) > 1
+        return [Medium(self._hash(paths, which), is_clip=is_clip)] if paths else []
+
+    def _hash(self, paths: Sequence[Path], which: str = "") -> str:
         digest = hashlib.sha256(self._beginning.encode())
-        if isinstance(record.video, str):
-            digest.update(json.dumps([self.num_frames, record.frames]).encode())
-        for path in record.media_paths(folder):
+        digest.update(which.encode())
+        for path in paths:
             try:
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
             except OSError as error:
                 raise ImageError(f"{path} cannot be read ({error.strerror})") from error
-        return Medium(digest.hexdigest()[:32], is_clip=count_frames(record, self.num_frames) > 1)
+        return digest.hexdigest()[:32]
 
 
 class CachedEncoding:

@@ -26,7 +26,8 @@ class FaceCollator:
     Args:
         pad_token_id: Fills ``input_ids`` beyond a conversation's end; it is masked.
         multiple: The length of a batch is rounded up to a multiple of this.
-        with_indices: Add ``example_indices`` ``(B,)``, for tokens of the encoder that are kept by index.
+        with_indices: Add ``example_indices`` ``(B,)``, for tokens of the encoder that are kept by index, and where some
+            have no picture or several, ``media_counts`` ``(B,)``.
         row_tokens: Put several examples into a row of up to so many tokens; None for one example a row.
     """
 
@@ -45,9 +46,9 @@ class FaceCollator:
         Returns:
             ``input_ids``, ``attention_mask`` and ``labels`` ``(B, L)``, ``landmarks`` ``(B_media, T, 68, 2)``, and,
             where the examples have them, ``pixel_values`` ``(B_media, T, 3, H, W)``, of the examples that are not text
-            alone. Where lengths differ, T is that of the longest, and ``num_frames`` ``(B_media,)`` says how many
-            frames are real. Where questions or examples are packed,
-            there are R rows of tokens for B examples, whose media stand in the order of their tokens, and
+            alone; of several pictures one after the other. Where lengths differ, T is that of the longest, and
+            ``num_frames`` ``(B_media,)`` says how many frames are real. Where questions or examples are packed, there
+            are R rows of tokens for B examples, whose media stand in the order of their tokens, and
             ``segments`` and ``position_ids`` ``(R, L)`` in place of ``attention_mask``, which
             ``facekit.data.attention.attention_masks`` makes of them for a given language model.
 
@@ -62,20 +63,24 @@ class FaceCollator:
             "input_ids": self._pad([row.input_ids for row in rows], self.pad_token_id),
             "labels": self._pad([row.labels for row in rows], IGNORED),
         }
-        if self.row_tokens is not None or all(example.segments is not None for example in examples):
+        if self.row_tokens is not None or any(example.segments is not None for example in examples):
             batch["segments"] = self._pad([row.segments for row in rows], PADDING)
             batch["position_ids"] = self._pad([row.position_ids for row in rows], 0)
         else:
             lengths = torch.tensor([len(row.input_ids) for row in rows])
             batch["attention_mask"] = (torch.arange(batch["input_ids"].shape[1]) < lengths[:, None]).long()
-        media = [example for example in examples if len(example.landmarks)]
-        pixels = [example.pixel_values for example in media if example.pixel_values is not None]
-        if pixels and len(pixels) < len(media):
-            raise ConfigurationError(f"{len(pixels)} of {len(media)} examples have pixels; give all of them or none")
-        if media:
-            batch.update(stack_media(pixels, [example.landmarks for example in media]))
+        seen = [example for example in examples if example.media]
+        pictured = [example for example in seen if example.pixel_values is not None]
+        if pictured and len(pictured) < len(seen):
+            raise ConfigurationError(f"{len(pictured)} of {len(seen)} examples have pixels; give all of them or none")
+        if seen:
+            pixels = [part for each in pictured for part in each.split(each.pixel_values)]
+            batch.update(stack_media(pixels, [part for each in seen for part in each.split(each.landmarks)]))
         if self.with_indices:
             batch["example_indices"] = torch.tensor([example.index for example in examples])
+            counts = [len(example.media) for example in examples]
+            if set(counts) != {1}:
+                batch["media_counts"] = torch.tensor(counts)
         return batch
 
     def _pad(self, rows: Sequence[Tensor], value: int) -> Tensor:

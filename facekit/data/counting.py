@@ -33,7 +33,7 @@ class RecordCounts:
 
     Attributes:
         records: All records.
-        media: Records by ``image`` and ``video``.
+        media: Records by ``image``, ``images`` (several pictures), ``video``, and ``text`` for those of none.
         splits: Records by split; those without one are not counted.
         origins: Records by data set of origin.
         tasks: Records by the tasks they are labelled for.
@@ -56,7 +56,8 @@ class RecordCounts:
     def add(self, record: FaceRecord) -> None:
         """Count one record."""
         self.records += 1
-        self.media["image" if record.image is not None else "video"] += 1
+        kinds = (kind for kind in ("image", "images", "video") if getattr(record, kind) is not None)
+        self.media[next(kinds, "text")] += 1
         if record.split is not None:
             self.splits[record.split] += 1
         self.origins[origin_of(record)] += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -22,13 +22,21 @@ from facekit.data.formats import read_records as read_any_records
 from facekit.data.packing import PackedTokens, pack_exchanges
 from facekit.data.records import FaceRecord, Turn, read_records
 from facekit.data.skipping import SkippedRecord
-from facekit.data.supervision import SupervisedTokens, encode_conversation
+from facekit.data.supervision import (
+    SupervisedTokens,
+    count_marked,
+    encode_conversation,
+    media_lead,
+    place_media,
+    without_leading_marks,
+)
 from facekit.data.usable import Arrangement, TokenLimit, UsableQuestions, find_usable
 from facekit.errors import ConfigurationError, RecordError
-from facekit.faces import CroppedFace, open_image, pad_to_square, read_clip
+from facekit.faces import NUM_LANDMARKS, CroppedFace, open_image, pad_to_square, read_clip
 from facekit.faces.frames import FRAMES_PER_CLIP
 from facekit.models.media import choose_clip_landmarks
 from facekit.models.processing import FaceKitProcessor
+from facekit.models.sessions.encoding import MediumTensors
 
 
 @dataclass(frozen=True)
@@ -145,11 +153,12 @@ class FaceExample:
     Args:
         index: Index of its record in the data set.
         pixel_values: ``(T, 3, H, W)``, or None where the caller has the encoder's tokens already.
-        landmarks: ``(T, 68, 2)`` in [0, 1]; rows of NaN where absent.
+        landmarks: ``(T, 68, 2)`` in [0, 1]; rows of NaN where absent. T is 0 for text alone.
         input_ids: ``(L,)``.
         labels: ``(L,)``; -100 outside the assistant's words.
         position_ids: ``(L,)``, where turns are independent.
         segments: ``(L,)``, where turns are independent: which question a token belongs to.
+        frames: How the T frames are shared by several pictures; None for one picture or clip, or none.
     """
 
     index: int
@@ -159,6 +168,18 @@ class FaceExample:
     labels: Tensor
     position_ids: Tensor | None = None
     segments: Tensor | None = None
+    frames: tuple[int, ...] | None = None
+
+    @property
+    def media(self) -> tuple[int, ...]:
+        """Frames of each picture and clip."""
+        if self.frames is not None:
+            return self.frames
+        return (len(self.landmarks),) if len(self.landmarks) else ()
+
+    def split(self, frames: Tensor | None) -> Sequence[Tensor]:
+        """Cut what there is of every frame, ``(T, ...)``, into that of each picture or clip."""
+        return () if frames is None else frames.split(self.media)
 
 
 class FaceDataset(Dataset[FaceExample]):
@@ -227,6 +248,11 @@ class FaceDataset(Dataset[FaceExample]):
         """The pixels ``(T, 3, H, W)`` of one record."""
         return self._media(index)[0]
 
+    def media_pixels(self, index: int) -> list[Tensor]:
+        """The pixels ``(T, 3, H, W)`` of each of a record's pictures or of its clip; none for text alone."""
+        pixels = self._media(index)[0]
+        return list(pixels.split(media_frames(self.records.records[index], len(pixels)))) if len(pixels) else []
+
     def drop_pixels(self) -> None:
         """Leave pixels out of the examples from now on, and out of memory."""
         self.with_pixels = False
@@ -245,7 +271,8 @@ class FaceDataset(Dataset[FaceExample]):
         if index not in self._points:
             count = self.processor.image_processor.num_frames
             frames = open_frames(self.records.records[index], self.records.folder, count)
-            self._points[index] = torch.from_numpy(np.stack([frame.landmarks_or_absent for frame in frames]))
+            points = [frame.landmarks_or_absent for frame in frames]
+            self._points[index] = torch.from_numpy(np.stack(points)) if points else torch.zeros(0, NUM_LANDMARKS, 2)
         return self._points[index]
 
 
@@ -276,11 +303,15 @@ def make_example(
         RecordError: Its conversation cannot be learned from.
     """
     rng = np.random.default_rng((options.seed, epoch, index))
+    frames = media_frames(record, len(points))
     try:
-        tokens = _encode_turns(record, processor, options, len(points), rng, kept)
+        tokens = _encode_turns(record, processor, options, frames, rng, kept)
     except RecordError as error:
         raise RecordError(f"record {record.id!r}: {error}") from error
-    columns = {name: torch.tensor(column) for name, column in vars(tokens).items()}
+    frames = _shown_media(processor, frames, tokens.input_ids)
+    pixels, points = None if pixels is None else pixels[: sum(frames)], points[: sum(frames)]
+    columns: dict[str, Any] = {name: torch.tensor(column) for name, column in vars(tokens).items()}
+    columns["frames"] = frames if len(frames) > 1 else None
     return FaceExample(index, pixels, _disturb(points, options, rng), **columns)
 
 
@@ -293,41 +324,89 @@ def usable_questions(
         record: The record.
         processor: The model's processor.
         options: How records become examples.
-        frames: Frames of its clip; 1 for a picture.
+        frames: Frames of its clip, or how many pictures it has.
 
     Raises:
         RecordError: None can.
         ConfigurationError: The chat template refuses the conversation.
     """
-    opening, exchanges = split_exchanges(record.conversations)
-    is_packed = options.independent_turns and record.independent_questions
+    media = media_frames(record, frames)
+    layout = _Layout.of(record, media)
+    is_packed = options.independent_turns and layout.stands_alone
     # Positions of a packed question go on from the picture, so what counts for the context is each question by itself.
     at_once = 1 if is_packed and options.max_tokens is None else options.turns_per_example
-    arrangement = Arrangement(not record.independent_questions, is_packed, at_once, options.limit)
-    return find_usable(processor, opening, exchanges, arrangement, frames=frames)
+    arrangement = Arrangement(not layout.stands_alone, is_packed, at_once, options.limit, not layout.media_lead)
+    return find_usable(processor, layout.opening, layout.exchanges, arrangement, frames=media)
+
+
+def media_frames(record: FaceRecord, total: int) -> tuple[int, ...]:
+    """Frames of each of a record's pictures or of its clip; empty for text alone.
+
+    Args:
+        record: The record.
+        total: Frames that were opened of it.
+    """
+    return (1,) * total if record.images is not None else (total,) if total else ()
+
+
+def _shown_media(processor: FaceKitProcessor, frames: tuple[int, ...], input_ids: Sequence[int]) -> tuple[int, ...]:
+    """The media that stand in a text; those of turns that were dropped from its end do not."""
+    if len(frames) < 2:
+        return frames
+    left, shown = list(input_ids).count(processor.image_token_id), 0
+    while shown < len(frames) and left > 0:
+        left -= processor.count_visual_tokens(frames[shown])
+        shown += 1
+    return frames[:shown]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """A record's conversation by questions, without the marks of media that stand before all of them.
+
+    Args:
+        opening: What comes before the first question.
+        exchanges: The questions with their answers.
+        media_lead: Whether all media stand before the first question; otherwise the questions mark them.
+        stands_alone: Whether each question can be asked by itself.
+    """
+
+    opening: list[Turn]
+    exchanges: list[list[Turn]]
+    media_lead: bool
+    stands_alone: bool
+
+    @classmethod
+    def of(cls, record: FaceRecord, frames: Sequence[int]) -> Self:
+        """Raises ``RecordError`` where the conversation has no question, or marks other media than there are."""
+        turns = place_media(record.conversations, len(frames))
+        leads = media_lead(turns)
+        opening, exchanges = split_exchanges(without_leading_marks(turns) if leads else turns)
+        return cls(opening, exchanges, leads, record.independent_questions and leads)
 
 
 def _encode_turns(
     record: FaceRecord,
     processor: FaceKitProcessor,
     options: DatasetOptions,
-    frames: int,
+    frames: tuple[int, ...],
     rng: np.random.Generator,
     kept: Sequence[int] | None,
 ) -> SupervisedTokens | PackedTokens:
-    opening, exchanges = split_exchanges(record.conversations)
+    layout = _Layout.of(record, frames)
+    opening, exchanges = layout.opening, layout.exchanges
     if kept is None:
         exchanges = [turns for turns in exchanges if any(turn.role == "assistant" for turn in turns)] or exchanges
     else:
         exchanges = [exchanges[index] for index in kept]
-    if options.shuffle_turns and record.independent_questions:
+    if options.shuffle_turns and layout.stands_alone:
         exchanges = [exchanges[index] for index in rng.permutation(len(exchanges))]
     chosen = exchanges[: options.turns_per_example]
     dialogue = [turn for turns in chosen for turn in turns]
-    if options.independent_turns:
-        packed = chosen if record.independent_questions else [dialogue]
-        return pack_exchanges(processor, opening, packed, frames=frames)
-    return encode_conversation(processor, opening + dialogue, frames=frames)
+    if options.independent_turns and layout.media_lead:
+        return pack_exchanges(processor, opening, chosen if layout.stands_alone else [dialogue], frames=frames)
+    shown = frames if layout.media_lead else frames[: count_marked(opening + dialogue)]
+    return encode_conversation(processor, opening + dialogue, frames=shown)
 
 
 def _disturb(points: Tensor, options: DatasetOptions, rng: np.random.Generator) -> Tensor:
@@ -340,13 +419,13 @@ def _disturb(points: Tensor, options: DatasetOptions, rng: np.random.Generator) 
 
 
 def count_frames(record: FaceRecord, num_frames: int) -> int:
-    """How many frames a record's example has: 1 for a picture, at most ``num_frames`` of a video file.
+    """How many frames a record's example has: one per picture, at most ``num_frames`` of a video file, 0 of text alone.
 
     Of a video file that is shorter than that, all; which is not known before it is opened.
     """
     if isinstance(record.video, str):
         return min(num_frames, len(record.frames)) if record.frames else num_frames
-    return len(record.video or [record.image])
+    return len(record.media_paths(""))
 
 
 def split_exchanges(turns: Sequence[Turn]) -> tuple[list[Turn], list[list[Turn]]]:
@@ -364,7 +443,7 @@ def split_exchanges(turns: Sequence[Turn]) -> tuple[list[Turn], list[list[Turn]]
 
 
 def load_media(record: FaceRecord, folder: Path, processor: FaceKitProcessor) -> tuple[Tensor, Tensor]:
-    """Open a record's picture or frames; nothing is detected, because records hold face crops.
+    """Open a record's pictures or frames; nothing is detected, because records hold face crops.
 
     Args:
         record: The record.
@@ -373,19 +452,33 @@ def load_media(record: FaceRecord, folder: Path, processor: FaceKitProcessor) ->
 
     Returns:
         Pixels ``(T, 3, H, W)`` and landmarks ``(T, 68, 2)`` in [0, 1] of them; NaN rows where the record has none.
-        A picture that is not square is padded to one, and its landmarks move along.
+        T counts the frames of a clip, or several pictures; it is 0 for text alone. A picture that is not square is
+        padded to one, and its landmarks move along.
 
     Raises:
         ImageError: A file cannot be opened as a picture or, as ``VideoError``, as a clip.
         RecordError: The record has landmarks for another number of frames.
     """
     frames = open_frames(record, folder, processor.image_processor.num_frames)
+    if not frames:
+        side = processor.image_processor.image_size
+        return torch.zeros(0, 3, side, side), torch.zeros(0, NUM_LANDMARKS, 2)
     pixels = torch.stack([processor.image_processor.transform(frame.image) for frame in frames])
     return pixels, torch.from_numpy(np.stack([frame.landmarks_or_absent for frame in frames]))
 
 
+def open_media(record: FaceRecord, folder: Path, processor: FaceKitProcessor) -> list[MediumTensors]:
+    """Open each of a record's pictures, or its clip, as ``Session.open_many`` takes it; errors as in ``load_media``."""
+    pixels, points = load_media(record, folder, processor)
+    frames = media_frames(record, len(pixels))
+    return [
+        MediumTensors(*each, is_clip=record.video is not None)
+        for each in zip(pixels.split(frames), points.split(frames), strict=True)
+    ] if frames else []  # fmt: skip
+
+
 def open_frames(record: FaceRecord, folder: Path, num_frames: int = FRAMES_PER_CLIP) -> list[CroppedFace]:
-    """Open a record's picture, or the frames of its clip, as squares with their landmarks.
+    """Open a record's pictures, or the frames of its clip, as squares with their landmarks.
 
     Args:
         record: The record.
@@ -417,7 +510,8 @@ def _read_media(record: FaceRecord, folder: Path, num_frames: int) -> tuple[Sequ
     if not isinstance(record.video, str):
         pictures = [open_image(path) for path in record.media_paths(folder)]
         if points is not None and len(points) != len(pictures):
-            raise RecordError(f"record {record.id!r} has {len(pictures)} frames but landmarks for {len(points)}")
+            noun = "pictures" if record.images is not None else "frames"
+            raise RecordError(f"record {record.id!r} has {len(pictures)} {noun} but landmarks for {len(points)}")
         return pictures, points
     clip = read_clip(folder / record.video, num_frames, among=record.frames)
     if points is None:

@@ -53,16 +53,16 @@ def pack_exchanges(
     opening: Sequence[Turn],
     exchanges: Sequence[Sequence[Turn]],
     *,
-    frames: int = 1,
+    frames: int | Sequence[int] = 1,
     max_tokens: int | None = None,
 ) -> PackedTokens:
-    """Pack a record's questions about one image or clip.
+    """Pack a record's questions about the same media, which stand before each of them.
 
     Args:
         processor: The model's processor.
         opening: What stands before every question, such as a system message.
         exchanges: Each a question with its answer.
-        frames: Frames of the clip; 1 for an image.
+        frames: Frames of the clip, 1 for an image; of each where there are several, and none for text alone.
         max_tokens: Longest sequence; questions beyond it are left out.
 
     Raises:

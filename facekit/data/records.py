@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from facekit.data.atomic import open_atomically
 from facekit.data.labels import FaceLabels
+from facekit.data.marks import find_sources, join_parts
 from facekit.errors import RecordError
 
 __all__ = ["FaceLabels", "FaceRecord", "Turn", "iterate_records", "read_records", "write_records"]
@@ -33,7 +34,9 @@ class Turn(BaseModel):
 
     Attributes:
         role: Who speaks.
-        content: What is said; never blank.
+        content: What is said; never blank. Pictures that do not simply stand before the first question are marked
+            ``<image>`` (clips ``<video>``) where they stand. A list of entries as in Hugging Face's messages
+            (``{"type": "image"}``, ``{"type": "text", "text": ...}``) is read as such words.
         task: Which of ``TASKS`` (or a user's own task) the message belongs to, where that is known.
     """
 
@@ -42,6 +45,11 @@ class Turn(BaseModel):
     role: Literal["user", "assistant", "system"]
     content: str
     task: str | None = None
+
+    @field_validator("content", mode="before")
+    @classmethod
+    def _joined(cls, content: Any) -> Any:
+        return join_parts(content) if isinstance(content, list) else content
 
     @field_validator("content")
     @classmethod
@@ -52,17 +60,20 @@ class Turn(BaseModel):
 
 
 class FaceRecord(BaseModel):
-    """One face image or clip with what is known and said about it.
+    """One face image or clip, or several pictures, with what is known and said about it.
 
-    Exactly one of ``image`` and ``video`` is given.
+    One of ``image``, ``images`` and ``video`` is given; none of them where the conversation is text alone.
 
     Attributes:
         id: Unique within its file.
         image: Path of a picture, relative to the folder of the records file.
+        images: Paths of several pictures that a conversation is about, in the order in which it shows them. They may
+            stand in the conversation instead, as entries ``{"type": "image", "path": ...}``.
         video: Path of a video file, or the paths of its frames in order.
         frames: Which frames of the video file the record is about, counted from 0; ``None`` for the whole clip.
         landmarks: 68 iBUG points as ``[x, y]``, divided by the width and height of the picture; for a clip a list of
-            such lists, one per frame; or the path of an ``.npy`` array of that shape. ``None`` where not annotated.
+            such lists, one per frame, and for several pictures one per picture, with ``null`` where one has none; or
+            the path of an ``.npy`` array of that shape, with rows of NaN for none. ``None`` where not annotated.
         labels: The annotations.
         groups: Group names for fairness reports, such as ``{"age_group": "senior"}``.
         conversations: Questions and answers in order.
@@ -76,9 +87,10 @@ class FaceRecord(BaseModel):
 
     id: NonEmpty
     image: NonEmpty | None = None
+    images: Annotated[list[NonEmpty], Field(min_length=1)] | None = None
     video: NonEmpty | Annotated[list[NonEmpty], Field(min_length=1)] | None = None
     frames: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
-    landmarks: Points | list[Points] | NonEmpty | None = None
+    landmarks: Points | list[Points | None] | NonEmpty | None = None
     labels: FaceLabels = Field(default_factory=FaceLabels)
     groups: dict[str, str] = Field(default_factory=dict)
     conversations: list[Turn] = Field(default_factory=list)
@@ -86,12 +98,27 @@ class FaceRecord(BaseModel):
     source: dict[str, str | int | float | bool | None] | str | None = None
     split: str | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _media_of_turns(cls, values: Any) -> Any:
+        return _take_media_out(values) if isinstance(values, dict) else values
+
     @model_validator(mode="after")
     def _one_medium(self) -> FaceRecord:
-        if (self.image is None) == (self.video is None):
-            raise ValueError("give exactly one of 'image' and 'video'")
+        given = [name for name in ("image", "images", "video") if getattr(self, name) is not None]
+        if len(given) > 1 or not (given or self.conversations):
+            raise ValueError("give one of 'image', 'images' and 'video', or a conversation that is text alone")
         if self.frames is not None and not isinstance(self.video, str):
             raise ValueError("'frames' counts the frames of a video file; leave it out for pictures")
+        if not given and self.landmarks is not None:
+            raise ValueError("there are landmarks, but no picture that they belong to")
+        if self.images is not None and isinstance(self.landmarks, list):
+            found = _points_array(self.landmarks)
+            count = 1 if found.ndim == 2 else len(found)
+            if count != len(self.images):
+                raise ValueError(
+                    f"there are {len(self.images)} pictures but landmarks for {count}; write null for none"
+                )
         return self
 
     @field_validator("landmarks", mode="before")
@@ -99,7 +126,7 @@ class FaceRecord(BaseModel):
     def _normalised(cls, landmarks: Any) -> Any:
         if isinstance(landmarks, list):
             try:
-                points = np.asarray(landmarks, dtype=np.float32)
+                points = _points_array(landmarks)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"landmarks must be numbers in {NUM_LANDMARKS} pairs [x, y]") from error
             check_landmarks(points)
@@ -112,9 +139,10 @@ class FaceRecord(BaseModel):
             folder: Folder of the records file.
 
         Returns:
-            One path for an image or a video file, several for a clip kept as frames. They need not exist.
+            One path for an image or a video file, several for a clip kept as frames and for several pictures, none for
+            text alone. They need not exist.
         """
-        names = self.image or self.video
+        names = self.image or self.images or self.video
         return [Path(folder) / name for name in ([names] if isinstance(names, str) else names or [])]
 
     def rebased(self, old: str | Path, new: str | Path) -> FaceRecord:
@@ -137,6 +165,8 @@ class FaceRecord(BaseModel):
         changes: dict[str, Any] = {}
         if self.image is not None:
             changes["image"] = move(self.image)
+        if self.images is not None:
+            changes["images"] = [move(name) for name in self.images]
         if self.video is not None:
             changes["video"] = move(self.video) if isinstance(self.video, str) else [move(name) for name in self.video]
         if isinstance(self.landmarks, str):
@@ -150,10 +180,11 @@ class FaceRecord(BaseModel):
             folder: Folder of the records file.
 
         Raises:
-            RecordError: If the record is a video.
+            RecordError: If the record is a video, several pictures, or text alone.
         """
         if self.image is None:
-            raise RecordError(f"record {self.id!r} has a video and no image; use media_paths")
+            has = "a video" if self.video else "several pictures" if self.images else "no picture"
+            raise RecordError(f"record {self.id!r} has {has} and not one image; use media_paths")
         return Path(folder) / self.image
 
     def landmark_array(self, folder: str | Path) -> np.ndarray | None:
@@ -163,8 +194,8 @@ class FaceRecord(BaseModel):
             folder: Folder of the records file.
 
         Returns:
-            float32 of shape (68, 2), or (T, 68, 2) for a clip, normalised to the picture; ``None`` where the record
-            has none.
+            float32 of shape (68, 2), or (T, 68, 2) for a clip or several pictures, normalised to the picture, with NaN
+            for those without; ``None`` where the record has none.
 
         Raises:
             RecordError: If the ``.npy`` file is missing, is not an array of that shape, or is not normalised.
@@ -172,7 +203,7 @@ class FaceRecord(BaseModel):
         if self.landmarks is None:
             return None
         if not isinstance(self.landmarks, str):
-            return np.asarray(self.landmarks, dtype=np.float32)
+            return _points_array(self.landmarks)
         path = Path(folder) / self.landmarks
         try:
             points = np.load(path, allow_pickle=False)
@@ -279,11 +310,37 @@ def parse_line(line: str, path: Path, number: int, *, check_files: bool) -> Face
             names.append(path.parent / record.landmarks)
         for name in names:
             if not name.is_file():
-                field = "landmarks" if name.suffix == ".npy" else "image" if record.image else "video"
+                kinds = [kind for kind in ("image", "images", "video") if getattr(record, kind) is not None]
+                field = "landmarks" if name.suffix == ".npy" else kinds[0]
                 raise RecordError(
                     f"{path}, line {number}, field '{field}': no file {name}; paths are relative to the records file"
                 )
     return record
+
+
+def _points_array(landmarks: list[Any]) -> np.ndarray:
+    """Landmarks as numbers, NaN for a picture or frame without."""
+    absent = np.full((NUM_LANDMARKS, 2), np.nan, dtype=np.float32)
+    return np.asarray([absent if each is None else each for each in landmarks], dtype=np.float32)
+
+
+def _take_media_out(values: dict[str, Any]) -> dict[str, Any]:
+    """A record's values with the paths that stand in its turns as its media."""
+    turns = values.get("conversations")
+    contents = [turn.get("content") for turn in turns if isinstance(turn, dict)] if isinstance(turns, list) else []
+    sources = [source for content in contents if isinstance(content, list) for source in find_sources(content)]
+    named = [path for _, path in sources if path is not None]
+    if not named:
+        return values
+    kinds = {kind for kind, _ in sources}
+    given = next((name for name in ("image", "images", "video") if values.get(name) is not None), None)
+    if given is not None or len(named) < len(sources):
+        raise ValueError("the pictures are named in the turns or beside them, each of them in one place")
+    if "video" in kinds:
+        if len(named) > 1:
+            raise ValueError("a record has one clip, or pictures")
+        return {**values, "video": named[0]}
+    return {**values, **({"image": named[0]} if len(named) == 1 else {"images": named})}
 
 
 def describe_problem(error: ValidationError) -> str:

@@ -353,8 +353,10 @@ def _renamed(record: FaceRecord, names: list[str]) -> FaceRecord:
     changes: dict[str, Any] = {}
     if isinstance(record.landmarks, str):
         names, changes["landmarks"] = names[:-1], names[-1]
-    if isinstance(record.video, list):
+    if record.images is not None:
+        changes["images"] = names
+    elif isinstance(record.video, list):
         changes["video"] = names
-    else:
+    elif names:
         changes["image" if record.image is not None else "video"] = names[0]
     return record.model_copy(update=changes)

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from facekit.compat.transformers_templates import render_marked_template
 from facekit.data.answer_spans import find_answer_spans
+from facekit.data.marks import MARKS, count_marks, split_marks, strip_leading_marks
 from facekit.data.records import Turn
 from facekit.errors import ConfigurationError, RecordError
 from facekit.models.control_tokens import ControlTokens
@@ -40,16 +41,24 @@ class RenderedConversation:
     text: str
     spans: tuple[tuple[int, int], ...]
 
-    def expand(self, token: str, count: int) -> RenderedConversation:
-        """Repeat every occurrence of ``token`` ``count`` times, moving the spans along."""
+    def expand(self, token: str, counts: int | Sequence[int]) -> RenderedConversation:
+        """Repeat the occurrences of ``token``, moving the spans along.
+
+        Args:
+            token: The image token.
+            counts: How often each occurrence stands there afterwards, in order; one number for all of them.
+        """
         starts = [match.start() for match in re.finditer(re.escape(token), self.text)]
-        added = len(token) * (count - 1)
+        repeats = [counts] * len(starts) if isinstance(counts, int) else list(counts)
+        added = [len(token) * (count - 1) for count in repeats]
 
         def moved(position: int) -> int:
-            return position + added * sum(start < position for start in starts)
+            return position + sum(more for start, more in zip(starts, added, strict=True) if start < position)
 
         spans = tuple((moved(start), moved(end)) for start, end in self.spans)
-        return RenderedConversation(self.text.replace(token, token * count), spans)
+        remaining = iter(repeats)
+        text = re.sub(re.escape(token), lambda match: token * next(remaining), self.text)
+        return RenderedConversation(text, spans)
 
 
 @dataclass(frozen=True)
@@ -141,29 +150,39 @@ def supervise(
 
 
 def encode_conversation(
-    processor: FaceKitProcessor, turns: Sequence[Turn], *, frames: int = 1, max_tokens: int | None = None
+    processor: FaceKitProcessor,
+    turns: Sequence[Turn],
+    *,
+    frames: int | Sequence[int] = 1,
+    max_tokens: int | None = None,
 ) -> SupervisedTokens:
-    """Turn a record's conversation about one image or clip into tokens and labels.
+    """Turn a conversation about an image, a clip, several pictures, or text alone into tokens and labels.
 
-    The image stands before the words of the first user turn. Where the sequence is too long, turns are dropped from
-    its end, a question with its answer at a time, so that no answer is cut.
+    Media stand where the words mark them, see ``facekit.data.marks``, else before those of the first user turn. Where
+    the sequence is too long, turns are dropped from its end, a question with its answer at a time, so that no answer is
+    cut.
 
     Args:
         processor: The model's processor: tokenizer, chat template, number of visual tokens.
         turns: The conversation.
-        frames: Frames of the clip; 1 for an image.
+        frames: Frames of the clip, 1 for an image; of each where there are several, and none for text alone.
         max_tokens: Longest sequence.
 
     Raises:
-        RecordError: The conversation has no user turn or no answer, or not even its first answer fits.
+        RecordError: The conversation has no user turn or no answer, not even its first answer fits, or it marks other
+            media than it has.
         ConfigurationError: See ``render_conversation`` and ``supervise``.
     """
-    turns = list(turns)
+    media = (frames,) if isinstance(frames, int) else tuple(frames)
+    if not any(turn.role == "assistant" for turn in turns):
+        raise RecordError("a conversation has no assistant turn, so there is nothing to learn from it")
+    turns = place_media(turns, len(media))
+    costs = [processor.count_visual_tokens(count) for count in media]
     template: Any = processor.chat_template
     while any(turn.role == "assistant" for turn in turns):
-        rendered = render_conversation(processor.tokenizer, _with_image(turns, processor), chat_template=template)
+        rendered = render_conversation(processor.tokenizer, _as_chat(turns, processor), chat_template=template)
         add_special_tokens = processor.adds_special_tokens(rendered.text)
-        expanded = rendered.expand(processor.image_token, processor.count_visual_tokens(frames))
+        expanded = rendered.expand(processor.image_token, costs[: count_marked(turns)])
         tokens = supervise(
             processor.tokenizer,
             expanded,
@@ -174,15 +193,52 @@ def encode_conversation(
             return tokens
         answers = [index for index, turn in enumerate(turns) if turn.role == "assistant"]
         turns = turns[: answers[-2] + 1] if len(answers) > 1 else []
-    if max_tokens is None:
-        raise RecordError("a conversation has no assistant turn, so there is nothing to learn from it")
     raise RecordError(f"a conversation has no answer that ends within {max_tokens} tokens; raise max_tokens")
 
 
-def _with_image(turns: Sequence[Turn], processor: FaceKitProcessor) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = [{"role": turn.role, "content": turn.content} for turn in turns]
-    first = next((message for message in messages if message["role"] == "user"), None)
+def place_media(turns: Sequence[Turn], media: int) -> list[Turn]:
+    """Return a conversation that marks each of its media; where it marks none, they stand before its first question.
+
+    Args:
+        turns: The conversation.
+        media: How many pictures and clips it is about.
+
+    Raises:
+        RecordError: There is no user turn, or other media are marked than there are.
+    """
+    first = next((index for index, turn in enumerate(turns) if turn.role == "user"), None)
     if first is None:
         raise RecordError("a conversation has no user turn, so there is no turn that could show the image; add one")
-    first["content"] = [{"type": "image"}, {"type": "text", "text": first["content"]}]
+    marked = count_marked(turns)
+    if marked == media:
+        return list(turns)
+    if marked:
+        raise RecordError(f"a conversation marks {marked} pictures in its questions, but the record has {media}")
+    words = "\n".join([*[MARKS["image"]] * media, turns[first].content])
+    return [turn if index != first else turn.model_copy(update={"content": words}) for index, turn in enumerate(turns)]
+
+
+def count_marked(turns: Sequence[Turn]) -> int:
+    """How many pictures and clips the questions of a conversation mark."""
+    return sum(count_marks(turn.content) for turn in turns if turn.role == "user")
+
+
+def media_lead(turns: Sequence[Turn]) -> bool:
+    """Whether all media stand before the words of the first question, so that any other question may come first."""
+    questions = [turn.content for turn in turns if turn.role == "user"]
+    return not any(count_marks(words) for words in [strip_leading_marks(questions[0]), *questions[1:]])
+
+
+def without_leading_marks(turns: Sequence[Turn]) -> list[Turn]:
+    """A conversation without the marks that its first question begins with."""
+    first = next(index for index, turn in enumerate(turns) if turn.role == "user")
+    words = strip_leading_marks(turns[first].content)
+    return [turn if index != first else turn.model_copy(update={"content": words}) for index, turn in enumerate(turns)]
+
+
+def _as_chat(turns: Sequence[Turn], processor: FaceKitProcessor) -> list[dict[str, Any]]:
+    messages = [
+        {"role": turn.role, "content": split_marks(turn.content) if turn.role == "user" else turn.content}
+        for turn in turns
+    ]
     return processor.flatten(messages).messages

@@ -14,7 +14,7 @@ from jinja2 import TemplateError
 
 from facekit.data.packing import shared_length
 from facekit.data.records import Turn
-from facekit.data.supervision import SupervisedTokens, encode_conversation
+from facekit.data.supervision import SupervisedTokens, count_marked, encode_conversation
 from facekit.errors import FaceKitError, RecordError, first_line
 from facekit.models.processing import FaceKitProcessor
 
@@ -72,12 +72,14 @@ class Arrangement:
         is_packed: Whether each question sees the shared beginning and itself only.
         at_once: Most questions in a sequence; None for all.
         limit: The longest sequence, if any.
+        is_marked: Whether the questions mark their media themselves; otherwise all stand before the first.
     """
 
     is_dialogue: bool = True
     is_packed: bool = False
     at_once: int | None = None
     limit: TokenLimit | None = None
+    is_marked: bool = False
 
 
 def find_usable(
@@ -86,7 +88,7 @@ def find_usable(
     exchanges: Sequence[Sequence[Turn]],
     arrangement: Arrangement,
     *,
-    frames: int = 1,
+    frames: int | Sequence[int] = 1,
 ) -> UsableQuestions:
     """Find out which questions of a record can be trained on.
 
@@ -95,13 +97,14 @@ def find_usable(
         opening: What stands before every question, such as a system message.
         exchanges: The questions, each with its answer.
         arrangement: How they become sequences.
-        frames: int of the clip, 1 for an image.
+        frames: Frames of the clip, 1 for an image; of each where there are several, and none for text alone.
 
     Raises:
         RecordError: None can.
         ConfigurationError: The chat template refuses the conversation; see ``encode_conversation``.
     """
-    search = _Search(processor, list(opening), [list(exchange) for exchange in exchanges], arrangement, frames)
+    media = (frames,) if isinstance(frames, int) else tuple(frames)
+    search = _Search(processor, list(opening), [list(exchange) for exchange in exchanges], arrangement, media)
     kept = search.cut_dialogue() if arrangement.is_dialogue else search.choose_questions()
     return UsableQuestions(tuple(kept), tuple(sorted(search.left_out, key=lambda each: each.question)))
 
@@ -112,7 +115,7 @@ class _Search:
     opening: list[Turn]
     exchanges: list[list[Turn]]
     arrangement: Arrangement
-    frames: int
+    frames: tuple[int, ...]
     left_out: list[LeftOut] = field(default_factory=list)
 
     def cut_dialogue(self) -> list[int]:
@@ -166,9 +169,10 @@ class _Search:
         return answered
 
     def _encode(self, chosen: Sequence[int]) -> SupervisedTokens:
-        turns = [turn for index in chosen for turn in self.exchanges[index]]
+        turns = [*self.opening, *(turn for index in chosen for turn in self.exchanges[index])]
+        shown = self.frames[: count_marked(turns)] if self.arrangement.is_marked else self.frames
         try:
-            return encode_conversation(self.processor, [*self.opening, *turns], frames=self.frames)
+            return encode_conversation(self.processor, turns, frames=shown)
         except TemplateError as error:
             raise RecordError(f"the chat template refuses the conversation: {first_line(error)}") from error
 

@@ -149,6 +149,8 @@ def _moved_paths(record: FaceRecord, source: Path, folder: Path) -> dict[str, An
     moves: dict[str, Any] = {}
     if record.image is not None:
         moves["image"] = moved(record.image)
+    if record.images is not None:
+        moves["images"] = [moved(name) for name in record.images]
     if record.video is not None:
         moves["video"] = (
             moved(record.video) if isinstance(record.video, str) else [moved(name) for name in record.video]

@@ -164,6 +164,7 @@ class FaceKitForConditionalGeneration(GenerationFromMedia):
         labels: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
         num_frames: Tensor | None = None,
+        spare_pixels: Tensor | None = None,
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> FaceKitCausalLMOutput:
@@ -183,6 +184,8 @@ class FaceKitForConditionalGeneration(GenerationFromMedia):
             labels: ``(B, L)``; -100 is left out of the loss.
             logits_to_keep: Compute the logits of that many last positions, or of these; 0 for all.
             num_frames: ``(B_media,)``, how many frames of each image or clip are real; by default all T.
+            spare_pixels: ``(1, 1, 3, H, W)`` that go through encoder and connector and change nothing: text alone then
+                gives their weights gradients of zero, which all processes of a run must have at the same time.
             return_dict: False for a tuple of what is not None; by default as ``config`` says.
             **kwargs: Passed to the language model.
 
@@ -201,6 +204,8 @@ class FaceKitForConditionalGeneration(GenerationFromMedia):
         if image_features is not None and input_ids is not None:
             is_visual = input_ids == self.config.image_token_id
             inputs_embeds = merge_visual_tokens(is_visual, inputs_embeds, image_features, counts)
+        if spare_pixels is not None:
+            inputs_embeds = inputs_embeds + 0.0 * self.get_image_features(spare_pixels).sum().to(inputs_embeds.dtype)
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,

@@ -10,7 +10,7 @@ import torch
 
 from facekit.data.cached_encoding import CachedEncoding, MediaIdentifier, Medium
 from facekit.data.feature_cache import FeatureStorage
-from facekit.data.records import FaceRecord
+from facekit.data.records import FaceRecord, Turn
 from facekit.encoders.tiny import TinyEncoder
 from facekit.errors import ImageError
 
@@ -31,7 +31,7 @@ def folder(tmp_path):
 
 
 def key(folder, *, transform=TRANSFORM, num_frames=8, **values):
-    return MediaIdentifier(transform, num_frames).identify(FaceRecord(id="x", **values), folder).key
+    return MediaIdentifier(transform, num_frames).identify(FaceRecord(id="x", **values), folder)[0].key
 
 
 def test_a_medium_is_known_by_its_content_and_how_it_is_seen(folder, tmp_path):
@@ -56,7 +56,10 @@ def test_a_file_that_changes_is_another_medium_and_one_that_is_missing_is_told(f
     identifier = MediaIdentifier(TRANSFORM, 8)
     record = FaceRecord(id="x", image="a.png")
     before = identifier.identify(record, folder)
-    assert identifier.identify(record, folder) == before == Medium(before.key, is_clip=False)
+    assert identifier.identify(record, folder) == before == [Medium(before[0].key, is_clip=False)]
+    several = identifier.identify(FaceRecord(id="y", images=["b.png", "a.png"]), folder)
+    assert several[1:] == before, "a picture among several is the picture alone"
+    assert identifier.identify(FaceRecord(id="z", conversations=[Turn(role="user", content="Hi?")]), folder) == []
     (folder / "a.png").write_bytes(b"something new")
     assert identifier.identify(record, folder) != before
     with pytest.raises(ImageError, match=r"c\.png cannot be read \(No such file"):

@@ -72,8 +72,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     ("line", "words"),
     [
         ('{"id": "b", "image": "x.png", "colour": 1}', ["'colour'", "not permitted"]),
-        ('{"id": "b"}', ["exactly one of 'image' and 'video'"]),
-        ('{"id": "b", "image": "x.png", "video": "y.mp4"}', ["exactly one of 'image' and 'video'"]),
+        ('{"id": "b"}', ["give one of 'image', 'images' and 'video'"]),
+        ('{"id": "b", "image": "x.png", "video": "y.mp4"}', ["give one of 'image', 'images' and 'video'"]),
         ('{"id": "b", "image": "x.png"', ["JSON"]),
         ('{"image": "x.png"}', ["'id'", "required"]),
         ('{"id": "b", "image": "x.png", "labels": {"expression": "joy"}}', ["'labels.expression'", "joy"]),

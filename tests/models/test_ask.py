@@ -9,7 +9,9 @@ from video_files import write_video
 import facekit
 from facekit.data.synthetic import draw_clip
 from facekit.errors import ConfigurationError, ImageError, VideoError
+from facekit.faces import read_clip
 from facekit.models.media import take_as_cropped, take_clip_as_cropped
+from facekit.models.sessions import Session
 
 QUESTIONS = ["How old is this person?", "Smile?", "Which of the seven expressions does the face show?"]
 
@@ -146,13 +148,52 @@ def test_a_video_file_is_asked_by_its_type(small, film):
     assert facekit.ask(model, processor, clip, "Smile?", max_new_tokens=5) == [expected]
 
 
-def test_a_list_of_pictures_is_a_clip(small, picture, points, monkeypatch):
+def test_a_list_of_pictures_is_several_pictures_each_with_its_own_landmarks(small, picture, points, chat):
+    model, processor = small
+    seen = []
+    handle = model.encoder.register_forward_hook(lambda module, given, result: seen.append(tuple(given[0].shape[:2])))
+    pair, shapes = [picture, picture.rotate(90)], [points, 1 - points]
+    answers = facekit.ask(model, processor, pair, QUESTIONS, landmarks=shapes, max_new_tokens=6, min_new_tokens=6)
+    handle.remove()
+    assert seen == [(2, 1)]
+    for question, answer in zip(QUESTIONS, answers, strict=True):
+        inputs = processor(images=pair, text=chat(question, images=2), landmarks=shapes)
+        tokens = model.generate(**inputs, do_sample=False, max_new_tokens=6, min_new_tokens=6)
+        said = tokens[0, inputs["input_ids"].shape[1] :]
+        assert answer == processor.decode(said, skip_special_tokens=True).strip()
+    faces = [take_as_cropped(*each) for each in zip(pair, shapes, strict=True)]
+    assert facekit.ask(model, processor, faces, QUESTIONS, max_new_tokens=6, min_new_tokens=6) == answers
+    swapped = Session.open(model, processor, pair, landmarks=shapes[::-1]).media
+    paired = Session.open(model, processor, pair, landmarks=shapes).media
+    assert not torch.equal(swapped.features[0], paired.features[0])
+
+
+def test_a_picture_and_a_clip_are_asked_about_together(small, picture, points, film):
+    model, processor = small
+    path, landmarks = film
+    seen = []
+    model.encoder.register_forward_hook(lambda module, given, result: seen.append(tuple(given[0].shape[:2])))
+    facekit.ask(model, processor, [picture, path], "The same?", landmarks=[points, landmarks], num_frames=4)
+    assert seen == [(1, 1), (1, 4)]
+
+
+def test_frames_of_a_clip_are_given_as_one_clip(small, picture, points):
     model, processor = small
     seen = []
     model.encoder.register_forward_hook(lambda module, given, result: seen.append(tuple(given[0].shape[:2])))
     frames = [picture, picture.rotate(90), picture.rotate(180)]
-    facekit.ask(model, processor, frames, QUESTIONS, landmarks=[points] * 3, max_new_tokens=2)
+    facekit.ask(model, processor, read_clip(frames), QUESTIONS, landmarks=[points] * 3, max_new_tokens=2)
     assert seen == [(1, 3)]
+    with pytest.raises(ConfigurationError, match=r"give facekit\.faces\.read_clip\(pictures\)"):
+        facekit.ask(model, processor, frames, "Smile?", landmarks=[points] * 3, num_frames=2)
+
+
+def test_lists_that_do_not_fit_are_told(small, picture, points):
+    model, processor = small
+    with pytest.raises(ConfigurationError, match="the list is empty"):
+        facekit.ask(model, processor, [], "Smile?")
+    with pytest.raises(ConfigurationError, match="there are 2 pictures but landmarks for 1"):
+        facekit.ask(model, processor, [picture, picture], "Smile?", landmarks=[points])
 
 
 def test_a_video_that_cannot_be_opened_is_told(small, tmp_path):

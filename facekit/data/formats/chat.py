@@ -20,6 +20,7 @@ import numpy as np
 from facekit.data.atomic import open_atomically, write_text_atomically
 from facekit.data.formats.extras import KEY, build_record, extras_of, read_extras
 from facekit.data.formats.json_stream import iterate_json_objects
+from facekit.data.marks import count_marks, strip_leading_marks
 from facekit.data.records import FaceRecord, check_landmarks
 from facekit.errors import RecordError
 
@@ -34,7 +35,7 @@ _SYSTEM_ROLES = ("system",)
 
 
 class UnsupportedSampleError(RecordError):
-    """A sample that a record cannot hold: without a picture, with several, or with a turn that has no words."""
+    """A sample that a record cannot hold: with pictures and clips together, or with a turn that has no words."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ def read_chat(
 ) -> Iterator[FaceRecord]:
     """Read a LLaVA or ShareGPT file, JSON list or JSON lines.
 
-    The tags ``<image>`` and ``<video>`` are taken out of the words; a record knows its medium anyway.
+    The tags ``<image>`` and ``<video>`` of a single medium are taken out of the words; a record knows it anyway. Those
+    of several pictures are where they stand, and are kept unless they only begin the first question.
 
     Args:
         path: The file.
@@ -173,7 +175,10 @@ def write_chat(records: Iterable[FaceRecord], path: Path, *, for_llama_factory: 
     with open_atomically(path) as file:
         file.write("[")
         for number, record in enumerate(records):
-            kinds.add("image" if record.image else "file" if isinstance(record.video, str) else "frames")
+            if record.video is None:
+                kinds |= {"image"} if record.media_paths("") else set()
+            else:
+                kinds.add("file" if isinstance(record.video, str) else "frames")
             if for_llama_factory and {"file", "frames"} <= kinds:
                 raise RecordError(
                     f"record {record.id!r}: some videos are files and others lists of frames, and LLaMA-Factory wants "
@@ -189,20 +194,20 @@ def write_chat(records: Iterable[FaceRecord], path: Path, *, for_llama_factory: 
 
 
 def _to_sample(record: FaceRecord, layout: ChatLayout, for_llama_factory: bool) -> dict[str, Any]:
-    kind = "image" if record.image is not None else "video"
-    media: Any = record.image or record.video
-    if for_llama_factory and kind == "video":
-        media = [media]
+    kind = "image" if record.video is None else "video"
+    media: Any = record.image or record.images or record.video
+    count = len(record.images) if record.images is not None else 0 if media is None else 1
+    if for_llama_factory:
+        media = [media] if kind == "video" else record.images or ([] if media is None else [media])
     names = {"user": layout.user_tag, "assistant": layout.assistant_tag, "system": "system"}
     messages = [{layout.role_tag: names[turn.role], layout.content_tag: turn.content} for turn in record.conversations]
-    for message in messages:
-        if message[layout.role_tag] == layout.user_tag:
-            message[layout.content_tag] = f"<{kind}>\n{message[layout.content_tag]}"
-            break
+    users = [message for message in messages if message[layout.role_tag] == layout.user_tag]
+    if users and not any(count_marks(message[layout.content_tag]) for message in users):
+        users[0][layout.content_tag] = f"<{kind}>\n" * count + users[0][layout.content_tag]
     extras = extras_of(record)
     return {
         "id": record.id,
-        kind: media,
+        **({} if media is None else {kind: media}),
         layout.messages: messages,
         KEY: json.dumps(extras, ensure_ascii=False, allow_nan=False) if for_llama_factory else extras,
     }
@@ -221,12 +226,12 @@ def _to_record(sample: dict[str, Any], layout: ChatLayout, where: str, identity:
     if layout.system and sample.get(layout.system):
         turns.insert(0, ("system", str(sample[layout.system])))
     if extras is None:
-        turns = [(role, _without_tags(words)) for role, words in turns]
+        several = "images" in media
+        turns = [(role, words if several and role == "user" else _without_tags(words)) for role, words in turns]
     else:
-        index = next((index for index, (role, _) in enumerate(turns) if role == "user"), None)
-        if index is not None:
-            prefix = f"<{'image' if 'image' in media else 'video'}>\n"
-            turns[index] = ("user", turns[index][1].removeprefix(prefix))
+        several = True
+    if several:
+        turns = _without_leading_tags(turns, len(media.get("images") or media))
     if any(not words.strip() for _, words in turns):
         raise UnsupportedSampleError(f"{where}: a message without words")
     return build_record(where, identity, media, turns, extras)
@@ -238,12 +243,25 @@ def _media(sample: dict[str, Any], layout: ChatLayout, where: str, frames: bool)
         image = image[0]
     if isinstance(video, list) and len(video) == 1 and not (frames and isinstance(video[0], str)):
         video = video[0]
-    if isinstance(image, str) and image and not video:
-        return {"image": image}
+    if image and not video and isinstance(image, (str, list)):
+        return {"image" if isinstance(image, str) else "images": image}
     if video and not image and isinstance(video, (str, list)):
         return {"video": video}
-    kind = "no picture" if not image and not video else "several pictures"
-    raise UnsupportedSampleError(f"{where}: {kind}")
+    if image or video:
+        raise UnsupportedSampleError(f"{where}: pictures and clips together")
+    return {}
+
+
+def _without_leading_tags(turns: list[tuple[str, str]], media: int) -> list[tuple[str, str]]:
+    """Messages without the tags that the first question begins with, where it shows all media there."""
+    index = next((index for index, (role, _) in enumerate(turns) if role == "user"), None)
+    tags = sum(count_marks(words) for role, words in turns if role == "user")
+    if index is None or tags != media:
+        return turns
+    words = strip_leading_marks(turns[index][1])
+    return turns if count_marks(turns[index][1]) < tags or count_marks(words) else [
+        *turns[:index], ("user", words), *turns[index + 1 :]
+    ]  # fmt: skip
 
 
 def _without_tags(words: str) -> str:

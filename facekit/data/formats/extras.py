@@ -18,7 +18,7 @@ from facekit.errors import RecordError
 __all__ = ["KEY", "build_record", "extras_of", "read_extras"]
 
 KEY = "facekit"
-_NATIVE = {"id", "image", "video", "conversations"}
+_NATIVE = {"id", "image", "images", "video", "conversations"}
 
 
 def extras_of(record: FaceRecord) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def build_record(
     Args:
         where: File and line, for messages.
         identity: The record's id.
-        media: ``image`` or ``video``.
+        media: ``image``, ``images`` or ``video``; empty for text alone.
         turns: Role and words of each message.
         extras: What ``extras_of`` gave, or None.
 

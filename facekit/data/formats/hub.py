@@ -1,8 +1,8 @@
 """Records as a ``datasets`` folder on disk (``load_from_disk``), ready for the hub; needs the extra ``datasets``.
 
-Columns: ``id``, ``image`` (path or null), ``video`` (paths; one for a video file), ``conversations`` (role, content,
-task) and ``facekit`` (JSON text with everything else). Paths are relative to the folder that the dataset's folder is
-in.
+Columns: ``id``, ``image`` (path or null), ``images`` (paths, of several pictures), ``video`` (paths; one for a video
+file), ``conversations`` (role, content, task) and ``facekit`` (JSON text with everything else). Paths are relative to
+the folder that the dataset's folder is in.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ def write_hub_dataset(records: Iterable[FaceRecord], path: Path) -> None:
 
     text = datasets.Value("string")
     turn = {"role": text, "content": text, "task": text}
-    columns = {"id": text, "image": text, "video": datasets.List(text), "conversations": datasets.List(turn), KEY: text}
+    paths = datasets.List(text)
+    columns = {
+        "id": text, "image": text, "images": paths, "video": paths, "conversations": datasets.List(turn), KEY: text,
+    }  # fmt: skip
     features = datasets.Features(columns)
     with write_folder(path) as folder, tempfile.TemporaryDirectory(dir=path.parent, prefix=".arrow.") as scratch:
         stream = Path(scratch) / "records.arrow"
@@ -66,7 +69,8 @@ def read_hub_dataset(path: Path) -> Iterator[FaceRecord]:
         where = f"{path}, row {number}"
         extras = read_extras(row[KEY], where) or {}
         video = row["video"] if extras.get("clip") == "frames" else (row["video"] or [None])[0]
-        media = {"image": row["image"]} if row["image"] is not None else {"video": video}
+        given = {"image": row["image"], "images": row.get("images") or None, "video": video}
+        media = {name: value for name, value in given.items() if value is not None}
         turns = [(turn["role"], turn["content"]) for turn in row["conversations"]]
         extras["tasks"] = [turn["task"] for turn in row["conversations"]]
         yield build_record(where, row["id"], media, turns, extras)
@@ -78,6 +82,7 @@ def _to_row(record: FaceRecord) -> dict[str, Any]:
     return {
         "id": record.id,
         "image": record.image,
+        "images": record.images or [],
         "video": video or [],
         "conversations": [turn.model_dump() for turn in record.conversations],
         KEY: json.dumps(extras, ensure_ascii=False, allow_nan=False),

@@ -1,7 +1,8 @@
 """Records with their media in WebDataset shards: tar files to be streamed, and a manifest with counts and checksums.
 
 A sample ``000000007`` has ``.json`` (the record's line), the medium (``.jpg``, ``.mp4``, or ``.0000.jpg``,
-``.0001.jpg`` and so on for frames) and, where the landmarks are a file, ``.landmarks.npy``. Needs the extra
+``.0001.jpg`` and so on for frames and several pictures) and, where the landmarks are a file, ``.landmarks.npy``. Needs
+the extra
 ``datasets``.
 """
 
@@ -133,12 +134,11 @@ def verify_shards(path: Path) -> int:
 def sample_fields(record: FaceRecord) -> dict[str, str]:
     """The field of a sample for each file that a record names; that of the landmarks comes last."""
     fields = {}
-    if isinstance(record.video, list):
-        for index, name in enumerate(record.video):
+    if record.images is not None or isinstance(record.video, list):
+        for index, name in enumerate(record.images or record.video or []):
             fields[f"{index:04d}{_suffix(name)}"] = name
     else:
-        name = record.image or record.video or ""
-        fields[_suffix(name).removeprefix(".")] = name
+        fields = {_suffix(name).removeprefix("."): name for name in (record.image, record.video) if name is not None}
     if isinstance(record.landmarks, str):
         fields["landmarks.npy"] = record.landmarks
     return fields
@@ -170,7 +170,9 @@ def _named_inside(record: FaceRecord, key: str) -> FaceRecord:
         changes["landmarks"] = names.pop()
     if record.image is not None:
         changes["image"] = names[0]
-    else:
+    elif record.images is not None:
+        changes["images"] = names
+    elif names:
         changes["video"] = names if isinstance(record.video, list) else names[0]
     return record.model_copy(update=changes)
 

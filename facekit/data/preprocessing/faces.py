@@ -21,7 +21,7 @@ from facekit.errors import ConfigurationError, FaceKitError, FaceNotFoundError, 
 from facekit.faces.clips import CroppedClip, prepare_clip
 from facekit.faces.crop import CroppedFace, crop_face, pad_to_square
 from facekit.faces.images import describe_source, open_image
-from facekit.faces.landmarker import DetectedFace, Landmarker, landmark_bounds, load_landmarker
+from facekit.faces.landmarker import NUM_LANDMARKS, DetectedFace, Landmarker, landmark_bounds, load_landmarker
 from facekit.faces.prepare import select_faces
 from facekit.faces.video import Clip, read_clip
 
@@ -98,6 +98,10 @@ def shared_landmarker(spec: str) -> Landmarker:
 def _prepare(
     record: FaceRecord, index: int, folder: Path, settings: PreprocessSettings, landmarker: Landmarker
 ) -> list[PreparedRecord]:
+    if record.images is not None:
+        return [_prepare_several(record, f"{index:09d}", folder, settings, landmarker)]
+    if record.image is None and record.video is None:
+        return [PreparedRecord(f"{index:09d}", record, {})]
     if record.image is None:
         return [_prepare_clip(record, f"{index:09d}", folder, settings, landmarker)]
     crops, found = _crop_picture(record, folder, settings, landmarker)
@@ -136,6 +140,30 @@ def _prepare_clip(
         stacked = io.BytesIO()
         np.save(stacked, np.stack([crop.landmarks_or_absent for crop in crops]).astype(np.float32), allow_pickle=False)
         files[f"{name}.landmarks.npy"] = stacked.getvalue()
+    return PreparedRecord(key, record.model_copy(update=changes), files)
+
+
+def _prepare_several(
+    record: FaceRecord, key: str, folder: Path, settings: PreprocessSettings, landmarker: Landmarker
+) -> PreparedRecord:
+    """Prepare several pictures, each by its largest face."""
+    paths = record.images or []
+    given = record.landmark_array(folder) if settings.given_landmarks else None
+    shapes = [None] * len(paths) if given is None else list(given.reshape(-1, NUM_LANDMARKS, 2))
+    crops = []
+    for path, shape in zip(paths, shapes, strict=True):
+        points = None if shape is None or np.isnan(shape).any() else shape.tolist()
+        alone = record.model_copy(update={"image": path, "images": None, "landmarks": points})
+        crops.append(_crop_picture(alone, folder, settings, landmarker)[0][0])
+    files = {
+        f"{MEDIA_FOLDER}/{key}.{number:04d}.jpg": _to_jpeg(crop.image, settings) for number, crop in enumerate(crops)
+    }
+    found = [None if each.landmarks is None else np.round(each.landmarks.astype(float), 5).tolist() for each in crops]
+    changes: dict[str, Any] = {
+        "images": list(files),
+        "landmarks": found if any(found) else None,
+        "source": _origin(record, crops[0], None),
+    }
     return PreparedRecord(key, record.model_copy(update=changes), files)
 
 

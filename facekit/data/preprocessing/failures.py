@@ -58,6 +58,6 @@ def may_pass(error: BaseException | None) -> bool:
 
 
 def first_medium(record: FaceRecord) -> str:
-    """The picture, the video file, or the first of the frames, as the record names it."""
-    names = record.image or record.video or ""
+    """The picture, the video file, or the first of several, as the record names it; empty for text alone."""
+    names = record.image or record.images or record.video or ""
     return names if isinstance(names, str) else names[0]

@@ -98,11 +98,20 @@ def encode_shards(
 
 
 def _encode(batch: list[FaceRecord], folder: Path, encoding: CachedEncoding, identifier: MediaIdentifier) -> None:
-    media = [identifier.identify(record, folder) for record in batch]
+    found = [
+        (record, index, each) for record in batch for index, each in enumerate(identifier.identify(record, folder))
+    ]
     transform = encoding.encoder.transform
-    encoding.encode(media, lambda index: _open_pixels(batch[index], folder, transform, identifier.num_frames))
+
+    def open_pixels(place: int) -> Tensor:
+        record, index, _ = found[place]
+        return _open_pixels(record, index, folder, transform, identifier.num_frames)
+
+    encoding.encode([medium for _, _, medium in found], open_pixels)
 
 
-def _open_pixels(record: FaceRecord, folder: Path, transform: ImageTransform, num_frames: int) -> Tensor:
-    """The pixels ``(T, 3, H, W)`` of a record, as ``load_media`` makes them with a processor."""
+def _open_pixels(record: FaceRecord, index: int, folder: Path, transform: ImageTransform, num_frames: int) -> Tensor:
+    """The pixels ``(T, 3, H, W)`` of one of a record's media, as ``load_media`` makes them with a processor."""
+    if record.images is not None:
+        record = record.model_copy(update={"images": [record.images[index]], "landmarks": None})
     return torch.stack([transform(frame.image) for frame in open_frames(record, folder, num_frames)])

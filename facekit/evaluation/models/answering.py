@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from facekit.data.dataset import load_media
+from facekit.data.dataset import open_media
 from facekit.errors import ConfigurationError
 from facekit.evaluation.tasks.questions import Question
 from facekit.faces import open_image, pad_to_square
@@ -94,8 +94,7 @@ class FaceKitModel:
     def _open(self, question: Question) -> list[MediumTensors]:
         record = question.record
         if record is not None:
-            pixels, points = load_media(record, question.folder, self.processor)
-            return [MediumTensors(pixels, points, is_clip=record.video is not None)]
+            return open_media(record, question.folder, self.processor)
         settings = self.processor.image_processor
         if self.crop:
             faces = [settings.prepare(path) for path in question.pictures]

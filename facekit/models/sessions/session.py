@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from facekit.errors import ConfigurationError
 from facekit.faces import CroppedClip, CroppedFace, is_video
 from facekit.faces.images import ImageSource
-from facekit.faces.video import ClipSource
+from facekit.faces.video import Clip, ClipSource
 from facekit.models.image_processing import FaceKitImageProcessor, Medium
 from facekit.models.media import take_as_cropped, take_clip_as_cropped
 from facekit.models.modeling import FaceKitForConditionalGeneration
@@ -21,6 +21,9 @@ from facekit.models.sessions.likelihood import option_log_likelihoods, option_to
 from facekit.models.sessions.planning import iterate_answers
 from facekit.models.sessions.prompts import check_questions, tokenize_prompts, write_prompt
 from facekit.models.sessions.requests import Request, Sampling
+
+AnyMedium: TypeAlias = ImageSource | Clip | Medium
+"""A picture or a clip: a path or URL says by its suffix which; an array by its number of axes."""
 
 
 class Session:
@@ -47,14 +50,13 @@ class Session:
         cls,
         model: FaceKitForConditionalGeneration,
         processor: FaceKitProcessor,
-        image: ImageSource | ClipSource | Medium,
+        image: AnyMedium | Sequence[AnyMedium],
         *,
-        landmarks: ArrayLike | None = None,
+        landmarks: ArrayLike | Sequence[ArrayLike | None] | None = None,
         num_frames: int | None = None,
     ) -> Session:
-        """Prepare and encode one picture or clip; arguments and errors as in ``facekit.ask``."""
-        medium = _take_medium(processor.image_processor, image, landmarks, num_frames)
-        return cls.of_media(model, processor, [medium])
+        """Prepare and encode a picture, a clip or several of them; arguments and errors as in ``facekit.ask``."""
+        return cls.of_media(model, processor, _take_media(processor.image_processor, image, landmarks, num_frames))
 
     @classmethod
     def of_media(
@@ -180,11 +182,46 @@ def medium_tensors(image_processor: FaceKitImageProcessor, medium: Medium) -> Me
     return MediumTensors(inputs["pixel_values"][0], inputs["landmarks"][0], is_clip=isinstance(medium, CroppedClip))
 
 
-def _take_medium(
+def as_list(image: AnyMedium | Sequence[AnyMedium]) -> list[AnyMedium]:
+    """Return several pictures and clips, or the only one, as a list.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    if not isinstance(image, (list, tuple)):
+        return [cast(AnyMedium, image)]
+    if not image:
+        raise ConfigurationError("there is no picture to ask about; the list is empty")
+    return list(image)
+
+
+def is_clip(medium: AnyMedium) -> bool:
+    """Whether one medium is a clip rather than a picture."""
+    return isinstance(medium, CroppedClip) or is_video(medium)
+
+
+def _take_media(
     settings: FaceKitImageProcessor,
-    image: ImageSource | ClipSource | Medium,
-    landmarks: ArrayLike | None,
+    image: AnyMedium | Sequence[AnyMedium],
+    landmarks: ArrayLike | Sequence[ArrayLike | None] | None,
     num_frames: int | None,
+) -> list[Medium]:
+    media = as_list(image)
+    if not isinstance(image, (list, tuple)):
+        return [_take_medium(settings, media[0], cast("ArrayLike | None", landmarks), num_frames)]
+    if num_frames is not None and not any(is_clip(medium) for medium in media):
+        raise ConfigurationError(
+            "num_frames is for clips, and a list of pictures is several pictures; for the frames of one clip give "
+            "facekit.faces.read_clip(pictures)"
+        )
+    shapes: Sequence[Any] = [None] * len(media) if landmarks is None else list(cast(Sequence[Any], landmarks))
+    if len(shapes) != len(media):
+        raise ConfigurationError(f"there are {len(media)} pictures but landmarks for {len(shapes)}")
+    return [_take_medium(settings, *pair, num_frames) for pair in zip(media, shapes, strict=True)]
+
+
+def _take_medium(
+    settings: FaceKitImageProcessor, image: AnyMedium, landmarks: ArrayLike | None, num_frames: int | None
 ) -> Medium:
     if isinstance(image, (CroppedFace, CroppedClip)):
         return image

@@ -18,7 +18,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from facekit.compat.accelerate import feed_device
 from facekit.data.collation import FaceCollator
-from facekit.data.dataset import FaceDataset, FaceExample, count_frames
+from facekit.data.dataset import FaceDataset, FaceExample, count_frames, media_frames
 from facekit.data.records import FaceRecord
 from facekit.errors import ConfigurationError
 from facekit.models.processing import FaceKitProcessor
@@ -132,7 +132,9 @@ def group_records(
     rank: int = 0,
     processes: int = 1,
 ) -> GroupedBatchSampler:
-    """Group records by their number of frames, and within that by the tokens that they will have, roughly.
+    """Group records by the frames of their media, and within that by the tokens that they will have, roughly.
+
+    Several pictures are with single ones, because they go through the encoder alike; text alone is by itself.
 
     Args:
         records: The records.
@@ -142,10 +144,13 @@ def group_records(
         rank: Which process this is.
         processes: How many there are.
     """
-    frames = [count_frames(record, processor.image_processor.num_frames) for record in records]
+    media = [
+        media_frames(record, count_frames(record, processor.image_processor.num_frames)) for record in records
+    ]  # fmt: skip
+    frames = [max(each, default=0) for each in media]
     words = [sum(len(turn.content.split()) for turn in record.conversations) for record in records]
     costs = {count: processor.count_visual_tokens(count) for count in set(frames)}
-    lengths = [costs[count] + said for count, said in zip(frames, words, strict=True)]
+    lengths = [len(each) * costs[count] + said for each, count, said in zip(media, frames, words, strict=True)]
     return GroupedBatchSampler(frames, lengths, batch_size, seed=seed, rank=rank, processes=processes)
 
 

@@ -32,7 +32,7 @@ from facekit.training.loop.distributed import (
 from facekit.training.loop.losses import count_items, find_targets, supervised_loss
 from facekit.training.loop.prefix_attention import packed_inputs
 from facekit.training.recipes.settings import TrainingSettings
-from facekit.training.records.features import FeaturesOnDisk
+from facekit.training.records.features import KeptFeatures
 from facekit.training.records.streamed import StreamedDataset, load_stream
 from facekit.training.trainable.parts import parameter_groups, set_evaluation_of_frozen
 from facekit.training.trainable.trained_weights import (
@@ -55,7 +55,7 @@ class FaceTrainer(HookedTrainer):
     Args:
         settings: The run's settings.
         record_ids: Ids of the records by index, for messages.
-        encoder_tokens: Instead of pixels in the batches: ``(records, T, P + N, C)`` by record, or a cache on disk.
+        features: Instead of pixels in the batches.
         **options: See ``transformers.Trainer``.
     """
 
@@ -64,12 +64,12 @@ class FaceTrainer(HookedTrainer):
         *,
         settings: TrainingSettings,
         record_ids: Sequence[str],
-        encoder_tokens: Tensor | FeaturesOnDisk | None = None,
+        features: KeptFeatures | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self.settings = settings
-        self.encoder_tokens = encoder_tokens
+        self.features = features
         self.guard = LossGuard(record_ids)
         self.failed_saves = 0
         self.base: str | None = None
@@ -132,11 +132,12 @@ class FaceTrainer(HookedTrainer):
         composed = self.accelerator.unwrap_model(model)
         set_evaluation_of_frozen(composed)
         indices = inputs.pop("example_indices")
-        if isinstance(self.encoder_tokens, FeaturesOnDisk):
-            inputs["image_features"] = self.encoder_tokens.project(composed, indices, inputs.pop("landmarks"))
-        elif self.encoder_tokens is not None:
-            tokens = self.encoder_tokens[indices.cpu()].to(indices.device)
-            inputs["image_features"] = composed.project_tokens(tokens, inputs.pop("landmarks"))
+        counts = inputs.pop("media_counts", None)
+        if self.features is not None and "landmarks" in inputs:
+            inputs["image_features"] = self.features.project(composed, indices, inputs.pop("landmarks"), counts)
+        elif "landmarks" not in inputs and self._needs_all_parts():
+            side = self.processing_class.image_processor.image_size
+            inputs["spare_pixels"] = torch.zeros(1, 1, 3, side, side, device=indices.device)
         segments = inputs.pop("segments", None)
         if segments is not None:
             text_config = composed.config.get_text_config()
@@ -149,6 +150,14 @@ class FaceTrainer(HookedTrainer):
                 loss = self._labelled_loss(model, composed, inputs, segments, num_items_in_batch)
         self.guard.watch(loss, indices, self.state.global_step)
         return (loss, None) if return_outputs else loss
+
+    def _needs_all_parts(self) -> bool:
+        """Whether a batch of text alone must reach the connector: other processes wait for it, or nothing else learns.
+
+        Otherwise its weights have no gradient in that step, and stay as they are.
+        """
+        learns = any(part.startswith("language_model") for part in self.settings.parts)
+        return self.args.world_size > 1 or not learns
 
     def _labelled_loss(
         self,
@@ -212,8 +221,8 @@ class FaceTrainer(HookedTrainer):
         wait_for_everyone()
         run_folder = Path(str(self.args.output_dir))
         folder = run_folder / f"checkpoint-{self.state.global_step}"
-        if isinstance(self.encoder_tokens, FeaturesOnDisk):
-            self.encoder_tokens.flush()
+        if self.features is not None:
+            self.features.flush()
         try:
             write()
             self.accelerator.wait_for_everyone()

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Self
 
 from safetensors import SafetensorError
-from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback, TrainerState, TrainingArguments
 
 from facekit.compat.torch import is_failed_write
@@ -29,7 +28,7 @@ from facekit.training.loop.identity import prepare_run
 from facekit.training.loop.prefix_attention import split_attention
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.records.corrupt import SKIPPED_NAME, SkippingDataset
-from facekit.training.records.features import FeaturesOnDisk, encode_dataset
+from facekit.training.records.features import FeaturesOnDisk, KeptFeatures, encode_dataset
 from facekit.training.records.streamed import StreamedDataset, open_dataset
 from facekit.training.trainable.adapters import ADAPTER_FOLDER, Adapters
 from facekit.training.trainable.float_types import trained_in_float32
@@ -147,16 +146,16 @@ class TrainingRun:
                 f"the trained model could not be saved in {self.output_dir} ({first_line(error)}); {kept}"
             ) from error
 
-    def _keep_tokens(self) -> Tensor | FeaturesOnDisk | None:
+    def _keep_tokens(self) -> KeptFeatures | None:
         """Tokens of frozen encoders, which replace pixels where the settings ask for it."""
         if isinstance(self.dataset, StreamedDataset):
             logger.info("%d samples in shards", self.dataset.total)
             return None
-        tokens: Tensor | FeaturesOnDisk | None = None
+        tokens: KeptFeatures | None = None
         if self.settings.cache_features:
             self.model.to(self.arguments.device)
-            tokens = encode_dataset(self.model.encoder, self.dataset)
-            logger.info("kept the encoder's tokens of %d pictures, %.0f MiB", len(tokens), tokens.nbytes / 2**20)
+            tokens = in_memory = encode_dataset(self.model, self.dataset)
+            logger.info("kept the encoders' tokens of %d media, %.0f MiB", len(in_memory), in_memory.nbytes / 2**20)
         elif self.settings.feature_cache is not None:
             tokens = FeaturesOnDisk(self.model, self.dataset, self.settings)
         if tokens is not None:
@@ -166,7 +165,7 @@ class TrainingRun:
     def _loop(
         self,
         model: FaceKitForConditionalGeneration,
-        tokens: Tensor | FeaturesOnDisk | None,
+        tokens: KeptFeatures | None,
         callbacks: Sequence[TrainerCallback],
     ) -> TrainerState:
         settings, tokenizer = self.settings, self.processor.tokenizer
@@ -179,11 +178,11 @@ class TrainingRun:
             callbacks=list(callbacks),
             settings=settings,
             record_ids=self.dataset.record_ids,
-            encoder_tokens=tokens,
+            features=tokens,
         )
         trainer.remove_callback(PrinterCallback)
         with ExitStack() as stack:
-            if isinstance(tokens, FeaturesOnDisk):
+            if tokens is not None:
                 stack.callback(tokens.flush)
             stack.enter_context(trained_in_float32(model, settings))
             if settings.gradient_checkpointing:

@@ -54,6 +54,10 @@ class SkippingDataset(FaceDataset):
         """The pixels ``(T, 3, H, W)`` of one record, or of the next usable one."""
         return self._first_usable(index, super().pixel_values)
 
+    def media_pixels(self, index: int) -> list[Tensor]:
+        """The pixels of each of a record's media, or of those of the next usable one."""
+        return self._first_usable(index, super().media_pixels)
+
     def _first_usable(self, index: int, read: Callable[[int], _T]) -> _T:
         for candidate in chain(range(index, len(self)), range(index)):
             if candidate in self.skipped:

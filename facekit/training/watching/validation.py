@@ -21,12 +21,14 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from facekit.compat.bitsandbytes import restore_layout
 from facekit.data.atomic import write_text_atomically
-from facekit.data.dataset import RecordSet, load_media, split_exchanges
+from facekit.data.dataset import RecordSet, media_frames, open_media, split_exchanges
+from facekit.data.marks import count_marks, split_marks
 from facekit.data.records import FaceRecord
-from facekit.errors import CheckpointError, first_line
+from facekit.data.supervision import media_lead, place_media, without_leading_marks
+from facekit.errors import CheckpointError, RecordError, first_line
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
-from facekit.models.sessions import MediumTensors, Session
+from facekit.models.sessions import Session
 from facekit.training.loop.distributed import shards_weights
 
 logger = logging.getLogger(__name__)
@@ -187,26 +189,44 @@ class PeriodicValidation(TrainerCallback):
         pairs = questions_of(record)
         if not pairs:
             return []
-        pixels, landmarks = load_media(record, self.shown.folder, self.processor)
-        medium = MediumTensors(pixels, landmarks, is_clip=len(pixels) > 1)
-        session = Session.open_many(model, self.processor, [[medium]])[0]
-        prompts = [session.write_prompt(question, system) for system, question, _ in pairs]
+        media = open_media(record, self.shown.folder, self.processor)
+        session = Session.open_many(model, self.processor, [media])[0]
+        prompts = [self._write_prompt(question, system, session.media.is_clip) for system, question, _ in pairs]
         answers = session.generate_from(prompts, max_new_tokens=_LONGEST_ANSWER)
         return [
             ValidationAnswer(record.id, question, answer, truth)
             for (_, question, truth), answer in zip(pairs, answers, strict=True)
         ]
 
+    def _write_prompt(self, question: str, system: str | None, is_clip: Sequence[bool]) -> str:
+        """The prompt of a question, with the media before it or where it marks them."""
+        kinds = iter(["video" if each else "image" for each in is_clip])
+        entries = [{"type": next(kinds)} if each["type"] == "image" else each for each in split_marks(question)]
+        entries = [*({"type": kind} for kind in kinds), *entries]
+        opening = [] if system is None else [{"role": "system", "content": system}]
+        return self.processor.apply_chat_template(
+            [*opening, {"role": "user", "content": entries}], add_generation_prompt=True
+        )
+
 
 def questions_of(record: FaceRecord) -> list[tuple[str | None, str, str]]:
-    """The first questions of a record, each as system message, question and answer; of a dialogue the first one."""
-    opening, exchanges = split_exchanges(record.conversations)
+    """The first questions of a record, each as system message, question and answer; of a dialogue the first one.
+
+    A question marks its pictures where they stand between its words; it is left out where it does not show all.
+    """
+    media = len(media_frames(record, len(record.media_paths(""))))
+    try:
+        turns = place_media(record.conversations, media)
+    except RecordError:
+        return []  # nothing can be learned from it either
+    is_about_all = media_lead(turns)
+    opening, exchanges = split_exchanges(without_leading_marks(turns) if is_about_all else turns)
     system = next((turn.content for turn in opening if turn.role == "system"), None)
     pairs = []
-    for turns in exchanges[: _MOST_QUESTIONS if record.independent_questions else 1]:
-        answer = next((turn.content for turn in turns if turn.role == "assistant"), None)
-        question = turns[0].content.replace("<image>", "").replace("<video>", "").strip()
-        if answer is not None and question:
+    for exchange in exchanges[: _MOST_QUESTIONS if record.independent_questions and is_about_all else 1]:
+        answer = next((turn.content for turn in exchange if turn.role == "assistant"), None)
+        question = exchange[0].content.strip()
+        if answer is not None and question and count_marks(question) == (0 if is_about_all else media):
             pairs.append((system, question, answer))
     return pairs
 

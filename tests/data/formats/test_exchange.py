@@ -59,8 +59,26 @@ def folder(tmp_path):
     return tmp_path
 
 
+def several_pictures_and_text():
+    """Pictures before the first question, between words and in a later turn, and no picture at all."""
+    named = {"images": ["faces/1.jpg", "faces/2.png"]}
+    asked = {
+        "before": ["The same person?", "No."],
+        "between": ["Is <image> the same person as <image>?", "No."],
+        "later": ["<image>\nA man?", "Yes.", "<image>\nAnd here?", "No."],
+    }
+    found = [FaceRecord(id=name, conversations=turns_of(said), **named) for name, said in asked.items()]
+    shape = [[0.25, 0.5]] * 68
+    found[0] = found[0].model_copy(update={"landmarks": [None, shape]})
+    return [*found, FaceRecord(id="text", conversations=turns_of(["Name a colour.", "Red."]))]
+
+
+def turns_of(said):
+    return [Turn(role=("user", "assistant")[place % 2], content=words) for place, words in enumerate(said)]
+
+
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("make", [sample_records, video_records, list])
+@pytest.mark.parametrize("make", [sample_records, video_records, several_pictures_and_text, list])
 def test_records_come_back_identical(folder, format, make):
     path = folder / ("out.jsonl" if format == "records" else "out.json" if "." in OUTPUTS[format] else "out")
     records = make()
@@ -125,9 +143,9 @@ def test_llama_factory_finds_its_columns_and_tags(folder):
     }  # fmt: skip
     assert info["clips"]["columns"] == {"messages": "conversations", "videos": "video"}
     (sample,) = json.loads((folder / "faces_train.json").read_text())
-    assert sample["image"] == "faces/1.jpg"
+    assert sample["image"] == ["faces/1.jpg"]
     assert [turn["from"] for turn in sample["conversations"]] == ["system", "human", "gpt", "human", "gpt"]
-    assert sample["conversations"][1]["value"] == "<image>\nHow old? <image>"
+    assert sample["conversations"][1]["value"] == "How old? <image>"
     assert json.loads((folder / "clips.json").read_text())[1]["video"] == ["clips/2.avi"]
 
 
@@ -136,7 +154,7 @@ def test_a_sharegpt_file_loads_through_arrow_as_llama_factory_loads_it(folder):
     records = [*sample_records()[:2], sample_records()[3]]
     write_records(records, folder / "out.json", "sharegpt")
     rows = datasets.load_dataset("json", data_files=str(folder / "out.json"), cache_dir=str(folder / "cache"))["train"]
-    assert rows["image"][:] == ["faces/1.jpg", "faces/2.png", None]
+    assert rows["image"][:] == [["faces/1.jpg"], ["faces/2.png"], None]
     assert rows["video"][:] == [None, None, [["clip/1.jpg", "clip/2.jpg"]]]
 
 

@@ -74,7 +74,7 @@ def test_whether_the_questions_of_a_chat_stand_alone_is_for_its_owner_to_say(min
         assert record.independent_questions is expected
 
 
-def test_samples_that_a_record_cannot_hold_are_counted(miniature):
+def test_text_alone_and_several_pictures_are_read_and_what_a_record_cannot_hold_is_counted(miniature):
     miniature.picture("a.jpg", "b.jpg")
     path = miniature.text(
         "mixed.json",
@@ -84,12 +84,15 @@ def test_samples_that_a_record_cannot_hold_are_counted(miniature):
                 sample({"image": ["a.jpg", "b.jpg"]}, "Same?", "No."),
                 sample({"image": ["a.jpg"]}, "Who?", "Someone."),
                 sample({"image": "b.jpg"}, "<image>", "A face."),
+                sample({"image": "b.jpg", "video": "c.mp4"}, "Same?", "No."),
             ]
         ),
     )
     records, summary = read_source("chat-json", path)
-    assert [record.image for record in records] == ["a.jpg"]
-    assert summary.unmapped == {"no picture": 1, "several pictures": 1, "a message without words": 1}
+    assert [(record.image, record.images) for record in records] == [
+        (None, None), (None, ["a.jpg", "b.jpg"]), ("a.jpg", None)
+    ]  # fmt: skip
+    assert summary.unmapped == {"pictures and clips together": 1, "a message without words": 1}
 
 
 def test_other_names_of_fields_are_taken_from_dataset_info(miniature):
