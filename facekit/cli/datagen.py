@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from rich.console import Console
+from facekit.cli.output import progress_display, show
 
+if TYPE_CHECKING:
     from facekit.datagen.preview import Preview
 
 STOPPED_STATUS, BUDGET_STATUS = 130, 3
@@ -51,17 +51,13 @@ def datagen(
     ] = None,
 ) -> None:
     """Describe faces with a model, filter and rate the answers, and write records to train on."""
-    from rich.console import Console
-
     from facekit.datagen.preview import dry_run as preview_run
     from facekit.datagen.recipe import load_recipe
     from facekit.datagen.settings import GenerationSettings
     from facekit.datagen.workflow import generate
     from facekit.endpoints.addresses import load_answerer
     from facekit.endpoints.outcomes import Ending
-    from facekit.reports import ProgressDisplay
 
-    console = Console()
     settings = GenerationSettings(
         concurrency=concurrency, processes=processes, requests_per_minute=requests_per_minute,
         tokens_per_minute=tokens_per_minute, max_cost=max_cost, prices=prices, attempts=attempts, threshold=threshold,
@@ -74,27 +70,27 @@ def datagen(
     if aspects is not None:
         chosen = chosen.only([name.strip() for name in aspects.split(",")])
     if dry_run:
-        _show_preview(console, preview_run(records, output, chosen, _model_name(annotator), settings))
+        _show_preview(preview_run(records, output, chosen, _model_name(annotator), settings))
         return
     answering = load_answerer(annotator, ask_key=ask_for_key())
     judging = None if judge is None else load_answerer(judge, ask_key=ask_for_key())
-    with ProgressDisplay() as progress:
+    with progress_display() as progress:
         result = generate(
             records, output, chosen, annotator=answering, judge=judging, settings=settings,
             on_progress=progress,
         )  # fmt: skip
     written = result.written
-    console.print(
+    show(
         f"{written.kept:,} answers kept, {written.dropped:,} dropped, {written.failed:,} failed, "
         f"{written.pending:,} still open; ${result.cost:.2f} spent"
     )
     for batch_name, count in result.open_batches.items():
-        console.print(f"{count:,} calls are in batch {batch_name}; collect with --batch", markup=False, soft_wrap=True)
+        show(f"{count:,} calls are in batch {batch_name}; collect with --batch")
     for name, path in (("records", result.records), ("failures", result.records.with_name("failures.jsonl")),
                        ("report", result.report), ("card", result.card), *result.exports.items()):  # fmt: skip
-        console.print(f"{name:<11}{path}", markup=False, highlight=False, soft_wrap=True)
+        show(f"{name:<11}{path}")
     if result.ending is not Ending.FINISHED:
-        console.print(f"{result.ending.value}; run the same command again to go on")
+        show(f"{result.ending.value}; run the same command again to go on")
         raise typer.Exit(BUDGET_STATUS if result.ending is Ending.BUDGET else STOPPED_STATUS)
 
 
@@ -113,22 +109,20 @@ def _model_name(spec: str) -> str:
     return parsed.argument or parsed.name
 
 
-def _show_preview(console: Console, preview: Preview) -> None:
+def _show_preview(preview: Preview) -> None:
     for sample in preview.samples:
-        console.rule(f"{sample.aspect}: {sample.record}", align="left")
+        show(f"── {sample.aspect}: {sample.record}", bold=True)
         for title, text in (("system", sample.system), ("prompt", sample.prompt), ("stored question", sample.question)):
-            console.print(f"{title}: {text}", markup=False, highlight=False, soft_wrap=True)
-    console.rule()
+            show(f"{title}: {text}")
     for problem in preview.problems:
-        console.print(f"cannot be asked: {problem}", markup=False, highlight=False, soft_wrap=True)
+        show(f"cannot be asked: {problem}")
     for aspect, count in preview.calls.items():
-        console.print(f"{aspect}: {count:,} calls", highlight=False)
-    console.print(
+        show(f"{aspect}: {count:,} calls")
+    show(
         f"{preview.records:,} records, {preview.total:,} calls, about {preview.prompt_tokens:,} tokens read and "
-        f"at most {preview.longest_answers:,} written",
-        highlight=False,
+        f"at most {preview.longest_answers:,} written"
     )
     if preview.highest_cost is None or preview.lowest_cost is None:
-        console.print("estimated cost: unknown, the price table has no such model (--prices)", highlight=False)
+        show("estimated cost: unknown, the price table has no such model (--prices)")
     else:
-        console.print(f"estimated cost: ${preview.lowest_cost:.2f} to ${preview.highest_cost:.2f}", highlight=False)
+        show(f"estimated cost: ${preview.lowest_cost:.2f} to ${preview.highest_cost:.2f}")

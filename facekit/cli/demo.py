@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from facekit.cli.output import progress_display, say, show, show_table
 from facekit.cli.stopping import stopped_training
 
 
@@ -25,23 +26,18 @@ def demo(
 
     Needs about six minutes on two cores and nothing from the network. Stopped, it goes on where it was.
     """
-    from rich.console import Console
-    from rich.markup import escape
-
     from facekit.demo.run import run_demo
     from facekit.demo.settings import DemoSettings
     from facekit.evaluation import metric_table
-    from facekit.reports import ProgressDisplay
 
     settings = DemoSettings(connector=connector, train_faces=faces, test_faces=test_faces, epochs=epochs, seed=seed)
-    with stopped_training("the same command goes on"), ProgressDisplay() as progress:
+    with stopped_training("the same command goes on"), progress_display() as progress:
         result = run_demo(output, settings, photo=photo, on_progress=progress)
-    console = Console()
-    console.print(metric_table(result.evaluation))
-    console.print(f"\n{escape(result.photograph.name)}, seen by a model that knows drawings only:")
+    show_table(metric_table(result.evaluation))
+    show(f"\n{result.photograph.name}, seen by a model that knows drawings only:")
     for question, answer in result.photograph.answers:
-        console.print(f"  [dim]{escape(question)}[/dim] {escape(answer)}", highlight=False)
-    console.print(f"\nreport  [bold]{escape(str(result.report))}[/bold]", highlight=False)
-    console.print(f"model   {escape(str(result.folder))}", highlight=False)
-    console.print(f'ask it  facekit ask PHOTO "Which expression is shown?" --model {escape(str(result.folder))}')
-    console.print(f"[dim]{result.seconds:.0f} s[/dim]")
+        show(f"  {question} {answer}")
+    show(f"\nreport  {result.report}")
+    show(f"model   {result.folder}")
+    show(f'ask it  facekit ask PHOTO "Which expression is shown?" --model {result.folder}')
+    say(f"{result.seconds:.0f} s")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from facekit.cli.model_options import Device, DeviceMap, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
-from facekit.cli.output import AsJson, say, show_json, show_table
+from facekit.cli.output import AsJson, progress_display, say, show_json, show_table
 
 _MODEL = "A folder with a saved model, hf:ID, openai:MODEL?base_url=URL, or predictions:FILE."
 
@@ -59,7 +59,6 @@ def evaluate(
         open_model,
         write_report,
     )
-    from facekit.reports import ProgressDisplay
 
     if compare and output is None:
         raise ConfigurationError("--compare keeps each model's predictions; say where with --output")
@@ -81,7 +80,7 @@ def evaluate(
     for number, spec in enumerate((model, *(compare or ()))):
         under_test = open_model(replace(source, path=spec), batch_size=batch_size)
         folder = output if output is None or number == 0 else output / f"compare-{number}"
-        with ProgressDisplay() as progress:
+        with progress_display() as progress:
             result = evaluate_model(
                 under_test,
                 records,
@@ -132,7 +131,6 @@ def facexbench(
 ) -> None:
     """Put FaceXBench to a model and print its row beside the published ones."""
     from facekit.evaluation import facexbench_tables, open_model, run_facexbench
-    from facekit.reports import ProgressDisplay
 
     source = model_source(
         model,
@@ -145,7 +143,7 @@ def facexbench(
         device_map=device_map,
     )
     under_test = open_model(source, batch_size=batch_size)
-    with ProgressDisplay() as progress:
+    with progress_display() as progress:
         result = run_facexbench(
             under_test,
             folder,

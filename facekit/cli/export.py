@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from facekit.cli.model_options import Device, DeviceMap, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
+from facekit.cli.output import show
 
 
 def export(
@@ -32,9 +33,6 @@ def export(
 
     A composition that the format cannot express is refused with the reason.
     """
-    from rich.console import Console
-    from rich.markup import escape
-
     from facekit.errors import ConfigurationError
     from facekit.models.interoperability import EXPORT_FORMATS
     from facekit.models.interoperability import export as export_model
@@ -66,4 +64,4 @@ def export(
         merge_lora=merge_lora,
         max_shard_size=max_shard_size,
     )
-    Console().print(f"{escape(format)}  [bold]{escape(str(folder))}[/bold]", highlight=False, soft_wrap=True)
+    show(f"{format}  {folder}")

@@ -9,10 +9,9 @@ import typer
 
 from facekit.cli.datagen import BUDGET_STATUS, STOPPED_STATUS, ask_for_key
 from facekit.cli.model_options import Device, DeviceMap, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
+from facekit.cli.output import progress_display, show, show_table
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from facekit.evaluation.judging.explanations import JudgedAnswer
     from facekit.evaluation.judging.ratings import JudgingResult
     from facekit.models.source import ModelSource
@@ -56,14 +55,12 @@ def judge(
     """Have explanations rated: consistency with the image and with the label, completeness, from 1 to 10."""
     from dataclasses import replace
 
-    from rich.console import Console
-
+    from facekit.data.atomic import require_writable
     from facekit.endpoints.outcomes import Ending
     from facekit.endpoints.settings import CallSettings
     from facekit.errors import ConfigurationError
     from facekit.evaluation.judging.panel import JudgePanel
     from facekit.evaluation.judging.ratings import judge_answers
-    from facekit.reports import ProgressDisplay
 
     if offline == bool(judges):
         raise ConfigurationError("give --judge, once or more, for ratings; or --offline, which gives none")
@@ -81,24 +78,24 @@ def judge(
     )
     if model is None and source.given:
         raise ConfigurationError(f"{source.given[0]} says how --model is opened, and none is given; leave it out")
-    console = Console()
+    require_writable(output)
     settings = CallSettings(
         concurrency=concurrency, requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute,
         max_cost=max_cost, prices=prices, attempts=attempts, backoff=backoff, retry_failed=retry_failed,
     )  # fmt: skip
-    with ProgressDisplay() as progress:
+    with progress_display() as progress:
         panel = None if offline else JudgePanel(
             output, judges or (), settings=settings, image_side=image_side, ask_key=ask_for_key(),
             on_progress=progress,
         )  # fmt: skip
         answers = _collect(records, output, predictions, source if model else None, tasks, sample, progress)
         if panel is None:
-            _check_offline(console, answers, output)
+            _check_offline(answers, output)
             return
         result = judge_answers(answers, panel, output_dir=output, judged=model or str(predictions or records))
-    _show(console, replace(result, cost=panel.cost), output)
+    _show(replace(result, cost=panel.cost), output)
     if panel.ending is not Ending.FINISHED:
-        console.print(f"{panel.ending.value if panel.ending else 'stopped'}; run the same command again to go on")
+        show(f"{panel.ending.value if panel.ending else 'stopped'}; run the same command again to go on")
         raise typer.Exit(BUDGET_STATUS if panel.ending is Ending.BUDGET else STOPPED_STATUS)
 
 
@@ -137,7 +134,7 @@ def _collect(
     return answers if sample is None else sample_answers(answers, sample)
 
 
-def _show(console: Console, result: JudgingResult, output: Path) -> None:
+def _show(result: JudgingResult, output: Path) -> None:
     from facekit.evaluation.judging.rating_tables import (
         agreement_table,
         describe_unrated,
@@ -147,25 +144,25 @@ def _show(console: Console, result: JudgingResult, output: Path) -> None:
     from facekit.evaluation.judging.ratings import JUDGING_NAME
 
     path = result.write(output / JUDGING_NAME)
-    console.print(rating_table(result))
+    show_table(rating_table(result))
     if result.summary.groups:
-        console.print(rating_group_table(result))
+        show_table(rating_group_table(result))
     if result.agreement:
-        console.print(agreement_table(result))
+        show_table(agreement_table(result))
     for each in result.judges:
         if each.unrated:
-            console.print(describe_unrated(each), markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{result.answers} answers, {result.empty} empty; ${result.cost:.2f} spent; {path}", soft_wrap=True)
+            show(describe_unrated(each))
+    show(f"{result.answers} answers, {result.empty} empty; ${result.cost:.2f} spent; {path}")
 
 
-def _check_offline(console: Console, answers: tuple[JudgedAnswer, ...], output: Path) -> None:
+def _check_offline(answers: tuple[JudgedAnswer, ...], output: Path) -> None:
     from facekit.evaluation.judging.label_checks import CANNOT, LABEL_CHECKS_NAME, check_labels, write_label_checks
     from facekit.evaluation.judging.rating_tables import label_check_table
 
     checks = check_labels(answers)
     path = write_label_checks(output / LABEL_CHECKS_NAME, checks)
-    console.print(label_check_table(checks))
-    console.print("no ratings were given; offline, these cannot be judged:")
+    show_table(label_check_table(checks))
+    show("no ratings were given; offline, these cannot be judged:")
     for words in CANNOT:
-        console.print(f"- {words}", highlight=False)
-    console.print(str(path), soft_wrap=True)
+        show(f"- {words}")
+    show(str(path))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -24,12 +25,26 @@ from facekit.cli import (
     inspect,
     judge,
     list_parts,
+    output,
     preprocess,
     train,
     verify,
 )
+from facekit.compat.typer import USAGE_ERROR
 from facekit.compat.versions import notice_untested_versions
-from facekit.errors import FaceKitError
+from facekit.errors import ConfigurationError, FaceKitError, first_line
+
+logger = logging.getLogger(__name__)
+
+_BROKEN_PIPE = 128 + 13  # as shells have it for SIGPIPE
+
+
+class _LogLevel(StrEnum):
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
+
 
 app = typer.Typer(
     name="facekit",
@@ -66,9 +81,15 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens; where errors arose.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.")] = False,
+    log_level: Annotated[_LogLevel | None, typer.Option(help="What is logged, in place of -v and -q.")] = None,
 ) -> None:
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(name)s: %(message)s")
+    if verbose and quiet:
+        raise ConfigurationError("--verbose and --quiet exclude each other; choose one")
+    chosen = log_level or (_LogLevel.info if verbose else _LogLevel.error if quiet else _LogLevel.warning)
+    logging.basicConfig(level=chosen.upper(), format="%(name)s: %(message)s")
+    output.keep_quiet(quiet)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if not verbose:
@@ -77,12 +98,49 @@ def _options(
     notice_untested_versions()
 
 
+def _tell(story: str) -> None:
+    logger.info("the error arose here", exc_info=True)
+    typer.echo(f"facekit: error: {story}", err=True)
+
+
+def _tell_usage(error: Exception) -> None:
+    """One line about a command line that cannot be read; the help where there is no command at all."""
+    message = error.format_message()  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    if not sys.argv[1:] and context is not None:
+        typer.echo(context.get_help(), err=True)
+        return
+    verb = context.info_name if context is not None and context.parent is not None else ""
+    typer.echo(
+        f"facekit: error: {' '.join(message.split()).rstrip('.')}; see facekit {verb} --help".replace("  ", " "),
+        err=True,
+    )
+
+
+def _describe(error: OSError) -> str:
+    """One line about a file, folder or connection that the system refused."""
+    reason = error.strerror or first_line(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
 def main() -> None:
     """Run the command line; an error that a user can act on is one line and exit status 2."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except USAGE_ERROR as error:
+        _tell_usage(error)
+        sys.exit(2)
+    except typer.Abort:
+        typer.echo("facekit: stopped", err=True)
+        sys.exit(130)
     except FaceKitError as error:
-        typer.echo(f"facekit: error: {error}", err=True)
+        _tell(str(error))
+        sys.exit(2)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(_BROKEN_PIPE)
+    except OSError as error:
+        _tell(_describe(error))
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("facekit: stopped", err=True)

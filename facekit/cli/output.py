@@ -18,6 +18,10 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from facekit.reports import ProgressDisplay
+
+_state = {"quiet": False}
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead, for scripts.")]
 
 
@@ -47,8 +51,21 @@ def show_json(value: Any) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line for people on standard error: where something is, what to do next."""
-    typer.echo(text, err=True)
+    """Print a line for people on standard error: where something is, what to do next; nothing under ``--quiet``."""
+    if not _state["quiet"]:
+        typer.echo(text, err=True)
+
+
+def keep_quiet(wanted: bool) -> None:
+    """Leave out progress and what is said to people, or show them again."""
+    _state["quiet"] = wanted
+
+
+def progress_display() -> ProgressDisplay:
+    """A display of progress on standard error: bars in a terminal, else a line every few seconds."""
+    from facekit.reports import ProgressDisplay
+
+    return ProgressDisplay(quiet=_state["quiet"])
 
 
 def _plain(cell: Any) -> str:

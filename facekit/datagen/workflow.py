@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from facekit.answers.ratings import review_rating
+from facekit.data.atomic import require_writable
 from facekit.data.ledger import FINISHED, SUBMITTED, Ledger, LedgerStore, PlacedCall
 from facekit.datagen.batches import BatchRunner
 from facekit.datagen.calls import ANNOTATE, RATE, Annotator
@@ -95,7 +96,7 @@ def generate(
     """
     settings = settings or GenerationSettings()
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    output = Path(output)
+    output = require_writable(output)
     if judge is not None and recipe.rating is None:
         raise ConfigurationError(f"the recipe '{recipe.name}' has no rating, so a judge has nothing to do")
     check_recipe(output, recipe)

@@ -85,6 +85,7 @@ def run_demo(
     _require_extra()
     check_photograph(photo)
     folder, settings = Path(output), settings or DemoSettings()
+    _create(settings)  # a part that does not exist is told before faces are drawn
     mark = DemoMark.claim(folder, settings)
     with _stage(mark, folder, "draw"):
         training_faces = _draw(folder / "data" / "train", settings.train_faces, "train", settings, listener)
@@ -128,16 +129,20 @@ def _draw(folder: Path, count: int, split: str, settings: DemoSettings, listener
     return RecordSet.read(path)
 
 
-def _train(
-    folder: Path, faces: RecordSet, settings: DemoSettings, listener: ProgressListener | None
-) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor, LossHistory]:
-    model, processor = facekit.create(
+def _create(settings: DemoSettings) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
+    return facekit.create(
         preset="facekit-tiny",
         encoder=settings.encoder,
         connector=settings.connector,
         backbone=settings.backbone,
         seed=settings.seed,
     )
+
+
+def _train(
+    folder: Path, faces: RecordSet, settings: DemoSettings, listener: ProgressListener | None
+) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor, LossHistory]:
+    model, processor = _create(settings)
     processor.image_processor.crop_margin = CROP_MARGIN
     result = train(
         model,

@@ -12,6 +12,7 @@ from facekit.data.formats.shards import MANIFEST, read_shards, require_webdatase
 from facekit.data.records import FaceRecord, iterate_records
 from facekit.data.records import write_records as write_lines
 from facekit.errors import ConfigurationError, RecordError
+from facekit.spec import closest_match_hint
 
 __all__ = ["FORMATS", "base_folder", "detect_format", "read_records", "require_format", "write_records"]
 
@@ -53,7 +54,7 @@ def write_records(
     if format is None and path.suffix == ".jsonl":
         format = "records"
     if format not in FORMATS:
-        raise ConfigurationError(f"the format is one of {', '.join(FORMATS)}, not {format!r}")
+        raise ConfigurationError(_unknown_format(format))
     base = base_folder(path)
     if format == "webdataset":
         write_shards(records, path, media_folder=base if media_folder is None else Path(media_folder))
@@ -98,7 +99,7 @@ def read_records(
     path = Path(path)
     format = format or detect_format(path)
     if format not in FORMATS:
-        raise ConfigurationError(f"the format is one of {', '.join(FORMATS)}, not {format!r}")
+        raise ConfigurationError(_unknown_format(format))
     base = base_folder(path)
     media = None if media_folder is None else Path(media_folder)
     if format == "webdataset":
@@ -114,6 +115,12 @@ def read_records(
     return _checked(records, base) if check_files else records
 
 
+def _unknown_format(format: str | None) -> str:
+    if format is None:
+        return f"the output's name says no format; add --format, one of {', '.join(FORMATS)}"
+    return f"there is no format '{format}'{closest_match_hint(format, FORMATS)}"
+
+
 def require_format(format: str) -> None:
     """Make sure that a format can be written.
 
@@ -122,7 +129,7 @@ def require_format(format: str) -> None:
         MissingExtraError: It needs a package that is not installed.
     """
     if format not in FORMATS:
-        raise ConfigurationError(f"the format is one of {', '.join(FORMATS)}, not {format!r}")
+        raise ConfigurationError(_unknown_format(format))
     if format == "datasets":
         require_datasets()
     elif format == "webdataset":

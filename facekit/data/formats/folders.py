@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from facekit.data.atomic import require_writable
 from facekit.errors import ConfigurationError
 
 __all__ = ["replace_folder", "write_folder"]
@@ -19,10 +20,11 @@ def write_folder(path: Path) -> Iterator[Path]:
 
     Raises:
         ConfigurationError: There is something under that name already.
+        OutputError: The folder that it would lie in cannot be written to.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigurationError(f"{path} exists already; remove it or name another folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    require_writable(path.parent)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
     try:
         yield temporary

@@ -1,0 +1,217 @@
+"""Wrong uses of the command line: each is one line that says what to do, and exit status 2."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import facekit
+from facekit.data.synthetic import write_synthetic_dataset
+
+NOWHERE = ("/proc/nowhere/out", "{records}/out", "{records}")
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """Paths by the names that the table below uses."""
+    folder = tmp_path_factory.mktemp("wrong")
+    records = write_synthetic_dataset(folder / "faces", 4, seed=1, image_size=64)
+    model, processor = facekit.create(encoder="tiny", connector="mlp", backbone="tiny", seed=0)
+    model.save_pretrained(folder / "model")
+    processor.save_pretrained(folder / "model")
+    (folder / "empty").mkdir()
+    (folder / "empty.jsonl").write_text("")
+    (folder / "broken.jsonl").write_text('{"id": "a", "image": "a.png", "conversations": []\n')
+    (folder / "letter.png").write_text("a letter, not a picture")
+    Image.new("RGB", (64, 64)).save(folder / "black.png")
+    answers = [{"id": json.loads(line)["id"], "task": "age", "answer": "30"} for line in records.open()]
+    (folder / "answers.jsonl").write_text("".join(json.dumps(answer) + "\n" for answer in answers))
+    (folder / "recipe.yaml").write_text("aspects: 3\n")
+    names = {path.stem if path.suffix != ".jsonl" else path.name: path for path in folder.iterdir()}
+    return {name.replace(".", "_"): str(path) for name, path in names.items()} | {"records": str(records)}
+
+
+PREDICTIONS = "predictions:{answers_jsonl}"
+PARTS = ("--encoder", "tiny", "--connector", "mlp", "--backbone", "tiny")
+ONCE = ("--epochs", "1")
+
+CANNOT_BE_WRITTEN = {
+    "convert": ("convert", "{records}", "OUT", "--format", "webdataset"),
+    "preprocess": ("preprocess", "{records}", "OUT"),
+    "datagen": ("datagen", "{records}", "--output", "OUT"),
+    "train": ("train", "{records}", "--output", "OUT", *PARTS, *ONCE),
+    "eval": ("eval", PREDICTIONS, "{records}", "--tasks", "age", "--output", "OUT"),
+    "judge": ("judge", "{records}", "--offline", "--output", "OUT"),
+    "export": ("export", "{model}", "OUT", "--format", "language-model"),
+    "demo": ("demo", "--output", "OUT"),
+}
+
+
+@pytest.mark.parametrize("verb", CANNOT_BE_WRITTEN)
+@pytest.mark.parametrize("output", NOWHERE)
+def test_an_output_that_cannot_be_written_is_told(run_facekit, places, verb, output):
+    before = Path(places["records"]).read_bytes()
+    status, error = use(run_facekit, places, [output if word == "OUT" else word for word in CANNOT_BE_WRITTEN[verb]])
+    assert status == 2, error
+    named = output.format(**places).removesuffix("/out")
+    assert named in error
+    assert Path(places["records"]).read_bytes() == before
+
+
+WRONG = [
+    # command line, a piece of the message
+    (("list", "encodr"), "did you mean 'encoder'"),
+    (("list", "models"), "unknown kind of part 'model'"),
+    (("nonsense",), "No such command 'nonsense'"),
+    (("ask",), "Missing argument"),
+    (("ask", "{black}"), "Missing argument"),
+    (("ask", "{letter}", "How old?", "--model", "{model}"), "letter.png"),
+    (("ask", "nowhere.png", "How old?", "--model", "{model}"), "nowhere.png"),
+    (("ask", "{empty}", "How old?", "--model", "{model}"), "empty"),
+    (("ask", "{black}", "", "--model", "{model}"), "question"),
+    (("ask", "{black}", "How old?", "--model", "nowhere"), "nowhere"),
+    (("ask", "{black}", "How old?", "--model", "{empty}"), "empty"),
+    (("ask", "{black}", "How old?", "--model", "{records}"), "records.jsonl"),
+    (("ask", "{black}", "How old?", "--model", "{model}", "--landmarker", "dlip"), "did you mean 'dlib'"),
+    (("ask", "{black}", "How old?", "--model", "{model}", "--overlay", "face.gif"), "face.gif"),
+    (("ask", "{black}", "How old?", "--model", "{model}", "--overlay", "nowhere/face.png"), "nowhere/face.png"),
+    (("ask", "{black}", "How old?", "--model", "{model}", "--max-new-tokens", "0"), "--max-new-tokens"),
+    (("ask", "{black}", "How old?", "--model", "{model}", "--max-new-tokens", "many"), "'--max-new-tokens'"),
+    (("ask", "{black}", "How old?", "--model", "{model}", "--num-frames", "0"), "--num-frames"),
+    (("ask", "{black}", "How old?", "--model", "{model}", "--device", "cuda:9"), "cuda:9"),
+    (("ask", "{black}", "How old?", "--model", "{model}", "--device", "gpu"), "gpu"),
+    (("ask", "{black}", "How old?", "--model", "{model}", "--dtype", "float12"), "float12"),
+    (("ask", "{black}", "How old?", "--model", "{model}", "--load-in", "3bit"), "3bit"),
+    (("ask", "{black}", "How old?", "--modle", "{model}"), "No such option"),
+    (("convert",), "Missing argument"),
+    (("convert", "{records}"), "Missing argument"),
+    (("convert", "nowhere.jsonl", "OUT.jsonl"), "nowhere.jsonl"),
+    (("convert", "{broken_jsonl}", "OUT.jsonl"), "broken.jsonl"),
+    (("convert", "{records}", "OUT.json"), "format"),
+    (("convert", "{records}", "OUT.jsonl", "--format", "parket"), "parket"),
+    (("convert", "{records}", "OUT.jsonl", "--format", "lava"), "did you mean 'llava'"),
+    (("convert", "ferface:{empty}", "OUT.jsonl"), "did you mean"),
+    (("convert", "fairface:{empty}", "OUT.jsonl"), "empty"),
+    (("convert", "fairface:/nowhere", "OUT.jsonl"), "/nowhere"),
+    (("convert", "fairface:{empty}?splitt=val", "OUT.jsonl"), "splitt"),
+    (("preprocess",), "Missing argument"),
+    (("preprocess", "nowhere.jsonl", "OUT"), "nowhere.jsonl"),
+    (("preprocess", "{records}", "OUT", "--landmarker", "dlip"), "did you mean 'dlib'"),
+    (("preprocess", "{records}", "OUT", "--workers", "-1"), "worker"),
+    (("preprocess", "{broken_jsonl}", "OUT"), "broken.jsonl"),
+    (("datagen",), "Missing"),
+    (("datagen", "nowhere.jsonl", "--output", "OUT"), "nowhere.jsonl"),
+    (("datagen", "{records}"), "Missing option '--output'"),
+    (("datagen", "{records}", "--output", "OUT", "--recipe", "fairfacegtp"), "fairfacegtp"),
+    (("datagen", "{records}", "--output", "OUT", "--recipe", "{recipe}"), "recipe.yaml"),
+    (("datagen", "{records}", "--output", "OUT", "--annotator", "templat"), "did you mean 'template'"),
+    (("datagen", "{records}", "--output", "OUT", "--annotator", "openai:"), "openai"),
+    (("datagen", "{records}", "--output", "OUT", "--aspects", "weather"), "weather"),
+    (("datagen", "{records}", "--output", "OUT", "--format", "parket"), "parket"),
+    (("datagen", "{records}", "--output", "OUT", "--concurrency", "0"), "concurrency"),
+    (("datagen", "{records}", "--output", "OUT", "--max-cost", "free"), "'--max-cost'"),
+    (("datagen", "{records}", "--output", "OUT", "--prices", "nowhere.yaml"), "nowhere.yaml"),
+    (("train",), "RECORDS"),
+    (("train", "nowhere.jsonl", "--output", "OUT", *PARTS, *ONCE), "nowhere.jsonl"),
+    (("train", "{records}", "--output", "OUT", *ONCE), "preset"),
+    (("train", "{records}", *PARTS, *ONCE), "output"),
+    (("train", "{empty_jsonl}", "--output", "OUT", *PARTS, *ONCE), "empty.jsonl"),
+    (("train", "{broken_jsonl}", "--output", "OUT", *PARTS, *ONCE), "broken.jsonl"),
+    (("train", "{records}", "--output", "OUT", "--encoder", "tinny", *PARTS[2:], *ONCE), "did you mean 'tiny'"),
+    (("train", "{records}", "--output", "OUT", *PARTS[:2], "--connector", "regoin", *PARTS[4:], *ONCE), "'region'"),
+    (("train", "{records}", "--output", "OUT", *PARTS[:4], "--backbone", "llama", *ONCE), "llama"),
+    (("train", "{records}", "--output", "OUT", *PARTS, "--epochs", "0"), "epochs"),
+    (("train", "{records}", "--output", "OUT", *PARTS, *ONCE, "--batch-size", "0"), "batch"),
+    (("train", "{records}", "--output", "OUT", *PARTS, *ONCE, "--learning-rate", "fast"), "'--learning-rate'"),
+    (("train", "{records}", "--output", "OUT", *PARTS, *ONCE, "--parts", "connecter"), "connecter"),
+    (("train", "{records}", "--output", "OUT", "--preset", "facellm-1c", *ONCE), "facellm"),
+    (("train", "{records}", "--output", "OUT", "--model", "{model}", "--encoder", "tiny", *ONCE), "--model"),
+    (("train", "recipe=facellm-lorra", "{records}"), "facellm-lorra"),
+    (("train", "recipe=a", "recipe=b"), "one recipe at a time"),
+    (("eval",), "Missing argument"),
+    (("eval", "{model}"), "Missing argument"),
+    (("eval", "{model}", "nowhere.jsonl"), "nowhere.jsonl"),
+    (("eval", "nowhere", "{records}"), "nowhere"),
+    (("eval", "{empty}", "{records}"), "empty"),
+    (("eval", "predictions:nowhere.jsonl", "{records}"), "nowhere.jsonl"),
+    (("eval", PREDICTIONS, "{empty_jsonl}"), "empty.jsonl"),
+    (("eval", PREDICTIONS, "{broken_jsonl}"), "broken.jsonl"),
+    (("eval", PREDICTIONS, "{records}", "--tasks", "agee"), "did you mean 'age'"),
+    (("eval", PREDICTIONS, "{records}", "--tasks", ""), "task"),
+    (("eval", PREDICTIONS, "{records}", "--tasks", "age", "--scoring", "guess"), "guess"),
+    (("eval", PREDICTIONS, "{records}", "--tasks", "age", "--batch-size", "0"), "--batch-size"),
+    (("eval", PREDICTIONS, "{records}", "--tasks", "age", "--compare", PREDICTIONS), "--output"),
+    (("eval", PREDICTIONS, "{records}", "--tasks", "age", "--training-records", "nowhere.jsonl"), "nowhere.jsonl"),
+    (("eval", PREDICTIONS, "{records}", "--tasks", "age", "--output", "OUT", "--ratings", "no.json"), "no.json"),
+    (("facexbench", "{model}", "/nowhere"), "/nowhere"),
+    (("facexbench", "{model}", "{empty}"), "empty"),
+    (("facexbench", "{model}", "{empty}", "--setting", "one-shot"), "one-shot"),
+    (("judge", "{records}"), "Missing option '--output'"),
+    (("judge", "{records}", "--output", "OUT"), "--judge"),
+    (("judge", "nowhere.jsonl", "--output", "OUT", "--offline"), "nowhere.jsonl"),
+    (("judge", "{records}", "--output", "OUT", "--offline", "--predictions", "nowhere.jsonl"), "nowhere.jsonl"),
+    (("judge", "{records}", "--output", "OUT", "--offline", "--tasks", "agee"), "did you mean 'age'"),
+    (("judge", "{records}", "--output", "OUT", "--offline", "--device", "cpu"), "--model"),
+    (("export", "{model}"), "Missing argument"),
+    (("export", "{model}", "OUT", "--format", "onyx"), "onyx"),
+    (("export", "nowhere", "OUT", "--format", "llava-hf"), "nowhere"),
+    (("export", "{empty}", "OUT", "--format", "llava-hf"), "empty"),
+    (("export", "{model}", "OUT", "--format", "llava-hf", "--max-shard-size", "big"), "big"),
+    (("export", "{model}", "OUT", "--format", "internvl-hf"), "internvl"),
+    (("inspect",), "Missing argument"),
+    (("inspect", "nowhere"), "nowhere"),
+    (("inspect", "{empty}"), "empty"),
+    (("inspect", "{records}"), "records.jsonl"),
+    (("inspect", "{model}", "--batch", "0"), "--batch"),
+    (("inspect", "{model}", "--parts", "connecter"), "connecter"),
+    (("inspect", "{model}", "--precision", "float8"), "float8"),
+    (("demo", "--faces", "0"), "--faces"),
+    (("demo", "--connector", "mpl", "--output", "OUT"), "did you mean 'mlp'"),
+    (("demo", "--photo", "nowhere.png", "--output", "OUT"), "nowhere.png"),
+    (("demo", "--output", "{faces}"), "faces"),
+    (("--log-level", "loud", "list"), "loud"),
+    (("-v", "-q", "list"), "exclude each other"),
+]
+
+
+@pytest.mark.parametrize(("words", "piece"), WRONG, ids=[" ".join(words) for words, _ in WRONG])
+def test_a_wrong_use_is_one_line_and_exit_status_2(run_facekit, places, tmp_path, words, piece):
+    status, error = use(run_facekit, places, [word.replace("OUT", str(tmp_path / "out")) for word in words])
+    assert status == 2, error
+    assert piece in error
+
+
+def use(run_facekit, places, words):
+    """Exit status and the one line of a command that is not as it should be."""
+    status, out, error = run_facekit(*(word.format(**places) for word in words))
+    said = [line for line in error.splitlines() if line.startswith("facekit: error: ")]
+    assert len(said) == 1, (out, error)
+    assert error.rstrip().endswith(said[0]), error
+    return status, said[0]
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word():
+    command = f"{sys.executable} -m facekit list | head -n 1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert "Traceback" not in done.stderr
+    assert "Broken pipe" not in done.stderr
+
+
+def test_quiet_leaves_errors_and_results(run_facekit, places):
+    status, out, error = run_facekit("-q", "eval", PREDICTIONS.format(**places), places["records"], "--tasks", "age")
+    assert (status, error) == (0, "")
+    assert "age" in out
+    _, _, told = run_facekit("-q", "inspect", "nowhere")
+    assert told.startswith("facekit: error: ")
+
+
+def test_verbose_shows_where_an_error_arose():
+    done = subprocess.run(
+        [sys.executable, "-m", "facekit", "-v", "inspect", "/nowhere"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("facekit: error: ")
