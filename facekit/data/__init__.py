@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "counting": ["RecordCounts"],
+        "mixing": ["DataSource", "mix_records"],
         "labels": ["ACTION_UNITS", "EXPRESSIONS", "FaceLabels", "SYNTHETIC_ATTRIBUTES", "TASKS"],
         "records": ["FaceRecord", "Turn", "iterate_records", "read_records", "write_records"],
         "sources": ["SourceSummary", "read_source"],

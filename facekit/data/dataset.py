@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from facekit.data.formats import base_folder
 from facekit.data.formats import read_records as read_any_records
+from facekit.data.mixture import Mixture
 from facekit.data.packing import PackedTokens, pack_exchanges
 from facekit.data.records import FaceRecord, Turn, read_records
 from facekit.data.skipping import SkippedRecord
@@ -48,11 +49,13 @@ class RecordSet:
         folder: Folder of the records file.
         broken: Entries of the file that are no records, by their index among all of its entries, where it was read
             leniently; see ``facekit.data.lenient``.
+        mixture: Which files they are from, and the share of each in an epoch; see ``facekit.data.mixing``.
     """
 
     records: tuple[FaceRecord, ...]
     folder: Path
     broken: tuple[SkippedRecord, ...] = ()
+    mixture: Mixture | None = None
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
@@ -87,7 +90,8 @@ class RecordSet:
 
     def select(self, indices: Sequence[int]) -> RecordSet:
         """The records at these indices."""
-        return RecordSet(tuple(self.records[index] for index in indices), self.folder)
+        mixture = None if self.mixture is None else self.mixture.select(indices)
+        return RecordSet(tuple(self.records[index] for index in indices), self.folder, mixture=mixture)
 
 
 @dataclass(frozen=True)
@@ -191,6 +195,10 @@ class FaceDataset(Dataset[FaceExample]):
         options: How records become examples.
         with_pixels: Whether examples carry pixels.
 
+    Attributes:
+        repetition: How often the record of the next example occurred in the epoch before; its order of questions and
+            its noise are others each time.
+
     Raises:
         RecordError: There is no record, or one has no conversation.
     """
@@ -213,6 +221,7 @@ class FaceDataset(Dataset[FaceExample]):
         self.options = options or DatasetOptions()
         self.with_pixels = with_pixels
         self.epoch = 0
+        self.repetition = 0
         frames = sum(count_frames(record, processor.image_processor.num_frames) for record in records.records)
         bytes_needed = frames * 12 * processor.image_processor.image_size**2
         caching = self.options.cache_pictures
@@ -233,7 +242,8 @@ class FaceDataset(Dataset[FaceExample]):
         pixels, points = self._media(index) if self.with_pixels else (None, self._landmarks_only(index))
         record = self.records.records[index]
         kept = self.kept_questions(index, len(points))
-        return make_example(index, record, pixels, points, self.processor, self.options, self.epoch, kept=kept)
+        moment = (self.epoch, self.repetition)
+        return make_example(index, record, pixels, points, self.processor, self.options, moment, kept=kept)
 
     def kept_questions(self, index: int, frames: int) -> Sequence[int] | None:
         """Indices of the questions of a record that are trained on; None for all; see ``usable_questions``."""
@@ -283,7 +293,7 @@ def make_example(
     points: Tensor,
     processor: FaceKitProcessor,
     options: DatasetOptions,
-    epoch: int,
+    epoch: int | tuple[int, int],
     *,
     kept: Sequence[int] | None = None,
 ) -> FaceExample:
@@ -296,13 +306,14 @@ def make_example(
         points: Its landmarks ``(T, 68, 2)``.
         processor: The model's processor.
         options: How records become examples.
-        epoch: The epoch.
+        epoch: The epoch, and how often the record occurred in it before, where it may occur more than once.
         kept: Indices of the questions that are trained on; by default all that have an answer.
 
     Raises:
         RecordError: Its conversation cannot be learned from.
     """
-    rng = np.random.default_rng((options.seed, epoch, index))
+    number, repetition = (epoch, 0) if isinstance(epoch, int) else epoch
+    rng = np.random.default_rng((options.seed, number, index, repetition)[: 4 if repetition else 3])
     frames = media_frames(record, len(points))
     try:
         tokens = _encode_turns(record, processor, options, frames, rng, kept)

@@ -84,4 +84,8 @@ def describe_records(records: RecordSet | Described) -> str:
     """Number and hash of records; the pictures that they name are not read for it."""
     if not isinstance(records, RecordSet):
         return records.describe()
-    return describe_items(record.model_dump_json() for record in records.records)
+    described = describe_items(record.model_dump_json() for record in records.records)
+    if records.mixture is None or records.mixture.weights is None:
+        return described
+    shares = ", ".join(f"{share.examples} of {share.records}" for share in records.mixture.shares())
+    return f"{described}, by weights {shares}"

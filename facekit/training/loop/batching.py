@@ -9,16 +9,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from facekit.compat.accelerate import feed_device
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import FaceDataset, FaceExample, count_frames, media_frames
+from facekit.data.mixture import Mixture, divide, take_in_turn
 from facekit.data.records import FaceRecord
 from facekit.errors import ConfigurationError
 from facekit.models.processing import FaceKitProcessor
@@ -28,6 +30,9 @@ ROUNDS_PER_WINDOW = 50
 
 class GroupedBatchSampler(Sampler[list[int]]):
     """Deals the indices of a data set in batches, one per process and round.
+
+    Where records have weights, an epoch sees each source's share of every group, see ``facekit.data.mixture``; an index
+    beyond the records is that of a record that occurred before, counted on by their number: ``index % records``.
 
     In every epoch each group is shuffled and cut into windows; a window is sorted by length and cut into rounds of
     ``batch_size * processes`` neighbours, which the processes share; the rounds of all groups are shuffled. Which
@@ -42,6 +47,7 @@ class GroupedBatchSampler(Sampler[list[int]]):
         rank: Which process this is.
         processes: How many there are.
         window: Rounds within which indices are sorted: more is less padding, and less randomness.
+        mixture: The sources of the records, where they have weights.
 
     Raises:
         ConfigurationError: There is nothing to deal, or an argument is out of its range.
@@ -57,6 +63,7 @@ class GroupedBatchSampler(Sampler[list[int]]):
         rank: int = 0,
         processes: int = 1,
         window: int = ROUNDS_PER_WINDOW,
+        mixture: Mixture | None = None,
     ) -> None:
         if not groups or len(groups) != len(lengths):
             raise ConfigurationError(
@@ -76,7 +83,9 @@ class GroupedBatchSampler(Sampler[list[int]]):
         members: dict[Hashable, list[int]] = defaultdict(list)
         for index, group in enumerate(groups):
             members[group].append(index)
-        self._members = [np.asarray(indices) for indices in members.values()]
+        self._strata = [list(_stratify(np.asarray(indices), mixture)) for indices in members.values()]
+        if mixture is not None and mixture.weights is not None:
+            self._set_quotas(mixture)
 
     @property
     def samples_per_round(self) -> int:
@@ -89,25 +98,64 @@ class GroupedBatchSampler(Sampler[list[int]]):
 
     def __len__(self) -> int:
         """Batches per process and epoch."""
-        return sum(-(-len(indices) // self.samples_per_round) for indices in self._members)
+        sizes = (sum(stratum.count for stratum in strata) for strata in self._strata)
+        return sum(-(-size // self.samples_per_round) for size in sizes)
 
     def __iter__(self) -> Iterator[list[int]]:
         """Deal this process's batches of the chosen epoch."""
         rng = np.random.default_rng((self.seed, self.epoch))
-        rounds = [each for indices in self._members for each in self._cut(rng.permutation(indices))]
+        rounds = [each for strata in self._strata for each in self._cut(rng.permutation(self._see(strata)))]
         for number in rng.permutation(len(rounds)):
             yield [int(index) for index in rounds[number][self.rank :: self.processes]]
+
+    def _set_quotas(self, mixture: Mixture) -> None:
+        """Divide each source's share by the sizes of its groups, so that every epoch has as many batches."""
+        for source, quota in enumerate(mixture.quotas):
+            own = [stratum for strata in self._strata for stratum in strata if stratum.source == source]
+            for stratum, count in zip(own, divide(quota, [len(each.members) for each in own]), strict=True):
+                stratum.count = count
+
+    def _see(self, strata: Sequence[_Stratum]) -> np.ndarray:
+        """What the chosen epoch sees of a group."""
+        seen = []
+        for stratum in strata:
+            if stratum.source is None:
+                seen.append(stratum.members)
+                continue
+            seed = (self.seed, stratum.source, int(stratum.members[0]))
+            indices, repetitions = take_in_turn(stratum.members, stratum.count, self.epoch, seed)
+            seen.append(indices + repetitions * len(self.lengths))
+        return np.concatenate(seen)
 
     def _cut(self, indices: np.ndarray) -> Iterator[np.ndarray]:
         for start in range(0, len(indices), self.window * self.samples_per_round):
             chosen = indices[start : start + self.window * self.samples_per_round]
             # The last round of a group is its short one, wherever its lengths fall.
             whole = len(chosen) - len(chosen) % self.samples_per_round
-            ordered = chosen[:whole][np.argsort(self.lengths[chosen[:whole]], kind="stable")]
+            ordered = chosen[:whole][np.argsort(self.lengths[chosen[:whole] % len(self.lengths)], kind="stable")]
             yield from ordered.reshape(-1, self.samples_per_round)
             rest = chosen[whole:]
             if len(rest):
                 yield rest if len(rest) >= self.processes else np.resize(rest, self.processes)
+
+
+@dataclass
+class _Stratum:
+    """What a source has of a group: its records, and how many examples of an epoch are of them."""
+
+    members: np.ndarray
+    source: int | None
+    count: int
+
+
+def _stratify(indices: np.ndarray, mixture: Mixture | None) -> Iterator[_Stratum]:
+    if mixture is None or mixture.weights is None:
+        yield _Stratum(indices, None, len(indices))
+        return
+    sources = np.asarray(mixture.sources)[indices]
+    for source in np.unique(sources):
+        own = indices[sources == source]
+        yield _Stratum(own, int(source), len(own))
 
 
 class EpochNotifier(TrainerCallback):
@@ -131,6 +179,7 @@ def group_records(
     seed: int = 0,
     rank: int = 0,
     processes: int = 1,
+    mixture: Mixture | None = None,
 ) -> GroupedBatchSampler:
     """Group records by the frames of their media, and within that by the tokens that they will have, roughly.
 
@@ -143,6 +192,7 @@ def group_records(
         seed: Decides, with the epoch, all order.
         rank: Which process this is.
         processes: How many there are.
+        mixture: The sources of the records, where they have weights.
     """
     media = [
         media_frames(record, count_frames(record, processor.image_processor.num_frames)) for record in records
@@ -151,7 +201,25 @@ def group_records(
     words = [sum(len(turn.content.split()) for turn in record.conversations) for record in records]
     costs = {count: processor.count_visual_tokens(count) for count in set(frames)}
     lengths = [len(each) * costs[count] + said for each, count, said in zip(media, frames, words, strict=True)]
-    return GroupedBatchSampler(frames, lengths, batch_size, seed=seed, rank=rank, processes=processes)
+    return GroupedBatchSampler(
+        frames, lengths, batch_size, seed=seed, rank=rank, processes=processes, mixture=mixture
+    )  # fmt: skip
+
+
+class Occurrences(Dataset[FaceExample]):
+    """A data set whose records may occur more than once in an epoch, by the indices of ``GroupedBatchSampler``.
+
+    Args:
+        dataset: The examples.
+    """
+
+    def __init__(self, dataset: FaceDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> FaceExample:
+        """Return the example of a record's occurrence."""
+        self.dataset.repetition, record = divmod(index, len(self.dataset))
+        return self.dataset[record]
 
 
 def load_groups(
@@ -168,6 +236,6 @@ def load_groups(
     """
     pins = device.type == "cuda"
     loader = DataLoader(
-        dataset, batch_sampler=sampler, collate_fn=collator, num_workers=workers, pin_memory=pins
+        Occurrences(dataset), batch_sampler=sampler, collate_fn=collator, num_workers=workers, pin_memory=pins
     )  # fmt: skip
     return feed_device(loader, device)

@@ -21,7 +21,7 @@ from facekit.compat.torch import is_failed_write
 from facekit.compat.transformers_trainer import HookedTrainer
 from facekit.errors import CheckpointError, first_line
 from facekit.models.modeling import FaceKitForConditionalGeneration
-from facekit.training.loop.batching import EpochNotifier, group_records, load_groups
+from facekit.training.loop.batching import EpochNotifier, GroupedBatchSampler, group_records, load_groups
 from facekit.training.loop.checkpoints import find_checkpoint, prune_checkpoints, seal_checkpoint
 from facekit.training.loop.distributed import (
     autocast_of_shards,
@@ -93,17 +93,19 @@ class FaceTrainer(HookedTrainer):
         if isinstance(self.train_dataset, StreamedDataset):
             batch_size = self.args.per_device_train_batch_size
             return load_stream(self.train_dataset, self.data_collator, batch_size, self.args.device)
-        if not self.settings.group_batches:
+        arguments, records = self.args, self.train_dataset.records
+        has_weights = records.mixture is not None and records.mixture.weights is not None
+        if not self.settings.group_batches and not has_weights:
             return super().get_train_dataloader()
-        arguments, records = self.args, self.train_dataset.records.records
-        sampler = group_records(
-            records,
-            self.processing_class,
-            arguments.per_device_train_batch_size,
-            seed=self.settings.seed,
-            rank=arguments.process_index,
-            processes=arguments.world_size,
-        )
+        batch_size = arguments.per_device_train_batch_size
+        dealt: dict[str, Any] = {
+            "seed": self.settings.seed, "rank": arguments.process_index, "processes": arguments.world_size,
+            "mixture": records.mixture,
+        }  # fmt: skip
+        if self.settings.group_batches:
+            sampler = group_records(records.records, self.processing_class, batch_size, **dealt)
+        else:
+            sampler = GroupedBatchSampler([0] * len(records), [0] * len(records), batch_size, **dealt)
         self.add_callback(EpochNotifier(sampler))
         workers = arguments.dataloader_num_workers
         return load_groups(self.train_dataset, sampler, self.data_collator, arguments.device, workers)

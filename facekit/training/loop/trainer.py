@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from facekit.data.atomic import explained_writes, require_writable
 from facekit.data.dataset import RecordSet
+from facekit.data.mixing import DataSource, join_sources
 from facekit.errors import MissingExtraError, TrainingError, TrainingInterrupted
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
@@ -66,7 +67,7 @@ class TrainingResult:
 def train(
     model: FaceKitForConditionalGeneration,
     processor: FaceKitProcessor,
-    records: RecordSet | str | Path,
+    records: RecordSet | str | Path | Sequence[DataSource],
     output_dir: str | Path,
     settings: TrainingSettings,
     *,
@@ -84,7 +85,7 @@ def train(
         model: The model; it is in evaluation mode afterwards.
         processor: Its processor.
         records: Records with conversations, the path of a records file, or that of a folder of WebDataset shards,
-            which are read as the run goes on.
+            which are read as the run goes on; or several of the former as ``DataSource``, each with its weight.
         output_dir: The model is saved here; checkpoints, ``losses.json`` and ``loss.png`` go to its folder
             ``training``, adapters to its folder ``adapter``.
         settings: What to do.
@@ -108,7 +109,7 @@ def train(
     _require_extra()
     if is_main_process():
         require_writable(output_dir)
-    run = TrainingRun.open(model, processor, records, Path(output_dir), settings)
+    run = TrainingRun.open(model, processor, join_sources(records), Path(output_dir), settings)
     _use_threads(settings.threads)
     meter, interruption = CostMeter(), SaveOnSignal()
     watcher = RunWatcher(run.dataset, run.folder / "losses.json", on_progress, meter)

@@ -75,6 +75,7 @@ def _contradicted(layer: Mapping[str, Any]) -> set[str]:
     """Keys that lower layers may have and that no longer hold under this one."""
     given = {key for key, value in layer.items() if value is not None}
     gone = {"epochs"} if "steps" in given else {"steps"} if "epochs" in given else set()
+    gone |= {"data"} if "records" in given else {"records"} if "data" in given else set()
     if "learning_rate" in given:
         gone |= {"learning_rates", "encoder_learning_rate"}
     if "load" in given:

@@ -36,7 +36,7 @@ RECIPE_FOLDER = Path(__file__).parent
 
 OPENING = ("load_in", "tokenizer", "tower_root", "revision")
 """How a checkpoint is opened, beside ``device`` and ``dtype``."""
-_OF_STAGES = ("records", "start", "validation")
+_OF_STAGES = ("records", "data", "start", "validation")
 
 
 class _Table(BaseModel):
@@ -94,6 +94,21 @@ class ModelChoice(_Table):
         return self
 
 
+class DataChoice(_Table):
+    """One of several records files of a stage.
+
+    Attributes:
+        records: The file.
+        weight: Share of an epoch's examples, relative to the other weights; all files have one, or none, and then every
+            record is seen once.
+        name: What reports call it; by default the file's name.
+    """
+
+    records: Path
+    weight: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+    name: str | None = None
+
+
 class ValidationChoice(_Table):
     """Validation during a stage and at its end.
 
@@ -117,7 +132,8 @@ class Stage(_Table):
 
     Attributes:
         name: Its name, and that of its folder.
-        records: A records file.
+        records: A records file; None where ``data`` names several.
+        data: Several records files with their weights.
         settings: What is done.
         validation: What is looked at meanwhile.
         start: Folder of the model that it starts from; by default the one that the stage before left, and for the
@@ -125,10 +141,21 @@ class Stage(_Table):
     """
 
     name: str
-    records: Path
+    records: Path | None = None
+    data: tuple[DataChoice, ...] = ()
     settings: TrainingSettings
     validation: ValidationChoice | None = None
     start: Path | None = None
+
+    @property
+    def data_name(self) -> str:
+        """What its records are called: the name of the file, or those of several with their weights."""
+        if self.records is not None:
+            return self.records.name
+        return ", ".join(
+            (each.name or each.records.name) + ("" if each.weight is None else f" ({each.weight:g})")
+            for each in self.data
+        )
 
 
 class Recipe(_Table):
@@ -168,7 +195,8 @@ class Recipe(_Table):
         """The recipe with all overrides as a file that ``load_recipe`` reads."""
         stages = {}
         for stage in self.stages:
-            values = stage.model_dump(mode="json", exclude={"name", "settings"}, exclude_none=True)
+            left_out = {"name", "settings", *(() if stage.data else ("data",))}
+            values = stage.model_dump(mode="json", exclude=left_out, exclude_none=True)
             stages[stage.name] = {**values, **stage.settings.model_dump(mode="json", exclude_unset=True)}
         tree = {
             "summary": self.summary,
@@ -230,7 +258,7 @@ def _build(where: str, name: str, written: dict[str, Any], given: dict[str, Any]
     stages = []
     for stage, values in written["stages"].items():
         in_stage = f"{where}, stage '{stage}'"
-        meant = {"records", "validation"} | (set(settings) if stage in chosen else set())
+        meant = {"records", "data", "validation"} | (set(settings) if stage in chosen else set())
         meant |= {"start"} if stage == chosen[0] else set()
         above = {key: value for key, value in shared[1].items() if key in meant}
         layers = [as_table(in_stage, layer) for layer in (shared[0], values, above, given_stages.get(stage))]
@@ -252,13 +280,21 @@ def _build(where: str, name: str, written: dict[str, Any], given: dict[str, Any]
     )
 
 
+def _read_data(where: str, entry: Any) -> DataChoice:
+    values = {"records": entry} if isinstance(entry, str) else as_table(where, entry)
+    check_keys(where, values, DataChoice.model_fields)
+    return check_table(where, DataChoice, values)
+
+
 class _Top(_Table):
     summary: str = ""
     output: Path
 
 
 def _build_stage(where: str, name: str, values: dict[str, Any]) -> Stage:
-    require_key(where, values, "records")
+    if not values.get("data"):
+        require_key(where, values, "records")
+    data = [_read_data(f"{where}, data", each) for each in values.get("data") or ()]
     lora = values.get("lora")
     if isinstance(lora, dict):
         check_keys(f"{where}, lora", lora, LoraSettings.model_fields)
@@ -279,6 +315,6 @@ def _build_stage(where: str, name: str, values: dict[str, Any]) -> Stage:
     return check_table(
         where,
         Stage,
-        {**{key: values.get(key) for key in ("records", "start")}, "name": name, "settings": settings,
-         "validation": validation},
+        {**{key: values.get(key) for key in ("records", "start")}, "data": tuple(data), "name": name,
+         "settings": settings, "validation": validation},
     )  # fmt: skip

@@ -20,6 +20,7 @@ from transformers.integrations import TensorBoardCallback, is_tensorboard_availa
 from facekit.data.atomic import require_writable
 from facekit.data.counting import RecordCounts
 from facekit.data.dataset import RecordSet
+from facekit.data.mixing import DataSource, mix_records
 from facekit.errors import ConfigurationError, TrainingError
 from facekit.models.create import create
 from facekit.models.memory import MemoryEstimate, ModelShape
@@ -146,7 +147,7 @@ def run_recipe(
         stages = tuple(stage for stage in stages if not _has_ended(recipe, stage))
     for stage in stages:
         _check_metrics(stage, listeners)
-        open_source(stage.records)
+        _open_records(stage)
         if stage.validation is not None:
             RecordSet.read(stage.validation.records)
     if stages:
@@ -287,7 +288,7 @@ def _run_stage(recipe: Recipe, stage: Stage, resume: bool, listeners: Listeners)
     validation = _validate(stage, processor, folder, listeners)
     meter = CostMeter(pauses=lambda: 0.0 if validation is None else validation.seconds)
     watching = [meter] if validation is None else [validation, meter]
-    records = open_source(stage.records)
+    records = _open_records(stage)
     try:
         with _memory_explained(shapes, settings):
             result = train(
@@ -314,7 +315,8 @@ def _run_stage(recipe: Recipe, stage: Stage, resume: bool, listeners: Listeners)
         settings=settings,
         origins=find_origins(model),
         parts=plans[0].parts,
-        records=stage.records.name,
+        records=stage.data_name,
+        sources=() if isinstance(records, Path) or records.mixture is None else tuple(records.mixture.shares()),
         counts=counts,
         skipped=len(result.skipped),
         history=result.history,
@@ -326,6 +328,12 @@ def _run_stage(recipe: Recipe, stage: Stage, resume: bool, listeners: Listeners)
         base_models=base_models,
     )
     return _leave(stage, folder, result, report, validation)
+
+
+def _open_records(stage: Stage) -> RecordSet | Path:
+    if stage.records is not None:
+        return open_source(stage.records)
+    return mix_records([DataSource(each.records, each.weight, each.name) for each in stage.data])
 
 
 def _leave(

@@ -11,6 +11,7 @@ from facekit import __version__
 from facekit.catalog import current_registry
 from facekit.data.atomic import write_text_atomically
 from facekit.data.counting import RecordCounts
+from facekit.data.mixture import SourceShare
 from facekit.errors import CheckpointError, UnknownPartError
 from facekit.models.memory import MemoryEstimate
 from facekit.models.modeling import FaceKitForConditionalGeneration
@@ -52,7 +53,7 @@ class StageReport:
         settings: What was done.
         origins: The model's parts.
         parts: The table of what learned.
-        records: Name of the records file.
+        records: Name of the records file, or of several.
         counts: Counts over the records.
         skipped: How many records could not be used.
         history: The losses.
@@ -62,6 +63,7 @@ class StageReport:
         estimate: The memory that was estimated for it.
         points: What validation saw.
         base_models: Hub ids that it was made from.
+        sources: What each of several records files gives an epoch.
     """
 
     recipe: str
@@ -81,6 +83,7 @@ class StageReport:
     estimate: MemoryEstimate
     points: tuple[ValidationPoint, ...]
     base_models: tuple[str, ...] = ()
+    sources: tuple[SourceShare, ...] = ()
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -102,6 +105,7 @@ class StageReport:
             "settings": self.settings.model_dump(mode="json"),
             "parts": [asdict(part) for part in self.parts],
             "records": {"file": self.records, "count": self.counts.records, "skipped": self.skipped},
+            "sources": [asdict(source) for source in self.sources],
             "steps": self.steps,
             "final_loss": self.history.final_loss,
             "cost": {

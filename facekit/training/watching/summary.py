@@ -9,6 +9,7 @@ import yaml
 
 from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet, open_frames
+from facekit.data.mixture import SourceShare
 from facekit.errors import ImageError, RecordError
 from facekit.models.memory import format_bytes
 from facekit.reports import Cell, Section, Table, format_duration, image_url, line_chart, render_page
@@ -52,6 +53,7 @@ def write_summary(folder: Path, report: StageReport, validation: RecordSet | Non
             height=120,
         ),
         facts=_facts(report),
+        sources=_source_table(report.sources),
         parts=_part_table(report),
         metrics=metrics,
         faces=faces,
@@ -85,6 +87,13 @@ def _facts(report: StageReport) -> list[tuple[str, str]]:
     if report.history.final_loss is not None:
         facts.insert(1, ("final loss", f"{report.history.final_loss:.3f} nats per token"))
     return facts
+
+
+def _source_table(sources: tuple[SourceShare, ...]) -> Table | None:
+    if not sources:
+        return None
+    rows = [(each.name, each.records, each.examples, f"{100 * each.share:.1f} %") for each in sources]
+    return Table.of("records files", ["file"], ["records", "examples an epoch", "share"], rows)
 
 
 def _part_table(report: StageReport) -> Table:

@@ -1,0 +1,101 @@
+"""Reading several record files, each with a weight, as the record set of one run; see ``facekit.data.mixture``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from facekit.data.dataset import RecordSet
+from facekit.data.lenient import read_leniently
+from facekit.data.mixture import Mixture
+from facekit.data.records import FaceRecord
+from facekit.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Records of a run, and their weight beside the others.
+
+    Args:
+        records: The records, or a file of them.
+        weight: Share of an epoch's examples, relative to the other weights; None where no source has one, and every
+            record is seen once.
+        name: What reports call it; by default the file's name.
+
+    Raises:
+        ConfigurationError: The weight is not above 0.
+    """
+
+    records: RecordSet | str | Path
+    weight: float | None = None
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.weight is not None and not 0 < self.weight < float("inf"):
+            raise ConfigurationError(f"a weight is a number above 0, not {self.weight}; leave out what shall not occur")
+
+
+def mix_records(sources: Sequence[DataSource]) -> RecordSet:
+    """Read record files as one record set that knows what each gives an epoch.
+
+    Paths become relative to the folder of the first; an id that an earlier source has gets the source's name before it.
+
+    Args:
+        sources: The files with their weights.
+
+    Raises:
+        RecordError: A file cannot be read.
+        ConfigurationError: There is none, or only some have a weight.
+    """
+    if not sources:
+        raise ConfigurationError("there are no records to mix; name at least one file")
+    weights = [source.weight for source in sources]
+    if None in weights and any(weight is not None for weight in weights):
+        lacking = _name(sources[weights.index(None)], weights.index(None))
+        raise ConfigurationError(f"'{lacking}' has no weight and others have; give each one, or none")
+    sets = [_read(source.records) for source in sources]
+    names = [_name(source, index) for index, source in enumerate(sources)]
+    names = [f"{name} ({names[:index].count(name) + 1})" if names.count(name) > 1 else name
+             for index, name in enumerate(names)]  # fmt: skip
+    folder = sets[0].folder
+    records: list[FaceRecord] = []
+    broken = []
+    seen: set[str] = set()
+    entries = 0
+    for name, each in zip(names, sets, strict=True):
+        for record in each.records:
+            moved = record if each.folder == folder else record.rebased(each.folder, folder)
+            renamed = moved if record.id not in seen else moved.model_copy(update={"id": f"{name}/{record.id}"})
+            seen.add(renamed.id)
+            records.append(renamed)
+        broken += [
+            replace(entry, index=None if entry.index is None else entry.index + entries) for entry in each.broken
+        ]
+        entries += len(each.records) + len(each.broken)
+    given = tuple(weight for weight in weights if weight is not None) or None
+    origins = tuple(index for index, each in enumerate(sets) for _ in range(len(each)))
+    mixture = Mixture(tuple(names), origins, given)
+    return RecordSet(tuple(records), folder, tuple(broken), mixture)
+
+
+def join_sources(records: RecordSet | str | Path | Sequence[DataSource]) -> RecordSet | Path:
+    """Return what a run is trained on: several sources as one record set, a record set or path as it is."""
+    if isinstance(records, RecordSet):
+        return records
+    return Path(records) if isinstance(records, (str, Path)) else mix_records(records)
+
+
+def _read(records: RecordSet | str | Path) -> RecordSet:
+    if isinstance(records, RecordSet):
+        return records
+    path = Path(records)
+    if path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar"))):
+        raise ConfigurationError(f"several sources are records files, and {path} is one of shards; unpack it first")
+    return read_leniently(path)
+
+
+def _name(source: DataSource, index: int) -> str:
+    if source.name is not None:
+        return source.name
+    return f"source {index + 1}" if isinstance(source.records, RecordSet) else Path(source.records).name
