@@ -49,3 +49,30 @@ def forget_adapters(model: Any) -> None:
     """
     if hasattr(model, "peft_config"):
         del model.peft_config
+
+
+def adapted_layers(model: nn.Module) -> dict[str, Any]:
+    """Layers with adapters by their names, without what is inside them."""
+    found: dict[str, Any] = {}
+    for name, module in model.named_modules():
+        if is_adapted(module) and not any(name.startswith(f"{outer}.") for outer in found):
+            found[name] = module
+    return found
+
+
+def take_adapters_out(model: nn.Module, *, merge: bool) -> None:
+    """Put the layers below in the place of those with adapters, with the adapters added to them or without.
+
+    Args:
+        model: Changed in place.
+        merge: Whether to add them.
+
+    Seen: peft 0.19 to 0.21.
+    Why: a tuner can take out its own adapters only; what ``inject_adapter_in_model`` put in has none.
+    Until: PEFT has a function for it.
+    """
+    for name, layer in adapted_layers(model).items():
+        if merge:
+            layer.merge()
+        model.set_submodule(name, layer.get_base_layer())
+    forget_adapters(model)

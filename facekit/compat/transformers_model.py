@@ -26,11 +26,13 @@ Until: the table is documented.
 class ComposedModel(PreTrainedModel, GenerationMixin):
     """Base of a model that hands everything about attention and devices on to a language model inside it.
 
-    Seen: transformers 5.17 and 5.24.
-    Why: whether ``attn_implementation`` and ``device_map`` are taken is declared by private class attributes only.
+    Seen: transformers 5.17 and 5.24, peft 0.19 to 0.21.
+    Why: whether ``attn_implementation`` and ``device_map`` are taken is declared by private class attributes only; and
+        PEFT asks a model for the weights that its language model shares only where it declares some, if none, itself.
     Until: transformers asks the inner models, or has public declarations.
     """
 
+    _tied_weights_keys: dict[str, str] = {}  # noqa: RUF012 - a plain attribute in the base class
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -140,3 +142,18 @@ def _checkpoint_in_evaluation_mode(layer: nn.Module, function: Callable[..., Any
             layer.training = True
 
     return checkpoint(compute, *given, use_reentrant=False)
+
+
+def forget_tied_weights(model: nn.Module) -> None:
+    """Make a model whose output head has got a weight of its own save and load it as such.
+
+    Seen: transformers 5.17 and 5.24.
+    Why: which weights are the same is remembered by every model when it is built, and left out of what it saves.
+    Until: transformers looks at the weights.
+    """
+    for module in model.modules():
+        if not isinstance(module, PreTrainedModel):
+            continue
+        module.all_tied_weights_keys = {}
+        for config in (module.config, module.config.get_text_config()):
+            config.tie_word_embeddings = False

@@ -54,6 +54,8 @@ class FaceKitForConditionalGeneration(GenerationFromMedia):
     main_input_name = "input_ids"
     input_modalities = ("image", "video", "text")  # type: ignore[assignment]  # as models of transformers have it
     supports_gradient_checkpointing = True
+    loaded_adapter: Any = None
+    """The PEFT adapter that the model was loaded with and still has; see ``facekit.load``."""
 
     def __init__(
         self,

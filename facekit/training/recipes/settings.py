@@ -9,7 +9,16 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from facekit.data.identity import list_differences
 from facekit.errors import ConfigurationError
@@ -36,7 +45,13 @@ class LoraSettings(BaseModel):
         rank: Of the two factors.
         alpha: Their product is scaled by ``alpha / rank``.
         dropout: Of the adapter's input.
-        targets: Names of the adapted modules, or ``all-linear``: those of attention and MLP in every layer.
+        targets: Names of the adapted modules, or ``all-linear``: those of attention and MLP in every layer. Only
+            modules of the language model are adapted, whatever the encoder and the connector name theirs.
+        rslora: Scale by ``alpha / sqrt(rank)`` (Kalajdzievski 2023, arXiv 2312.03732), for high ranks.
+        dora: Train the length of every column by itself (DoRA, Liu et al. 2024, arXiv 2402.09353).
+        init: First weights: ``default``, where the adapters change nothing; or ``pissa``, the largest singular values
+            of the weights (Meng et al. 2024, arXiv 2404.02948), or ``pissa_niter_N`` for a fast SVD of N iterations.
+            What is saved after ``pissa`` are ordinary adapters of twice the rank, on the weights as they were.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -45,6 +60,21 @@ class LoraSettings(BaseModel):
     alpha: int = Field(default=32, ge=1)
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    rslora: bool = False
+    dora: bool = False
+    init: Annotated[str, Field(pattern=r"^(default|pissa|pissa_niter_[1-9]\d*)$")] = "default"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.dora and self.init != "default":
+            raise ValueError("dora and init='pissa' both decompose the weights; choose one")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_new_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write as before what says nothing new, so that runs of earlier versions can be resumed."""
+        new = {"rslora": False, "dora": False, "init": "default"}
+        return {name: value for name, value in serialize(self).items() if name not in new or value != new[name]}
 
 
 class TrainingSettings(BaseModel):

@@ -1,6 +1,7 @@
 """LoRA adapters of the language model: injected for a run, saved in PEFT's layout, merged at its end.
 
-They are put into the language model where it stands, so that the names of all other weights stay as they are.
+They are put into the language model where it stands, so that the names of all other weights stay as they are. A model
+that was loaded with adapters is trained on with those.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ from safetensors.torch import save_file
 
 from facekit.backbones.lora import lora_target_modules
 from facekit.compat.peft import forget_adapters
+from facekit.errors import ConfigurationError
 from facekit.hub import cached_source
 from facekit.models.modeling import FaceKitForConditionalGeneration
-from facekit.training.recipes.settings import TrainingSettings
+from facekit.training.recipes.settings import LoraSettings, TrainingSettings
+from facekit.training.trainable.decomposed import DecomposedWeights
+from facekit.training.trainable.found_adapters import merge_found, take_found
 from facekit.training.trainable.parts import is_of
+from facekit.training.trainable.quantized import is_quantized
 
 ADAPTER_FOLDER = "adapter"
 _NAME = "default"
@@ -27,63 +32,93 @@ _PEFT_PREFIX = "base_model.model."
 
 
 class Adapters:
-    """The adapters of a model.
+    """The adapters of a model: new ones, or those that it was loaded with.
 
     Args:
         model: The composed model; adapters are put into its language model.
-        settings: The run's settings; its seed decides the adapters' first weights.
+        settings: The run's settings; its seed decides the first weights of new adapters.
+
+    Raises:
+        ConfigurationError: The model has adapters that cannot be trained on, or of another kind than the settings say;
+            or adapters of the chosen kind cannot be put onto packed weights.
     """
 
     def __init__(self, model: FaceKitForConditionalGeneration, settings: TrainingSettings) -> None:
-        lora = settings.lora
+        _check_kind(model, settings.lora)
+        self._found = take_found(model, settings.lora)
         base, revision = _name_base(model)
-        self.config = LoraConfig(
-            r=lora.rank,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules=(
-                lora_target_modules(model.language_model) if isinstance(lora.targets, str) else list(lora.targets)
-            ),
-            task_type="CAUSAL_LM",
-            base_model_name_or_path=base,
-            revision=revision,
-        )
+        self.config = _new_config(model, settings.lora) if self._found is None else self._found.own_config()
+        self.config.base_model_name_or_path, self.config.revision = base, revision
         self._model, self._parts = model, settings.parts
         self.language_model = model.language_model
+        self._decomposed = DecomposedWeights(self.language_model, self.config)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self._tuner: LoraModel | None = LoraModel(self.language_model, self.config, _NAME)
+        self._decomposed.remember_first()
+        if self._found is not None:
+            self._found.write_weights(self.language_model)
 
     def save(self, folder: Path) -> None:
         """Write ``adapter_model.safetensors`` and ``adapter_config.json``, as ``PeftModel.from_pretrained`` reads.
 
-        What else learned, such as the connector, is in the file too, for ``facekit.load``; PEFT passes over it.
+        What else learned, such as the connector, is in the file too, for ``facekit.load``; PEFT passes over it. So is
+        what an adapter that the run began with had brought.
         """
         folder.mkdir(parents=True, exist_ok=True)
         state = get_peft_model_state_dict(self.language_model, adapter_name=_NAME, save_embedding_layers=False)
+        state, config = self._decomposed.as_ordinary(state, self.config)
         others = [part for part in self._parts if part != "language_model.lora"]
         for name, value in self._model.named_parameters():
             if any(is_of(name, part) for part in others):
                 state[name] = value.detach()
+        if self._found is not None:
+            brought, config.modules_to_save = self._found.brought_whole()
+            state |= brought
         weights = {f"{_PEFT_PREFIX}{name}": value.contiguous().cpu() for name, value in state.items()}
         save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-        self.config.save_pretrained(str(folder))
+        config.save_pretrained(str(folder))
 
     def merge(self) -> None:
         """Add the adapters to the weights that they adapt, and take them out."""
         if self._tuner is not None:
             self._tuner.merge_and_unload()
+        self._found = None
         self._leave()
 
     def remove(self) -> None:
-        """Take the adapters out; the language model is as it was before."""
+        """Take the adapters out; the language model is as it was before, with the adapters that it was loaded with."""
         if self._tuner is not None:
             self._tuner.unload()
+            self._decomposed.restore()
         self._leave()
+        if self._found is not None:
+            self._found.put_back()
+            self._found = None
 
     def _leave(self) -> None:
         self._tuner = None
         forget_adapters(self.language_model)
+
+
+def _new_config(model: FaceKitForConditionalGeneration, lora: LoraSettings) -> LoraConfig:
+    targets = lora_target_modules(model.language_model) if isinstance(lora.targets, str) else list(lora.targets)
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        use_rslora=lora.rslora,
+        use_dora=lora.dora,
+        init_lora_weights=True if lora.init == "default" else lora.init,  # type: ignore[arg-type]
+        task_type="CAUSAL_LM",
+    )
+
+
+def _check_kind(model: FaceKitForConditionalGeneration, lora: LoraSettings) -> None:
+    if (lora.dora or lora.init != "default") and is_quantized(model):
+        kind = "dora" if lora.dora else f"init='{lora.init}'"
+        raise ConfigurationError(f"lora {kind} needs whole weights, but the language model's are packed; leave one out")
 
 
 def _name_base(model: FaceKitForConditionalGeneration) -> tuple[str | None, str | None]:
@@ -99,8 +134,12 @@ def _name_base(model: FaceKitForConditionalGeneration) -> tuple[str | None, str 
 
 @contextmanager
 def adapters_in_place(model: FaceKitForConditionalGeneration, settings: TrainingSettings) -> Iterator[Adapters | None]:
-    """Put adapters in inside the ``with`` block where they are trained; those not merged by its end are taken out."""
+    """Put adapters in inside the ``with`` block where they are trained; those not merged by its end are taken out.
+
+    Where they are not trained, those that the model was loaded with are merged into it.
+    """
     if "language_model.lora" not in settings.parts:
+        merge_found(model)
         yield None
         return
     adapters = Adapters(model, settings)
