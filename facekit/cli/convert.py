@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from facekit.cli.output import AllowOutside
+
 
 def convert(
     origin: Annotated[str, typer.Argument(help="A file of records, or a dataset: name:folder?option=value")],
@@ -21,6 +23,7 @@ def convert(
         Path | None, typer.Option(help="Folder that paths in the input are relative to, or where shards are unpacked.")
     ] = None,
     check_images: Annotated[bool, typer.Option(help="Open every picture of a dataset; leave out broken ones.")] = False,
+    allow_outside: AllowOutside = False,
     overwrite: Annotated[bool, typer.Option(help="Replace what is there without asking.")] = False,
     card: Annotated[bool, typer.Option(help="Also write a dataset card, README.md, beside the output.")] = False,
 ) -> None:
@@ -28,9 +31,12 @@ def convert(
     from rich.console import Console
     from rich.markup import escape
 
+    from facekit.data import confinement
     from facekit.data.convert import check_place
     from facekit.data.convert import convert as convert_records
 
+    if allow_outside:
+        confinement.allow_outside()
     if not overwrite and output.expanduser().exists() and sys.stdin.isatty():
         check_place(origin, output.expanduser(), overwrite=True)
         overwrite = typer.confirm(f"{output} exists; replace it?", err=True)

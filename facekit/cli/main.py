@@ -30,6 +30,7 @@ from facekit.cli import (
     train,
     verify,
 )
+from facekit.cli.output import AllowOutside
 from facekit.compat.typer import USAGE_ERROR
 from facekit.compat.versions import notice_untested_versions
 from facekit.errors import ConfigurationError, FaceKitError, first_line
@@ -84,7 +85,12 @@ def _options(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens; where errors arose.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Results and errors only.")] = False,
     log_level: Annotated[_LogLevel | None, typer.Option(help="What is logged, in place of -v and -q.")] = None,
+    allow_outside: AllowOutside = False,
 ) -> None:
+    if allow_outside:
+        from facekit.data import confinement
+
+        confinement.allow_outside()
     if verbose and quiet:
         raise ConfigurationError("--verbose and --quiet exclude each other; choose one")
     chosen = log_level or (_LogLevel.info if verbose else _LogLevel.error if quiet else _LogLevel.warning)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _state = {"quiet": False}
 
+AllowOutside = Annotated[
+    bool, typer.Option("--allow-outside", help="Open what records name outside their folder: for sets that you trust.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead, for scripts.")]
 
 

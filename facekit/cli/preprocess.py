@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from facekit.cli.output import AllowOutside
+
 
 def preprocess(
     origin: Annotated[str, typer.Argument(help="A file of records, or a dataset: name:folder?option=value")],
@@ -20,6 +22,7 @@ def preprocess(
     on_no_face: Annotated[str, typer.Option(help="skip, or whole-image")] = "skip",
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     media: Annotated[Path | None, typer.Option(help="Folder that paths in the input are relative to.")] = None,
+    allow_outside: AllowOutside = False,
     retry_failed: Annotated[
         bool, typer.Option(help="Do again what failed in an earlier run, whatever the reason.")
     ] = False,
@@ -47,6 +50,7 @@ def preprocess(
     from rich.console import Console
     from rich.markup import escape
 
+    from facekit.data import confinement
     from facekit.data.preprocessing import PreprocessSettings
     from facekit.data.preprocessing import preprocess as run
     from facekit.data.records import describe_problem
@@ -55,6 +59,8 @@ def preprocess(
 
     if video_features is not None and features is None:
         raise ConfigurationError("--video-features goes with --features, the encoder for images")
+    if allow_outside:
+        confinement.allow_outside()
     allowed = _read_limit(max_failures)
     try:
         settings = PreprocessSettings(

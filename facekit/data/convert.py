@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facekit.catalog import current_registry
+from facekit.data.confinement import move_noted_folders
 from facekit.data.counting import RecordCounts
 from facekit.data.formats import CardDetails, base_folder, detect_format, read_records, write_card, write_records
 from facekit.data.formats.folders import replace_folder
@@ -130,6 +131,7 @@ def convert(
         _check_folder(output, format)
         with replace_folder(output) as fresh:
             write_records(watched, fresh, format, media_folder=folder)
+            move_noted_folders(fresh, output)
     else:
         write_records(watched, output, format, media_folder=folder)
     if not card:

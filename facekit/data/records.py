@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from facekit.data.atomic import open_atomically
+from facekit.data.confinement import Confinement, OutsideFolders
 from facekit.data.labels import FaceLabels
 from facekit.data.marks import find_sources, join_parts
 from facekit.errors import RecordError
@@ -145,6 +146,12 @@ class FaceRecord(BaseModel):
         names = self.image or self.images or self.video
         return [Path(folder) / name for name in ([names] if isinstance(names, str) else names or [])]
 
+    def file_names(self) -> list[str]:
+        """The paths that the record names, as it names them: of its media, and of landmarks that are a file."""
+        names = self.image or self.video or []
+        names = [names] if isinstance(names, str) else list(names)
+        return [*names, self.landmarks] if isinstance(self.landmarks, str) else names
+
     def rebased(self, old: str | Path, new: str | Path) -> FaceRecord:
         """The same record with paths that are relative to another folder.
 
@@ -216,12 +223,17 @@ class FaceRecord(BaseModel):
         return points.astype(np.float32)
 
 
-def iterate_records(path: str | Path, *, check_files: bool = True) -> Iterator[FaceRecord]:
+def iterate_records(
+    path: str | Path, *, check_files: bool = True, media_folder: str | Path | None = None
+) -> Iterator[FaceRecord]:
     """Read records one at a time.
+
+    Paths that lead out of the folder are refused; see ``facekit.data.confinement``.
 
     Args:
         path: A JSON-lines file; blank lines are skipped.
         check_files: Also require that the media and landmark files exist.
+        media_folder: The folder that paths must not lead out of; None for that of the file.
 
     Yields:
         The records in the order of the file.
@@ -234,11 +246,12 @@ def iterate_records(path: str | Path, *, check_files: bool = True) -> Iterator[F
         lines = path.open(encoding="utf-8")
     except OSError as error:
         raise RecordError(f"records file {path} cannot be opened ({error.strerror}); check the path") from error
+    confinement = Confinement(path.parent if media_folder is None else media_folder, path)
     with lines:
         try:
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    yield parse_line(line, path, number, check_files=check_files)
+                    yield parse_line(line, path, number, confinement, check_files=check_files)
         except UnicodeDecodeError as error:
             raise RecordError(f"{path}: not UTF-8 text ({error.reason}); is it a records file?") from error
 
@@ -269,6 +282,8 @@ def read_records(path: str | Path, *, check_files: bool = True) -> list[FaceReco
 def write_records(path: str | Path, records: Iterable[FaceRecord]) -> Path:
     """Write records as JSON lines; an interrupted write leaves the old file as it was.
 
+    Where paths lead out of its folder, the folders that they lead to are noted beside it, so that it can be read here.
+
     Args:
         path: The file to write; its folder is made.
         records: The records, in order. Fields that are ``None`` or empty are left out.
@@ -277,8 +292,12 @@ def write_records(path: str | Path, records: Iterable[FaceRecord]) -> Path:
         The path that was written.
     """
     path = Path(path)
+    outside = OutsideFolders(path)
     with open_atomically(path) as lines:
-        lines.writelines(f"{format_record(record)}\n" for record in records)
+        for record in records:
+            outside.add(record.file_names())
+            lines.write(f"{format_record(record)}\n")
+    outside.write()
     return path
 
 
@@ -288,22 +307,24 @@ def format_record(record: FaceRecord) -> str:
     return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
 
-def parse_line(line: str, path: Path, number: int, *, check_files: bool) -> FaceRecord:
+def parse_line(line: str, path: Path, number: int, confinement: Confinement, *, check_files: bool) -> FaceRecord:
     """One line of a records file as a record.
 
     Args:
         line: The line.
         path: The file, for messages and for the folder that paths are relative to.
         number: The line's number, for messages.
+        confinement: Where its files may be.
         check_files: Also require that the media and landmark files exist.
 
     Raises:
-        RecordError: The line is malformed, or a file is not there.
+        RecordError: The line is malformed, a path leads elsewhere, or a file is not there.
     """
     try:
         record = FaceRecord.model_validate_json(line)
     except ValidationError as error:
         raise RecordError(f"{path}, line {number}: {describe_problem(error)}") from error
+    confinement.check(record.file_names(), f"{path}, line {number}")
     if check_files:
         names = [*record.media_paths(path.parent)]
         if isinstance(record.landmarks, str):

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from facekit.data.formats.shards import MANIFEST
+from facekit.data.formats.shards import MANIFEST, plain_name
 from facekit.errors import RecordError
 
 
@@ -112,7 +112,7 @@ def _read_manifest(folder: Path) -> dict[str, tuple[int | None, int | None]]:
         return {}
     try:
         shards = json.loads(path.read_text(encoding="utf-8"))["shards"]
-        return {str(shard["name"]): (shard.get("bytes"), shard.get("records")) for shard in shards}
+        return {plain_name(shard["name"]): (shard.get("bytes"), shard.get("records")) for shard in shards}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{path} cannot be read as a manifest of shards ({error})") from error
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facekit import __version__
+from facekit.data.confinement import move_noted_folders
 from facekit.data.counting import RecordCounts
 from facekit.data.formats import CardDetails, check_card_place, detect_format, require_format, write_card, write_records
 from facekit.data.records import iterate_records
@@ -116,6 +117,7 @@ def _replace_folder(records: Path, path: Path, format: str) -> None:
     if path.exists():
         path.replace(old)
     fresh.replace(path)
+    move_noted_folders(fresh, path)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from facekit.data.atomic import open_atomically, write_text_atomically
+from facekit.data.confinement import OutsideFolders
 from facekit.data.records import FaceRecord, Turn, format_record
 from facekit.datagen.questions import stored_question
 from facekit.datagen.recipe import Recipe
@@ -60,6 +61,7 @@ def write_outputs(
         observe: Also shown every record, for the report.
     """
     written = Written()
+    outside = OutsideFolders(folder / RECORDS_NAME)
     with (
         open_atomically(folder / RECORDS_NAME) as records,
         open_atomically(folder / ANSWERS_NAME) as answers,
@@ -72,8 +74,10 @@ def write_outputs(
             kept = [decision for decision in each.decisions if decision.outcome == KEPT]
             if kept and each.record is not None:
                 for record in conversations(each.record, kept, recipe, source.parent, folder):
+                    outside.add(record.file_names())
                     records.write(f"{format_record(record)}\n")
                     written.records += 1
+    outside.write()
     return written
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from facekit.data.confinement import Confinement
 from facekit.data.ledger import Ledger, PlacedCall, call_key
 from facekit.data.media_files import ClipFrames, MediaFiles
 from facekit.data.records import FaceRecord
@@ -155,6 +156,7 @@ def plan_annotations(path: Path, recipe: Recipe, ledger: Ledger | None) -> Itera
         ledger: What is answered; None plans everything.
     """
     versions = recipe.prompt_versions()
+    confinement = Confinement(path.parent, path)
     for lines in in_batches(iterate_ids(path), BATCH):
         if ledger is not None:
             complete = ledger.complete(ANNOTATE, versions, [identifier for _, identifier, _ in lines])
@@ -168,14 +170,21 @@ def plan_annotations(path: Path, recipe: Recipe, ledger: Ledger | None) -> Itera
                 if (identifier, name) not in done and applies(aspect, values)
             ]
             if wanted:
-                yield from _record_calls(path, number, values, recipe, wanted, versions)
+                yield from _record_calls(path, number, values, recipe, wanted, versions, confinement)
 
 
 def _record_calls(
-    path: Path, number: int, values: dict[str, Any], recipe: Recipe, aspects: list[str], versions: dict[str, str]
+    path: Path,
+    number: int,
+    values: dict[str, Any],
+    recipe: Recipe,
+    aspects: list[str],
+    versions: dict[str, str],
+    confinement: Confinement,
 ) -> Iterator[PlacedCall]:
     try:
         record = FaceRecord.model_validate(values)
+        confinement.check(record.file_names(), f"record {record.id!r}")
         facts = record_facts(record, recipe.words)
         media = record_media(record, path.parent, recipe)
         problem = None

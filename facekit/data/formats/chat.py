@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from facekit.data.atomic import open_atomically, write_text_atomically
+from facekit.data.confinement import Confinement
 from facekit.data.formats.extras import KEY, build_record, extras_of, read_extras
 from facekit.data.formats.json_stream import iterate_json_objects
 from facekit.data.marks import count_marks, strip_leading_marks
@@ -136,13 +137,14 @@ def read_chat(
     """
     layout = layout or find_layout(path) or ChatLayout()
     seen: set[str] = set()
+    confinement = Confinement(media_folder or path.parent, path)
     for number, sample in iterate_json_objects(path):
         where = f"{path}, entry {number}"
         identity = str(sample.get("id", f"{path.stem}-{number}"))
         try:
             record = _to_record(sample, layout, where, identity)
             if "landmarks_2d" in sample and record.landmarks is None:
-                points = _load_landmarks(sample["landmarks_2d"], media_folder or path.parent, where, lacking)
+                points = _load_landmarks(sample["landmarks_2d"], confinement, where, lacking)
                 record = record.model_copy(update={"landmarks": points})
         except RecordError as error:
             told = str(error).removeprefix(f"{where}: ").removeprefix(f"{where}, ")
@@ -268,10 +270,13 @@ def _without_tags(words: str) -> str:
     return _TAG.sub(lambda match: " " if match.start() > 0 and match.end() < len(words) else "", words)
 
 
-def _load_landmarks(value: Any, folder: Path, where: str, lacking: Callable[[Path], None] | None) -> list[Any] | None:
+def _load_landmarks(
+    value: Any, confinement: Confinement, where: str, lacking: Callable[[Path], None] | None
+) -> list[Any] | None:
     if not isinstance(value, str) or not value:
         return None
-    path = folder / value
+    confinement.check([value], f"{where}, field 'landmarks_2d'")
+    path = confinement.folder / value
     try:
         points = np.load(path, allow_pickle=False).astype(np.float64) / LANDMARK_CROP
         check_landmarks(points)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from facekit.data.confinement import Confinement, OutsideFolders
 from facekit.data.formats.chat import DATASET_INFO, find_layout, read_chat, write_chat
 from facekit.data.formats.hub import read_hub_dataset, require_datasets, write_hub_dataset
 from facekit.data.formats.json_stream import iterate_json_objects
@@ -63,10 +64,14 @@ def write_records(
         records = (record.rebased(media_folder, base) for record in records)
     if format == "records":
         write_lines(path, records)
-    elif format == "datasets":
+        return path
+    outside = OutsideFolders(path)
+    records = _noting(records, outside)
+    if format == "datasets":
         write_hub_dataset(records, path)
     else:
         write_chat(records, path, for_llama_factory=format == "sharegpt")
+    outside.write()
     return path
 
 
@@ -94,7 +99,8 @@ def read_records(
     Raises:
         ConfigurationError: There is no such format.
         MissingExtraError: The format needs a package that is not installed.
-        RecordError: There is nothing, its format is unknown, or (while reading) a record is malformed.
+        RecordError: There is nothing, its format is unknown, or (while reading) a record is malformed or names a file
+            that leads out of the folder; see ``facekit.data.confinement``.
     """
     path = Path(path)
     format = format or detect_format(path)
@@ -103,13 +109,14 @@ def read_records(
     base = base_folder(path)
     media = None if media_folder is None else Path(media_folder)
     if format == "webdataset":
-        records, base = read_shards(path, extract_to=media, overwrite=overwrite_media), media or base
+        shards = read_shards(path, extract_to=media, overwrite=overwrite_media)
+        records, base = _confined(shards, path, media or base), media or base
     elif format == "records":
-        records = iterate_records(path, check_files=False)
+        records = iterate_records(path, check_files=False, media_folder=media)
     elif format == "datasets":
-        records = read_hub_dataset(path)
+        records = _confined(read_hub_dataset(path), path, media or base)
     else:
-        records = read_chat(path, media_folder=media)
+        records = _confined(read_chat(path, media_folder=media), path, media or base)
     if media is not None and format != "webdataset" and media.resolve() != base.resolve():
         records = (record.rebased(media, base) for record in records)
     return _checked(records, base) if check_files else records
@@ -164,6 +171,19 @@ def detect_format(path: str | Path) -> str:
 def base_folder(path: str | Path) -> Path:
     """The folder that the paths in a file or folder are relative to, in every format: the one it lies in."""
     return Path(path).parent
+
+
+def _noting(records: Iterable[FaceRecord], outside: OutsideFolders) -> Iterator[FaceRecord]:
+    for record in records:
+        outside.add(record.file_names())
+        yield record
+
+
+def _confined(records: Iterable[FaceRecord], path: Path, folder: Path) -> Iterator[FaceRecord]:
+    confinement = Confinement(folder, path)
+    for record in records:
+        confinement.check(record.file_names(), f"{path}, record {record.id!r}")
+        yield record
 
 
 def _checked(records: Iterable[FaceRecord], base: Path) -> Iterator[FaceRecord]:

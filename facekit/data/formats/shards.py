@@ -20,7 +20,7 @@ from facekit.data.formats.folders import write_folder
 from facekit.data.records import FaceRecord, describe_problem, format_record
 from facekit.errors import ConfigurationError, MissingExtraError, RecordError
 
-__all__ = ["MANIFEST", "read_shards", "sample_fields", "verify_shards", "write_shards"]
+__all__ = ["MANIFEST", "plain_name", "read_shards", "sample_fields", "verify_shards", "write_shards"]
 
 MANIFEST = "manifest.json"
 PER_SHARD = 10_000
@@ -119,7 +119,7 @@ def verify_shards(path: Path) -> int:
     """
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        shards = {shard["name"]: shard["sha256"] for shard in manifest["shards"]}
+        shards = {plain_name(shard["name"]): shard["sha256"] for shard in manifest["shards"]}
         records = int(manifest["records"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RecordError(f"{path / MANIFEST} cannot be read as a manifest of shards ({error})") from error
@@ -129,6 +129,13 @@ def verify_shards(path: Path) -> int:
         if _sha256(path / name) != checksum:
             raise RecordError(f"{path / name} differs from its checksum in the manifest; copy it again")
     return records
+
+
+def plain_name(name: object) -> str:
+    """A shard's name in a manifest; raises ``ValueError`` where it leads out of the folder of the manifest."""
+    if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name:
+        raise ValueError(f"a shard is named {name!r}, which is no name of a file beside the manifest")
+    return name
 
 
 def sample_fields(record: FaceRecord) -> dict[str, str]:

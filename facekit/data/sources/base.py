@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import ValidationError
 
+from facekit.data.confinement import Confinement
 from facekit.data.labels import FaceLabels
 from facekit.data.records import FaceRecord, describe_problem
 from facekit.data.sources.summary import SourceSummary
@@ -41,7 +42,8 @@ _SPLIT_ALIASES = {"val": "validation", "valid": "validation", "dev": "validation
 class Source(ABC):
     """A dataset in the layout in which it is distributed.
 
-    Iterating gives ``FaceRecord``s whose paths are relative to the root, and fills ``summary``.
+    Iterating gives ``FaceRecord``s whose paths are relative to the root, and fills ``summary``. Labels may not name
+    files outside the root, unless that is allowed (``facekit.data.confinement``); links in it are the user's own.
 
     Args:
         root: The folder that holds the dataset.
@@ -85,10 +87,16 @@ class Source(ABC):
 
     def __iter__(self) -> Iterator[FaceRecord]:
         self.summary.reset()
+        confinement = Confinement(self.root, also=self.other_folders(), follow_links=False)
         for record in self.read():
+            confinement.check(record.file_names(), f"{self.name}, record {record.id!r}")
             if self._has_media(record):
                 self.summary.counts.add(record)
                 yield record
+
+    def other_folders(self) -> Sequence[Path]:
+        """Folders outside the root that an option names for media."""
+        return ()
 
     def need_file(self, *candidates: str) -> Path:
         """The first of several files that is there; raises ``RecordError`` that says what was expected."""

@@ -5,7 +5,7 @@ They are read by ``facekit.data.formats``; here are the paths of their files, an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -67,6 +67,10 @@ class ChatCorpus(Source):
         else:
             folders = [self.root / name for name in self.media_candidates if (self.root / name).is_dir()]
             self.folder = folders[0] if folders else self.root
+
+    def other_folders(self) -> Sequence[Path]:
+        """The folder that the option ``media`` names."""
+        return [self.folder] if self.media is not None else []
 
     def read(self) -> Iterator[FaceRecord]:
         """Yield the samples, file by file."""

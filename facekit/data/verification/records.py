@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from facekit.data.confinement import Confinement
 from facekit.data.formats import base_folder, read_records
 from facekit.data.formats.shards import sample_fields
 from facekit.data.records import FaceRecord, parse_line
@@ -38,6 +39,7 @@ def check_record_lines(path: Path, *, open_media: bool = False) -> Checked:
         open_media: Also decode every picture, and a frame of every clip.
     """
     report, ids = Checked(path, "records", "records"), UniqueIds()
+    confinement = Confinement(path.parent, path)
     try:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
@@ -45,7 +47,7 @@ def check_record_lines(path: Path, *, open_media: bool = False) -> Checked:
                     continue
                 report.count += 1
                 try:
-                    record = parse_line(line, path, number, check_files=True)
+                    record = parse_line(line, path, number, confinement, check_files=True)
                     ids.check(record, report)
                     check_record_media(record, path.parent, open_media=open_media)
                 except FaceKitError as error:
