@@ -148,7 +148,7 @@ class FaceRecord(BaseModel):
 
     def file_names(self) -> list[str]:
         """The paths that the record names, as it names them: of its media, and of landmarks that are a file."""
-        names = self.image or self.video or []
+        names = self.image or self.images or self.video or []
         names = [names] if isinstance(names, str) else list(names)
         return [*names, self.landmarks] if isinstance(self.landmarks, str) else names
 

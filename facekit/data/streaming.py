@@ -317,7 +317,7 @@ def _open_sample(
                 raise RecordError(f"record {record.id!r}: sample {_name(sample)} has no .{field}")
             (folder / f"sample.{field}").write_bytes(content[field])
             written.append(f"sample.{field}")
-        return record, load_media(_renamed(record, written), folder, processor)
+        return record, load_media(rename_files(record, written), folder, processor)
     finally:
         for name in written:
             (folder / name).unlink()
@@ -349,7 +349,8 @@ def _parse_record(sample: ShardSample, content: Mapping[str, bytes]) -> FaceReco
         raise RecordError(f"sample {_name(sample)}: {describe_problem(error)}") from error
 
 
-def _renamed(record: FaceRecord, names: list[str]) -> FaceRecord:
+def rename_files(record: FaceRecord, names: list[str]) -> FaceRecord:
+    """The record with other names for its files, in the order of ``sample_fields``."""
     changes: dict[str, Any] = {}
     if isinstance(record.landmarks, str):
         names, changes["landmarks"] = names[:-1], names[-1]

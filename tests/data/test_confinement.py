@@ -240,3 +240,9 @@ def test_the_commands_have_a_switch(foreign, private, run_facekit, tmp_path, mon
     monkeypatch.setenv(VARIABLE, "")
     assert run_facekit("--allow-outside", "verify", path)[0] == 0
     assert len(list(iterate_records(tmp_path / "out.jsonl"))) == 1
+
+
+def test_several_pictures_are_each_looked_at(foreign):
+    path = write_lines(foreign, {"images": ["own.jpg", "../home/private.jpg"]})
+    with pytest.raises(RecordError, match="leads out of"):
+        read_records(path)

@@ -10,6 +10,7 @@ from facekit.data.confinement import Confinement
 from facekit.data.formats import base_folder, read_records
 from facekit.data.formats.shards import sample_fields
 from facekit.data.records import FaceRecord, parse_line
+from facekit.data.streaming import rename_files
 from facekit.data.verification.checked import Checked
 from facekit.errors import FaceKitError, RecordError
 from facekit.faces.images import open_image
@@ -85,9 +86,9 @@ def check_record_media(record: FaceRecord, folder: Path, *, open_media: bool) ->
         FaceKitError: Something is wrong with them.
     """
     points = record.landmark_array(folder)
-    frames = len(record.video) if isinstance(record.video, list) else None
-    if points is not None and frames is not None and points.ndim == 3 and len(points) != frames:
-        raise RecordError(f"record {record.id!r} has {frames} frames but landmarks for {len(points)}")
+    pictures = record.images or (record.video if isinstance(record.video, list) else None)
+    if points is not None and pictures is not None and points.ndim == 3 and len(points) != len(pictures):
+        raise RecordError(f"record {record.id!r} has {len(pictures)} pictures but landmarks for {len(points)}")
     if not open_media:
         return
     if isinstance(record.video, str):
@@ -111,14 +112,10 @@ def check_stored_media(record: FaceRecord, content: Mapping[str, bytes], where: 
         return
     with tempfile.TemporaryDirectory(prefix="facekit-verify-") as name:
         folder = Path(name)
-        written = []
         for field in fields:
             (folder / f"sample.{field}").write_bytes(content[field])
-            written.append(f"sample.{field}")
-        points = {"landmarks": written.pop()} if isinstance(record.landmarks, str) else {}
-        media = {"image": written[0]} if record.image is not None else {}
-        clip = {} if media else {"video": written if isinstance(record.video, list) else written[0]}
+        renamed = rename_files(record, [f"sample.{field}" for field in fields])
         try:
-            check_record_media(record.model_copy(update={**points, **media, **clip}), folder, open_media=open_media)
+            check_record_media(renamed, folder, open_media=open_media)
         except FaceKitError as error:
             raise RecordError(f"{where}: {str(error).replace(f'{folder}/', '')}") from error
