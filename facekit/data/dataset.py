@@ -213,10 +213,8 @@ class FaceDataset(Dataset[FaceExample]):
     ) -> None:
         if not len(records):
             raise RecordError(f"there are no records in {records.folder} to make a data set of")
-        silent = next((record.id for record in records.records if not record.conversations), None)
-        if silent is not None:
-            raise RecordError(f"record {silent!r} has no conversation; annotate the records first")
         self.records = records
+        self._require_conversations()
         self.processor = processor
         self.options = options or DatasetOptions()
         self.with_pixels = with_pixels
@@ -229,6 +227,11 @@ class FaceDataset(Dataset[FaceExample]):
         self._pictures: dict[int, tuple[Tensor, Tensor]] = {}
         self._points: dict[int, Tensor] = {}
         self._kept: dict[int, tuple[int, ...]] = {}
+
+    def _require_conversations(self) -> None:
+        silent = next((record.id for record in self.records.records if not record.conversations), None)
+        if silent is not None:
+            raise RecordError(f"record {silent!r} has no conversation; annotate the records first")
 
     def __len__(self) -> int:
         return len(self.records)
@@ -341,6 +344,8 @@ def usable_questions(
         RecordError: None can.
         ConfigurationError: The chat template refuses the conversation.
     """
+    if not record.conversations:
+        raise RecordError("it has no conversation; annotate the records first")
     media = media_frames(record, frames)
     layout = _Layout.of(record, media)
     is_packed = options.independent_turns and layout.stands_alone

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from facekit.data.atomic import explained_writes
 from facekit.errors import RecordError, first_line
 
 logger = logging.getLogger(__name__)
+
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,34 @@ class SkippedRecords:
                 f"allows; the last is {id!r}: {error}"
             ) from error
         logger.warning("%s %r is skipped: %s", self.noun.removesuffix("s"), id, first_line(error))
-        with explained_writes(f"{self.path} cannot be written"):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(record), ensure_ascii=False) + "\n")
+        self._write([record])
+
+    def add_all(self, found: Sequence[SkippedRecord], *, write: bool = True) -> None:
+        """List records that cannot be used, all at once; those that are listed already are left as they are.
+
+        Args:
+            found: The records.
+            write: Whether this process writes the list, where others found the same.
+
+        Raises:
+            RecordError: They are more than the limit allows; the list is written all the same.
+            OutputError: The list cannot be written.
+        """
+        fresh = [record for record in found if (record.index, record.id) not in self._records]
+        for record in fresh:
+            self._keep(record)
+        if write:
+            self._write(fresh)
+        if not found:
+            return
+        named = "; ".join(f"{record.id!r}: {record.reason}" for record in found[:_NAMED])
+        more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        listed = "" if self.path is None else f", all in {self.path}"
+        count = f"{len(self._records)} of {self.total} {self.noun} cannot be used"
+        if self.path is None or len(self._records) > self.limit * self.total:
+            raise RecordError(f"{count}, more than skip_limit={self.limit:g} allows: {named}{more}{listed}")
+        if fresh:
+            logger.warning("%s and are skipped: %s%s%s", count, named, more, listed)
 
     def forget(self) -> None:
         """Begin a new list, where a run starts anew in the folder of an earlier one."""
@@ -111,6 +138,14 @@ class SkippedRecords:
             self.path.unlink(missing_ok=True)
         self._records.clear()
         self._keys.clear()
+
+    def _write(self, records: Sequence[SkippedRecord]) -> None:
+        if self.path is None or not records:
+            return
+        with explained_writes(f"{self.path} cannot be written"):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(asdict(record), ensure_ascii=False) + "\n" for record in records)
 
     def _keep(self, record: SkippedRecord) -> None:
         self._records.setdefault((record.index, record.id), record)

@@ -72,3 +72,22 @@ def test_a_damaged_list_is_told(path, line):
     path.write_text(line + "\n")
     with pytest.raises(RecordError, match=r"is damaged .*; remove it to try all records again"):
         SkippedRecords(path, 9, 0.5)
+
+
+def test_records_that_are_found_together_are_listed_together_and_once(path, caplog):
+    found = [SkippedRecord(index, f"r{index}", f"reason {index}") for index in range(7)]
+    skipped = SkippedRecords(path, 70, 0.1)
+    skipped.add_all(found)
+    assert "7 of 70 records cannot be used and are skipped: 'r0': reason 0; " in caplog.text
+    assert f"and 2 more, all in {path}" in caplog.text
+    SkippedRecords(path, 70, 0.1).add_all(found)
+    assert SkippedRecords(path, 70, 0.1).entries() == found
+    assert len(path.read_text().splitlines()) == 7
+    with pytest.raises(
+        RecordError, match=r"8 of 70 records cannot be used, more than skip_limit=0\.1 allows: 'new': x"
+    ):
+        skipped.add_all([SkippedRecord(9, "new", "x")])
+    assert "new" in path.read_text(), "whoever repairs them needs all"
+    other = path.with_name("other.jsonl")
+    SkippedRecords(other, 70, 0.1).add_all(found, write=False)
+    assert not other.exists()

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 _WEIGHTS = "model.safetensors"
 
 _M = TypeVar("_M", bound=nn.Module)
+_V = TypeVar("_V")
 
 
 def count_processes() -> int:
@@ -56,6 +57,26 @@ def wait_for_everyone() -> None:
         from accelerate import PartialState
 
         PartialState().wait_for_everyone()
+
+
+def gather_lists(values: list[_V]) -> list[_V]:
+    """The lists of all processes of the run in one, in every process; each has to come here."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return values
+    from accelerate.utils import gather_object
+
+    gathered: list[_V] = gather_object(values)
+    return gathered
+
+
+def share_from_main(value: _V) -> _V:
+    """What the main process of the run has, in every process; each has to come here."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return value
+    from accelerate.utils import broadcast_object_list
+
+    shared: list[_V] = broadcast_object_list([value])
+    return shared[0]
 
 
 def leave_processes() -> None:

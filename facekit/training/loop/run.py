@@ -20,6 +20,7 @@ from facekit.errors import CheckpointError, first_line
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.placement import refuse_divided
 from facekit.models.processing import FaceKitProcessor
+from facekit.reports import ProgressListener
 from facekit.training.loop.arguments import check_settings, dataset_options, trainer_arguments
 from facekit.training.loop.checkpoints import STATE_NAME, find_checkpoint, is_finished
 from facekit.training.loop.distributed import is_main_process, load_whole_weights, whole_again
@@ -27,6 +28,7 @@ from facekit.training.loop.face_trainer import FaceTrainer
 from facekit.training.loop.identity import prepare_run
 from facekit.training.loop.prefix_attention import split_attention
 from facekit.training.recipes.settings import TrainingSettings
+from facekit.training.records.checking import ShortenedRecord
 from facekit.training.records.corrupt import SKIPPED_NAME, SkippingDataset
 from facekit.training.records.features import FeaturesOnDisk, KeptFeatures, encode_dataset
 from facekit.training.records.streamed import StreamedDataset, open_dataset
@@ -81,8 +83,7 @@ class TrainingRun:
             logger.warning("max_tokens=%d is more than the language model reads, %d", settings.max_tokens, context)
         options = dataset_options(settings, context)
         dataset = open_dataset(records, processor, options, settings, folder / SKIPPED_NAME)
-        examples = len(dataset) if isinstance(dataset, SkippingDataset) else dataset.total
-        arguments = trainer_arguments(folder, settings, examples)
+        arguments = trainer_arguments(folder, settings, _count_examples(dataset))
         check_settings(model, settings, arguments)
         return cls(model, processor, dataset, settings, output_dir, arguments)
 
@@ -91,12 +92,34 @@ class TrainingRun:
         """Where checkpoints, losses and the list of skipped records are."""
         return self.output_dir / RUN_FOLDER
 
+    @property
+    def shortened_records(self) -> tuple[ShortenedRecord, ...]:
+        """Records of which some questions are left out, as far as that is known beforehand."""
+        checked = self.dataset.checked if isinstance(self.dataset, SkippingDataset) else None
+        return () if checked is None else checked.shortened
+
     def find_start(self, *, resume: bool) -> None:
         """Make the folder ready and find the checkpoint to go on from; see ``prepare_run``."""
         source = self.dataset.records if isinstance(self.dataset, SkippingDataset) else self.dataset
         self.checkpoint = prepare_run(self.folder, self.settings, source, self.model, resume=resume)
         if self.checkpoint is None:
             self.dataset.skipped.forget()
+
+    def check_records(self, on_progress: ProgressListener | None = None) -> None:
+        """Leave out the records that cannot be used, before the first step; shards are checked as they are read.
+
+        Raises:
+            RecordError: They are more than ``settings.skip_limit`` allows; all are listed.
+        """
+        if isinstance(self.dataset, StreamedDataset):
+            logger.info("shards cannot be checked beforehand; samples that cannot be used are skipped as they are read")
+            return
+        if self.settings.independent_turns:
+            _tell_dialogues(self.dataset)
+        self.dataset.check(
+            is_resumed=self.checkpoint is not None, open_media=self.settings.check_media, on_progress=on_progress
+        )
+        self.arguments = trainer_arguments(self.folder, self.settings, _count_examples(self.dataset))
 
     def train(self, callbacks: Sequence[TrainerCallback]) -> TrainerState:
         """Train from the start that was found to the end, or load the end where nothing is left to train.
@@ -192,3 +215,20 @@ class TrainingRun:
             trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
         trainer.guard.check()
         return trainer.state
+
+
+def _count_examples(dataset: SkippingDataset | StreamedDataset) -> int:
+    return len(dataset) if isinstance(dataset, SkippingDataset) else dataset.total
+
+
+def _tell_dialogues(dataset: SkippingDataset) -> None:
+    """Say where ``independent_turns`` changes nothing, because nobody said that the questions stand alone."""
+    records = dataset.records.records
+    dialogues = sum(not record.independent_questions and len(record.conversations) > 3 for record in records)
+    if dialogues:
+        logger.warning(
+            "independent_turns leaves the dialogues of %d of %d records as they are; where their questions stand "
+            'alone, the records say so by "independent_questions": true',
+            dialogues,
+            len(records),
+        )

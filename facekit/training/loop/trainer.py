@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 from facekit.data.atomic import explained_writes, require_writable
 from facekit.data.dataset import RecordSet
 from facekit.data.mixing import DataSource, join_sources
+from facekit.data.skipping import SkippedRecord
 from facekit.errors import MissingExtraError, TrainingError, TrainingInterrupted
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
@@ -28,6 +29,7 @@ from facekit.training.loop.distributed import count_processes_here, is_main_proc
 from facekit.training.loop.interruption import SaveOnSignal
 from facekit.training.loop.run import RUN_FOLDER, TrainingRun
 from facekit.training.recipes.settings import TrainingSettings
+from facekit.training.records.checking import ShortenedRecord
 from facekit.training.trainable.adapters import adapters_in_place
 from facekit.training.trainable.parts import TrainedPart, list_trained_parts, trainable_parts
 from facekit.training.watching.history import LossHistory, draw_loss
@@ -50,7 +52,9 @@ class TrainingResult:
         resumed_from: The step that this call went on from; 0 for a fresh start.
         seconds: Time that this call spent in training steps; encoding pictures beforehand is not among it.
         samples_per_second: Examples per second of those steps.
-        skipped: Why each record that could not be used was skipped, by index.
+        skipped: Why each record that could not be used was skipped, by index among the entries of its file.
+        skipped_records: The same with their ids, and samples without an index among them.
+        shortened_records: Records of which some questions are left out, and why.
     """
 
     model_folder: Path
@@ -62,6 +66,8 @@ class TrainingResult:
     seconds: float
     samples_per_second: float
     skipped: dict[int, str]
+    skipped_records: tuple[SkippedRecord, ...] = ()
+    shortened_records: tuple[ShortenedRecord, ...] = ()
 
 
 def train(
@@ -90,7 +96,8 @@ def train(
             ``training``, adapters to its folder ``adapter``.
         settings: What to do.
         resume: Go on from the newest whole checkpoint, if there is one.
-        on_progress: Called with a ``TrainingProgress`` after every step.
+        on_progress: Called with a ``TrainingProgress`` after every step; and before the first, where checking the
+            records takes more than a second, with a ``Progress`` of the stage ``check records``.
         on_parts: Called with the table of trainable parts, before the first step.
         callbacks: Further callbacks for the trainer.
 
@@ -122,6 +129,7 @@ def train(
     ):
         run.find_start(resume=resume)
         wait_for_everyone()
+        run.check_records(on_progress)
         with trainable_parts(model, settings.parts), _memory_explained(settings):
             if on_parts is not None:
                 on_parts(list_trained_parts(model, settings))
@@ -157,6 +165,8 @@ def train(
         seconds=watcher.seconds,
         samples_per_second=watcher.samples_per_second(state),
         skipped=run.dataset.skipped.reasons(),
+        skipped_records=tuple(run.dataset.skipped.entries()),
+        shortened_records=run.shortened_records,
     )
 
 

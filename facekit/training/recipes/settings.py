@@ -128,6 +128,9 @@ class TrainingSettings(BaseModel):
         feature_cache_bytes: Most bytes of it. Where there is no room, tokens of encoders that this run does not use go
             first; then no more are kept.
         feature_cache_dtype: Floating type of tokens on disk; None for that of the encoder.
+        check_media: Open every picture and clip before the first step, as it is done with every text, so that what
+            cannot be used is known by then. Otherwise a damaged one is found, skipped and replaced by the next record
+            when it is first needed.
         skip_limit: Largest share of the records that may be skipped because they cannot be used, before the run is
             given up; 0 for none.
         save_every: Steps between checkpoints; None for a tenth of the run.
@@ -171,6 +174,7 @@ class TrainingSettings(BaseModel):
     feature_cache: Path | None = None
     feature_cache_bytes: int = Field(default=50 << 30, ge=1)
     feature_cache_dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    check_media: bool = True
     skip_limit: float = Field(default=0.01, ge=0.0, le=1.0)
     save_every: int | None = Field(default=None, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)

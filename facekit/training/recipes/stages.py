@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import TrainerCallback
@@ -28,7 +29,7 @@ from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.source import ModelSource
 from facekit.models.starting import start_from_checkpoint
-from facekit.reports import ProgressListener, under_stage
+from facekit.reports import ProgressListener
 from facekit.training.loop.distributed import is_main_process
 from facekit.training.loop.trainer import RUN_FOLDER, TrainingResult, train
 from facekit.training.recipes.recipe import OPENING, ModelChoice, Recipe, Stage
@@ -44,6 +45,7 @@ from facekit.training.watching.memory_estimate import (
     is_out_of_memory,
 )
 from facekit.training.watching.model_card import write_model_card
+from facekit.training.watching.progress import TrainingProgress
 from facekit.training.watching.run_report import StageReport, differences_to_ended, find_base_models, find_origins
 from facekit.training.watching.summary import write_summary
 from facekit.training.watching.validation import VALIDATION_NAME, MetricFunction, PeriodicValidation, ValidationPoint
@@ -168,7 +170,19 @@ def _with_progress(listeners: Listeners, on_progress: ProgressListener | None) -
             stacklevel=3,
         )
         return listeners
-    return replace(listeners, on_progress=lambda stage: under_stage(on_progress, stage))
+    return replace(listeners, on_progress=lambda stage: _of_stage(on_progress, stage))
+
+
+def _of_stage(listener: ProgressListener | None, stage: str) -> ProgressListener | None:
+    """A listener that knows the steps of a stage by its name, and what comes before them by both names."""
+    if listener is None:
+        return None
+
+    def call(state: Any) -> None:
+        name = stage if isinstance(state, TrainingProgress) else f"{stage}: {state.stage}"
+        listener(replace(state, stage=name))
+
+    return call
 
 
 def plan_recipe(recipe: Recipe) -> list[StagePlan]:
@@ -307,6 +321,7 @@ def _run_stage(recipe: Recipe, stage: Stage, resume: bool, listeners: Listeners)
     counts = RecordCounts()
     for record in iterate_source(records):
         counts.add(record)
+    counts.records += len(records.broken) if isinstance(records, RecordSet) else 0
     report = StageReport(
         recipe=recipe.name,
         summary=recipe.summary,
@@ -318,7 +333,9 @@ def _run_stage(recipe: Recipe, stage: Stage, resume: bool, listeners: Listeners)
         records=stage.data_name,
         sources=() if isinstance(records, Path) or records.mixture is None else tuple(records.mixture.shares()),
         counts=counts,
-        skipped=len(result.skipped),
+        skipped=len(result.skipped_records),
+        skipped_records=result.skipped_records,
+        shortened_records=result.shortened_records,
         history=result.history,
         steps=result.steps,
         resumed_from=result.resumed_from,

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from facekit.compat.accelerate import feed_device
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import DatasetOptions, FaceExample, RecordSet
+from facekit.data.lenient import read_leniently
 from facekit.data.records import FaceRecord
 from facekit.data.shard_index import count_samples
 from facekit.data.streaming import ShardStream, iterate_shard_records
@@ -108,9 +109,8 @@ def open_dataset(
         ConfigurationError: A setting needs all records beforehand, which shards do not give.
     """
     if isinstance(records, RecordSet) or not _are_shards(Path(records)):
-        return SkippingDataset(
-            RecordSet.of(records), processor, options, log_path=log_path, limit=settings.skip_limit
-        )  # fmt: skip
+        found = records if isinstance(records, RecordSet) else read_leniently(records)
+        return SkippingDataset(found, processor, options, log_path=log_path, limit=settings.skip_limit)
     wanted = {
         "cache_features": settings.cache_features,
         "feature_cache": settings.feature_cache is not None,
@@ -123,13 +123,13 @@ def open_dataset(
 
 
 def open_source(path: Path) -> RecordSet | Path:
-    """Read a records file, or make sure that a path is one of shards, and return what ``train`` takes.
+    """Read a records file leniently, or make sure that a path is one of shards, and return what ``train`` takes.
 
     Raises:
         RecordError: The records or shards cannot be read.
     """
     if not _are_shards(path):
-        return RecordSet.read(path)
+        return read_leniently(path)
     count_samples(path)
     return path
 

@@ -12,10 +12,12 @@ from facekit.catalog import current_registry
 from facekit.data.atomic import write_text_atomically
 from facekit.data.counting import RecordCounts
 from facekit.data.mixture import SourceShare
+from facekit.data.skipping import SkippedRecord
 from facekit.errors import CheckpointError, UnknownPartError
 from facekit.models.memory import MemoryEstimate
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.training.recipes.settings import TrainingSettings
+from facekit.training.records.checking import ShortenedRecord
 from facekit.training.trainable.parts import TrainedPart
 from facekit.training.watching.history import LossHistory
 from facekit.training.watching.measuring import RunCost
@@ -56,6 +58,8 @@ class StageReport:
         records: Name of the records file, or of several.
         counts: Counts over the records.
         skipped: How many records could not be used.
+        skipped_records: Which, and why.
+        shortened_records: Records of which some questions were left out, and why.
         history: The losses.
         steps: Optimiser steps of the whole run.
         resumed_from: The step that the last call went on from.
@@ -84,6 +88,8 @@ class StageReport:
     points: tuple[ValidationPoint, ...]
     base_models: tuple[str, ...] = ()
     sources: tuple[SourceShare, ...] = ()
+    skipped_records: tuple[SkippedRecord, ...] = ()
+    shortened_records: tuple[ShortenedRecord, ...] = ()
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -104,8 +110,14 @@ class StageReport:
             "start": self.start,
             "settings": self.settings.model_dump(mode="json"),
             "parts": [asdict(part) for part in self.parts],
-            "records": {"file": self.records, "count": self.counts.records, "skipped": self.skipped},
             "sources": [asdict(source) for source in self.sources],
+            "records": {
+                "file": self.records,
+                "count": self.counts.records,
+                "skipped": self.skipped,
+                "skipped_records": [asdict(entry) for entry in self.skipped_records],
+                "shortened_records": [asdict(entry) for entry in self.shortened_records],
+            },
             "steps": self.steps,
             "final_loss": self.history.final_loss,
             "cost": {

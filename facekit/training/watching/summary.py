@@ -36,11 +36,12 @@ def write_summary(folder: Path, report: StageReport, validation: RecordSet | Non
     """
     history = report.history
     metrics, faces = _metric_table(report.points), _faces(report, validation)
+    has_left_out = bool(report.skipped_records or report.shortened_records)
     page = render_page(
         _TEMPLATE,
         kind="training",
         title=f"{report.recipe}: {report.stage}" if report.stage != report.recipe else report.recipe,
-        contents=_contents(has_metrics=metrics is not None, has_answers=bool(faces)),
+        contents=_contents(has_metrics=metrics is not None, has_answers=bool(faces), has_left_out=has_left_out),
         summary=report.summary,
         start=report.start,
         loss=line_chart(history.steps, history.losses, history.smoothed(), title="training loss by step"),
@@ -57,17 +58,21 @@ def write_summary(folder: Path, report: StageReport, validation: RecordSet | Non
         parts=_part_table(report),
         metrics=metrics,
         faces=faces,
+        skipped=_skipped_table(report),
+        left_out=_left_out_table(report),
         settings=yaml.safe_dump(report.chosen_settings, sort_keys=False),
     )
     return write_text_atomically(folder / SUMMARY_NAME, page)
 
 
-def _contents(*, has_metrics: bool, has_answers: bool) -> list[Section]:
+def _contents(*, has_metrics: bool, has_answers: bool, has_left_out: bool) -> list[Section]:
     sections = [Section("loss", "Loss"), Section("run", "Run"), Section("parts", "What was trained")]
     if has_metrics:
         sections.append(Section("metrics", "Metrics"))
     if has_answers:
         sections.append(Section("answers", "Answers while it learned"))
+    if has_left_out:
+        sections.append(Section("left-out", "What was left out"))
     return [*sections, Section("settings", "Settings")]
 
 
@@ -113,6 +118,18 @@ def _peak_rate(part: TrainedPart) -> str:
     if part.learning_rate is not None:
         return f"{part.learning_rate:g}"
     return "see its parts" if part.trainable else ""
+
+
+def _skipped_table(report: StageReport) -> Table | None:
+    """Every record that could not be used, with the reason."""
+    rows = [(entry.id, entry.reason) for entry in report.skipped_records]
+    return Table.of("records that could not be used", ["record", "reason"], [], rows) if rows else None
+
+
+def _left_out_table(report: StageReport) -> Table | None:
+    """Every question that was left out of a record that was used."""
+    rows = [(each.id, left.reason, left.question) for each in report.shortened_records for left in each.left_out]
+    return Table.of("questions that were left out", ["record", "reason"], ["question"], rows) if rows else None
 
 
 def _metric_table(points: tuple[ValidationPoint, ...]) -> Table | None:

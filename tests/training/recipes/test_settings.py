@@ -54,6 +54,7 @@ DECIDE_WHAT_IS_LEARNED = {
     "gradient_clipping": 0.0, "parts": ("connector",), "lora": {"rank": 8}, "precision": "bfloat16",
     "loss_average": "sample", "shuffle_turns": False, "independent_turns": True, "row_tokens": 700,
     "group_batches": True, "turns_per_example": 1, "landmark_noise": 0.01, "landmark_dropout": 0.1, "max_tokens": 400,
+    "check_media": False,
     "cache_features": True, "feature_cache_dtype": "float16", "seed": 1,
 }  # fmt: skip
 DECIDE_COST_ONLY = {

@@ -12,8 +12,11 @@ from PIL import Image
 from facekit.data.counting import RecordCounts
 from facekit.data.dataset import RecordSet
 from facekit.data.records import FaceRecord, Turn
+from facekit.data.skipping import SkippedRecord
+from facekit.data.usable import LeftOut
 from facekit.models.memory import MemoryEstimate
 from facekit.training import LossHistory, TrainingSettings
+from facekit.training.records.checking import ShortenedRecord
 from facekit.training.trainable.parts import TrainedPart
 from facekit.training.watching.history import LossPoint, draw_loss
 from facekit.training.watching.measuring import RunCost
@@ -145,3 +148,23 @@ def test_validation_asks_a_dialogue_its_first_question_only():
     assert questions_of(record) == [(None, "Joy or fear?", "Joy.")]
     alone = record.model_copy(update={"independent_questions": True})
     assert [question for _, question, _ in questions_of(alone)] == [words[0], words[2]]
+
+
+def test_every_record_and_question_that_was_left_out_is_on_the_page_once_with_its_reason(tmp_path):
+    skipped = tuple(SkippedRecord(index, f"face-{index}", f"reason {index} {EVIL}") for index in range(3))
+    shortened = (ShortenedRecord(7, "face-7", (0,), (LeftOut(2, "it is too long"), LeftOut(3, "it has no answer"))),)
+    report = make_report(skipped=3, skipped_records=skipped, shortened_records=shortened)
+    page = write_summary(tmp_path, report).read_text(encoding="utf-8")
+    found = cells(page)
+    for index in range(3):
+        assert found.count(f"face-{index}") == 1
+        assert found[found.index(f"face-{index}") + 1].startswith(f"reason {index} ")
+    assert [found[at + 1 : at + 3] for at, cell in enumerate(found) if cell == "face-7"] == [
+        ["it is too long", "2"], ["it has no answer", "3"],
+    ]  # fmt: skip
+    assert EVIL not in page
+    assert 'href="#left-out"' in page
+    written = json.loads(report.write(tmp_path).read_text(encoding="utf-8"))["records"]
+    assert [entry["id"] for entry in written["skipped_records"]] == ["face-0", "face-1", "face-2"]
+    assert written["shortened_records"][0]["left_out"][0] == {"question": 2, "reason": "it is too long"}
+    assert "left-out" not in write_summary(tmp_path, make_report()).read_text(encoding="utf-8")

@@ -1,0 +1,55 @@
+"""Checking a record: whether its media open and its conversation can be encoded, and what of it is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jinja2 import TemplateError
+
+from facekit.data.dataset import DatasetOptions, count_frames, open_frames, usable_questions
+from facekit.data.records import FaceRecord
+from facekit.data.usable import UsableQuestions
+from facekit.errors import FaceKitError, MissingExtraError, RecordError, first_line
+from facekit.models.processing import FaceKitProcessor
+
+_FAULTS = (FaceKitError, TemplateError, OSError, ValueError, TypeError, LookupError, AttributeError)
+"""What a record can bring about in a picture's decoder, a chat template and a tokenizer."""
+
+
+def check_record(
+    record: FaceRecord, folder: Path, processor: FaceKitProcessor, options: DatasetOptions, *, open_media: bool = True
+) -> UsableQuestions:
+    """Make sure that a record can be trained on.
+
+    Args:
+        record: The record.
+        folder: Folder of its records file.
+        processor: The model's processor.
+        options: How records become examples.
+        open_media: Whether pictures and clips are opened; otherwise their files need only be there.
+
+    Returns:
+        The questions that are trained on, and why the others are not.
+
+    Raises:
+        RecordError: It cannot be used, and why.
+        MissingExtraError: A package that its media need is not installed, which is no fault of the record.
+    """
+    try:
+        frames = _count_media(record, folder, processor, open_media=open_media)
+        return usable_questions(record, processor, options, frames)
+    except MissingExtraError:
+        raise
+    except _FAULTS as error:
+        raise RecordError(first_line(error).removeprefix(f"record {record.id!r}: ")) from error
+
+
+def _count_media(record: FaceRecord, folder: Path, processor: FaceKitProcessor, *, open_media: bool) -> int:
+    num_frames = processor.image_processor.num_frames
+    if open_media:
+        return len(open_frames(record, folder, num_frames))
+    missing = next((path for path in record.media_paths(folder) if not path.is_file()), None)
+    if missing is not None:
+        raise RecordError(f"there is no file '{missing}'; paths are relative to the records file")
+    record.landmark_array(folder)
+    return count_frames(record, num_frames)
