@@ -1,6 +1,18 @@
 """The catalog: every built-in part of every kind, on one page.
 
 Targets are import paths, so nothing here imports a part; torch and the models stay unloaded until one is used.
+
+Where the parts meet:
+
+=====================  ==============================================================================================
+a face                 is detected by a landmarker, which ``facekit.faces.prepare`` calls for every picture
+a picture              becomes pixels and landmarks in ``facekit.models.image_processing``
+a question             becomes tokens in ``facekit.models.sessions.prompts``
+a conversation         becomes tokens and labels in ``facekit.data.supervision``, which masks the loss
+a model                is composed in ``facekit.models.create`` and runs in ``facekit.models.modeling``
+the loss               is computed from those labels in ``facekit.training.loop.losses``
+an endpoint's reply    is read in ``facekit.endpoints.replies``, an answer's label in ``facekit.answers``
+=====================  ==============================================================================================
 """
 
 from __future__ import annotations

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from facekit.cli.model_options import Device, DeviceMap, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
+from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, say, show, show_json
 
 
+@with_model_options()
 def ask(
     image: Annotated[str, typer.Argument(help="A picture, video file or animated GIF with a face, or its address.")],
     questions: Annotated[list[str], typer.Argument(help="One or more questions.")],
@@ -24,13 +25,8 @@ def ask(
     num_frames: Annotated[
         int | None, typer.Option(min=1, help="Frames of a video to look at; by default as the model was saved.")
     ] = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    load_in: LoadIn = None,
-    tokenizer: Tokenizer = None,
-    tower_root: TowerRoot = None,
-    revision: Revision = "main",
-    device_map: DeviceMap = None,
+    *,
+    opening: ModelOptions,
     as_json: AsJson = False,
 ) -> None:
     """Ask a model about the face in a picture or a video.
@@ -52,16 +48,7 @@ def ask(
         _ = read_clip(image, 1) if is_video(image) else open_image(image)  # what cannot be used is found before loading
     if landmarker not in (None, NO_LANDMARKER):
         current_registry().part("landmarker", PartSpec.parse(landmarker).name)
-    composed, processor = model_source(
-        model,
-        device=device,
-        dtype=dtype,
-        load_in=load_in,
-        tokenizer=tokenizer,
-        tower_root=tower_root,
-        revision=revision,
-        device_map=device_map,
-    ).load()
+    composed, processor = opening.source(model).load()
     if landmarker is not None:
         processor.image_processor.landmarker = landmarker
     settings = processor.image_processor

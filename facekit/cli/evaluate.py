@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
-from facekit.cli.model_options import Device, DeviceMap, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
+from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, progress_display, say, show_json, show_table
 
 _MODEL = "A folder with a saved model, hf:ID, openai:MODEL?base_url=URL, or predictions:FILE."
 
 
+@with_model_options()
 def evaluate(
     model: Annotated[str, typer.Argument(help=_MODEL)],
     records: Annotated[Path, typer.Argument(help="A records file (JSON lines) with labels.")],
@@ -32,13 +33,8 @@ def evaluate(
     ratings: Annotated[
         list[Path] | None, typer.Option(help="A judging.json of facekit judge to put into the page; may be repeated.")
     ] = None,
-    device: Device = None,
-    dtype: Dtype = None,
-    load_in: LoadIn = None,
-    tokenizer: Tokenizer = None,
-    tower_root: TowerRoot = None,
-    revision: Revision = "main",
-    device_map: DeviceMap = None,
+    *,
+    opening: ModelOptions,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a model: every task with intervals beside a baseline, and by demographic group."""
@@ -66,16 +62,7 @@ def evaluate(
         raise ConfigurationError("--ratings go into the report; say where it goes with --output")
     rated = [JudgingResult.read(path) for path in ratings or ()]
     chosen = ALL_TASKS if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
-    source = model_source(
-        model,
-        device=device,
-        dtype=dtype,
-        load_in=load_in,
-        tokenizer=tokenizer,
-        tower_root=tower_root,
-        revision=revision,
-        device_map=device_map,
-    )
+    source = opening.source(model)
     runs, results = {}, []
     for number, spec in enumerate((model, *(compare or ()))):
         under_test = open_model(replace(source, path=spec), batch_size=batch_size)
@@ -113,6 +100,7 @@ def evaluate(
         show_json({"results": results, "differences": differences, "report": report})
 
 
+@with_model_options()
 def facexbench(
     model: Annotated[str, typer.Argument(help=_MODEL)],
     folder: Annotated[Path, typer.Argument(help="The benchmark's own folder.")],
@@ -120,28 +108,14 @@ def facexbench(
     output: Annotated[Path | None, typer.Option(help="Where answers are kept; a run goes on from there.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Questions at a time.")] = None,
     fresh: Annotated[bool, typer.Option(help="Drop the answers that are in --output.")] = False,
-    device: Device = None,
-    dtype: Dtype = None,
-    load_in: LoadIn = None,
-    tokenizer: Tokenizer = None,
-    tower_root: TowerRoot = None,
-    revision: Revision = "main",
-    device_map: DeviceMap = None,
+    *,
+    opening: ModelOptions,
     as_json: AsJson = False,
 ) -> None:
     """Put FaceXBench to a model and print its row beside the published ones."""
     from facekit.evaluation import facexbench_tables, open_model, run_facexbench
 
-    source = model_source(
-        model,
-        device=device,
-        dtype=dtype,
-        load_in=load_in,
-        tokenizer=tokenizer,
-        tower_root=tower_root,
-        revision=revision,
-        device_map=device_map,
-    )
+    source = opening.source(model)
     under_test = open_model(source, batch_size=batch_size)
     with progress_display() as progress:
         result = run_facexbench(

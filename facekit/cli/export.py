@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from facekit.cli.model_options import Device, DeviceMap, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
+from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import show
 
 
+@with_model_options()
 def export(
     checkpoint: Annotated[
         str, typer.Argument(help="A folder or hub id that facekit loads: its own, InternVL, LLaVA, an adapter.")
@@ -21,13 +22,8 @@ def export(
     ] = "facekit",
     merge_lora: Annotated[bool, typer.Option("--merge-lora", help="Merge adapters into the weights.")] = False,
     max_shard_size: Annotated[str, typer.Option(help="The largest weights file.")] = "5GB",
-    device: Device = None,
-    dtype: Dtype = None,
-    load_in: LoadIn = None,
-    tokenizer: Tokenizer = None,
-    tower_root: TowerRoot = None,
-    revision: Revision = "main",
-    device_map: DeviceMap = None,
+    *,
+    opening: ModelOptions,
 ) -> None:
     """Write a checkpoint in a format that other programs read, such as vLLM and SGLang.
 
@@ -41,21 +37,15 @@ def export(
 
     if format not in EXPORT_FORMATS:
         raise ConfigurationError(f"there is no export format '{format}'; choose one of {', '.join(EXPORT_FORMATS)}")
-    if load_in is not None:
-        raise ConfigurationError(f"a model in {load_in.value} is no whole checkpoint to export; leave --load-in out")
-    if device_map is not None:
+    if opening.load_in is not None:
+        raise ConfigurationError(
+            f"a model in {opening.load_in.value} is no whole checkpoint to export; leave --load-in out"
+        )
+    if opening.device_map is not None:
         raise ConfigurationError("a model to export is read on one device; leave --device-map out")
     read_size(max_shard_size)
     refuse_folder_in_use(output)
-    composed, processor = model_source(
-        checkpoint,
-        device=device or "cpu",
-        dtype=dtype,
-        load_in=load_in,
-        tokenizer=tokenizer,
-        tower_root=tower_root,
-        revision=revision,
-    ).load()
+    composed, processor = opening.source(checkpoint, device="cpu").load()
     folder = export_model(
         composed,
         processor,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facekit.cli.model_options import Device, DeviceMap, Dtype, LoadIn, Revision, Tokenizer, TowerRoot
+from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, show, show_json, show_table
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ class _Precision(StrEnum):
     bfloat16 = "bfloat16"
 
 
+@with_model_options()
 def inspect(
     checkpoint: Annotated[str, typer.Argument(help="A folder or hub id that facekit loads.")],
     batch: Annotated[int, typer.Option(min=1, help="Sequences at a time.")] = 1,
@@ -28,13 +29,8 @@ def inspect(
     parts: Annotated[str, typer.Option(help="The trainable parts, where there are no adapters.")] = (
         "connector,language_model"
     ),
-    device: Device = None,
-    dtype: Dtype = None,
-    load_in: LoadIn = None,
-    tokenizer: Tokenizer = None,
-    tower_root: TowerRoot = None,
-    revision: Revision = "main",
-    device_map: DeviceMap = None,
+    *,
+    opening: ModelOptions,
     precision: Annotated[
         _Precision | None,
         typer.Option(help="Of training; by default bfloat16 where the weights have 16 bits, else float32."),
@@ -49,16 +45,7 @@ def inspect(
     from facekit.models.interoperability import inspect_checkpoint
 
     learning = tuple(part.strip() for part in parts.split(","))
-    report = inspect_checkpoint(
-        checkpoint,
-        device=device,
-        dtype=dtype,
-        load_in=None if load_in is None else load_in.value,  # type: ignore[arg-type]
-        tokenizer=tokenizer,
-        tower_root=tower_root,
-        revision=revision,
-        device_map=None if device_map is None else device_map.value,
-    )
+    report = inspect_checkpoint(checkpoint, **opening.given)
     trainable = report.trainable_parameters(learning)
     training = report.training_memory(batch, tokens, learning, precision=None if precision is None else precision.value)
     generating = report.inference_memory(batch, tokens)

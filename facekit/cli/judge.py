@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facekit.cli.datagen import BUDGET_STATUS, STOPPED_STATUS, ask_for_key
-from facekit.cli.model_options import Device, DeviceMap, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
+from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import progress_display, show, show_table
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from facekit.reports import ProgressDisplay
 
 
+@with_model_options()
 def judge(
     records: Annotated[Path, typer.Argument(help="The records file (JSON lines) with labels.")],
     output: Annotated[Path, typer.Option(help="Folder for ledger and ratings; the same folder again goes on.")],
@@ -44,13 +45,8 @@ def judge(
     backoff: Annotated[float, typer.Option(help="Longest wait after the first failure, in seconds; it doubles.")] = 1.0,
     image_side: Annotated[int, typer.Option(help="Longest side of a sent picture, in pixels.")] = 512,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again about what failed before.")] = False,
-    device: Device = None,
-    dtype: Dtype = None,
-    load_in: LoadIn = None,
-    tokenizer: Tokenizer = None,
-    tower_root: TowerRoot = None,
-    revision: Revision = "main",
-    device_map: DeviceMap = None,
+    *,
+    opening: ModelOptions,
 ) -> None:
     """Have explanations rated: consistency with the image and with the label, completeness, from 1 to 10."""
     from dataclasses import replace
@@ -66,16 +62,7 @@ def judge(
         raise ConfigurationError("give --judge, once or more, for ratings; or --offline, which gives none")
     if predictions is not None and model is not None:
         raise ConfigurationError("give --predictions or --model, not both")
-    source = model_source(
-        model or "",
-        device=device,
-        dtype=dtype,
-        load_in=load_in,
-        tokenizer=tokenizer,
-        tower_root=tower_root,
-        revision=revision,
-        device_map=device_map,
-    )
+    source = opening.source(model or "")
     if model is None and source.given:
         raise ConfigurationError(f"{source.given[0]} says how --model is opened, and none is given; leave it out")
     require_writable(output)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facekit.cli.model_options import Device, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
+from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.stopping import stopped_training
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ _GO_ON = "the same command with --resume goes on"
 _WITH_RECIPES = ("context", "arguments", "output", "resume", "dry_run")
 
 
+@with_model_options(without=("device_map",))
 def train(
     context: typer.Context,
     arguments: Annotated[
@@ -49,12 +50,8 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 1e-3,
     cache_features: Annotated[bool, typer.Option(help="Encode every picture once; needs a frozen encoder.")] = False,
     resume: Annotated[bool, typer.Option(help="Go on from the newest whole checkpoint.")] = False,
-    device: Device = None,
-    dtype: Dtype = None,
-    load_in: LoadIn = None,
-    tokenizer: Tokenizer = None,
-    tower_root: TowerRoot = None,
-    revision: Revision = "main",
+    *,
+    opening: ModelOptions,
     seed: Annotated[int, typer.Option(help="Decides new weights and the order of records.")] = 0,
     dry_run: Annotated[
         bool,
@@ -92,15 +89,7 @@ def train(
         "preset": preset, "encoder": encoder, "video_encoder": video_encoder, "connector": connector,
         "backbone": backbone,
     }  # fmt: skip
-    source = model_source(
-        model or "",
-        device=device or "cpu",
-        dtype=dtype,
-        load_in=load_in,
-        tokenizer=tokenizer,
-        tower_root=tower_root,
-        revision=revision,
-    )
+    source = opening.source(model or "", device="cpu")
     composed, processor = _open_model(source, seed, parts_of_model)
     console = Console(quiet=not is_main_process())
     with stopped_training(_GO_ON), ProgressDisplay() as progress:

@@ -11,14 +11,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from facekit.connectors.base import Connector, count_prefix_tokens
 from facekit.connectors.mlp import reset_projector
-from facekit.connectors.pixel_shuffle import (
-    build_vision_projector,
-    check_prefix_tokens,
-    shuffle_patches,
-    shuffled_grid,
-)
+from facekit.connectors.pixel_shuffle import ProjectingConnector, build_vision_projector, check_prefix_tokens
 from facekit.connectors.region import (
     RegionLandmarkProjector,
     build_landmark_mlp,
@@ -68,7 +62,7 @@ _PROJECTORS: dict[int, type[RegionLandmarkProjector] | type[PointLandmarkProject
 }
 
 
-class LandmarkTokenConnector(Connector):
+class LandmarkTokenConnector(ProjectingConnector):
     """Projected patches, then landmark tokens, frame by frame: ``(B, T, P + N, C)`` to ``(B, T * (N + M), D)``.
 
     The landmark tokens are the M = 9 of FRLP, one per face region (Face-LLaVA, arXiv 2504.07198, section 4, which puts
@@ -139,8 +133,7 @@ class LandmarkTokenConnector(Connector):
         Raises:
             ConfigurationError: the grid is no multiple of the blocks.
         """
-        rows, columns = shuffled_grid(grid, self.downsampling)
-        return rows * columns + (num_prefix_tokens if self.keep_prefix_tokens else 0) + self.landmark_tokens
+        return super().tokens_per_frame(grid, num_prefix_tokens) + self.landmark_tokens
 
     def forward(self, tokens: Tensor, grid: tuple[int, int], landmarks: Tensor | None = None) -> Tensor:
         """Project the patches and append the landmark tokens of each frame.
@@ -157,11 +150,8 @@ class LandmarkTokenConnector(Connector):
         Raises:
             ConfigurationError: tokens or landmarks do not fit the grid, the width or each other.
         """
-        prefix_tokens = count_prefix_tokens(tokens, grid, self.input_width)
+        patch_tokens, _ = self.project_frames(tokens, grid)  # (B*T, n - M, D)
         batch, frames = tokens.shape[:2]
-        kept = tokens if self.keep_prefix_tokens else tokens[:, :, prefix_tokens:]
-        blocks = shuffle_patches(rearrange(kept, "b t n c -> (b t) n c"), grid, self.downsampling)
-        patch_tokens = self.vision_projector(blocks)  # (B*T, n - M, D)
         landmark_tokens = self._read_landmarks(landmarks, batch, frames).to(patch_tokens.dtype)  # (B*T, M, D)
         joined = torch.cat([patch_tokens, landmark_tokens], dim=1)
         return rearrange(joined, "(b t) n d -> b (t n) d", b=batch, t=frames)

@@ -1,7 +1,6 @@
 """The pixel-shuffle connector of InternVL: blocks of neighbouring patches become one token before the MLP.
 
-The rearrangement and the vision projectors by name are functions here, because connectors with landmarks stand on the
-same projectors.
+Connectors with landmarks stand on the same rearrangement and projectors: ``ProjectingConnector`` is their base.
 """
 
 from __future__ import annotations
@@ -115,6 +114,46 @@ def check_prefix_tokens(keep_prefix_tokens: bool, downsampling: int) -> None:
     """Raise ConfigurationError where prefix tokens are kept beside blocks of patches, which are wider than they are."""
     if keep_prefix_tokens and downsampling > 1:
         raise ConfigurationError("prefix tokens cannot go through a pixel shuffle; leave keep_prefix_tokens out")
+
+
+class ProjectingConnector(Connector):
+    """The base of connectors with landmarks: it projects the patches of each frame, or blocks of them.
+
+    A subclass sets ``vision_projector`` and ``keep_prefix_tokens``, and ``downsampling`` where its projector works on
+    blocks of patches.
+    """
+
+    keep_prefix_tokens: bool
+    downsampling: int = 1
+    vision_projector: nn.Sequential
+
+    def tokens_per_frame(self, grid: tuple[int, int], num_prefix_tokens: int) -> int:
+        """One token per patch, or per block of patches, and the prefix tokens where they are kept.
+
+        Raises:
+            ConfigurationError: the grid is no multiple of the blocks.
+        """
+        rows, columns = shuffled_grid(grid, self.downsampling)
+        return rows * columns + (num_prefix_tokens if self.keep_prefix_tokens else 0)
+
+    def project_frames(self, tokens: Tensor, grid: tuple[int, int]) -> tuple[Tensor, int]:
+        """Project the kept tokens of every frame by itself.
+
+        Args:
+            tokens: ``(B, T, P + N, C)``.
+            grid: rows and columns.
+
+        Returns:
+            ``(B * T, P + n, D)`` with n patches or blocks, and P, the prefix tokens that are kept.
+
+        Raises:
+            ConfigurationError: the tokens do not fit the grid or the width, or the grid does not fit the blocks.
+        """
+        prefix_tokens = count_prefix_tokens(tokens, grid, self.input_width)
+        if not self.keep_prefix_tokens:
+            tokens, prefix_tokens = tokens[:, :, prefix_tokens:], 0
+        blocks = shuffle_patches(rearrange(tokens, "b t n c -> (b t) n c"), grid, self.downsampling)
+        return self.vision_projector(blocks), prefix_tokens
 
 
 class PixelShuffleConnector(Connector):

@@ -12,12 +12,11 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from facekit.connectors.base import Connector, count_prefix_tokens
 from facekit.connectors.mlp import reset_projector
 from facekit.connectors.pixel_shuffle import (
+    ProjectingConnector,
     build_vision_projector,
     check_prefix_tokens,
-    shuffle_patches,
     shuffled_grid,
 )
 from facekit.errors import ConfigurationError
@@ -265,27 +264,14 @@ class RegionGuidedCrossAttention(nn.Module):
         )
 
 
-class LandmarkGuidedConnector(Connector):
-    """What the two forms of the region-guided connector share: project the patches, then enrich them by landmarks.
+class LandmarkGuidedConnector(ProjectingConnector):
+    """The base of both forms of the region-guided connector: project the patches, then enrich them by landmarks.
 
-    A subclass sets ``vision_projector``, ``landmark_projector``, ``cross_attention`` and ``keep_prefix_tokens``, and
-    ``downsampling`` where its projector works on blocks of patches.
+    A subclass sets ``landmark_projector`` and ``cross_attention`` beside what ``ProjectingConnector`` needs.
     """
 
-    keep_prefix_tokens: bool
-    downsampling: int = 1
-    vision_projector: nn.Sequential
     landmark_projector: nn.Module
     cross_attention: nn.Module
-
-    def tokens_per_frame(self, grid: tuple[int, int], num_prefix_tokens: int) -> int:
-        """One token per patch, or per block of patches, and the prefix tokens where they are kept.
-
-        Raises:
-            ConfigurationError: the grid is no multiple of the blocks.
-        """
-        rows, columns = shuffled_grid(grid, self.downsampling)
-        return rows * columns + (num_prefix_tokens if self.keep_prefix_tokens else 0)
 
     def reset_parameters(self) -> None:
         """Draw all weights anew."""
@@ -309,12 +295,8 @@ class LandmarkGuidedConnector(Connector):
         Raises:
             ConfigurationError: tokens or landmarks do not fit the grid, the width or each other.
         """
-        prefix_tokens = count_prefix_tokens(tokens, grid, self.input_width)
-        if not self.keep_prefix_tokens:
-            tokens, prefix_tokens = tokens[:, :, prefix_tokens:], 0
+        patch_tokens, prefix_tokens = self.project_frames(tokens, grid)  # (B*T, P + N, D), N now counting blocks
         batch, frames = tokens.shape[:2]
-        blocks = shuffle_patches(rearrange(tokens, "b t n c -> (b t) n c"), grid, self.downsampling)
-        patch_tokens = self.vision_projector(blocks)  # (B*T, P + N, D), N now counting blocks
         if landmarks is not None:
             known = separate_absent_landmarks(flatten_landmarks(landmarks, batch, frames))
             region_tokens = self.landmark_projector(known.landmarks.to(patch_tokens.dtype))  # (B*T, M, D)

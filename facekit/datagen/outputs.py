@@ -28,7 +28,7 @@ RECORDS_NAME, ANSWERS_NAME, FAILURES_NAME, SUMMARY_NAME = (
 
 @dataclass
 class Written:
-    """The files that were written, with their counts.
+    """Counts over the output of a run.
 
     Args:
         records: Records with at least one answer.

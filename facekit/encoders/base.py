@@ -104,6 +104,19 @@ class VisionEncoder(nn.Module, ABC):
                 module.eval()
         return self
 
+    def describe_features(self, features: Any, *, class_token: bool) -> None:
+        """Take the description of the tokens from the module that makes them, at the end of a constructor.
+
+        Args:
+            features: A module with ``hidden_size``, ``grid`` and ``num_prefix_tokens``.
+            class_token: Whether the prefix tokens are given out.
+        """
+        self.hidden_size, self.grid = features.hidden_size, features.grid
+        self.num_prefix_tokens = features.num_prefix_tokens
+        if not class_token:
+            self.leave_out_prefix_tokens()
+        self.train(self.training)
+
     @property
     def num_patches(self) -> int:
         """N, the number of patches per frame."""

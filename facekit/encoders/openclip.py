@@ -96,12 +96,8 @@ class OpenClipEncoder(VisionEncoder):
             raise InvalidSpecError(
                 f"encoder 'openclip' reads vision transformers and ResNets, not {type(visual).__name__}"
             )
-        self.hidden_size, self.grid = self.features.hidden_size, self.features.grid
-        self.num_prefix_tokens = self.features.num_prefix_tokens
         self.class_token = class_token
-        if not class_token:
-            self.leave_out_prefix_tokens()
-        self.train(self.training)
+        self.describe_features(self.features, class_token=class_token)
 
     def encode_frames(self, frames: Tensor) -> Tensor:
         """Encode frames ``(F, 3, H, W)`` to ``(F, P + N, C)``."""

@@ -69,15 +69,11 @@ class TimmEncoder(VisionEncoder):
         self.image_size = set_image_size(model, model_name, image_size, source["input_size"])
         self.model_name, self.layer, self.norm = model_name, layer, norm
         self.features = TimmFeatures(model, f"timm:{model_name}", layer, self.image_size, norm=norm)
-        self.hidden_size, self.grid = self.features.hidden_size, self.features.grid
-        self.num_prefix_tokens = self.features.num_prefix_tokens
         self.transform = transform or ImageTransform(
             self.image_size, source["mean"], source["std"], known_interpolation(source["interpolation"])
         )
         self.class_token = class_token
-        if not class_token:
-            self.leave_out_prefix_tokens()
-        self.train(self.training)
+        self.describe_features(self.features, class_token=class_token)
 
     def encode_frames(self, frames: Tensor) -> Tensor:
         """Encode frames ``(F, 3, H, W)`` to ``(F, P + N, C)``."""

@@ -1,6 +1,7 @@
 """A client of any OpenAI-compatible endpoint: hosted, vLLM, Ollama. One request is one call; the pipeline retries.
 
-Errors are classified by ``failures`` and teach the ``dialect`` of the endpoint. Keys are redacted in all of them.
+Replies are read by ``replies``. Errors are classified by ``failures`` and teach the ``dialect`` of the endpoint; keys
+are redacted in all of them.
 """
 
 from __future__ import annotations

@@ -13,22 +13,6 @@ import facekit
 from facekit.registry import Part
 
 
-@pytest.fixture(scope="session")
-def model_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    model, processor = facekit.create(encoder="tiny", connector="region", backbone="tiny", seed=0)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def photo(tmp_path_factory):
-    path = tmp_path_factory.mktemp("photo") / "portrait.png"
-    Image.fromarray(astronaut()).save(path)
-    return path
-
-
 def one_line(error):
     error = error.lstrip("\n")  # a progress display that was never filled leaves an empty line
     assert error.startswith("facekit: error: "), error

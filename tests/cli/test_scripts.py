@@ -2,29 +2,9 @@
 
 import json
 
-import pytest
-from PIL import Image
-from skimage.data import astronaut
-
 import facekit
 from facekit.cli import output
 from facekit.data.synthetic import write_synthetic_dataset
-
-
-@pytest.fixture(scope="module")
-def model_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    model, processor = facekit.create(encoder="tiny", connector="region", backbone="tiny", seed=0)
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def photo(tmp_path_factory):
-    path = tmp_path_factory.mktemp("photo") / "portrait.png"
-    Image.fromarray(astronaut()).save(path)
-    return path
 
 
 def rows(text):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import TrainerCallback, TrainerState
+from small_runs import At, interrupt, small_model
+from transformers import TrainerState
 
-import facekit
 from facekit.data.dataset import RecordSet, count_frames
 from facekit.data.records import FaceRecord, Turn
 from facekit.data.synthetic import write_synthetic_dataset
@@ -96,12 +96,6 @@ def test_what_cannot_be_dealt_is_refused(groups, options):
         GroupedBatchSampler(groups, [1] * len(groups), **{"batch_size": 2, **options})
 
 
-def fresh_model():
-    return facekit.create(
-        encoder="tiny?image_size=64&width=32&depth=1", connector="mlp", backbone="tiny?width=48&depth=1&heads=2", seed=0
-    )
-
-
 def test_records_are_grouped_by_frames_and_by_what_is_said():
     turns = [Turn(role="user", content="q?"), Turn(role="assistant", content="yes")]
     long = [Turn(role="user", content="q?"), Turn(role="assistant", content="yes " * 50)]
@@ -113,7 +107,7 @@ def test_records_are_grouped_by_frames_and_by_what_is_said():
     ]
     frames = [count_frames(record, 8) for record in records]
     assert frames == [1] * 4 + [2] * 4 + [8] * 4 + [1] * 4
-    batches = list(group_records(records, fresh_model()[1], 2))
+    batches = list(group_records(records, small_model()[1], 2))
     assert sorted(chain.from_iterable(batches)) == list(range(16))
     for batch in batches:
         assert len({frames[place] for place in batch}) == 1
@@ -129,7 +123,7 @@ def test_a_sampler_hears_its_epoch_from_the_trainer_whatever_loaders_forward(epo
 
 def test_a_run_deals_grouped_batches_anew_in_every_epoch(tmp_path, monkeypatch):
     records = RecordSet.read(write_synthetic_dataset(tmp_path / "faces", 12, seed=2, image_size=64))
-    model, processor = fresh_model()
+    model, processor = small_model()
     batches, compute = [], FaceTrainer.compute_loss
 
     def watch(self, model, inputs, *given, **named):
@@ -148,19 +142,13 @@ def test_a_run_deals_grouped_batches_anew_in_every_epoch(tmp_path, monkeypatch):
     assert len({str(batches[start : start + 3]) for start in (0, 3, 6)}) == 3
 
 
-class StopAt(TrainerCallback):
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == 7:
-            raise KeyboardInterrupt
-
-
 def test_a_run_with_grouped_batches_goes_on_as_if_nothing_had_happened(tmp_path):
     records = RecordSet.read(write_synthetic_dataset(tmp_path / "faces", 20, seed=2, image_size=64))
     chosen = TrainingSettings(epochs=2, batch_size=4, group_batches=True, log_every=1, save_every=2, threads=1)
-    whole = train(*fresh_model(), records, tmp_path / "whole", chosen)
+    whole = train(*small_model(), records, tmp_path / "whole", chosen)
     with pytest.raises(KeyboardInterrupt):
-        train(*fresh_model(), records, tmp_path / "cut", chosen, callbacks=[StopAt()])
-    resumed = train(*fresh_model(), records, tmp_path / "cut", chosen, resume=True)
+        train(*small_model(), records, tmp_path / "cut", chosen, callbacks=[At(7, interrupt)])
+    resumed = train(*small_model(), records, tmp_path / "cut", chosen, resume=True)
     assert resumed.resumed_from == 6
     assert whole.steps == 10
     assert resumed.history.losses == whole.history.losses

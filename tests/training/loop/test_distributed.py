@@ -17,7 +17,7 @@ from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 from safetensors.torch import load_file
-from transformers import TrainerCallback
+from small_runs import At, interrupt, small_model
 
 import facekit
 from facekit.data.dataset import RecordSet
@@ -29,6 +29,8 @@ from facekit.training.loop.distributed import check_lockstep, check_plugin, is_m
 from facekit.training.loop.identity import identify_run
 from facekit.training.records.streamed import StreamedDataset
 
+PROJECT = Path(facekit.__file__).parents[1]
+PATH = os.pathsep.join([str(PROJECT), str(PROJECT / "tests" / "shared")])
 COMMON = {"steps": 4, "learning_rate": 3e-4, "log_every": 1, "save_every": 2, "threads": 1, "landmark_noise": 0.01}
 PACKED = {"independent_turns": True, "loss_average": "sample", "gradient_checkpointing": True}
 RUNS = {
@@ -43,11 +45,8 @@ FSDP2 = {
 }  # fmt: skip
 
 
-def fresh_model():
-    return facekit.create(
-        encoder="tiny?image_size=64&width=32&depth=1", connector="region", backbone="tiny?width=48&depth=2&heads=2",
-        seed=0,
-    )  # fmt: skip
+def deep_model():
+    return small_model("region", depth=2)
 
 
 def settings_of(run, processes=1):
@@ -59,25 +58,10 @@ def total_of(model):
     return sum(weight.detach().double().sum().item() for weight in model.parameters())
 
 
-class At(TrainerCallback):
-    """Does something after a step."""
-
-    def __init__(self, step, action):
-        self.step, self.action = step, action
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == self.step:
-            self.action()
-
-
-def interrupt():
-    raise KeyboardInterrupt
-
-
 def train_in_bfloat16(records, output):
     """Losses, and the types that landmarks and the weights of the connector have where they are used."""
     seen = set()
-    model, processor = fresh_model()
+    model, processor = deep_model()
     model.connector.register_forward_pre_hook(lambda module, given: seen.add(str(given[2].dtype)))
     weights = model.connector.vision_projector
     weights.register_forward_pre_hook(lambda module, given: seen.add(str(next(module.parameters()).dtype)))
@@ -99,7 +83,7 @@ def train_on_shards(records, folder):
     torch.distributed.barrier()
     StreamedDataset.__iter__ = watch
     chosen = TrainingSettings(epochs=1, batch_size=4, threads=1)
-    result = train(*fresh_model(), folder / "shards", folder / "streamed", chosen)
+    result = train(*deep_model(), folder / "shards", folder / "streamed", chosen)
     return {"seen": seen, "steps": result.steps}
 
 
@@ -110,7 +94,7 @@ def work(records, folder):
         os.environ.update(FSDP2 if kind == "fsdp" else {})
         for run in RUNS:
             reports = []
-            model, processor = fresh_model()
+            model, processor = deep_model()
             output = folder / f"{kind}-{run}"
             train(model, processor, records, output, settings_of(run, 2), on_progress=reports.append)
             told[output.name] = {
@@ -121,24 +105,24 @@ def work(records, folder):
         told[f"{kind}-mixed"] = train_in_bfloat16(records, folder / f"{kind}-mixed")
         output = folder / f"{kind}-resumed"
         try:
-            train(*fresh_model(), records, output, settings_of("lora", 2), callbacks=[At(3, interrupt)])
+            train(*deep_model(), records, output, settings_of("lora", 2), callbacks=[At(3, interrupt)])
         except KeyboardInterrupt:
             told[output.name] = {
-                "resumed": train(*fresh_model(), records, output, settings_of("lora", 2), resume=True).resumed_from
+                "resumed": train(*deep_model(), records, output, settings_of("lora", 2), resume=True).resumed_from
             }
-            again, processor = fresh_model()
+            again, processor = deep_model()
             result = train(again, processor, records, output, settings_of("lora", 2), resume=True)
             told[output.name] |= {"finished": result.resumed_from, "steps": result.steps}
     told["streamed"] = train_on_shards(records, folder)
     signal.signal(signal.SIGTERM, lambda *_: None)
     callbacks = [At(1, lambda: signal.raise_signal(signal.SIGTERM))] if rank == 1 else []
     try:
-        train(*fresh_model(), records, folder / "signal", settings_of("whole", 2), callbacks=callbacks)
+        train(*deep_model(), records, folder / "signal", settings_of("whole", 2), callbacks=callbacks)
     except TrainingError as error:
         told["signal"] = str(error)
     torch.manual_seed(rank)
     try:
-        model, processor = fresh_model()
+        model, processor = deep_model()
         torch.nn.init.normal_(next(model.parameters()))
         train(model, processor, records, folder / "different", settings_of("whole", 2))
     except ConfigurationError as error:
@@ -157,7 +141,11 @@ def together(records, tmp_path_factory):
     """The folder of the runs in two processes."""
     folder = tmp_path_factory.mktemp("two")
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(facekit.__file__).parents[1])}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": PATH,
+    }
     done = subprocess.run(
         [sys.executable, *launch, str(records), str(folder)],
         env=environment,
@@ -176,7 +164,7 @@ def alone(records, tmp_path_factory):
 
     def get(run):
         if run not in results:
-            results[run] = train(*fresh_model(), records, tmp_path_factory.mktemp(run), settings_of(run))
+            results[run] = train(*deep_model(), records, tmp_path_factory.mktemp(run), settings_of(run))
         return results[run]
 
     return get
@@ -228,7 +216,7 @@ def test_one_process_writes_and_reports_and_both_hold_the_whole_model(together, 
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_frozen_parts_stay_as_they_were(together, kind):
-    before = fresh_model()[0].state_dict()
+    before = deep_model()[0].state_dict()
     after = facekit.load(together / f"{kind}-region")[0].state_dict()
     changed = {name.rpartition(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
     assert changed
@@ -260,9 +248,9 @@ def test_landmarks_stay_exact_in_mixed_precision(together, alone, kind, gathered
 
 
 def test_a_run_is_not_resumed_with_another_number_of_processes(records, monkeypatch):
-    identity = [identify_run(settings_of("whole"), RecordSet.read(records), fresh_model()[0])]
+    identity = [identify_run(settings_of("whole"), RecordSet.read(records), deep_model()[0])]
     monkeypatch.setenv("WORLD_SIZE", "2")
-    identity.append(identify_run(settings_of("whole"), RecordSet.read(records), fresh_model()[0]))
+    identity.append(identify_run(settings_of("whole"), RecordSet.read(records), deep_model()[0]))
     assert identity[1].differences(identity[0]) == ["processes was 1 and is 2"]
 
 
@@ -282,7 +270,7 @@ def test_media_of_different_length_are_refused_where_weights_are_sharded():
         check_lockstep({"num_frames": torch.tensor([8, 1, 8])})
 
 
-EXAMPLES = Path(facekit.__file__).parents[1] / "examples"
+EXAMPLES = PROJECT / "examples"
 
 
 def launched(name):

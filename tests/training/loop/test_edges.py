@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import SafetensorError
-from transformers import PreTrainedModel, Trainer, TrainerCallback
+from small_runs import At, small_model
+from transformers import PreTrainedModel, Trainer
 
 import facekit
 from facekit.data.dataset import RecordSet
@@ -25,12 +26,6 @@ from facekit.training.loop.interruption import SaveOnSignal
 
 SETTINGS = {"steps": 6, "batch_size": 4, "log_every": 1, "save_every": 3, "threads": 1}
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def fresh():
-    return facekit.create(
-        encoder="tiny?image_size=64&width=32&depth=1", connector="mlp", backbone="tiny?width=48&depth=1&heads=2", seed=0
-    )
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +41,7 @@ def straight(records, tmp_path_factory):
 
 def run(records, folder, *callbacks, resume=False, **settings):
     chosen = TrainingSettings(**{**SETTINGS, **settings})
-    return train(*fresh(), records, folder, chosen, callbacks=callbacks, resume=resume)
+    return train(*small_model(), records, folder, chosen, callbacks=callbacks, resume=resume)
 
 
 def contents(folder):
@@ -57,17 +52,6 @@ def contents(folder):
 def same_weights(one, other):
     first, second = (facekit.load(folder)[0].state_dict() for folder in (one, other))
     return all(torch.equal(value, second[name]) for name, value in first.items())
-
-
-class At(TrainerCallback):
-    """Does something at the end of a step, before it is known whether a checkpoint is saved."""
-
-    def __init__(self, step, action):
-        self.step, self.action = step, action
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == self.step:
-            self.action()
 
 
 def press():
@@ -177,7 +161,7 @@ def test_a_folder_that_cannot_be_is_told_before_anything_is_done(records, tmp_pa
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "run", Path("/proc/no/run"), tmp_path / ("long" * 99)):
         with pytest.raises(OutputError, match=r"cannot be written to \(.*\); choose another output folder"):
-            train(*fresh(), tmp_path / "no records are read", folder, TrainingSettings(**SETTINGS))
+            train(*small_model(), tmp_path / "no records are read", folder, TrainingSettings(**SETTINGS))
     assert contents(tmp_path) == {"file": b""}
 
 
@@ -224,7 +208,7 @@ def test_ctrl_c_in_the_last_step_saves_the_model_and_still_stops_what_comes_next
 
 def test_ctrl_c_before_the_first_step_stops_at_once_and_leaves_nothing_to_resume(records, tmp_path):
     with pytest.raises(TrainingInterrupted, match="interrupted before anything was saved; start again"):
-        train(*fresh(), records, tmp_path, TrainingSettings(**SETTINGS), on_parts=lambda parts: press())
+        train(*small_model(), records, tmp_path, TrainingSettings(**SETTINGS), on_parts=lambda parts: press())
     assert list_checkpoints(tmp_path / "training") == []
 
 
@@ -239,7 +223,7 @@ def test_a_program_that_handles_or_ignores_ctrl_c_itself_is_left_alone():
 
 
 def test_flex_attention_on_the_cpu_is_refused_before_the_first_step(records, tmp_path):
-    model, processor = fresh()
+    model, processor = small_model()
     model.language_model.set_attn_implementation("flex_attention")
     if torch.cuda.is_available():
         pytest.skip("a GPU has gradients of it")

@@ -13,7 +13,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import Trainer, TrainerCallback
+from small_runs import At, interrupt, small_model
+from transformers import Trainer
 
 import facekit
 from facekit.data.dataset import DatasetOptions, RecordSet
@@ -33,17 +34,11 @@ from facekit.training.watching.run_watcher import LossGuard
 SETTINGS = {"steps": 8, "batch_size": 4, "log_every": 1, "save_every": 2, "threads": 1, "landmark_noise": 0.01}
 RUN = """
 import sys
-from test_never_lose_a_run import SETTINGS, fresh_model
+from small_runs import small_model
+from test_never_lose_a_run import SETTINGS
 from facekit.training import TrainingSettings, train
-train(*fresh_model(), sys.argv[1], sys.argv[2], TrainingSettings(**SETTINGS))
+train(*small_model("region"), sys.argv[1], sys.argv[2], TrainingSettings(**SETTINGS))
 """
-
-
-def fresh_model():
-    return facekit.create(
-        encoder="tiny?image_size=64&width=32&depth=1", connector="region", backbone="tiny?width=48&depth=1&heads=2",
-        seed=0,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +49,7 @@ def records(tmp_path_factory):
 @pytest.fixture(scope="module")
 def straight(records, tmp_path_factory):
     """The run that nothing happens to."""
-    return train(*fresh_model(), records, tmp_path_factory.mktemp("straight"), TrainingSettings(**SETTINGS))
+    return train(*small_model("region"), records, tmp_path_factory.mktemp("straight"), TrainingSettings(**SETTINGS))
 
 
 def weights(folder):
@@ -67,29 +62,14 @@ def assert_same_run(result, straight):
     assert all(torch.equal(value, expected[name]) for name, value in weights(result.model_folder).items())
 
 
-class At(TrainerCallback):
-    """Does something after a step."""
-
-    def __init__(self, step, action):
-        self.step, self.action = step, action
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == self.step:
-            self.action()
-
-
-def interrupt():
-    raise KeyboardInterrupt
-
-
 def cut(records, folder, step=7):
     with pytest.raises(KeyboardInterrupt):
-        train(*fresh_model(), records, folder, TrainingSettings(**SETTINGS), callbacks=[At(step, interrupt)])
+        train(*small_model("region"), records, folder, TrainingSettings(**SETTINGS), callbacks=[At(step, interrupt)])
     return folder / "training"
 
 
 def resume(records, folder, **values):
-    return train(*fresh_model(), records, folder, TrainingSettings(**{**SETTINGS, **values}), resume=True)
+    return train(*small_model("region"), records, folder, TrainingSettings(**{**SETTINGS, **values}), resume=True)
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(records, straight, tmp_path):
@@ -111,7 +91,7 @@ def test_sigterm_saves_the_step_and_then_does_what_it_would_have_done(records, s
     heard = []
     before = signal.signal(signal.SIGTERM, lambda *_: heard.append(list_checkpoints(tmp_path / "training")[-1][0]))
     try:
-        model, processor = fresh_model()
+        model, processor = small_model("region")
         passes = []
 
         def in_the_third_step(*_):
@@ -186,7 +166,7 @@ def test_a_failed_save_leaves_the_one_before_and_the_training_goes_on(
     monkeypatch.setattr(Trainer, "_save_optimizer_and_scheduler", fail_at_four)
     stopped = At(5, interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train(*fresh_model(), records, tmp_path, TrainingSettings(**SETTINGS), callbacks=[stopped])
+        train(*small_model("region"), records, tmp_path, TrainingSettings(**SETTINGS), callbacks=[stopped])
     assert "checkpoint-4 could not be saved" in caplog.text
     assert "checkpoint-2 is whole" in caplog.text
     assert [step for step, _ in list_checkpoints(tmp_path / "training")] == [2]
@@ -212,7 +192,7 @@ def test_a_file_that_the_system_cuts_off_leaves_the_checkpoint_before(
     try:
         monkeypatch.setattr(Trainer, method, save_without_room_at_four)
         with pytest.raises(KeyboardInterrupt):
-            train(*fresh_model(), records, tmp_path, TrainingSettings(**SETTINGS), callbacks=[At(5, interrupt)])
+            train(*small_model("region"), records, tmp_path, TrainingSettings(**SETTINGS), callbacks=[At(5, interrupt)])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         monkeypatch.undo()
@@ -230,7 +210,7 @@ def test_saves_that_keep_failing_end_the_run(records, tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "_save_optimizer_and_scheduler", fail)
     seen = []
     with pytest.raises(CheckpointError, match=r"checkpoint-6 could not be saved.*make room on the disk and resume"):
-        train(*fresh_model(), records, tmp_path, TrainingSettings(**SETTINGS), on_progress=seen.append)
+        train(*small_model("region"), records, tmp_path, TrainingSettings(**SETTINGS), on_progress=seen.append)
     assert seen[-1].step == 6
 
 
@@ -240,7 +220,7 @@ def test_another_error_while_saving_is_not_taken_for_a_full_disk(records, tmp_pa
 
     monkeypatch.setattr(Trainer, "_save_optimizer_and_scheduler", fail)
     with pytest.raises(RuntimeError, match="a bug"):
-        train(*fresh_model(), records, tmp_path, TrainingSettings(**SETTINGS))
+        train(*small_model("region"), records, tmp_path, TrainingSettings(**SETTINGS))
 
 
 def test_a_run_is_resumed_with_its_own_records_and_parts_only(records, tmp_path):
@@ -262,7 +242,7 @@ def replace_answer(record):
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_the_records_of_its_batch(records, tmp_path):
-    model, processor = fresh_model()
+    model, processor = small_model("region")
 
     def poison():
         with torch.no_grad():
@@ -296,7 +276,7 @@ def damaged(records, tmp_path):
 @pytest.mark.parametrize("cached", [False, True])
 def test_records_that_cannot_be_used_are_skipped_counted_and_listed(damaged, tmp_path, cached):
     settings = TrainingSettings(**{**SETTINGS, "steps": 6, "skip_limit": 0.1, "cache_features": cached})
-    result = train(*fresh_model(), damaged, tmp_path / "run", settings)
+    result = train(*small_model("region"), damaged, tmp_path / "run", settings)
     assert sorted(result.skipped) == [2, 3]
     lines = (tmp_path / "run" / "training" / "skipped.jsonl").read_text().splitlines()
     assert sorted(json.loads(line)["id"] for line in lines) == sorted(damaged.records[index].id for index in (2, 3))
@@ -306,11 +286,11 @@ def test_records_that_cannot_be_used_are_skipped_counted_and_listed(damaged, tmp
 def test_more_unusable_records_than_the_limit_end_the_run(damaged, tmp_path):
     settings = TrainingSettings(**{**SETTINGS, "skip_limit": 0.05})
     with pytest.raises(RecordError, match=r"2 of 24 records cannot be used, more than skip_limit=0\.05 allows"):
-        train(*fresh_model(), damaged, tmp_path / "run", settings)
+        train(*small_model("region"), damaged, tmp_path / "run", settings)
 
 
 def test_the_next_usable_record_takes_the_place_of_one_that_is_not(damaged, tmp_path):
-    processor = fresh_model()[1]
+    processor = small_model("region")[1]
     dataset = SkippingDataset(damaged, processor, DatasetOptions(), log_path=tmp_path / "skipped.jsonl", limit=1.0)
     assert [dataset[index].index for index in (1, 2, 3, 4)] == [1, 4, 4, 4]
     again = SkippingDataset(damaged, processor, DatasetOptions(), log_path=tmp_path / "skipped.jsonl", limit=0.0)

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from small_runs import At, interrupt, small_model
 from transformers import TrainerCallback
 
 import facekit
@@ -21,24 +22,8 @@ def records(tmp_path_factory):
     return RecordSet.read(write_synthetic_dataset(tmp_path_factory.mktemp("faces"), 64, seed=2, image_size=64))
 
 
-def fresh_model(connector="mlp"):
-    return facekit.create(
-        encoder="tiny?image_size=64&width=32&depth=1", connector=connector, backbone="tiny?width=48&depth=1&heads=2",
-        seed=0,
-    )  # fmt: skip
-
-
 def quick(**values):
     return TrainingSettings(**{"steps": 6, "batch_size": 8, "log_every": 1, "save_every": 2, "threads": 1, **values})
-
-
-class StopAt(TrainerCallback):
-    def __init__(self, step):
-        self.step = step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == self.step:
-            raise KeyboardInterrupt
 
 
 def snapshot(model):
@@ -50,7 +35,7 @@ def changed_parts(before, model):
 
 
 def test_a_few_steps_on_64_faces_bring_the_loss_down(records, tmp_path):
-    model, processor = fresh_model("region")
+    model, processor = small_model("region")
     seen = []
     settings = quick(steps=30, batch_size=16, learning_rate=1e-2, save_every=30, cache_features=True)
     result = train(model, processor, records, tmp_path, settings, on_progress=seen.append)
@@ -66,7 +51,7 @@ def test_a_few_steps_on_64_faces_bring_the_loss_down(records, tmp_path):
 
 
 def test_the_saved_model_is_the_trained_one(records, tmp_path):
-    model, processor = fresh_model()
+    model, processor = small_model()
     train(model, processor, records, tmp_path, quick(steps=2))
     loaded, _ = facekit.load(tmp_path)
     assert not model.training
@@ -78,7 +63,7 @@ def test_the_saved_model_is_the_trained_one(records, tmp_path):
     "parts", [("connector",), ("language_model",), ("connector", "language_model"), ("encoder", "connector")]
 )
 def test_only_the_named_parts_learn(records, tmp_path, parts):
-    model, processor = fresh_model()
+    model, processor = small_model()
     before = snapshot(model)
     train(model, processor, records, tmp_path, quick(steps=1, parts=parts, warmup=0.0))
     assert changed_parts(before, model) == set(parts)
@@ -87,10 +72,10 @@ def test_only_the_named_parts_learn(records, tmp_path, parts):
 
 def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(records, tmp_path):
     settings = quick(steps=12, landmark_noise=0.01, batch_size=16)
-    whole = train(*fresh_model(), records, tmp_path / "whole", settings)
+    whole = train(*small_model(), records, tmp_path / "whole", settings)
     with pytest.raises(KeyboardInterrupt):
-        train(*fresh_model(), records, tmp_path / "cut", settings, callbacks=[StopAt(7)])
-    resumed = train(*fresh_model(), records, tmp_path / "cut", settings, resume=True)
+        train(*small_model(), records, tmp_path / "cut", settings, callbacks=[At(7, interrupt)])
+    resumed = train(*small_model(), records, tmp_path / "cut", settings, resume=True)
     assert resumed.resumed_from == 6
     assert resumed.history.steps == list(range(1, 13))
     assert resumed.history.losses == whole.history.losses
@@ -100,9 +85,9 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(records, tmp_path)
 
 def test_resuming_a_finished_run_only_loads_it(records, tmp_path):
     settings = quick(steps=2)
-    model, processor = fresh_model()
+    model, processor = small_model()
     train(model, processor, records, tmp_path, settings)
-    again, _ = fresh_model()
+    again, _ = small_model()
     result = train(again, processor, records, tmp_path, settings, resume=True)
     assert (result.resumed_from, result.steps) == (2, 2)
     assert len(result.history.points) == 2
@@ -110,32 +95,32 @@ def test_resuming_a_finished_run_only_loads_it(records, tmp_path):
 
 
 def test_resuming_with_other_settings_is_refused_naming_them(records, tmp_path):
-    train(*fresh_model(), records, tmp_path, quick(steps=2))
+    train(*small_model(), records, tmp_path, quick(steps=2))
     with pytest.raises(ConfigurationError, match=r"learning_rate was 0\.001 and is 0\.002"):
-        train(*fresh_model(), records, tmp_path, quick(steps=2, learning_rate=2e-3), resume=True)
+        train(*small_model(), records, tmp_path, quick(steps=2, learning_rate=2e-3), resume=True)
     with pytest.raises(ConfigurationError, match="seed was 0 and is 7"):
-        train(*fresh_model(), records, tmp_path, quick(steps=2, seed=7), resume=True)
-    result = train(*fresh_model(), records, tmp_path, quick(steps=2, log_every=2), resume=True)
+        train(*small_model(), records, tmp_path, quick(steps=2, seed=7), resume=True)
+    result = train(*small_model(), records, tmp_path, quick(steps=2, log_every=2), resume=True)
     assert result.resumed_from == 2
 
 
 def test_a_fresh_start_never_deletes_an_earlier_run(records, tmp_path):
-    train(*fresh_model(), records, tmp_path, quick(steps=4))
+    train(*small_model(), records, tmp_path, quick(steps=4))
     before = sorted(path.name for path in (tmp_path / "training").glob("checkpoint-*"))
     with pytest.raises(ConfigurationError, match="resume it, or choose another folder"):
-        train(*fresh_model(), records, tmp_path, quick(steps=3))
+        train(*small_model(), records, tmp_path, quick(steps=3))
     assert sorted(path.name for path in (tmp_path / "training").glob("checkpoint-*")) == before
 
 
 def test_kept_tokens_train_as_pixels_do(records, tmp_path):
-    with_pixels = train(*fresh_model("region"), records, tmp_path / "a", quick(steps=3))
-    with_tokens = train(*fresh_model("region"), records, tmp_path / "b", quick(steps=3, cache_features=True))
+    with_pixels = train(*small_model("region"), records, tmp_path / "a", quick(steps=3))
+    with_tokens = train(*small_model("region"), records, tmp_path / "b", quick(steps=3, cache_features=True))
     assert with_tokens.history.losses == pytest.approx(with_pixels.history.losses, abs=1e-5)
 
 
 def test_the_seed_decides_the_run(records, tmp_path):
     losses = [
-        train(*fresh_model(), records, tmp_path / str(n), quick(steps=3, seed=seed)).history.losses
+        train(*small_model(), records, tmp_path / str(n), quick(steps=3, seed=seed)).history.losses
         for n, seed in enumerate((0, 0, 1))
     ]
     assert losses[0] == losses[1]
@@ -143,7 +128,7 @@ def test_the_seed_decides_the_run(records, tmp_path):
 
 
 def test_the_encoder_may_have_its_own_rate(records, tmp_path):
-    model, processor = fresh_model()
+    model, processor = small_model()
     before = snapshot(model)
     parts = ("encoder", "connector", "language_model")
     settings = quick(steps=1, parts=parts, encoder_learning_rate=1e-6, learning_rate=1e-2, warmup=0.0)
@@ -168,7 +153,7 @@ def test_gradients_are_clipped_to_their_largest_norm(records, tmp_path, accumula
                 found.append(torch.cat([gradient.flatten() for gradient in gradients]).norm().item())
 
         settings = quick(steps=2, batch_size=4, accumulation=accumulation, warmup=0.0, **values)
-        train(*fresh_model(), records, tmp_path / name, settings, callbacks=[Measure()])
+        train(*small_model(), records, tmp_path / name, settings, callbacks=[Measure()])
         return found
 
     free = norms("free", gradient_clipping=0.0)
@@ -178,7 +163,7 @@ def test_gradients_are_clipped_to_their_largest_norm(records, tmp_path, accumula
 
 
 def test_the_rate_warms_up_and_falls_on_a_cosine(records, tmp_path):
-    result = train(*fresh_model(), records, tmp_path, quick(steps=10, warmup=0.2))
+    result = train(*small_model(), records, tmp_path, quick(steps=10, warmup=0.2))
     rates = [point.learning_rate for point in result.history.points]
     assert rates.index(max(rates)) == 2
     assert rates[0] == 0.0
@@ -188,57 +173,57 @@ def test_the_rate_warms_up_and_falls_on_a_cosine(records, tmp_path):
 
 def test_epochs_count_passes_over_the_records(records, tmp_path):
     settings = TrainingSettings(epochs=0.5, batch_size=16, log_every=1, threads=1)
-    assert train(*fresh_model(), records, tmp_path, settings).steps == 2
+    assert train(*small_model(), records, tmp_path, settings).steps == 2
 
 
 def test_records_are_taken_by_path_and_bad_ones_refused(records, tmp_path):
     path = shutil.copytree(records.folder, tmp_path / "faces") / "records.jsonl"
-    assert train(*fresh_model(), path, tmp_path / "run", quick(steps=1)).steps == 1
+    assert train(*small_model(), path, tmp_path / "run", quick(steps=1)).steps == 1
     with pytest.raises(RecordError, match="no records"):
-        train(*fresh_model(), RecordSet((), tmp_path), tmp_path / "run", quick())
+        train(*small_model(), RecordSet((), tmp_path), tmp_path / "run", quick())
     with pytest.raises(RecordError, match="missing"):
-        train(*fresh_model(), tmp_path / "missing.jsonl", tmp_path / "run", quick())
+        train(*small_model(), tmp_path / "missing.jsonl", tmp_path / "run", quick())
 
 
 def test_packed_rows_train_as_rows_of_one_example_do(records, tmp_path):
     options = {"steps": 3, "independent_turns": True}
-    apart = train(*fresh_model("region"), records, tmp_path / "a", quick(**options))
-    rows = train(*fresh_model("region"), records, tmp_path / "b", quick(row_tokens=700, **options))
+    apart = train(*small_model("region"), records, tmp_path / "a", quick(**options))
+    rows = train(*small_model("region"), records, tmp_path / "b", quick(row_tokens=700, **options))
     assert rows.history.losses == pytest.approx(apart.history.losses, abs=1e-5)
 
 
 @pytest.mark.parametrize("independent", [False, True])
 def test_logits_of_all_tokens_train_as_those_of_labelled_ones_do(records, tmp_path, independent):
     options = {"steps": 3, "independent_turns": independent}
-    some = train(*fresh_model(), records, tmp_path / "a", quick(**options))
-    all_of_them = train(*fresh_model(), records, tmp_path / "b", quick(logits="all", **options))
+    some = train(*small_model(), records, tmp_path / "a", quick(**options))
+    all_of_them = train(*small_model(), records, tmp_path / "b", quick(logits="all", **options))
     assert some.history.losses == pytest.approx(all_of_them.history.losses, abs=1e-5)
 
 
 @pytest.mark.parametrize("average", ["token", "sample"])
 def test_accumulated_batches_train_as_one_batch_does(records, tmp_path, average):
     options = {"steps": 3, "independent_turns": True, "loss_average": average}
-    one = train(*fresh_model(), records, tmp_path / "a", quick(batch_size=8, **options))
-    four = train(*fresh_model(), records, tmp_path / "b", quick(batch_size=2, accumulation=4, **options))
+    one = train(*small_model(), records, tmp_path / "a", quick(batch_size=8, **options))
+    four = train(*small_model(), records, tmp_path / "b", quick(batch_size=2, accumulation=4, **options))
     assert four.history.losses == pytest.approx(one.history.losses, abs=1e-5)
 
 
 def test_gradient_checkpointing_trains_the_same_and_is_switched_off_again(records, tmp_path):
-    model, processor = fresh_model()
-    plain = train(*fresh_model(), records, tmp_path / "a", quick(steps=3))
+    model, processor = small_model()
+    plain = train(*small_model(), records, tmp_path / "a", quick(steps=3))
     sparing = train(model, processor, records, tmp_path / "b", quick(steps=3, gradient_checkpointing=True))
     assert sparing.history.losses == pytest.approx(plain.history.losses, abs=1e-6)
     assert not any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
 
 
 def test_what_packing_cannot_do_is_told_before_training(records, tmp_path):
-    model, processor = fresh_model()
+    model, processor = small_model()
     model.config.text_config._attn_implementation = "flash_attention_2"
     with pytest.raises(ConfigurationError, match="flash_attention_2"):
         train(model, processor, records, tmp_path, quick(independent_turns=True))
     if not torch.cuda.is_available():
         with pytest.raises(ConfigurationError, match="fused_loss needs a GPU"):
-            train(*fresh_model(), records, tmp_path, quick(fused_loss=True))
+            train(*small_model(), records, tmp_path, quick(fused_loss=True))
 
 
 def test_a_device_without_enough_memory_says_what_to_change(records, tmp_path):
@@ -247,11 +232,11 @@ def test_a_device_without_enough_memory_says_what_to_change(records, tmp_path):
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(TrainingError, match="batch_size to 4 and accumulation to 2, or set gradient_checkpointing"):
-        train(*fresh_model(), records, tmp_path, quick(), callbacks=[Exhausted()])
+        train(*small_model(), records, tmp_path, quick(), callbacks=[Exhausted()])
 
 
 def test_parts_of_parts_learn_at_their_own_rates(records, tmp_path):
-    model, processor = fresh_model("region")
+    model, processor = small_model("region")
     before, tables = snapshot(model), []
     rates = {"connector.region": 1e-4, "language_model": 1e-6}
     settings = quick(steps=1, warmup=0.0, learning_rate=1e-2, learning_rates=rates)
@@ -269,7 +254,7 @@ def test_parts_of_parts_learn_at_their_own_rates(records, tmp_path):
 
 @pytest.mark.parametrize("parts", [("connector", "language_model"), ("connector.region",), ("llm.lora",)])
 def test_a_bfloat16_model_learns_in_float32_and_keeps_its_type(records, tmp_path, parts):
-    model, processor = fresh_model("region")
+    model, processor = small_model("region")
     set_dtype(model, torch.bfloat16)
     seen = set()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_runs import At, interrupt, small_model
 from transformers import TrainerCallback
 
 import facekit
@@ -21,12 +22,6 @@ from facekit.errors import ConfigurationError
 from facekit.training import TrainingSettings, train
 
 SETTINGS = {"steps": 6, "batch_size": 4, "log_every": 1, "save_every": 2, "threads": 1, "landmark_noise": 0.01}
-
-
-class StopAt(TrainerCallback):
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == 3:
-            raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +37,7 @@ def records(tmp_path_factory):
 
 def fresh(towers=2):
     video = "tiny?image_size=64&width=32&depth=2" if towers == 2 else None
-    return facekit.create(
-        encoder="tiny?image_size=64&width=32&depth=1", connector="region", backbone="tiny?width=48&depth=1&heads=2",
-        video_encoder=video, seed=0,
-    )  # fmt: skip
+    return small_model("region", video_encoder=video)
 
 
 def run(records, folder, *, towers=2, resume=False, callbacks=(), **values):
@@ -104,7 +96,7 @@ def test_an_interrupted_run_goes_on_to_the_last_bit(records, tmp_path):
     values = {"independent_turns": True, "group_batches": True, "feature_cache_dtype": "bfloat16"}
     straight, _ = run(records, tmp_path / "straight", feature_cache=tmp_path / "one", **values)
     with pytest.raises(KeyboardInterrupt):
-        run(records, tmp_path / "cut", feature_cache=tmp_path / "two", callbacks=[StopAt()], **values)
+        run(records, tmp_path / "cut", feature_cache=tmp_path / "two", callbacks=[At(3, interrupt)], **values)
     resumed, _ = run(records, tmp_path / "cut", feature_cache=tmp_path / "two", resume=True, **values)
     assert resumed.resumed_from == 2
     assert resumed.history.losses == straight.history.losses

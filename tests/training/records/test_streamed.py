@@ -7,9 +7,8 @@ import tarfile
 from collections import Counter
 
 import pytest
-from transformers import TrainerCallback
+from small_runs import At, interrupt, small_model
 
-import facekit
 from facekit.data.dataset import RecordSet
 from facekit.data.formats.shards import write_shards
 from facekit.data.synthetic import write_synthetic_dataset
@@ -19,13 +18,6 @@ from facekit.training.records.streamed import SampleNames, StreamedDataset, iter
 from facekit.training.watching.run_watcher import LossGuard
 
 SETTINGS = {"epochs": 2, "batch_size": 4, "log_every": 1, "save_every": 2, "threads": 1, "landmark_noise": 0.01}
-
-
-def fresh_model():
-    return facekit.create(
-        encoder="tiny?image_size=64&width=32&depth=1", connector="region", backbone="tiny?width=48&depth=1&heads=2",
-        seed=0,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -54,33 +46,27 @@ def seen(monkeypatch):
     return found
 
 
-class StopAt(TrainerCallback):
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == 7:
-            raise KeyboardInterrupt
-
-
 def test_a_run_on_shards_sees_every_sample_once_an_epoch_and_is_resumed_as_it_was(shards, seen, tmp_path):
     chosen = TrainingSettings(**SETTINGS)
-    whole = train(*fresh_model(), shards, tmp_path / "whole", chosen)
+    whole = train(*small_model("region"), shards, tmp_path / "whole", chosen)
     assert whole.steps == 10
     assert Counter(seen) == dict.fromkeys(range(20), 2)
     assert sorted(seen[:20]) == list(range(20)) != seen[:20]
     assert seen[:20] != seen[20:]
     with pytest.raises(KeyboardInterrupt):
-        train(*fresh_model(), shards, tmp_path / "cut", chosen, callbacks=[StopAt()])
-    resumed = train(*fresh_model(), shards, tmp_path / "cut", chosen, resume=True)
+        train(*small_model("region"), shards, tmp_path / "cut", chosen, callbacks=[At(7, interrupt)])
+    resumed = train(*small_model("region"), shards, tmp_path / "cut", chosen, resume=True)
     assert resumed.resumed_from == 6
     assert resumed.history.losses == whole.history.losses
 
 
 def test_a_run_is_not_resumed_on_other_shards(shards, records, tmp_path):
     chosen = TrainingSettings(**{**SETTINGS, "epochs": None, "steps": 2})
-    train(*fresh_model(), shards, tmp_path / "run", chosen)
+    train(*small_model("region"), shards, tmp_path / "run", chosen)
     other = tmp_path / "other"
     write_shards(records.records, other, media_folder=records.folder, per_shard=5)
     with pytest.raises(ConfigurationError, match=r"records was '20 in 3 shards .* and is '20 in 4 shards"):
-        train(*fresh_model(), other, tmp_path / "run", chosen, resume=True)
+        train(*small_model("region"), other, tmp_path / "run", chosen, resume=True)
 
 
 def test_samples_that_cannot_be_used_are_told_by_number(shards, tmp_path):
@@ -93,17 +79,17 @@ def test_samples_that_cannot_be_used_are_told_by_number(shards, tmp_path):
                 member.size = len(content)
                 target.addfile(member, io.BytesIO(content))
     chosen = {**SETTINGS, "epochs": 1}
-    result = train(*fresh_model(), folder, tmp_path / "run", TrainingSettings(**chosen, skip_limit=0.1))
+    result = train(*small_model("region"), folder, tmp_path / "run", TrainingSettings(**chosen, skip_limit=0.1))
     assert list(result.skipped) == [9]
     assert result.steps == 5
     with pytest.raises(RecordError, match=r"1 of 20 samples cannot be used, more than skip_limit=0\.01"):
-        train(*fresh_model(), folder, tmp_path / "strict", TrainingSettings(**chosen))
+        train(*small_model("region"), folder, tmp_path / "strict", TrainingSettings(**chosen))
 
 
 @pytest.mark.parametrize("values", [{"cache_features": True, "parts": ("connector",)}, {"group_batches": True}])
 def test_what_needs_all_records_beforehand_is_refused(shards, tmp_path, values):
     with pytest.raises(ConfigurationError, match=f"{next(iter(values))} needs a records file"):
-        train(*fresh_model(), shards, tmp_path, TrainingSettings(**SETTINGS, **values))
+        train(*small_model("region"), shards, tmp_path, TrainingSettings(**SETTINGS, **values))
 
 
 def test_samples_have_names_in_messages():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from small_runs import small_model
 
 import facekit
 from facekit.data.synthetic import write_synthetic_dataset
@@ -26,14 +27,8 @@ def records(tmp_path_factory):
     return write_synthetic_dataset(tmp_path_factory.mktemp("faces"), 12, seed=2, image_size=64)
 
 
-def fresh():
-    return facekit.create(
-        encoder="tiny?image_size=64&width=32&depth=1", connector="mlp", backbone="tiny?width=48&depth=1&heads=2", seed=0
-    )
-
-
 def test_an_adapter_merges_to_the_logits_that_it_had(records, tmp_path):
-    before, (model, processor) = fresh()[0].state_dict(), fresh()
+    before, (model, processor) = small_model()[0].state_dict(), small_model()
     result = train(model, processor, records, tmp_path, TrainingSettings(**SETTINGS))
     assert result.history.losses[-1] < result.history.losses[0]
     trained, _ = facekit.load(tmp_path)
@@ -41,7 +36,7 @@ def test_an_adapter_merges_to_the_logits_that_it_had(records, tmp_path):
     kinds = {name.rpartition(".weight")[0].rpartition(".")[2] for name in learned}
     assert kinds == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
     ids = torch.randint(10, 500, (2, 20), generator=torch.Generator().manual_seed(0))
-    plain = fresh()[0].language_model
+    plain = small_model()[0].language_model
     with torch.no_grad():
         unchanged = plain(ids).logits
         adapted = PeftModel.from_pretrained(plain, tmp_path / "adapter")(ids).logits
@@ -53,7 +48,7 @@ def test_an_adapter_merges_to_the_logits_that_it_had(records, tmp_path):
 def test_the_seed_of_the_run_alone_decides_the_first_weights_of_adapters():
     def first_weights(seed):
         torch.rand(seed + 3)  # whatever was drawn before
-        model = fresh()[0]
+        model = small_model()[0]
         state = torch.get_rng_state()
         with adapters_in_place(model, TrainingSettings(**SETTINGS, seed=seed)):
             assert torch.equal(torch.get_rng_state(), state)
@@ -69,8 +64,8 @@ def test_the_seed_of_the_run_alone_decides_the_first_weights_of_adapters():
 
 def test_adapters_leave_a_run_that_fails_and_go_on_when_it_is_resumed(records, tmp_path):
     settings = TrainingSettings(**SETTINGS)
-    whole = train(*fresh(), records, tmp_path / "whole", settings)
-    model, processor = fresh()
+    whole = train(*small_model(), records, tmp_path / "whole", settings)
+    model, processor = small_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
 
     def stop(progress):
@@ -81,16 +76,16 @@ def test_adapters_leave_a_run_that_fails_and_go_on_when_it_is_resumed(records, t
         train(model, processor, records, tmp_path / "cut", settings, on_progress=stop)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert len(before) == len(model.state_dict())
-    resumed = train(*fresh(), records, tmp_path / "cut", settings, resume=True)
+    resumed = train(*small_model(), records, tmp_path / "cut", settings, resume=True)
     assert resumed.resumed_from == 2
     assert resumed.history.losses == whole.history.losses
-    assert train(*fresh(), records, tmp_path / "cut", settings, resume=True).resumed_from == 4
+    assert train(*small_model(), records, tmp_path / "cut", settings, resume=True).resumed_from == 4
     first, second = (facekit.load(tmp_path / name)[0].state_dict() for name in ("whole", "cut"))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 def test_named_modules_alone_are_adapted(records, tmp_path):
-    model, processor = fresh()
+    model, processor = small_model()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     lora = {"rank": 2, "targets": ["q_proj"]}
     train(model, processor, records, tmp_path, TrainingSettings(**{**SETTINGS, "steps": 2, "lora": lora}))
@@ -100,7 +95,7 @@ def test_named_modules_alone_are_adapted(records, tmp_path):
 
 @pytest.mark.parametrize("parts", [("llm.lora",), ("connector", "llm.lora")])
 def test_the_adapter_of_a_saved_model_loads_as_what_was_trained(records, tmp_path, parts):
-    model, processor = fresh()
+    model, processor = small_model()
     model.save_pretrained(tmp_path / "base")
     processor.save_pretrained(tmp_path / "base")
     settings = TrainingSettings(**{**SETTINGS, "parts": parts})
@@ -124,14 +119,14 @@ def test_the_adapter_of_a_saved_model_loads_as_what_was_trained(records, tmp_pat
 
 
 def test_the_adapter_of_a_model_that_was_composed_anew_names_no_base_to_load(records, tmp_path):
-    train(*fresh(), records, tmp_path, TrainingSettings(**{**SETTINGS, "steps": 1}))
+    train(*small_model(), records, tmp_path, TrainingSettings(**{**SETTINGS, "steps": 1}))
     with pytest.raises(CheckpointError, match="that names no base model"):
         facekit.load(tmp_path / "adapter")
 
 
 def test_an_adapter_on_a_language_model_from_a_folder_names_it_and_holds_no_embeddings(records, tmp_path):
-    _, processor = fresh()
-    language_model = fresh()[0].language_model
+    _, processor = small_model()
+    language_model = small_model()[0].language_model
     language_model.save_pretrained(tmp_path / "language")
     processor.tokenizer.save_pretrained(tmp_path / "language")
     backbone = f"hf:{tmp_path / 'language'}"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_runs import small_model
 from torch import nn
 from torch.nn import functional as F
 from transformers import OPTConfig, OPTForCausalLM
 
-import facekit
 from facekit.data.dataset import RecordSet
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.encoders.tiny import TinyEncoder
@@ -21,16 +21,9 @@ def records(tmp_path_factory):
     return RecordSet.read(write_synthetic_dataset(tmp_path_factory.mktemp("faces"), 8, seed=2, image_size=64))
 
 
-def fresh():
-    return facekit.create(
-        encoder="tiny?image_size=64&width=32&depth=1", connector="region", backbone="tiny?width=48&depth=2&heads=2",
-        seed=0,
-    )  # fmt: skip
-
-
 def with_dropout(*names):
     """A fresh model in which the named modules drop half of their output while they are in training mode."""
-    model, processor = fresh()
+    model, processor = small_model("region", depth=2)
     for name in names:
         module = model.get_submodule(name)
         if name.endswith("self_attn"):
@@ -61,7 +54,7 @@ PROJECTOR = "connector.vision_projector"
     ],
 )
 def test_dropout_in_what_is_frozen_is_off(records, tmp_path, parts, dropping, settings):
-    plain = losses(records, tmp_path / "plain", fresh(), parts, **settings)
+    plain = losses(records, tmp_path / "plain", small_model("region", depth=2), parts, **settings)
     assert losses(records, tmp_path / "dropout", with_dropout(*dropping), parts, **settings) == plain
 
 
@@ -77,12 +70,12 @@ def test_dropout_in_what_is_frozen_is_off(records, tmp_path, parts, dropping, se
     ],
 )
 def test_dropout_in_what_is_trained_is_on(records, tmp_path, parts, dropping):
-    plain = losses(records, tmp_path / "plain", fresh(), parts)
+    plain = losses(records, tmp_path / "plain", small_model("region", depth=2), parts)
     assert losses(records, tmp_path / "dropout", with_dropout(dropping), parts)[0] != plain[0]
 
 
 def test_running_statistics_of_what_is_frozen_stand_still():
-    model, _ = fresh()
+    model, _ = small_model("region", depth=2)
     model.video_encoder = TinyEncoder(image_size=64, width=32, depth=1)
     norms = {name: nn.BatchNorm1d(4) for name in ("encoder", "video_encoder", "connector", "language_model")}
     for name, norm in norms.items():
@@ -100,7 +93,7 @@ def test_running_statistics_of_what_is_frozen_stand_still():
 
 def test_a_frozen_language_model_recomputes_its_activations_and_still_drops_nothing():
     """OPT's layers ask for their mode themselves, and its body may leave whole layers out."""
-    model, _ = fresh()
+    model, _ = small_model("region", depth=2)
     model.language_model = OPTForCausalLM(
         OPTConfig(vocab_size=64, hidden_size=16, word_embed_proj_dim=16, ffn_dim=32, num_hidden_layers=2,
                   num_attention_heads=2, dropout=0.5, attention_dropout=0.5, layerdrop=0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import TrainerCallback
+from small_runs import At, interrupt, small_model
 
 import facekit
 from facekit.data.synthetic import write_synthetic_dataset
@@ -20,39 +20,26 @@ SETTINGS = {
 }  # fmt: skip
 
 
-class StopAt(TrainerCallback):
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == 3:
-            raise KeyboardInterrupt
-
-
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
     return write_synthetic_dataset(tmp_path_factory.mktemp("faces"), 12, seed=2, image_size=64)
 
 
-def fresh(seed=0):
-    return facekit.create(
-        encoder="tiny?image_size=64&width=32&depth=1", connector="region",
-        backbone="tiny?width=48&depth=1&heads=2", seed=seed,
-    )  # fmt: skip
-
-
 @pytest.mark.parametrize("parts", [("connector", "llm.lora"), ("connector.region",), ("encoder", "connector")])
 def test_a_run_goes_on_from_what_it_learned_to_the_last_bit(records, tmp_path, parts):
     settings = TrainingSettings(**SETTINGS, parts=parts)
-    straight = train(*fresh(), records, tmp_path / "straight", settings)
+    straight = train(*small_model("region"), records, tmp_path / "straight", settings)
     with pytest.raises(KeyboardInterrupt):
-        train(*fresh(), records, tmp_path / "cut", settings, callbacks=[StopAt()])
+        train(*small_model("region"), records, tmp_path / "cut", settings, callbacks=[At(3, interrupt)])
     checkpoint = tmp_path / "cut" / "training" / "checkpoint-2"
     held = load_file(checkpoint / "model.safetensors")
     kinds = {"lora" if ".lora_" in name else name.partition(".")[0] for name in held}
     assert kinds == {part.partition(".")[0] if part != "llm.lora" else "lora" for part in parts}
     assert not (checkpoint / "config.json").exists()
-    resumed = train(*fresh(), records, tmp_path / "cut", settings, resume=True)
+    resumed = train(*small_model("region"), records, tmp_path / "cut", settings, resume=True)
     assert resumed.resumed_from == 2
     assert resumed.history.losses == straight.history.losses
-    finished = train(*fresh(), records, tmp_path / "cut", settings, resume=True)
+    finished = train(*small_model("region"), records, tmp_path / "cut", settings, resume=True)
     assert finished.resumed_from == 4
     first, second = (facekit.load(tmp_path / name)[0].state_dict() for name in ("straight", "cut"))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
@@ -61,20 +48,20 @@ def test_a_run_goes_on_from_what_it_learned_to_the_last_bit(records, tmp_path, p
 def test_another_base_is_refused(records, tmp_path):
     settings = TrainingSettings(**SETTINGS, parts=("connector", "llm.lora"))
     with pytest.raises(KeyboardInterrupt):
-        train(*fresh(), records, tmp_path, settings, callbacks=[StopAt()])
+        train(*small_model("region"), records, tmp_path, settings, callbacks=[At(3, interrupt)])
     with pytest.raises(CheckpointError, match="on top of other weights than those that the model has now"):
-        train(*fresh(seed=1), records, tmp_path, settings, resume=True)
+        train(*small_model("region", seed=1), records, tmp_path, settings, resume=True)
 
 
 def test_a_run_that_trains_the_language_model_saves_all_of_it(records, tmp_path):
-    train(*fresh(), records, tmp_path, TrainingSettings(**{**SETTINGS, "steps": 2}))
+    train(*small_model("region"), records, tmp_path, TrainingSettings(**{**SETTINGS, "steps": 2}))
     checkpoint = tmp_path / "training" / "checkpoint-2"
     assert not holds_trained_only(checkpoint)
-    assert facekit.load(checkpoint)[0].num_parameters() == fresh()[0].num_parameters()
+    assert facekit.load(checkpoint)[0].num_parameters() == small_model("region")[0].num_parameters()
 
 
 def test_other_parameters_than_those_that_learn_are_refused(tmp_path):
-    model, _ = fresh()
+    model, _ = small_model("region")
     with trainable_parts(model, ["connector.region"]):
         base = hash_base(model)
         save_trained(model, tmp_path)

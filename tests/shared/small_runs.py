@@ -1,0 +1,30 @@
+"""Training runs that take a moment: a small model, and callbacks that act after a step."""
+
+from __future__ import annotations
+
+from transformers import TrainerCallback
+
+import facekit
+
+
+def small_model(connector="mlp", *, depth=1, seed=0, video_encoder=None):
+    """A model of pictures of 64 pixels, and its processor; equal arguments give equal weights."""
+    return facekit.create(
+        encoder="tiny?image_size=64&width=32&depth=1", video_encoder=video_encoder, connector=connector,
+        backbone=f"tiny?width=48&depth={depth}&heads=2", seed=seed,
+    )  # fmt: skip
+
+
+class At(TrainerCallback):
+    """Does something at the end of a step, before it is known whether a checkpoint is saved."""
+
+    def __init__(self, step, action):
+        self.step, self.action = step, action
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            self.action()
+
+
+def interrupt():
+    raise KeyboardInterrupt
