@@ -1,4 +1,4 @@
-"""Which tokens of a conversation the loss covers: the assistant's words, under any chat template.
+"""Loss masking: the tokens of a conversation that are labelled are the assistant's words, under any chat template.
 
 Chat templates are foreign code that nobody can list, so the words are found by what templates do, not by what they
 look like: a conversation is rendered and its assistant turns are located in the text, either by the template's own

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from transformers import TrainerCallback
 
 import facekit
+
+SEARCH_PATH = os.pathsep.join([str(Path(facekit.__file__).parents[1]), str(Path(__file__).parent)])
+"""``PYTHONPATH`` of processes that a test starts: the package and this folder."""
 
 
 def small_model(connector="mlp", *, depth=1, seed=0, video_encoder=None):

@@ -17,7 +17,7 @@ from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
 from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
 from safetensors.torch import load_file
-from small_runs import At, interrupt, small_model
+from small_runs import SEARCH_PATH, At, interrupt, small_model
 
 import facekit
 from facekit.data.dataset import RecordSet
@@ -30,7 +30,6 @@ from facekit.training.loop.identity import identify_run
 from facekit.training.records.streamed import StreamedDataset
 
 PROJECT = Path(facekit.__file__).parents[1]
-PATH = os.pathsep.join([str(PROJECT), str(PROJECT / "tests" / "shared")])
 COMMON = {"steps": 4, "learning_rate": 3e-4, "log_every": 1, "save_every": 2, "threads": 1, "landmark_noise": 0.01}
 PACKED = {"independent_turns": True, "loss_average": "sample", "gradient_checkpointing": True}
 RUNS = {
@@ -144,7 +143,7 @@ def together(records, tmp_path_factory):
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": PATH,
+        "PYTHONPATH": SEARCH_PATH,
     }
     done = subprocess.run(
         [sys.executable, *launch, str(records), str(folder)],

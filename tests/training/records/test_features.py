@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import At, interrupt, small_model
+from small_runs import SEARCH_PATH, At, interrupt, small_model
 from transformers import TrainerCallback
 
-import facekit
 from facekit.data.dataset import RecordSet
 from facekit.data.records import write_records
 from facekit.data.synthetic import write_synthetic_dataset
@@ -71,7 +70,7 @@ def test_two_processes_share_a_cache_and_train_what_one_trains(records, tmp_path
     written = records.folder / "mixed.jsonl"
     write_records(written, records.records)
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(facekit.__file__).parents[1])}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": SEARCH_PATH}
     command = [sys.executable, *launch, str(written), str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
