@@ -47,12 +47,12 @@ def evaluate(
         Run,
         compare_runs,
         comparison_table,
-        disparity_table,
         evaluate_model,
         group_table,
         load_tasks,
         metric_table,
         open_model,
+        sign_off_table,
         write_report,
     )
 
@@ -80,7 +80,7 @@ def evaluate(
             )
         results.append(result)
         if not as_json:
-            for table in (metric_table(result), group_table(result), disparity_table(result)):
+            for table in (metric_table(result), group_table(result), sign_off_table(result)):
                 show_table(table)
         rate = f"{result.questions_per_second:.1f} a second"
         cost = getattr(under_test, "cost", None)

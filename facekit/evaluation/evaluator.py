@@ -8,19 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from facekit.data.atomic import open_atomically
 from facekit.data.dataset import RecordSet
 from facekit.data.records import FaceRecord
 from facekit.errors import RecordError
-from facekit.evaluation.fairness.disparities import (
-    PERMUTATIONS,
-    ScoredRows,
-    compare_groups,
-    compare_intersections,
-    subject_of,
-)
+from facekit.evaluation.fairness.disparities import compare_groups, compare_intersections
+from facekit.evaluation.fairness.groups import ScoredRows, subject_of
+from facekit.evaluation.fairness.permutation import PERMUTATIONS
+from facekit.evaluation.metrics.calibration import confidence_of
 from facekit.evaluation.metrics.intervals import RESAMPLES, bootstrap_intervals, number_clusters
 from facekit.evaluation.metrics.scores import area_under_curve, require_scikit_learn
 from facekit.evaluation.metrics.weighted import weigh_auc
@@ -43,7 +41,7 @@ class Statistics:
 
     Args:
         resamples: Bootstrap replicates of every interval; 0 leaves intervals out.
-        permutations: Shuffles of the groups in every test for disparities; 0 leaves the tests out.
+        permutations: Most shuffles of the groups in every test for disparities; 0 leaves the tests out.
         seed: Decides both.
     """
 
@@ -250,7 +248,27 @@ def _score(
     if task.positive is not None and all(reply.scores for row in answered for reply in row.values()):
         scores = [_margin(row[""].scores or {}, task.positive) for row in answered]
     unanswered = sum(any(reply.problem for reply in row.values()) for row in answered)
-    return _score_rows(task, ScoredRows(kept, truths, predictions), scores, training, statistics, unanswered)
+    rows = ScoredRows(kept, truths, predictions, _overconfidences(truths, predictions, answered))
+    return _score_rows(task, rows, scores, training, statistics, unanswered)
+
+
+def _overconfidences(
+    truths: Sequence[Any], predictions: Sequence[Any], answered: Sequence[Mapping[str, Reply]]
+) -> list[float] | None:
+    """Per record the probability of its answers minus the share of them that is right; None without probabilities."""
+    if not all(reply.scores for row in answered for reply in row.values()):
+        return None
+    found = []
+    for truth, prediction, row in zip(truths, predictions, answered, strict=True):
+        if isinstance(truth, Mapping):
+            right = [(prediction or {}).get(item) == truth.get(item) for item in row]
+        elif isinstance(truth, (str, bool)):
+            right = [prediction == truth]
+        else:
+            return None
+        surest = [confidence_of(reply.scores) for reply in row.values() if reply.scores]
+        found.append(fmean(surest) - fmean(right))
+    return found
 
 
 def _margin(scores: Mapping[str, float], positive: str) -> float:

@@ -32,7 +32,7 @@ from facekit.evaluation import (
 )
 from facekit.evaluation.evaluator import NO_STATISTICS, describe_label, evaluate_model, score_task
 from facekit.evaluation.models.answering import FaceKitModel
-from facekit.evaluation.report.results import GroupScore
+from facekit.evaluation.report.group_results import GroupScore
 from facekit.evaluation.tasks.questions import Question
 
 

@@ -21,13 +21,13 @@ from facekit.answers.ratings import CRITERIA, HIGHEST, LOWEST
 from facekit.data.atomic import open_atomically
 from facekit.errors import CheckpointError, ConfigurationError
 from facekit.evaluation.evaluator import Statistics
-from facekit.evaluation.fairness.disparities import group_codes, subject_of
+from facekit.evaluation.fairness.groups import group_codes, subject_of
 from facekit.evaluation.judging.explanations import JudgedAnswer, RatingRequest, write_request
 from facekit.evaluation.judging.panel import Verdict
 from facekit.evaluation.metrics.agreement import Agreement, PairAgreement, compare_judges, measure_agreement
 from facekit.evaluation.metrics.intervals import bootstrap_intervals, number_clusters
 from facekit.evaluation.metrics.weighted import WeightedMetrics
-from facekit.evaluation.report.results import SMALLEST_GROUP
+from facekit.evaluation.report.group_results import SMALLEST_GROUP
 
 JUDGING_NAME, RATINGS_NAME = "judging.json", "ratings.jsonl"
 ALL_ANSWERS, MEAN_OF_TASKS, PANEL = "all answers", "mean of tasks", "all judges"

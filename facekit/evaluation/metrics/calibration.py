@@ -67,7 +67,7 @@ def measure_calibration(entries: Iterable[Mapping[str, Any]], bins: int = BINS) 
     scored = [entry for entry in entries if entry.get("scores")]
     if not scored:
         return None
-    confidence = np.array([_confidence(entry["scores"]) for entry in scored])
+    confidence = np.array([confidence_of(entry["scores"]) for entry in scored])
     right = np.array([entry["prediction"] == entry["truth"] for entry in scored], dtype=float)
     indices = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     found = tuple(
@@ -84,6 +84,7 @@ def measure_calibration(entries: Iterable[Mapping[str, Any]], bins: int = BINS) 
     return Calibration(len(scored), float(confidence.mean()), float(right.mean()), error, found)
 
 
-def _confidence(scores: Mapping[str, float]) -> float:
+def confidence_of(scores: Mapping[str, float]) -> float:
+    """Probability of the most likely option: the softmax of log-likelihoods."""
     values = np.array(list(scores.values()), dtype=float)
     return float(1.0 / np.exp(values - values.max()).sum())

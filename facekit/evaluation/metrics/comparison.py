@@ -17,7 +17,8 @@ import numpy as np
 from facekit.data.dataset import RecordSet
 from facekit.data.records import FaceRecord
 from facekit.evaluation.evaluator import question_id
-from facekit.evaluation.fairness.disparities import PERMUTATIONS, subject_of
+from facekit.evaluation.fairness.groups import subject_of
+from facekit.evaluation.fairness.permutation import PERMUTATIONS
 from facekit.evaluation.metrics.intervals import RESAMPLES, Interval, draw_weights, number_clusters, replicate
 from facekit.evaluation.models.other_models import RecordedModel
 from facekit.evaluation.tasks.definitions import ALL_TASKS, Task

@@ -34,13 +34,29 @@ class Interval:
         return self.low <= value <= self.high
 
     @classmethod
-    def of(cls, replicates: np.ndarray, level: float = LEVEL) -> Interval | None:
-        """The percentiles of bootstrap replicates (Efron 1979); undefined ones are left out, None if all are."""
+    def of(cls, replicates: np.ndarray, level: float = LEVEL, *, subjects: int | None = None) -> Interval | None:
+        """The percentiles of bootstrap replicates (Efron 1979); undefined ones are left out, None if all are.
+
+        Args:
+            replicates: ``(r,)``.
+            level: Share of repetitions in which an interval shall hold the true value.
+            subjects: How many subjects were resampled, where they are few: percentiles are then taken farther out, as
+                Student's t is wider than the normal distribution (Hesterberg 2015, expanded percentile interval).
+        """
         known = replicates[~np.isnan(replicates)]
         if not len(known):
             return None
-        low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+        tail = (1 - level) / 2 if subjects is None else _expanded_tail(level, subjects)
+        low, high = np.quantile(known, [tail, 1 - tail])
         return cls(float(low), float(high))
+
+
+def _expanded_tail(level: float, subjects: int) -> float:
+    from scipy.stats import norm, t
+
+    if subjects < 2:
+        return 0.0
+    return float(norm.sf(t.ppf((1 + level) / 2, subjects - 1) * np.sqrt(subjects / (subjects - 1))))
 
 
 def number_clusters(subjects: Sequence[str]) -> np.ndarray:

@@ -20,9 +20,11 @@ from facekit.evaluation.report.sections import (
     describe_task,
     difference_table,
     disparity_table,
+    insignificant_findings,
     score_table,
     short_names,
 )
+from facekit.evaluation.report.sign_off import describe_verdict
 from facekit.reports import Section, render_page
 
 __all__ = ["CSV_NAME", "LATEX_NAME", "REPORT_NAME", "Run", "write_report"]
@@ -71,6 +73,8 @@ def write_report(
         scores=score_table(results),
         differences=difference_table(differences) if differences else None,
         disparities=disparity_table(first),
+        insignificant=insignificant_findings(first),
+        verdict=describe_verdict(first),
         tasks=tasks,
         ratings=[describe_rating(rating) for rating in ratings],
     )

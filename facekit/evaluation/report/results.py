@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -11,104 +11,15 @@ from typing import Any, Self
 from facekit.data.atomic import write_text_atomically
 from facekit.errors import CheckpointError
 from facekit.evaluation.metrics.intervals import holm_adjusted
-
-SMALLEST_GROUP = 10
-"""Groups of fewer faces are listed but not compared: their scores are mostly noise."""
+from facekit.evaluation.report.group_results import (
+    Disparity,
+    GroupComparison,
+    disparity_of_metric,
+    disparity_of_rate,
+)
 
 DISPARITY_LEVEL = 0.05
 """Greatest probability, over a whole result, that a reported difference between groups is a false alarm."""
-
-
-@dataclass(frozen=True)
-class GroupScore:
-    """One task's headline metric for one demographic group.
-
-    Args:
-        group: The group's name, such as ``senior``.
-        count: Faces of the group with a label.
-        value: The metric.
-        low: Lower end of its 95 % interval; None where none was computed.
-        high: Upper end.
-    """
-
-    group: str
-    count: int
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def is_small(self) -> bool:
-        """Whether the group is too small to be compared."""
-        return self.count < SMALLEST_GROUP
-
-
-@dataclass(frozen=True)
-class OddsDifference:
-    """Equalised-odds difference: the largest gap between groups of a true or false positive rate.
-
-    Args:
-        value: The gap, between 0 and 1.
-        label: The label whose rate it is.
-        rate: ``true positive rate`` or ``false positive rate``.
-        higher: The group with the highest rate.
-        lower: The group with the lowest.
-        low: Lower end of the 95 % interval of the difference between these two; None where none was computed.
-        high: Upper end.
-        p_value: Probability of rates that differ as much, were groups irrelevant; over all labels and rates.
-    """
-
-    value: float
-    label: str
-    rate: str
-    higher: str
-    lower: str
-    low: float | None = None
-    high: float | None = None
-    p_value: float | None = None
-
-
-@dataclass(frozen=True)
-class GroupComparison:
-    """One task's headline metric over the groups of one attribute.
-
-    Args:
-        attribute: What the groups differ in, such as ``age_group``.
-        scores: The groups in alphabetical order.
-        worst: Name of the group with the worst score, of those with ``SMALLEST_GROUP`` faces; None below two such.
-        best: Name of the group with the best score.
-        gap: Difference between the two, not negative.
-        gap_low: Lower end of the 95 % interval of the difference between these two; None where none was computed.
-        gap_high: Upper end.
-        p_value: Probability of so large a spread between the groups, were they irrelevant.
-        odds: Equalised odds; None where a task has no yes-or-no decisions, or too few faces.
-    """
-
-    attribute: str
-    scores: tuple[GroupScore, ...]
-    worst: str | None
-    best: str | None
-    gap: float | None
-    gap_low: float | None = None
-    gap_high: float | None = None
-    p_value: float | None = None
-    odds: OddsDifference | None = None
-
-    @property
-    def too_small(self) -> tuple[str, ...]:
-        """Names of the groups that are listed but not compared."""
-        return tuple(score.group for score in self.scores if score.is_small)
-
-    @classmethod
-    def of(cls, attribute: str, scores: Sequence[GroupScore], *, higher_is_better: bool) -> Self:
-        """Compare the groups that are large enough."""
-        ordered = tuple(sorted(scores, key=lambda score: score.group))
-        compared = sorted((score for score in ordered if score.count >= SMALLEST_GROUP), key=lambda score: score.value)
-        if len(compared) < 2:
-            return cls(attribute, ordered, None, None, None)
-        low, high = compared[0], compared[-1]
-        worst, best = (low, high) if higher_is_better else (high, low)
-        return cls(attribute, ordered, worst.group, best.group, high.value - low.value)
 
 
 @dataclass(frozen=True)
@@ -167,33 +78,6 @@ class TaskResult:
 
 
 @dataclass(frozen=True)
-class Disparity:
-    """A significant difference between groups.
-
-    Args:
-        task: Name of the task.
-        attribute: What the groups differ in.
-        kind: ``metric``, or ``odds`` for equalised odds.
-        value: The gap.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
-        worst: The group that fares worst; for odds, the one with the lowest rate.
-        best: The group that fares best; for odds, the one with the highest rate.
-        p_value: Adjusted for the number of tests (Holm).
-    """
-
-    task: str
-    attribute: str
-    kind: str
-    value: float
-    low: float | None
-    high: float | None
-    worst: str
-    best: str
-    p_value: float
-
-
-@dataclass(frozen=True)
 class EvaluationResult:
     """The results of an evaluation.
 
@@ -223,22 +107,48 @@ class EvaluationResult:
             level: Greatest probability that any of them is a false alarm, over all tests of this result together.
 
         Returns:
-            Largest gap first.
+            Largest gap first. Where error rates of several labels differ, one row each; all but the clearest of a test
+            are held to Bonferroni's bound.
         """
-        tests: dict[tuple[str, str, str], tuple[float, Disparity]] = {}
+        tests = self._tests()
+        adjusted = holm_adjusted({name: p_value for name, (p_value, _) in tests.items()})
+        found = []
+        for name, (_, rows) in tests.items():
+            if adjusted[name] > level:
+                continue
+            first, *others = sorted(rows, key=lambda row: row.p_value)
+            found.append(replace(first, p_value=adjusted[name]))
+            strict = [replace(row, p_value=min(1.0, row.p_value * len(tests))) for row in others]
+            found += [row for row in strict if row.p_value <= level]
+        return tuple(sorted(found, key=lambda disparity: -disparity.value))
+
+    @property
+    def test_count(self) -> int:
+        """Number of tests for differences between groups, which p-values are adjusted for."""
+        return len(self._tests())
+
+    def _tests(self) -> dict[str, tuple[float, list[Disparity]]]:
+        """Every test's p-value and what it is about; the error rates of a task by one attribute are one test."""
+        tests: dict[str, tuple[float, list[Disparity]]] = {}
         for task in self.tasks:
             for comparison in task.groups:
-                for kind, found in (("metric", comparison), ("odds", comparison.odds)):
-                    if found is not None and found.p_value is not None:
-                        key = (task.task, comparison.attribute, kind)
-                        tests[key] = (found.p_value, _disparity(task.task, comparison, kind))
-        adjusted = holm_adjusted({"\n".join(key): p_value for key, (p_value, _) in tests.items()})
-        kept = [
-            replace(disparity, p_value=adjusted["\n".join(key)])
-            for key, (_, disparity) in tests.items()
-            if adjusted["\n".join(key)] <= level
-        ]
-        return tuple(sorted(kept, key=lambda disparity: -disparity.value))
+                rows = {"odds": comparison.rates}
+                rows["calibration"] = () if comparison.calibration is None else (comparison.calibration,)
+                found = {
+                    kind: [
+                        disparity_of_rate(task.task, comparison.attribute, kind, gap, gap.p_value)
+                        for gap in gaps
+                        if gap.p_value is not None
+                    ]
+                    for kind, gaps in rows.items()
+                }
+                if comparison.p_value is not None:
+                    found["metric"] = [disparity_of_metric(task.task, comparison, comparison.p_value)]
+                for kind, each in found.items():
+                    if each:
+                        name = "\n".join((task.task, comparison.attribute, kind))
+                        tests[name] = (min(row.p_value for row in each), each)
+        return tests
 
     def __getitem__(self, task: str) -> TaskResult:
         return next(result for result in self.tasks if result.task == task)
@@ -258,26 +168,10 @@ class EvaluationResult:
             raise CheckpointError(f"{path} is not an evaluation result ({error})") from error
 
 
-def _disparity(task: str, comparison: GroupComparison, kind: str) -> Disparity:
-    odds = comparison.odds
-    if kind == "odds" and odds is not None:
-        return Disparity(
-            task, comparison.attribute, kind, odds.value, odds.low, odds.high, odds.lower, odds.higher, 1.0
-        )
-    gap, low, high = comparison.gap or 0.0, comparison.gap_low, comparison.gap_high
-    worst, best = comparison.worst or "", comparison.best or ""
-    return Disparity(task, comparison.attribute, kind, gap, low, high, worst, best, 1.0)
-
-
 def _read_task(entry: dict[str, Any]) -> TaskResult:
     intervals = {name: (low, high) for name, (low, high) in entry.get("intervals", {}).items()}
     groups = {
-        name: tuple(_read_comparison(group) for group in entry.get(name, ())) for name in ("groups", "intersections")
+        name: tuple(GroupComparison.read(group) for group in entry.get(name, ()))
+        for name in ("groups", "intersections")
     }
     return TaskResult(**{**entry, "intervals": intervals, **groups})
-
-
-def _read_comparison(entry: dict[str, Any]) -> GroupComparison:
-    scores = tuple(GroupScore(**score) for score in entry["scores"])
-    odds = OddsDifference(**entry["odds"]) if entry.get("odds") else None
-    return GroupComparison(**{**entry, "scores": scores, "odds": odds})

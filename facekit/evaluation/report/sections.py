@@ -12,9 +12,11 @@ from facekit.evaluation.judging.explanations import CRITERION_TITLES
 from facekit.evaluation.judging.ratings import JudgingResult, RatedPart
 from facekit.evaluation.metrics.calibration import measure_calibration
 from facekit.evaluation.metrics.comparison import PairedDifference
-from facekit.evaluation.report.results import Disparity, EvaluationResult, GroupComparison, TaskResult
+from facekit.evaluation.report.group_results import GroupComparison
+from facekit.evaluation.report.results import EvaluationResult, TaskResult
 from facekit.evaluation.report.runs import Run, confusion, find_errors
-from facekit.evaluation.report.tables import format_interval, format_metric
+from facekit.evaluation.report.sign_off import Finding, sign_off
+from facekit.evaluation.report.tables import describe_rate, format_gap_interval, format_interval, format_metric
 from facekit.reports import Cell, Section, Table, format_p_value, image_url, in_words
 
 THUMBNAIL = 168
@@ -80,21 +82,26 @@ def difference_table(differences: Sequence[PairedDifference]) -> Table:
 
 
 def disparity_table(result: EvaluationResult) -> Table | None:
-    """The significant differences between groups; None where there are none."""
-    rows = [_disparity(result[each.task], each) for each in result.disparities()]
-    words = ["task", "groups", "what", "worst against best"]
-    return Table.of("differences between groups", words, ["gap", "95 %", "p"], rows) if rows else None
+    """The significant differences between groups, in words; None where there are none."""
+    rows = [_finding(result[each.task], each) for each in sign_off(result) if each.is_significant]
+    return Table.of("differences between groups", ["finding", "what"], ["gap", "p"], rows) if rows else None
 
 
-def _disparity(task: TaskResult, each: Disparity) -> list[Cell | str]:
-    is_metric = each.kind == "metric"
+def insignificant_findings(result: EvaluationResult) -> list[tuple[str, str]]:
+    """The clearest difference of every comparison of groups without a significant one: sentence and p-value."""
     return [
-        task.title,
-        each.attribute.replace("_", " "),
-        task.headline_title if is_metric else "equalised odds",
-        f"{each.worst} against {each.best}",
-        format_metric(task, each.value) if is_metric else f"{each.value:.3f}",
-        format_interval(task, each.low, each.high),
+        (f"{result[each.task].title}: {each.sentence}", format_p_value(each.disparity.p_value))
+        for each in sign_off(result)
+        if not each.is_significant
+    ]
+
+
+def _finding(task: TaskResult, found: Finding) -> list[Cell | str]:
+    each, is_metric = found.disparity, found.disparity.kind == "metric"
+    return [
+        Cell(found.sentence, task.title),
+        task.headline_title if is_metric else describe_rate(each),
+        Cell(format_metric(task, each.value) if is_metric else f"{each.value:.3f}", format_gap_interval(task, each)),
         format_p_value(each.p_value),
     ]
 
@@ -190,7 +197,7 @@ def _describe_groups(task: TaskResult, comparison: GroupComparison) -> dict[str,
         "interval": format_interval(task, comparison.gap_low, comparison.gap_high),
         "odds": ""
         if odds is None
-        else f"{odds.value:.3f} ({odds.rate} of {in_words(odds.label)}: {odds.higher}, {odds.lower})",
+        else f"{odds.gap:.3f} ({odds.rate} of {in_words(odds.label)}: {odds.worse} above {odds.better})",
     }
 
 

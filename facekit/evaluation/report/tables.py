@@ -8,8 +8,10 @@ from rich.table import Table
 
 from facekit.evaluation.benchmarks.facexbench import COLUMNS, FaceXBenchResult, published_rows, table_row
 from facekit.evaluation.metrics.comparison import PairedDifference
+from facekit.evaluation.report.group_results import Disparity
 from facekit.evaluation.report.results import DISPARITY_LEVEL, EvaluationResult, TaskResult
-from facekit.reports import format_p_value
+from facekit.evaluation.report.sign_off import describe_verdict, sign_off
+from facekit.reports import format_p_value, in_words
 
 _SHOWN = {"uar": "UAR", "war": "WAR", "auc": "AUC"}
 
@@ -48,7 +50,7 @@ def group_table(result: EvaluationResult) -> Table:
                 "" if comparison.best is None else f"{comparison.best} {values[comparison.best]}",
                 "" if comparison.gap is None else format_metric(task, comparison.gap),
                 format_interval(task, comparison.gap_low, comparison.gap_high),
-                "" if comparison.odds is None else f"{comparison.odds.value:.3f}",
+                "" if comparison.odds is None else f"{comparison.odds.gap:.3f}",
                 ", ".join(comparison.too_small),
             )
     return table
@@ -65,12 +67,37 @@ def disparity_table(result: EvaluationResult) -> Table:
                    ("gap", "95 %", "p"))  # fmt: skip
     for each in disparities:
         task = result[each.task]
-        kind = task.headline_title if each.kind == "metric" else "equalised odds"
+        kind = task.headline_title if each.kind == "metric" else describe_rate(each)
         gap = format_metric(task, each.value) if each.kind == "metric" else f"{each.value:.3f}"
         ends = format_interval(task, each.low, each.high)
         attribute = each.attribute.replace("_", " ")
         table.add_row(task.title, attribute, kind, each.worst, each.best, gap, ends, format_p_value(each.p_value))
     return table
+
+
+def sign_off_table(result: EvaluationResult) -> Table:
+    """What was found about groups in sentences, one row per comparison; significant differences come first."""
+    table = _table(
+        f"disparities: {describe_verdict(result)}", ("task", "finding", "difference"), ("95 % of the gap", "p")
+    )
+    for found in sign_off(result):
+        task, each = result[found.task], found.disparity
+        ends = format_gap_interval(task, each)
+        verdict = "significant" if found.is_significant else "not significant"
+        table.add_row(task.title, found.sentence, verdict, ends, format_p_value(each.p_value))
+    return table
+
+
+def describe_rate(each: Disparity) -> str:
+    """A disparity's rate and label, such as "false positive rate of manipulated"."""
+    return f"{each.rate} of {in_words(each.label)}" if each.label else each.rate
+
+
+def format_gap_interval(task: TaskResult, each: Disparity) -> str:
+    """Both ends of the interval of a gap, or nothing where there are none."""
+    if each.kind == "metric":
+        return format_interval(task, each.low, each.high)
+    return "" if each.low is None or each.high is None else f"{each.low:.3f} to {each.high:.3f}"
 
 
 def comparison_table(differences: Sequence[PairedDifference]) -> Table:

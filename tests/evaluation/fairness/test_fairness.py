@@ -9,13 +9,8 @@ from facekit.data.labels import FaceLabels
 from facekit.data.records import FaceRecord
 from facekit.evaluation import ACTION_UNITS, AGE, EXPRESSION, MANIPULATION, EvaluationResult, TaskResult
 from facekit.evaluation.evaluator import Statistics, score_task
-from facekit.evaluation.fairness.disparities import (
-    ScoredRows,
-    compare_groups,
-    compare_intersections,
-    group_codes,
-    subject_of,
-)
+from facekit.evaluation.fairness.disparities import compare_groups, compare_intersections
+from facekit.evaluation.fairness.groups import ScoredRows, group_codes, subject_of
 
 GENDERS, TONES = np.array(["man", "woman"]), np.array(["light", "medium", "dark"])
 
@@ -77,8 +72,8 @@ def test_equalised_odds_name_the_rate_that_differs_and_by_how_much():
     records = [face(i, FaceLabels(manipulated=bool(truths[i])), gender=GENDERS[gender[i]]) for i in range(count)]
     odds = compare_groups(MANIPULATION, ScoredRows(records, truths.tolist(), called.tolist()), permutations=999)[0].odds
     rates = [called[(gender == g) & ~truths].mean() for g in (0, 1)]
-    assert odds.value == pytest.approx(rates[1] - rates[0])
-    assert (odds.rate, odds.higher, odds.lower) == ("false positive rate", "woman", "man")
+    assert odds.gap == pytest.approx(rates[1] - rates[0])
+    assert (odds.rate, odds.worse, odds.better) == ("false positive rate", "woman", "man")
     assert odds.low <= 0.3 <= odds.high
     assert odds.p_value == 0.001
 
@@ -155,8 +150,8 @@ def test_action_units_are_compared_over_all_units_at_once():
     assert comparison.odds.label == "AU12"
     assert comparison.odds.p_value == 1 / 500
     men, women = (np.mean(["AU12" in named[i] for i in range(start, 600, 2) if truths[i]["AU12"]]) for start in (0, 1))
-    assert comparison.odds.value == pytest.approx(men - women)
-    assert (comparison.odds.rate, comparison.odds.higher) == ("true positive rate", "man")
+    assert comparison.odds.gap == pytest.approx(men - women)
+    assert (comparison.odds.rate, comparison.odds.worse) == ("false negative rate", "woman")
 
 
 def test_records_without_an_attribute_belong_to_no_group():
