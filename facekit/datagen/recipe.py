@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from facekit.answers.fencing import FENCED
 from facekit.datagen.facts import compile_template
 from facekit.datagen.instructions import load_instructions
 from facekit.endpoints.languages import Language, language_of
@@ -147,7 +148,7 @@ class Recipe(_Model):
         rating = self.rating
         if rating is None:
             raise ConfigurationError(f"the recipe '{self.name}' has no rating; add one to rate answers")
-        return self._version(rating.system, rating.prompt, self.prompt_version(aspect))
+        return self._version(rating.system, FENCED, rating.prompt, self.prompt_version(aspect))
 
     def prompt_versions(self) -> dict[str, str]:
         """Prompt version by aspect."""

@@ -74,8 +74,8 @@ def render_text(template: str, **values: Any) -> str:
         values: What the template shows; a name that it uses and that is missing raises.
 
     Returns:
-        Markdown. Values of tables go through the filter ``cell``, which keeps their pipes, line ends and tags from
-        being read as markup.
+        Markdown. Values go through the filter ``cell``, which keeps pipes, line ends, tags, links and pictures in them
+        from being read as markup, or between backticks through ``code``.
     """
     return environment().get_template(template).render(version=__version__, **values)
 
@@ -95,6 +95,7 @@ def environment() -> Environment:
     )
     made.filters.update(
         cell=escape_cell,
+        code=escape_code,
         count=format_count,
         duration=format_duration,
         p_value=format_p_value,
@@ -104,6 +105,11 @@ def environment() -> Environment:
 
 
 def escape_cell(value: object) -> str:
-    """A value for a cell of a Markdown table, on one line and without markup of its own."""
-    text = " ".join(str(value).split())
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    """A value for a Markdown text or a cell of its tables, on one line and without markup of its own."""
+    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\|\[\]`*])", r"\\\1", text)
+
+
+def escape_code(value: object) -> str:
+    """A value to stand between backticks in Markdown, on one line."""
+    return " ".join(str(value).split()).replace("`", "'")

@@ -137,3 +137,4 @@ def test_a_row_of_another_length_is_refused():
 
 def test_cells_of_markdown_stay_in_their_cell():
     assert escape_cell("a|b\nc <i> \\") == "a\\|b c &lt;i> \\\\"
+    assert escape_cell("![x](http://tracker) `a` &#106;") == "!\\[x\\](http://tracker) \\`a\\` &amp;#106;"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from facekit.answers.fencing import FENCED, fence
 from facekit.answers.ratings import RATING_SCHEMA, review_rating
 from facekit.data.labels import TASKS
 from facekit.data.ledger import Entry, Ledger, PlacedCall, call_key
@@ -53,7 +54,7 @@ def _rating_call(record: FaceRecord, path: Path, recipe: Recipe, entry: Entry, v
     facts = record_facts(record, recipe.words)
     facts |= {
         "question": stored_question(recipe, entry.aspect, record.id),
-        "answer": entry.answer,
+        "answer": fence(entry.answer, "answer", record.id, entry.aspect),
         "known": known_words(facts),
     }
     try:
@@ -62,7 +63,7 @@ def _rating_call(record: FaceRecord, path: Path, recipe: Recipe, entry: Entry, v
         return PlacedCall(RATE, record.id, entry.aspect, version, None, review_rating, str(error))
     request = Request(
         key=call_key(RATE, record.id, entry.aspect, version),
-        system=" ".join(rating.system.split()),
+        system=f"{' '.join(rating.system.split())} {FENCED}".strip(),
         prompt=prompt,
         media=media,
         max_tokens=rating.max_tokens,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from facekit.evaluation.report.results import EvaluationResult
 from facekit.evaluation.report.tables import format_metric
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 CSV_COLUMNS = ("model", "task", "attribute", "group", "metric", "value", "low", "high", "count")
 _LATEX_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
                   **{mark: rf"\{mark}" for mark in "&%$#_{}"}}  # fmt: skip
@@ -23,14 +24,12 @@ def to_csv(results: Sequence[EvaluationResult]) -> str:
         for task in result.tasks:
             for name, value in task.metrics.items():
                 low, high = task.intervals.get(name, ("", ""))
-                writer.writerow([result.model, task.task, "", "", name, value, low, high, task.count])
+                writer.writerow([*map(_plain, (result.model, task.task, "", "", name)), value, low, high, task.count])
             for comparison in (*task.groups, *task.intersections):
                 for score in comparison.scores:
                     ends = ("" if score.low is None else score.low, "" if score.high is None else score.high)
-                    writer.writerow(
-                        [result.model, task.task, comparison.attribute, score.group, task.headline, score.value, *ends,
-                         score.count]
-                    )  # fmt: skip
+                    words = (result.model, task.task, comparison.attribute, score.group, task.headline)
+                    writer.writerow([*map(_plain, words), score.value, *ends, score.count])
     return text.getvalue()
 
 
@@ -59,6 +58,11 @@ def to_latex(results: Sequence[EvaluationResult]) -> str:
             cells.append(rf"\textbf{{{shown}}}" if task.score == best[name] and len(results) > 1 else shown)
         lines.append(" & ".join([_escape(result.model), *cells]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _plain(text: str) -> str:
+    """A cell that a spreadsheet takes for text: groups and models are named by others, who might write a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _metric_title(task: str, headline: str) -> str:

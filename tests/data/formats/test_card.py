@@ -67,3 +67,17 @@ def test_a_readme_of_other_origin_is_not_replaced(counts, tmp_path):
         write_card(tmp_path, counts, CardDetails("Faces"))
     (tmp_path / "README.md").unlink()
     assert write_card(tmp_path, counts, CardDetails("Faces")) == write_card(tmp_path, counts, CardDetails("Faces"))
+
+
+def test_names_of_strangers_are_text_and_no_markup():
+    found = RecordCounts()
+    hostile = "<script>alert(1)</script> [here](javascript:x) ![p](http://tracker/x.png) `a` | b\n# title"
+    found.add(FaceRecord(id="a", image="a.jpg", groups={hostile: hostile}, source={"dataset": hostile}, split=hostile))
+    text = render_card(found, CardDetails(hostile, how_made=[hostile], licence_notes=[hostile]))
+    body = text.split("---", 2)[2]
+    assert "<script" not in body
+    assert "[here]" not in body.replace("\\[here\\]", "")
+    assert body.count("\n# ") == 1
+    rows = [line for line in body.splitlines() if line.startswith("| &lt;script")]
+    assert len(rows) == 4
+    assert all(row.replace("\\|", "").count("|") == 3 for row in rows)

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -161,6 +162,13 @@ def test_the_csv_reads_back_and_the_latex_marks_the_best(evaluated):
     assert rf"\textbf{{{uar:.3f} / {war:.3f}}}" in good
     assert good.count(r"\textbf") == 5
     assert to_latex([EvaluationResult(1, (), 1.0, "a_b & c")]).count(r"a\_b \& c") == 1
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1"])
+def test_a_name_that_would_be_a_formula_is_text_in_the_csv(evaluated, name):
+    (row, *_) = csv.DictReader(io.StringIO(to_csv([replace(evaluated[1][0].result, model=name)])))
+    assert row["model"] == f"'{name}"
+    assert not row["value"].startswith("'")
 
 
 def test_what_judges_said_stands_in_the_page_with_intervals_and_agreement(evaluated, tmp_path):
