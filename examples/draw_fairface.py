@@ -17,8 +17,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from facekit.data.labels import age_group_of
-from facekit.data.sources.fairface import RACES
+from facekit.data import age_group_of
+from facekit.data.sources import RACES
 from facekit.data.synthetic import draw_face, face_seed
 
 SIDE = 224

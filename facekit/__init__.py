@@ -9,9 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from facekit._version import __version__
-from facekit.catalog import current_registry, isolated_registry
+from facekit.catalog import isolated_registry
 from facekit.errors import FaceKitError
-from facekit.registry import KINDS
+from facekit.registration import describe_part, list_parts, register_part
 
 if TYPE_CHECKING:
     from facekit.models.ask import ask
@@ -35,45 +35,6 @@ _LAZY = {
     "create": "facekit.models.create",
     "load": "facekit.models.load",
 }
-
-
-def list_parts(kind: str | None = None) -> Any:
-    """Return what can be mixed: the sorted names of one kind, or of every kind by kind.
-
-    Args:
-        kind: ``encoder``, ``connector``, ``backbone``, ``landmarker``, ``preset``, ``dataset``, ``annotator`` or
-            ``task``; None for all of them.
-
-    Raises:
-        UnknownPartError: No such kind.
-    """
-    registry = current_registry()
-    return {each: registry.names(each) for each in KINDS} if kind is None else registry.names(kind)
-
-
-def describe_part(kind: str, name: str) -> dict[str, str | None]:
-    """Return a part's name, summary, licence, source and, where it needs more packages, the command to install them.
-
-    A dataset also has its ``task``, ``size`` and how to ``obtain`` it.
-
-    Raises:
-        UnknownPartError: No such kind or name; the message has the closest match.
-    """
-    part = current_registry().part(kind, name)
-    return {
-        "kind": part.kind,
-        "name": part.name,
-        "summary": part.summary,
-        "licence": part.licence,
-        "source": part.source,
-        "install": part.install_command,
-        **part.details,
-    }
-
-
-def register_part(kind: str, name: str, target: Any = None, **description: Any) -> Any:
-    """Register a part of your own; see ``Registry.register``. Works as a decorator too."""
-    return current_registry().register(kind, name, target, **description)
 
 
 def __getattr__(name: str) -> Any:

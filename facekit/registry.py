@@ -13,17 +13,18 @@ import importlib.util
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from facekit.errors import InvalidSpecError, MissingExtraError, UnknownPartError
 from facekit.spec import PartSpec, call_with_options, closest_match_hint, read_options
 
-__all__ = ["ENTRY_POINT_GROUP", "KINDS", "Part", "PartSpec", "Registry", "closest_match_hint"]
+__all__ = ["ENTRY_POINT_GROUP", "KINDS", "Kind", "Part", "PartSpec", "Registry", "closest_match_hint"]
 
 logger = logging.getLogger(__name__)
 
 ENTRY_POINT_GROUP = "facekit.parts"
-KINDS = ("encoder", "connector", "backbone", "landmarker", "preset", "dataset", "annotator", "task")
+Kind = Literal["encoder", "connector", "backbone", "landmarker", "preset", "dataset", "annotator", "task"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import lazy_loader
 
+if TYPE_CHECKING:
+    from facekit.answers.option_extraction import extract_published, extract_strict
+
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"option_extraction": ["extract_published", "extract_strict"]}
+    __name__,
+    submod_attrs={
+        "option_extraction": ["extract_published", "extract_strict"],
+    },
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from facekit.backbones.base import Backbone
@@ -13,26 +14,14 @@ if TYPE_CHECKING:
     from facekit.backbones.lora import lora_target_modules
     from facekit.backbones.tiny import load_tiny_backbone
 
-__all__ = [
-    "Backbone",
-    "add_image_token",
-    "load_gguf_backbone",
-    "load_huggingface_backbone",
-    "load_tiny_backbone",
-    "lora_target_modules",
-]
-
-_LAZY = {
-    "Backbone": "facekit.backbones.base",
-    "add_image_token": "facekit.backbones.image_token",
-    "load_gguf_backbone": "facekit.backbones.gguf",
-    "load_huggingface_backbone": "facekit.backbones.huggingface",
-    "load_tiny_backbone": "facekit.backbones.tiny",
-    "lora_target_modules": "facekit.backbones.lora",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'facekit.backbones' has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "base": ["Backbone"],
+        "gguf": ["load_gguf_backbone"],
+        "huggingface": ["load_huggingface_backbone"],
+        "image_token": ["add_image_token"],
+        "lora": ["lora_target_modules"],
+        "tiny": ["load_tiny_backbone"],
+    },
+)

@@ -109,7 +109,7 @@ def _collect(
     if source is not None:
         predictions = ask_for_explanations(
             open_model(source), records, output / "explanations", chosen or ALL_TASKS,
-            on_progress=progress,
+            resume=True, on_progress=progress,
         )  # fmt: skip
     if predictions is not None:
         answers = read_predictions(predictions, records, chosen)

@@ -68,8 +68,8 @@ def preprocess(
             size=size,
             margin=margin,
             frames=frames,
-            faces=faces,
-            on_no_face=on_no_face,
+            faces=faces,  # type: ignore[arg-type]  # whatever was typed; the settings refuse what they do not know
+            on_no_face=on_no_face,  # type: ignore[arg-type]  # as above
             records_per_shard=records_per_shard,
         )
     except ValidationError as error:

@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
-    from facekit.connectors.base import Connector
+    from facekit.connectors.base import Connector, count_prefix_tokens
     from facekit.connectors.landmark_tokens import LandmarkTokenConnector, PointLandmarkProjector
     from facekit.connectors.mlp import MlpConnector
     from facekit.connectors.pixel_shuffle import PixelShuffleConnector, shuffle_patches
-    from facekit.connectors.region import RegionConnector, RegionGuidedCrossAttention, RegionLandmarkProjector
+    from facekit.connectors.region import (
+        PresentLandmarks,
+        RegionConnector,
+        RegionGuidedCrossAttention,
+        RegionLandmarkProjector,
+        separate_absent_landmarks,
+    )
     from facekit.connectors.region_released import (
         ReleasedLandmarkProjector,
         ReleasedRegionConnector,
@@ -25,11 +31,17 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "base": ["Connector"],
+        "base": ["Connector", "count_prefix_tokens"],
         "landmark_tokens": ["LandmarkTokenConnector", "PointLandmarkProjector"],
         "mlp": ["MlpConnector"],
         "pixel_shuffle": ["PixelShuffleConnector", "shuffle_patches"],
-        "region": ["RegionConnector", "RegionGuidedCrossAttention", "RegionLandmarkProjector"],
+        "region": [
+            "PresentLandmarks",
+            "RegionConnector",
+            "RegionGuidedCrossAttention",
+            "RegionLandmarkProjector",
+            "separate_absent_landmarks",
+        ],
         "region_released": ["ReleasedLandmarkProjector", "ReleasedRegionConnector", "ReleasedRegionCrossAttention"],
         "resampler": ["ResamplerConnector"],
     },

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from facekit.catalog import current_registry
 from facekit.data.confinement import move_noted_folders
@@ -80,7 +81,7 @@ def open_records(
     if spec.argument is None:
         hint = closest_match_hint(spec.name, current_registry().names("dataset"))
         raise RecordError(f"there is no file {origin}; give a path, or a dataset as name:folder{hint}")
-    options = {"split": split, "check_images": check_images} | dict(spec.options)
+    options: dict[str, Any] = {"split": split, "check_images": check_images} | dict(spec.options)
     found, summary = read_source(spec.name, spec.argument, **options)
     root = Path(spec.argument).expanduser()
     return found, root.parent if root.is_file() else root, summary

@@ -13,6 +13,7 @@ from facekit.datagen.plan import plan_annotations, survey
 from facekit.datagen.questions import stored_question
 from facekit.datagen.recipe import Recipe, load_recipe
 from facekit.datagen.settings import GenerationSettings
+from facekit.deprecations import renamed_arguments
 from facekit.endpoints.prices import find_price, load_prices, prompt_tokens
 from facekit.errors import ConfigurationError
 
@@ -61,9 +62,10 @@ class Preview:
         return sum(self.calls.values())
 
 
+@renamed_arguments(output="output_dir")
 def dry_run(
     records: str | Path,
-    output: str | Path,
+    output_dir: str | Path,
     recipe: str | Path | Recipe,
     model: str,
     settings: GenerationSettings | None = None,
@@ -72,7 +74,7 @@ def dry_run(
 
     Args:
         records: A records file; or what ``facekit.datagen.intake.take_in`` turns into one.
-        output: The output folder; what its ledger has is not asked again.
+        output_dir: The folder of the results; what its ledger has is not asked again.
         recipe: A recipe, its name or path.
         model: The annotator's model, for its price.
         settings: For the price table, and whether batches are used.
@@ -81,7 +83,8 @@ def dry_run(
         RecordError: If the records file is missing or malformed.
         ConfigurationError: If the recipe or price table is wrong.
     """
-    settings, records = settings or GenerationSettings(), take_in(records, Path(output))
+    output = Path(output_dir)
+    settings, records = settings or GenerationSettings(), take_in(records, output)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     price = find_price(load_prices(settings.prices), model)
     if price is None and settings.max_cost is not None:
@@ -90,7 +93,7 @@ def dry_run(
         price = price.in_batch()
     overview = survey(records, recipe)
     calls, first = dict(overview.calls), plan_annotations(records, recipe, None)
-    if (Path(output) / LEDGER_NAME).is_file():
+    if (output / LEDGER_NAME).is_file():
         with Ledger(output) as ledger:
             counts = ledger.counts(ANNOTATE, recipe.prompt_versions())
             measured = list(islice(plan_annotations(records, recipe, ledger), ESTIMATED_FROM))

@@ -23,6 +23,7 @@ from facekit.datagen.quality.report import ReportData, write_report
 from facekit.datagen.recipe import Recipe, load_recipe
 from facekit.datagen.selection import Selector
 from facekit.datagen.settings import GenerationSettings
+from facekit.deprecations import renamed_arguments
 from facekit.endpoints.addresses import load_answerer as load_annotator
 from facekit.endpoints.budget import Budget
 from facekit.endpoints.client import EndpointClient
@@ -62,9 +63,10 @@ class GenerationResult:
     open_batches: dict[str, int] = field(default_factory=dict)
 
 
+@renamed_arguments(output="output_dir")
 def generate(
     records: str | Path,
-    output: str | Path,
+    output_dir: str | Path,
     recipe: str | Path | Recipe = "fairfacegpt",
     *,
     annotator: str | Annotator = "template",
@@ -77,7 +79,7 @@ def generate(
 
     Args:
         records: A records file with labels or groups; or what ``facekit.datagen.intake.take_in`` turns into one.
-        output: The folder for the ledger and the results; the same folder again goes on where a run stopped.
+        output_dir: The folder for the ledger and the results; the same folder again goes on where a run stopped.
         recipe: A recipe, its name, or the path of one's own.
         annotator: Who answers, as a spec string or an object.
         judge: Who rates the answers; None rates nothing.
@@ -96,7 +98,7 @@ def generate(
     """
     settings = settings or GenerationSettings()
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    output = require_writable(output)
+    output = require_writable(output_dir)
     if judge is not None and recipe.rating is None:
         raise ConfigurationError(f"the recipe '{recipe.name}' has no rating, so a judge has nothing to do")
     check_recipe(output, recipe)

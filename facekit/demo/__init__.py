@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import lazy_loader
+
+if TYPE_CHECKING:
+    from facekit.demo.photograph import Photograph
+    from facekit.demo.run import DemoResult, run_demo
+    from facekit.demo.settings import DemoSettings
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,

@@ -20,6 +20,7 @@ from facekit.data.synthetic import write_synthetic_dataset
 from facekit.demo.photograph import Photograph, check_photograph, describe_photograph
 from facekit.demo.report import write_report
 from facekit.demo.settings import CROP_MARGIN, DemoMark, DemoSettings
+from facekit.deprecations import renamed_arguments
 from facekit.errors import MissingExtraError
 from facekit.evaluation import EvaluationResult, evaluate
 from facekit.evaluation.evaluator import METRICS_NAME
@@ -57,8 +58,9 @@ class DemoResult:
         return sum(self.stage_seconds.values())
 
 
+@renamed_arguments(output="output_dir")
 def run_demo(
-    output: str | Path,
+    output_dir: str | Path,
     settings: DemoSettings | None = None,
     *,
     photo: str | Path | None = None,
@@ -67,7 +69,7 @@ def run_demo(
     """Run the demo, or what is left of it.
 
     Args:
-        output: A new folder, or one that a demo with the same settings left.
+        output_dir: A new folder, or one that a demo with the same settings left.
         settings: What to do.
         photo: A photograph to describe; by default a public-domain portrait. It may change between runs.
         on_progress: Called with the progress of each stage.
@@ -84,7 +86,7 @@ def run_demo(
     listener = as_listener(on_progress, "run_demo")
     _require_extra()
     check_photograph(photo)
-    folder, settings = Path(output), settings or DemoSettings()
+    folder, settings = Path(output_dir), settings or DemoSettings()
     _create(settings)  # a part that does not exist is told before faces are drawn
     mark = DemoMark.claim(folder, settings)
     with _stage(mark, folder, "draw"):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from facekit.encoders.transform import ImageTransform
+from facekit.errors import ConfigurationError
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -64,20 +66,36 @@ class VisionEncoder(nn.Module, ABC):
         """Encode images or clips.
 
         Args:
-            pixel_values: ``(B, T, 3, H, W)``, normalised by ``transform``; T is 1 for an image.
+            pixel_values: ``(B, T, 3, H, W)``, normalised by ``transform``; T is 1 for an image. In any floating
+                type, and on the device of the weights.
 
         Returns:
             ``(B, T, P + N, C)``.
 
         Raises:
-            ValueError: The shape is another one.
+            ConfigurationError: Shape, type or device is another one.
         """
+        if not torch.compiler.is_compiling():
+            self._check_pixels(pixel_values)
+        return self.encode_clips(pixel_values)[:, :, self._prefix_tokens_left_out :]
+
+    def _check_pixels(self, pixel_values: Tensor) -> None:
         size = (3, self.image_size, self.image_size)
         if pixel_values.ndim != 5 or tuple(pixel_values.shape[2:]) != size:
-            raise ValueError(
+            raise ConfigurationError(
                 f"pixel_values must be (B, T, {size[0]}, {size[1]}, {size[2]}), not {tuple(pixel_values.shape)}"
             )
-        return self.encode_clips(pixel_values)[:, :, self._prefix_tokens_left_out :]
+        if not pixel_values.is_floating_point():
+            raise ConfigurationError(
+                f"pixel_values must be normalised floating values, not {pixel_values.dtype}; prepare pictures "
+                "with FaceKitProcessor or the encoder's transform"
+            )
+        weight = next(self.parameters(), None)
+        if weight is not None and not weight.is_meta and pixel_values.device != weight.device:
+            raise ConfigurationError(
+                f"pixel_values are on {pixel_values.device} but the encoder is on {weight.device}; move them with "
+                f".to('{weight.device}')"
+            )
 
     def encode_clips(self, clips: Tensor) -> Tensor:
         """Encode clips ``(B, T, 3, H, W)`` to ``(B, T, P + N, C)``.

@@ -2,28 +2,67 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import lazy_loader
+
+if TYPE_CHECKING:
+    from facekit.evaluation.benchmarks.facexbench import FaceXBenchResult, read_facexbench, run_facexbench
+    from facekit.evaluation.evaluator import Statistics, evaluate, evaluate_model
+    from facekit.evaluation.judging.explanations import ask_for_explanations, read_conversations, read_predictions
+    from facekit.evaluation.judging.label_checks import check_labels
+    from facekit.evaluation.judging.panel import JudgePanel, Verdict
+    from facekit.evaluation.judging.ratings import JudgingResult, judge_answers
+    from facekit.evaluation.metrics.comparison import PairedDifference, compare_predictions, compare_runs
+    from facekit.evaluation.models.answering import FaceKitModel
+    from facekit.evaluation.models.endpoint_model import EndpointModel
+    from facekit.evaluation.models.other_models import HuggingFaceModel, RecordedModel, open_model
+    from facekit.evaluation.report.exports import to_csv, to_latex
+    from facekit.evaluation.report.group_results import Disparity, GroupComparison, GroupScore, RateGap
+    from facekit.evaluation.report.page import write_report
+    from facekit.evaluation.report.results import EvaluationResult, TaskResult
+    from facekit.evaluation.report.runs import Run
+    from facekit.evaluation.report.sign_off import Finding, sign_off
+    from facekit.evaluation.report.tables import (
+        comparison_table,
+        disparity_table,
+        facexbench_tables,
+        group_table,
+        metric_table,
+        sign_off_table,
+    )
+    from facekit.evaluation.tasks.collecting import collect_replies
+    from facekit.evaluation.tasks.definitions import (
+        ACTION_UNITS,
+        AGE,
+        ALL_TASKS,
+        ATTRIBUTE_QUESTIONS,
+        ATTRIBUTES,
+        EXPRESSION,
+        MANIPULATION,
+        Task,
+        load_tasks,
+    )
+    from facekit.evaluation.tasks.questions import ModelUnderTest, Question, Unanswered
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "models.answering": ["FaceKitModel"],
-        "metrics.comparison": ["PairedDifference", "compare_predictions", "compare_runs"],
-        "evaluator": ["Statistics", "evaluate", "evaluate_model"],
         "benchmarks.facexbench": ["FaceXBenchResult", "read_facexbench", "run_facexbench"],
-        "models.endpoint_model": ["EndpointModel"],
-        "models.other_models": ["HuggingFaceModel", "RecordedModel", "open_model"],
+        "evaluator": ["Statistics", "evaluate", "evaluate_model"],
         "judging.explanations": ["ask_for_explanations", "read_conversations", "read_predictions"],
         "judging.label_checks": ["check_labels"],
-        "tasks.collecting": ["collect_replies"],
-        "tasks.questions": ["ModelUnderTest", "Question", "Unanswered"],
         "judging.panel": ["JudgePanel", "Verdict"],
         "judging.ratings": ["JudgingResult", "judge_answers"],
+        "metrics.comparison": ["PairedDifference", "compare_predictions", "compare_runs"],
+        "models.answering": ["FaceKitModel"],
+        "models.endpoint_model": ["EndpointModel"],
+        "models.other_models": ["HuggingFaceModel", "RecordedModel", "open_model"],
         "report.exports": ["to_csv", "to_latex"],
-        "report.page": ["write_report"],
-        "report.runs": ["Run"],
         "report.group_results": ["Disparity", "GroupComparison", "GroupScore", "RateGap"],
+        "report.page": ["write_report"],
         "report.results": ["EvaluationResult", "TaskResult"],
+        "report.runs": ["Run"],
         "report.sign_off": ["Finding", "sign_off"],
         "report.tables": [
             "comparison_table",
@@ -33,6 +72,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "metric_table",
             "sign_off_table",
         ],
+        "tasks.collecting": ["collect_replies"],
         "tasks.definitions": [
             "ACTION_UNITS",
             "AGE",
@@ -44,5 +84,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "Task",
             "load_tasks",
         ],
+        "tasks.questions": ["ModelUnderTest", "Question", "Unanswered"],
     },
 )

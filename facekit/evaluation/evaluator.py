@@ -22,7 +22,7 @@ from facekit.evaluation.metrics.calibration import confidence_of
 from facekit.evaluation.metrics.intervals import RESAMPLES, bootstrap_intervals, number_clusters
 from facekit.evaluation.metrics.scores import area_under_curve, require_scikit_learn
 from facekit.evaluation.metrics.weighted import weigh_auc
-from facekit.evaluation.models.answer_log import AnswerLog
+from facekit.evaluation.models.answer_log import ANSWERS_NAME, AnswerLog
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.report.results import EvaluationResult, TaskResult
 from facekit.evaluation.tasks.collecting import collect_replies, identify_answers
@@ -32,7 +32,7 @@ from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.reports import ProgressListener, as_listener
 
-METRICS_NAME, PREDICTIONS_NAME, ANSWERS_NAME = "metrics.json", "predictions.jsonl", "answers.jsonl"
+METRICS_NAME, PREDICTIONS_NAME = "metrics.json", "predictions.jsonl"
 
 
 @dataclass(frozen=True)

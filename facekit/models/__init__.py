@@ -19,6 +19,7 @@ from facekit.models.presets import Preset
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.sessions import Request, Sampling, Session, generate_batch, iterate_answers
 from facekit.models.source import ModelSource
+from facekit.models.vision import FaceKitVisionModel, build_part
 
 __all__ = [
     "FaceKitCausalLMOutput",
@@ -26,11 +27,13 @@ __all__ = [
     "FaceKitForConditionalGeneration",
     "FaceKitImageProcessor",
     "FaceKitProcessor",
+    "FaceKitVisionModel",
     "ModelSource",
     "Preset",
     "Request",
     "Sampling",
     "Session",
+    "build_part",
     "generate_batch",
     "iterate_answers",
 ]

@@ -6,33 +6,24 @@ so that transformers, PEFT and their trainers can use the whole as one model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, Cache, PreTrainedModel
 
-from facekit.catalog import current_registry
 from facekit.compat.transformers_cache import cache_argument
 from facekit.connectors.base import Connector
 from facekit.encoders.base import VisionEncoder
-from facekit.encoders.transform import ImageTransform
 from facekit.errors import ConfigurationError
 from facekit.models.configuration import FaceKitConfig
 from facekit.models.generation import GenerationFromMedia
 from facekit.models.outputs import FaceKitCausalLMOutput, with_visual_tokens
-from facekit.models.visual_tokens import (
-    count_media_tokens,
-    map_by_length,
-    merge_visual_tokens,
-    read_frame_counts,
-)
+from facekit.models.vision import VisualParts, build_part
+from facekit.models.visual_tokens import count_media_tokens, merge_visual_tokens
 
 
-class FaceKitForConditionalGeneration(GenerationFromMedia):
+class FaceKitForConditionalGeneration(VisualParts, GenerationFromMedia):
     """A vision encoder, a connector and a causal language model as one Hugging Face model.
 
     The design is LLaVA's (Liu et al. 2023) with landmarks beside the pixels (Face-LLaVA, Chaubey et al. 2025). As in
@@ -69,11 +60,11 @@ class FaceKitForConditionalGeneration(GenerationFromMedia):
         super().__init__(config)
         if config.image_token_id is None:
             raise ConfigurationError("the configuration has no image_token_id, so no image could be placed in a text")
-        self.encoder: VisionEncoder = encoder if encoder is not None else _build_part("encoder", config.encoder)
+        self.encoder: VisionEncoder = encoder if encoder is not None else build_part("encoder", config.encoder)
         if video_encoder is None and config.video_encoder is not None:
-            video_encoder = _build_part("encoder", config.video_encoder)
+            video_encoder = build_part("encoder", config.video_encoder)
         self.video_encoder: VisionEncoder | None = video_encoder
-        self.connector: Connector = connector if connector is not None else _build_part("connector", config.connector)
+        self.connector: Connector = connector if connector is not None else build_part("connector", config.connector)
         if language_model is None:
             language_model = AutoModelForCausalLM.from_config(config.text_config)
         self.language_model = language_model
@@ -85,72 +76,6 @@ class FaceKitForConditionalGeneration(GenerationFromMedia):
             name: buffer for name, buffer in self.named_non_persistent_buffers() if not buffer.is_meta
         }
         self.post_init()
-
-    @property
-    def tokens_per_frame(self) -> int:
-        """How many visual tokens an image costs."""
-        return self.connector.tokens_per_frame(self.encoder.grid, self.encoder.num_prefix_tokens)
-
-    @property
-    def tokens_per_video_frame(self) -> int:
-        """How many visual tokens a frame of a clip costs."""
-        encoder = self.encoder_for(2)
-        return self.connector.tokens_per_frame(encoder.grid, encoder.num_prefix_tokens)
-
-    def count_visual_tokens(self, frames: int) -> int:
-        """How many visual tokens an image (1 frame) or a clip of that many frames costs."""
-        return frames * (self.tokens_per_frame if frames == 1 else self.tokens_per_video_frame)
-
-    def encoder_for(self, frames: int) -> VisionEncoder:
-        """The encoder that sees images (1 frame) or clips of that many frames."""
-        return self.encoder if frames == 1 or self.video_encoder is None else self.video_encoder
-
-    def get_image_features(
-        self, pixel_values: Tensor, landmarks: Tensor | None = None, num_frames: Tensor | None = None
-    ) -> Tensor:
-        """Encode and project images or clips; each as if it were alone, because frames attend to each other.
-
-        Args:
-            pixel_values: ``(B_media, T, 3, H, W)``; T is 1 for images, and that of the longest clip where lengths
-                are mixed.
-            landmarks: ``(B_media, T, 68, 2)``, iBUG-68, x then y in [0, 1] of these pixels; NaN rows are absent.
-            num_frames: ``(B_media,)``, how many frames of each are real, the first ones; by default all T.
-
-        Returns:
-            ``(B_media, n, D)`` with n the visual tokens of the longest; the rows of shorter ones end in zeros.
-
-        Raises:
-            ConfigurationError: ``num_frames`` does not fit ``pixel_values``.
-        """
-        media, longest = pixel_values.shape[:2]
-        lengths = read_frame_counts(num_frames, media, longest) or [longest] * media
-        if len(set(lengths)) <= 1:
-            frames = lengths[0] if lengths else longest
-            return self._encode(pixel_values[:, :frames], None if landmarks is None else landmarks[:, :frames])
-
-        def encode(frames: int, rows: list[int]) -> Tensor:
-            points = None if landmarks is None else landmarks[rows, :frames]
-            return self._encode(pixel_values[rows, :frames], points)
-
-        return pad_sequence(map_by_length(lengths, encode), batch_first=True)
-
-    def project_tokens(self, tokens: Tensor, landmarks: Tensor | None = None) -> Tensor:
-        """Project the tokens of an encoder, for callers that keep those of a frozen one.
-
-        Args:
-            tokens: ``(B_media, T, P + N, C)`` of ``encoder_for(T)``.
-            landmarks: ``(B_media, T, 68, 2)``.
-
-        Returns:
-            ``(B_media, T * n, D)`` with n the tokens per frame.
-        """
-        landmarks = None if landmarks is None else landmarks.to(tokens.device)
-        return self.connector(tokens, self.encoder_for(tokens.shape[1]).grid, landmarks)
-
-    def _encode(self, pixel_values: Tensor, landmarks: Tensor | None) -> Tensor:
-        encoder = self.encoder_for(pixel_values.shape[1])
-        parameter = next(encoder.parameters())
-        return self.project_tokens(encoder(pixel_values.to(parameter.device, parameter.dtype)), landmarks)
 
     def forward(
         self,
@@ -241,30 +166,14 @@ class FaceKitForConditionalGeneration(GenerationFromMedia):
         if expected != given:
             raise ConfigurationError(
                 f"input_ids have {expected} image tokens but the images give {given} visual tokens "
-                f"({self._describe_cost()}); write the prompts with FaceKitProcessor, without truncation"
+                f"({self.describe_cost()}); write the prompts with FaceKitProcessor, without truncation"
             )
 
-    def _describe_cost(self) -> str:
-        image, video = self.tokens_per_frame, self.tokens_per_video_frame
-        return f"{image} a frame" if image == video else f"{image} an image, {video} a frame of a clip"
-
     def _check_parts_fit(self) -> None:
-        pairs = [
-            ("encoder", self.encoder.hidden_size, "connector's input", self.connector.input_width),
-            ("connector", self.connector.output_width, "language model", self.config.text_config.hidden_size),
-        ]
-        if self.video_encoder is not None:
-            width = self.video_encoder.hidden_size
-            pairs.append(("video encoder", width, "connector's input", self.connector.input_width))
-            image, video = self.encoder.transform, self.video_encoder.transform
-            if (image.image_size, image.mean, image.std) != (video.image_size, video.mean, video.std):
-                raise ConfigurationError(
-                    f"the encoder sees {_describe_pixels(image)}, the video encoder {_describe_pixels(video)}; one "
-                    "processor serves both, so choose two that take the same pixels"
-                )
-        for source, width, target, expected in pairs:
-            if width != expected:
-                raise ConfigurationError(f"the {source} has width {width} but the {target} has width {expected}")
+        self.check_visual_parts()
+        width, expected = self.connector.output_width, self.config.text_config.hidden_size
+        if width != expected:
+            raise ConfigurationError(f"the connector has width {width} but the language model has width {expected}")
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the language model's token embedding."""
@@ -327,31 +236,3 @@ def refuse_quantised(model: FaceKitForConditionalGeneration) -> None:
             "a model whose language model is quantised (load_in=...) cannot be saved whole; save its adapters, and "
             "merge them into the model in its floating type"
         )
-
-
-def _describe_pixels(transform: ImageTransform) -> str:
-    mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (transform.mean, transform.std))
-    return f"{transform.image_size} px of mean ({mean}) and deviation ({std})"
-
-
-@contextmanager
-def _real_construction() -> Iterator[None]:
-    """Build on the CPU in float32, whatever device and type are the default: tables computed there must be exact."""
-    dtype = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        with torch.device("cpu"):
-            yield
-    finally:
-        torch.set_default_dtype(dtype)
-
-
-def _build_part(kind: str, values: dict[str, Any] | None) -> Any:
-    """Build an encoder or connector with untrained weights from its part of the configuration."""
-    if not values or "name" not in values:
-        raise ConfigurationError(f"the configuration names no {kind}: it needs {{'name': ..., ...}}")
-    settings = {key: value for key, value in values.items() if key != "name"}
-    part = current_registry().load(kind, values["name"])
-    dtype = torch.get_default_dtype()
-    with _real_construction():
-        return part.from_config(settings).to(dtype)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import inspect
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
+
+from facekit.deprecations import warn_deprecated
 
 
 @runtime_checkable
@@ -144,10 +145,8 @@ def as_listener(callback: Callable[..., Any] | None, where: str) -> ProgressList
     if arity == 1:
         return callback
     words = "(done, total)" if arity == 2 else "(stage, done, total, detail)"
-    warnings.warn(
-        f"on_progress of {where} is called with one facekit.reports.Progress; a callback of {words} is deprecated",
-        DeprecationWarning,
-        stacklevel=3,
+    warn_deprecated(
+        f"on_progress of {where} is called with one facekit.reports.Progress; a callback of {words} is deprecated"
     )
 
     def call(state: ProgressState) -> None:

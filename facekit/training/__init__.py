@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import lazy_loader
+
+if TYPE_CHECKING:
+    from facekit.training.loop.trainer import TrainingResult, train
+    from facekit.training.recipes.recipe import Recipe, list_recipes, load_recipe
+    from facekit.training.recipes.settings import LoraSettings, TrainingSettings
+    from facekit.training.recipes.stages import Listeners, StageResult, plan_recipe, run_recipe
+    from facekit.training.watching.history import LossHistory
+    from facekit.training.watching.progress import RichProgress, TrainingProgress
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "watching.history": ["LossHistory"],
-        "watching.progress": ["RichProgress", "TrainingProgress"],
+        "loop.trainer": ["TrainingResult", "train"],
         "recipes.recipe": ["Recipe", "list_recipes", "load_recipe"],
         "recipes.settings": ["LoraSettings", "TrainingSettings"],
         "recipes.stages": ["Listeners", "StageResult", "plan_recipe", "run_recipe"],
-        "loop.trainer": ["TrainingResult", "train"],
+        "watching.history": ["LossHistory"],
+        "watching.progress": ["RichProgress", "TrainingProgress"],
     },
 )

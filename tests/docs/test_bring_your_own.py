@@ -53,11 +53,11 @@ def installed(tmp_path, monkeypatch):
 
 def test_the_guide_runs_from_top_to_bottom_on_the_installed_package(installed, capsys):
     code = [text for language, title, text in blocks() if language == "python" and not title]
-    assert len(code) == 4
+    assert len(code) == 5
     namespace: dict = {}
     for text in code:
         exec(compile(text, str(GUIDE), "exec"), namespace)
-    assert capsys.readouterr().out.split("\n")[:4] == ["block DCT and one linear layer", "16", "64", "1"]
+    assert capsys.readouterr().out.split("\n")[:5] == ["block DCT and one linear layer", "16", "64", "1", "16"]
     assert namespace["answer"].shape[1] > namespace["inputs"]["input_ids"].shape[1]
     assert namespace["model"].encoder.basis.shape == (8, 8)
     assert len(namespace["targets"]) == 2 * 7

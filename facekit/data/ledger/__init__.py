@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import lazy_loader
+
+if TYPE_CHECKING:
+    from facekit.data.ledger.ledger import FINISHED, LEDGER_NAME, SUBMITTED, Entry, Ledger, now
+    from facekit.data.ledger.placing import LedgerStore, PlacedCall, call_key
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,

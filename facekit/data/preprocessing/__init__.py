@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import lazy_loader
+
+if TYPE_CHECKING:
+    from facekit.data.preprocessing.engines import ENGINES
+    from facekit.data.preprocessing.failures import RecordFailure
+    from facekit.data.preprocessing.features import FeatureResult, encode_shards
+    from facekit.data.preprocessing.pipeline import PreprocessProgress, PreprocessResult, preprocess
+    from facekit.data.preprocessing.settings import PreprocessSettings
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,

@@ -22,6 +22,7 @@ from facekit.data.formats.shards import read_shards
 from facekit.data.preprocessing.pipeline import FEATURES
 from facekit.data.records import FaceRecord
 from facekit.data.shard_index import count_samples
+from facekit.deprecations import renamed_arguments
 from facekit.encoders.fusion import build_encoder
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import ConfigurationError
@@ -46,8 +47,9 @@ class FeatureResult:
     stopped: str | None
 
 
+@renamed_arguments(output="output_dir")
 def encode_shards(
-    output: Path,
+    output_dir: str | Path,
     encoder: str,
     video_encoder: str | None = None,
     *,
@@ -60,7 +62,7 @@ def encode_shards(
     """Fill the cache ``features`` in a folder of shards; may be stopped and started again.
 
     Args:
-        output: The folder of the shards.
+        output_dir: The folder of the shards, to which the cache is added.
         encoder: Spec of the encoder, as the model has it.
         video_encoder: Spec of that for clips, where the model has two.
         dtype: Floating type in which they compute, as the model has it, and in which tokens are kept.
@@ -76,6 +78,7 @@ def encode_shards(
         InvalidSpecError, UnknownPartError, CheckpointError: See ``build_encoder``.
     """
     on_progress = as_listener(on_progress, "encode_shards")
+    output = Path(output_dir)
     counts = count_samples(output)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     parts = [build_encoder(spec).to(device, read_dtype(dtype)) for spec in (encoder, video_encoder) if spec is not None]

@@ -32,6 +32,7 @@ from facekit.data.preprocessing.shards import (
 from facekit.data.preprocessing.stamps import stamp_record
 from facekit.data.records import FaceRecord
 from facekit.data.sources import SourceSummary
+from facekit.deprecations import renamed_arguments
 from facekit.errors import ConfigurationError, RecordError
 from facekit.reports import ProgressListener
 
@@ -99,9 +100,10 @@ class PreprocessResult:
         return sum(self.failures.values()) + (self.summary.lost if self.summary is not None else 0)
 
 
+@renamed_arguments(output="output_dir")
 def preprocess(
     origin: str,
-    output: str | Path,
+    output_dir: str | Path,
     settings: PreprocessSettings | None = None,
     *,
     split: str | None = None,
@@ -123,7 +125,7 @@ def preprocess(
 
     Args:
         origin: A file of records in any format, or a dataset as ``name:root``.
-        output: The folder to write.
+        output_dir: The folder to write.
         settings: What is done to a record.
         split: Only the records of one split.
         media_folder: The folder that the paths in a file are relative to.
@@ -145,7 +147,7 @@ def preprocess(
         OutputError: The folder cannot be written to.
     """
     settings = settings or PreprocessSettings()
-    output = Path(output).expanduser().resolve()
+    output = Path(output_dir).expanduser().resolve()
     _check_output(output)
     require_webdataset()
     shared_landmarker(settings.landmarker)

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import lazy_loader
+
+if TYPE_CHECKING:
+    from facekit.data.synthetic.faces import SyntheticClip, SyntheticFace, draw_clip, draw_face, draw_parameters
+    from facekit.data.synthetic.parameters import FaceParameters
+    from facekit.data.synthetic.writing import RENDERER_VERSION, face_seed, write_synthetic_dataset
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,

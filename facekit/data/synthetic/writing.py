@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from facekit.data.synthetic.faces import check_image_size, draw_face, groups_of,
 from facekit.data.synthetic.geometry import landmarks_of
 from facekit.data.synthetic.sampling import sample_face, stream
 from facekit.data.templates import write_conversation
+from facekit.deprecations import renamed_arguments, warn_deprecated
 from facekit.errors import ConfigurationError
 from facekit.reports import ProgressListener, ProgressMeter, as_listener
 
@@ -86,8 +86,9 @@ def face_seed(split: str, seed: int, index: int) -> int:
     return ((SPLITS.index(split) + 1 << _SEED_BITS) + seed << _INDEX_BITS) + index
 
 
+@renamed_arguments(folder="output_dir")
 def write_synthetic_dataset(
-    folder: str | Path,
+    output_dir: str | Path,
     count: int,
     *,
     seed: int,
@@ -103,7 +104,7 @@ def write_synthetic_dataset(
     An interrupted run continues where it stopped; a finished one is left as it is.
 
     Args:
-        folder: Where to write; made if it is not there.
+        output_dir: Where to write; made if it is not there.
         count: Number of pictures.
         seed: Seed of the data set; train and test sets may share it, their faces differ all the same.
         image_size: Side of the pictures in pixels.
@@ -122,7 +123,7 @@ def write_synthetic_dataset(
     """
     listener = _listener(on_progress, progress)
     settings = SyntheticSettings(count, seed, image_size, split, questions_per_image)
-    folder = Path(folder)
+    folder = Path(output_dir)
     _claim(folder, settings)
     records_path = folder / RECORDS_NAME
     missing = [index for index in range(count) if not _picture_path(folder, index).is_file()]
@@ -144,11 +145,9 @@ def _listener(
 ) -> ProgressListener | None:
     if progress is None:
         return as_listener(on_progress, "write_synthetic_dataset")
-    warnings.warn(
+    warn_deprecated(
         "progress of write_synthetic_dataset is deprecated; pass on_progress, a callback of one "
-        "facekit.reports.Progress",
-        DeprecationWarning,
-        stacklevel=3,
+        "facekit.reports.Progress"
     )
     return lambda state: progress(state.done, state.total)
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import lazy_loader
+
+if TYPE_CHECKING:
+    from facekit.data.verification.checked import Checked
+    from facekit.data.verification.folder import Verification, verify
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,

@@ -23,10 +23,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from facekit.answers.option_extraction import extract_published, extract_strict, option_labels
 from facekit.data.atomic import write_text_atomically
 from facekit.errors import ConfigurationError, RecordError
-from facekit.evaluation.evaluator import ANSWERS_NAME, METRICS_NAME
+from facekit.evaluation.evaluator import METRICS_NAME
 from facekit.evaluation.metrics.intervals import RESAMPLES, bootstrap_intervals
 from facekit.evaluation.metrics.weighted import weigh_manipulation
-from facekit.evaluation.models.answer_log import AnswerLog
+from facekit.evaluation.models.answer_log import ANSWERS_NAME, AnswerLog, resumed_by_default
 from facekit.evaluation.tasks.collecting import collect_replies, identify_answers
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question
 from facekit.reports import ProgressListener, as_listener
@@ -207,13 +207,14 @@ def read_facexbench(folder: str | Path) -> list[BenchmarkQuestion]:
     return questions
 
 
+@resumed_by_default
 def run_facexbench(
     model: ModelUnderTest,
     folder: str | Path,
     *,
     setting: str = "zero-shot",
     output_dir: str | Path | None = None,
-    resume: bool = True,
+    resume: bool = False,
     on_progress: ProgressListener | None = None,
 ) -> FaceXBenchResult:
     """Put the benchmark to a model.
@@ -223,7 +224,8 @@ def run_facexbench(
         folder: See ``read_facexbench``.
         setting: ``zero-shot``; ``in-context``, the task is described first; or ``chain-of-thought``.
         output_dir: Where ``answers.jsonl`` (as they come) and ``metrics.json`` are written; None writes nothing.
-        resume: Go on with the answers that an earlier run of the same model and setting left there.
+        resume: Go on with the answers that an earlier run of the same model and setting left there;
+            otherwise they are dropped.
         on_progress: Called with a ``Progress`` after every answer.
 
     Raises:

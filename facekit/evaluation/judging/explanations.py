@@ -23,8 +23,8 @@ from facekit.data.labels import TASKS
 from facekit.data.records import FaceRecord
 from facekit.data.templates import label_words
 from facekit.errors import RecordError
-from facekit.evaluation.evaluator import ANSWERS_NAME, PREDICTIONS_NAME, describe_label, question_id
-from facekit.evaluation.models.answer_log import AnswerLog
+from facekit.evaluation.evaluator import PREDICTIONS_NAME, describe_label, question_id
+from facekit.evaluation.models.answer_log import ANSWERS_NAME, AnswerLog, resumed_by_default
 from facekit.evaluation.tasks.collecting import collect_replies, identify_answers
 from facekit.evaluation.tasks.definitions import ALL_TASKS, Task, load_tasks
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question
@@ -173,13 +173,14 @@ def read_conversations(records: RecordSet | str | Path) -> tuple[JudgedAnswer, .
     return tuple(found)
 
 
+@resumed_by_default
 def ask_for_explanations(
     model: ModelUnderTest,
     records: RecordSet | str | Path,
     output_dir: str | Path,
     tasks: Sequence[Task] = ALL_TASKS,
     *,
-    resume: bool = True,
+    resume: bool = False,
     on_progress: ProgressListener | None = None,
 ) -> Path:
     """Ask a model for answers with reasons, which is what there is to judge.
@@ -189,7 +190,7 @@ def ask_for_explanations(
         records: Records with labels.
         output_dir: Where ``answers.jsonl`` (as they come) and ``predictions.jsonl`` are written.
         tasks: What is asked; a record is asked what it has a label for.
-        resume: Go on with the answers that are there.
+        resume: Go on with the answers that are there; otherwise they are dropped.
         on_progress: Called with a ``Progress`` after every answer.
 
     Returns:

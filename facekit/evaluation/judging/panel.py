@@ -11,6 +11,7 @@ from pathlib import Path
 from facekit.answers.ratings import RATING_SCHEMA, review_rating
 from facekit.data.ledger import FINISHED, Entry, Ledger, LedgerStore, PlacedCall, call_key
 from facekit.data.media_files import IMAGE_SIDE, MediaFiles
+from facekit.deprecations import renamed_arguments
 from facekit.endpoints.addresses import load_answerer, parse_endpoint_spec
 from facekit.endpoints.budget import Budget
 from facekit.endpoints.interruption import stop_signals
@@ -45,7 +46,7 @@ class JudgePanel:
     """Several judges with one ledger and one budget.
 
     Args:
-        folder: Folder of the ledger; the same folder again asks only what is open.
+        output_dir: Folder of the ledger; the same folder again asks only what is open.
         judges: Spec strings such as ``openai:MODEL?base_url=…``, or what answers requests.
         settings: Speed, limits, budget; several processes are not used.
         image_side: Longest side, in pixels, at which pictures are sent.
@@ -61,9 +62,10 @@ class JudgePanel:
             one without a price.
     """
 
+    @renamed_arguments(folder="output_dir")
     def __init__(
         self,
-        folder: str | Path,
+        output_dir: str | Path,
         judges: Sequence[str | Answerer],
         *,
         settings: CallSettings | None = None,
@@ -74,7 +76,7 @@ class JudgePanel:
         for spec in judges:
             if isinstance(spec, str) and parse_endpoint_spec(spec).name in SIGHTLESS:
                 raise ConfigurationError(f"'{spec}' cannot judge: it does not see pictures; give an endpoint")
-        self.folder, self.image_side, self.on_progress = Path(folder), image_side, on_progress
+        self.folder, self.image_side, self.on_progress = Path(output_dir), image_side, on_progress
         self.settings = settings or CallSettings()
         self.ending: Ending | None = None
         self.cost = 0.0

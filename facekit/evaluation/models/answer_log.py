@@ -7,15 +7,22 @@ is dropped when the log is opened again, and its question is asked again.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, ParamSpec, Self, TextIO, TypeVar
 
 from facekit.data.atomic import explained_writes, require_writable
 from facekit.data.identity import RunIdentity
+from facekit.deprecations import changed_default
 from facekit.errors import ConfigurationError
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+ANSWERS_NAME = "answers.jsonl"
+"""The log's file in a run's folder."""
 
 
 @dataclass(frozen=True)
@@ -126,3 +133,13 @@ class AnswerLog:
                 f"{self.path} has the answers of another run ({'; '.join(differences)}); choose another folder, or do "
                 "not resume"
             )
+
+
+def resumed_by_default(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Decorate a function of ``output_dir`` and ``resume`` that once went on with what is there unless told not to."""
+    return changed_default("resume", True, matters=_has_answers)(function)
+
+
+def _has_answers(given: Mapping[str, Any]) -> bool:
+    folder = given["output_dir"]
+    return folder is not None and (Path(folder) / ANSWERS_NAME).is_file()

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import lazy_loader
+
+if TYPE_CHECKING:
+    from facekit.evaluation.plugs.vlmevalkit import register_in_vlmevalkit
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, submod_attrs={"vlmevalkit": ["register_in_vlmevalkit"]})
 
 
 def lmms_eval_manifest() -> Any:

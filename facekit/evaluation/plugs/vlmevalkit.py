@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from facekit.deprecations import renamed_function
 from facekit.errors import ConfigurationError, MissingExtraError
 from facekit.evaluation.plugs.bridge import SuiteModel, SuiteQuestion
 
@@ -65,7 +66,7 @@ class FaceKitVLM(BaseModel):
         return self.suite.answer([SuiteQuestion(text, visuals, visuals, self.max_new_tokens)])[0]
 
 
-def register(name: str, model: str, **options: Any) -> None:
+def register_in_vlmevalkit(name: str, model: str, **options: Any) -> None:
     """Add a model to VLMEvalKit's table, under a name for its ``--model``.
 
     Args:
@@ -83,3 +84,6 @@ def register(name: str, model: str, **options: Any) -> None:
             "VLMEvalKit is not installed; clone github.com/open-compass/VLMEvalKit and run 'pip install -e .' there"
         ) from error
     supported_VLM[name] = partial(FaceKitVLM, model=model, **options)
+
+
+register = renamed_function("register", register_in_vlmevalkit)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet
+from facekit.deprecations import renamed_arguments
 from facekit.evaluation.judging.ratings import JudgingResult
 from facekit.evaluation.metrics.comparison import PairedDifference
 from facekit.evaluation.report.exports import to_csv, to_latex
@@ -34,8 +35,9 @@ _TEMPLATE = "evaluation/report/report.html.jinja"
 _MOST_NAMES = 3
 
 
+@renamed_arguments(folder="output_dir")
 def write_report(
-    folder: str | Path,
+    output_dir: str | Path,
     records: RecordSet | str | Path,
     runs: Sequence[Run],
     differences: Sequence[PairedDifference] = (),
@@ -44,7 +46,7 @@ def write_report(
     """Write ``report.html``, ``metrics.csv`` and ``metrics.tex``.
 
     Args:
-        folder: Where to write.
+        output_dir: Where to write.
         records: The records that were evaluated on; their pictures are shown beside errors.
         runs: The models; the first is the one whose errors and groups are shown in detail.
         differences: Paired comparisons of the models.
@@ -53,7 +55,7 @@ def write_report(
     Returns:
         The page's path.
     """
-    folder, record_set = Path(folder), RecordSet.of(records)
+    folder, record_set = Path(output_dir), RecordSet.of(records)
     faces = {record.id: record for record in record_set.records}
     results = [run.result for run in runs]
     names, first = short_names(results), results[0]

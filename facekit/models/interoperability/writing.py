@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from facekit.connectors import MlpConnector, PixelShuffleConnector
+from facekit.deprecations import renamed_arguments
 from facekit.encoders.huggingface import HuggingFaceEncoder, architecture_values, square_side
 from facekit.errors import ConfigurationError, first_line
 from facekit.models.interoperability.chat_templates import original_chat_template
@@ -47,10 +48,11 @@ EXPORT_FORMATS: tuple[str, ...] = get_args(ExportFormat)
 _LANGUAGE_PREFIX = "language_model."
 
 
+@renamed_arguments(folder="output_dir")
 def export(
     model: FaceKitForConditionalGeneration | PeftModel,
     processor: FaceKitProcessor,
-    folder: str | Path,
+    output_dir: str | Path,
     format: ExportFormat = "facekit",
     *,
     merge_lora: bool = False,
@@ -63,7 +65,7 @@ def export(
     Args:
         model: The model.
         processor: Its processor.
-        folder: Where the checkpoint goes; it is made, and holds none yet.
+        output_dir: The folder where the checkpoint goes; it is made, and holds none yet.
         format: ``facekit``, for ``facekit.load`` and ``from_pretrained``; ``internvl-hf`` and ``llava-hf``, for the
             classes of transformers and the engines that serve them; ``language-model``, the language model alone with
             its tokenizer, for engines that take prompt embeddings.
@@ -80,7 +82,7 @@ def export(
     """
     if format not in EXPORT_FORMATS:
         raise ConfigurationError(f"there is no export format '{format}'; choose one of {', '.join(EXPORT_FORMATS)}")
-    folder, shard_size = Path(folder).expanduser(), read_size(max_shard_size)
+    folder, shard_size = Path(output_dir).expanduser(), read_size(max_shard_size)
     refuse_folder_in_use(folder)
     composed: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     tensors = _read_state(composed, merge_lora)

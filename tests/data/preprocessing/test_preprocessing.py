@@ -205,7 +205,7 @@ def test_only_the_record_at_fault_is_lost_when_a_process_dies(dataset, tmp_path,
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_done(dataset, tmp_path, changes, error, words):
-    arguments = {"origin": str(dataset), "output": tmp_path / "out", "settings": SETTINGS, **changes}
+    arguments = {"origin": str(dataset), "output_dir": tmp_path / "out", "settings": SETTINGS, **changes}
     with pytest.raises(error, match=words):
         preprocess(**arguments)
     assert not list(tmp_path.glob("out/*.tar"))

@@ -251,14 +251,15 @@ def test_an_interrupted_run_goes_on_without_repeating_a_question(benchmark_folde
     log = tmp_path / "run" / "answers.jsonl"
     log.write_bytes(log.read_bytes() + b'{"question": "tools/1", "ans')
     second = ScriptedModel(ANSWERS)
-    result = run_facexbench(second, benchmark_folder, output_dir=tmp_path / "run")
+    result = run_facexbench(second, benchmark_folder, output_dir=tmp_path / "run", resume=True)
     assert [question.id for question in second.asked] == [
         question.id for question in read_facexbench(benchmark_folder)
     ][3:]
     whole = run_facexbench(ScriptedModel(ANSWERS), benchmark_folder)
     assert (result.published, result.strict, result.asked) == (whole.published, whole.strict, 2)
     third = ScriptedModel(ANSWERS)
-    run_facexbench(third, benchmark_folder, output_dir=tmp_path / "run")
+    with pytest.warns(DeprecationWarning, match="will take resume=False by default, not resume=True; say which"):
+        run_facexbench(third, benchmark_folder, output_dir=tmp_path / "run")
     assert third.asked == []
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["published"]["overall"] == {
         "right": 2,
@@ -278,7 +279,7 @@ class Slow:
             if int(sys.argv[4]) and place == 2:
                 time.sleep(600)
             yield place, "B"
-run_facexbench(Slow(), sys.argv[1], output_dir=sys.argv[2])
+run_facexbench(Slow(), sys.argv[1], output_dir=sys.argv[2], resume=True)
 """
 
 
@@ -301,7 +302,7 @@ def test_a_killed_process_loses_only_the_question_in_flight(benchmark_folder, tm
 def test_another_models_answers_are_not_gone_on_with(benchmark_folder, tmp_path):
     run_facexbench(ScriptedModel(ANSWERS), benchmark_folder, output_dir=tmp_path)
     with pytest.raises(ConfigurationError, match="setting was 'zero-shot' and is 'in-context'"):
-        run_facexbench(ScriptedModel(ANSWERS), benchmark_folder, output_dir=tmp_path, setting="in-context")
+        run_facexbench(ScriptedModel(ANSWERS), benchmark_folder, output_dir=tmp_path, setting="in-context", resume=True)
     fresh = run_facexbench(
         ScriptedModel(ANSWERS), benchmark_folder, output_dir=tmp_path, setting="in-context", resume=False
     )

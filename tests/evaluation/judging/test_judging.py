@@ -119,14 +119,15 @@ def test_a_model_is_asked_for_reasons_once_and_the_answers_are_read_back(records
     assert {answer.question for answer in answers} == set(speaker.asked)
     assert all(text.endswith(EXPLAIN) for text in speaker.asked)
     again = Speaker()
-    ask_for_explanations(again, records, tmp_path)
+    with pytest.warns(DeprecationWarning, match="will take resume=False by default, not resume=True; say which"):
+        ask_for_explanations(again, records, tmp_path)
     assert again.asked == []
-    ask_for_explanations(again, records, tmp_path, [AGE])
+    ask_for_explanations(again, records, tmp_path, [AGE], resume=True)
     assert again.asked == []
     other = Speaker()
     other.name = "other"
     with pytest.raises(ConfigurationError, match=r"another run \(model was 'speaker' and is 'other'\); choose"):
-        ask_for_explanations(other, records, tmp_path, [AGE])
+        ask_for_explanations(other, records, tmp_path, [AGE], resume=True)
 
 
 def test_a_request_holds_question_answer_and_label_and_changes_with_them(one, tmp_path):

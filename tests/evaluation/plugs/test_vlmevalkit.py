@@ -12,7 +12,7 @@ from PIL import Image
 
 from facekit.errors import ConfigurationError, MissingExtraError
 from facekit.evaluation.models.answering import FaceKitModel
-from facekit.evaluation.plugs.vlmevalkit import FaceKitVLM, register
+from facekit.evaluation.plugs.vlmevalkit import FaceKitVLM, register_in_vlmevalkit
 from facekit.evaluation.tasks.questions import Question
 
 SUITE = importlib.util.find_spec("vlmeval") is not None
@@ -60,7 +60,7 @@ def test_messages_without_a_picture_or_with_sound_are_refused(folder, paths):
 @pytest.mark.skipif(SUITE, reason="VLMEvalKit is installed")
 def test_without_the_suite_registering_says_how_to_install_it():
     with pytest.raises(MissingExtraError, match="VLMEvalKit is not installed"):
-        register("facekit", "runs/demo")
+        register_in_vlmevalkit("facekit", "runs/demo")
 
 
 @pytest.mark.skipif(SUITE, reason="VLMEvalKit is installed; its own table is used")
@@ -69,7 +69,7 @@ def test_registering_puts_a_maker_of_the_model_into_the_table_of_the_suite(folde
     config.supported_VLM = {}
     monkeypatch.setitem(sys.modules, "vlmeval", types.ModuleType("vlmeval"))
     monkeypatch.setitem(sys.modules, "vlmeval.config", config)
-    register("demo", str(folder), max_new_tokens=3)
+    register_in_vlmevalkit("demo", str(folder), max_new_tokens=3)
     made = config.supported_VLM["demo"]()
     assert isinstance(made, FaceKitVLM)
     assert isinstance(made.generate_inner([part("image", paths[0]), part("text", "Who?")]), str)
