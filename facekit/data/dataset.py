@@ -196,6 +196,7 @@ class FaceDataset(Dataset[FaceExample]):
         with_pixels: Whether examples carry pixels.
 
     Attributes:
+        keeps_pictures: Whether prepared pictures stay in memory.
         repetition: How often the record of the next example occurred in the epoch before; its order of questions and
             its noise are others each time.
 
@@ -223,7 +224,7 @@ class FaceDataset(Dataset[FaceExample]):
         frames = sum(count_frames(record, processor.image_processor.num_frames) for record in records.records)
         bytes_needed = frames * 12 * processor.image_processor.image_size**2
         caching = self.options.cache_pictures
-        self._caching = bytes_needed <= self.options.cache_limit if caching is None else caching
+        self.keeps_pictures = bytes_needed <= self.options.cache_limit if caching is None else caching
         self._pictures: dict[int, tuple[Tensor, Tensor]] = {}
         self._points: dict[int, Tensor] = {}
         self._kept: dict[int, tuple[int, ...]] = {}
@@ -275,7 +276,7 @@ class FaceDataset(Dataset[FaceExample]):
         if index not in self._pictures:
             media = load_media(self.records.records[index], self.records.folder, self.processor)
             self._points[index] = media[1]
-            if not self._caching:
+            if not self.keeps_pictures:
                 return media
             self._pictures[index] = media
         return self._pictures[index]

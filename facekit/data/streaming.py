@@ -1,9 +1,9 @@
 """Training examples straight from WebDataset shards, for data that is too much for one machine's memory or disk.
 
-The samples of an epoch, in the order of its shuffled shards, are cut into one stretch per loading process of all
-training processes, of equal length but for one sample; each stretch is shuffled within a buffer. What a stretch
-yields depends on the seed, the epoch and the numbers of processes only, so a run that goes on in the middle gets what
-an uninterrupted one would have got.
+The samples of an epoch, in the order of its shuffled shards, are cut into one stretch per training process, of equal
+length but for one sample; each stretch is shuffled within a buffer. What a stretch yields depends on the seed, the
+epoch and the number of training processes only, whatever the number of loading processes, which take its batches in
+turn; so a run that goes on in the middle gets what an uninterrupted one would have got.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -74,9 +75,9 @@ class StreamState:
 class ShardStream(IterableDataset[FaceExample]):
     """Examples of shards, those of one training process.
 
-    A sample that cannot be used is left out and listed, as long as there are few, and the next one of the stretch
-    replaces it, so that all processes end together. What an example is like does not depend on the stream: it is
-    what ``FaceDataset`` makes of the record whose index is the sample's number.
+    A sample that cannot be used is left out and listed, as long as there are few, and the next usable one of the
+    stretch is seen twice for it, so that no other sample moves and all processes end together. What an example is like
+    does not depend on the stream: it is what ``FaceDataset`` makes of the record whose index is the sample's number.
 
     Args:
         path: A folder of shards as ``facekit preprocess`` and ``facekit convert`` write them, or one shard.
@@ -134,58 +135,61 @@ class ShardStream(IterableDataset[FaceExample]):
         """Choose the epoch that the next iteration goes through."""
         self.epoch = epoch
 
-    def samples_per_worker(self, workers: int) -> int:
-        """How many examples each loading process yields in an epoch.
+    @property
+    def samples_per_process(self) -> int:
+        """How many examples each training process sees in an epoch.
 
         Raises:
-            ConfigurationError: There are more loading processes than samples.
+            ConfigurationError: There are more processes than samples.
         """
-        stretches = self.processes * max(1, workers)
-        count = self.total // stretches if self.ends == "drop" else -(-self.total // stretches)
-        if self.total < stretches:
-            raise ConfigurationError(f"{self.total} samples are too few for {stretches} loading processes; use fewer")
-        return count
+        if self.total < self.processes:
+            raise ConfigurationError(f"{self.total} samples are too few for {self.processes} processes; use fewer")
+        return self.total // self.processes if self.ends == "drop" else -(-self.total // self.processes)
 
     def __iter__(self) -> Iterator[FaceExample]:
-        """Yield the examples of this loading process, those of ``batches_over`` batches left out.
+        """Yield the examples of this loading process: of every batch in turn, those of ``batches_over`` left out.
 
         Raises:
             RecordError: Too many samples cannot be used, or a shard cannot be read.
         """
         info = get_worker_info()
-        workers = 1 if info is None else info.num_workers
-        worker = 0 if info is None else (info.id + self.batches_over) % workers
-        passed = len(range(worker, self.batches_over, workers)) * self.batch_size
+        workers, worker = (1, 0) if info is None else (info.num_workers, info.id)
         self.skipped.update()
+        order = self._over_and_over()
+        ahead: deque[ShardSample] = deque()
         with tempfile.TemporaryDirectory(prefix="facekit-stream-") as folder:
-            usable = self._usable(worker, workers, passed, Path(folder))
-            yield from islice(usable, max(0, self.samples_per_worker(workers) - passed))
+            for position in range(self.samples_per_process):
+                sample = ahead.popleft() if ahead else next(order)
+                batch = position // self.batch_size - self.batches_over
+                if batch >= 0 and batch % workers == worker:
+                    yield self._first_usable(sample, ahead, order, Path(folder))
 
-    def _usable(self, worker: int, workers: int, passed: int, folder: Path) -> Iterator[FaceExample]:
-        """Examples of a stretch, over and over, because what is left out at its end is replaced from its beginning."""
+    def _first_usable(
+        self, sample: ShardSample, ahead: deque[ShardSample], order: Iterator[ShardSample], folder: Path
+    ) -> FaceExample:
+        """The example of a sample, or of the first usable one behind it, which keeps its own position, too."""
+        for tried in range(self.samples_per_process):
+            if tried:
+                while len(ahead) < tried:
+                    ahead.append(next(order))
+                sample = ahead[tried - 1]
+            if _name(sample) in self.skipped:
+                continue
+            try:
+                return self._decode(sample, folder)
+            except (RecordError, ImageError, OSError) as error:
+                self.skipped.add(_number(sample), _name(sample), error)
+        raise RecordError(f"no sample of a training process can be used; {self.skipped.path} says why")
+
+    def _over_and_over(self) -> Iterator[ShardSample]:
+        """The samples of this process's stretch in their order, and again from the beginning."""
         while True:
-            found = False
-            for sample in self._shuffled(worker, workers):
-                if _name(sample) in self.skipped:
-                    continue
-                if passed:
-                    passed, found = passed - 1, True
-                    continue
-                try:
-                    example = self._decode(sample, folder)
-                except (RecordError, ImageError, OSError) as error:
-                    self.skipped.add(_number(sample), _name(sample), error)
-                    continue
-                found = True
-                yield example
-            if not found:
-                raise RecordError(f"no sample of a loading process can be used; {self.skipped.path} says why")
+            yield from self._shuffled()
 
-    def _shuffled(self, worker: int, workers: int) -> Iterator[ShardSample]:
-        stretch = self.rank * workers + worker
-        rng = np.random.default_rng((self.seed, self.epoch, stretch))
+    def _shuffled(self) -> Iterator[ShardSample]:
+        rng = np.random.default_rng((self.seed, self.epoch, self.rank))
         waiting: list[ShardSample] = []
-        for sample in self._stretch(stretch, self.processes * workers):
+        for sample in self._stretch(self.rank, self.processes):
             if len(waiting) < self.buffer:
                 waiting.append(sample)
                 continue
@@ -229,7 +233,7 @@ class ShardLoader:
     Args:
         stream: The examples of this training process.
         collator: Makes batches of them.
-        batch_size: Examples per batch; a loading process's last batch of an epoch may have fewer.
+        batch_size: Examples per batch; the last batch of an epoch may have fewer.
         workers: Loading processes; 0 loads in this one.
         pin_memory: Keep batches where a GPU fetches them faster.
     """
@@ -243,7 +247,7 @@ class ShardLoader:
         workers: int = 0,
         pin_memory: bool = False,
     ) -> None:
-        stream.samples_per_worker(workers)
+        _ = stream.samples_per_process
         stream.batch_size = batch_size
         self.stream = stream
         self.workers = workers
@@ -255,7 +259,7 @@ class ShardLoader:
 
     def __len__(self) -> int:
         """Batches per epoch, the same in all training processes."""
-        return max(1, self.workers) * -(-self.stream.samples_per_worker(self.workers) // self.stream.batch_size)
+        return -(-self.stream.samples_per_process // self.stream.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """Yield what is left of the epoch; the next iteration is the next epoch."""
@@ -274,7 +278,7 @@ class ShardLoader:
         stream = self.stream
         return {
             "seed": stream.seed, "buffer": stream.buffer, "ends": stream.ends, "processes": stream.processes,
-            "workers": self.workers, "batch_size": stream.batch_size,
+            "batch_size": stream.batch_size,
             "shards": {shard.name: count for shard, count in stream.counts.items()},
         }  # fmt: skip
 

@@ -88,9 +88,10 @@ def test_processes_and_workers_share_the_samples(shards, processor, processes, w
         indices(loader_of(shards, processor, 3, workers, rank=rank, processes=processes)) for rank in range(processes)
     ]
     counts = Counter(index for batches in dealt for batch in batches for index in batch)
-    stretches = processes * max(1, workers)
     assert set(counts) == set(range(SAMPLES))
-    assert sum(counts.values()) - SAMPLES == -SAMPLES % stretches
+    assert sum(counts.values()) - SAMPLES == -SAMPLES % processes
+    alone = [indices(loader_of(shards, processor, 3, rank=rank, processes=processes)) for rank in range(processes)]
+    assert dealt == alone, "the number of loading processes changes nothing"
     assert len({len(batches) for batches in dealt}) == 1
     assert len(dealt[0]) == len(loader_of(shards, processor, 3, workers, processes=processes))
 
@@ -181,9 +182,11 @@ def damaged(shards, tmp_path_factory):
     return damage(shards, tmp_path_factory.mktemp("damaged") / "shards", changes)
 
 
-def test_samples_that_cannot_be_used_are_left_out_and_listed(damaged, processor, tmp_path):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_samples_that_cannot_be_used_are_left_out_and_listed(damaged, processor, tmp_path, workers):
     def make():
-        return loader_of(damaged, processor, 4, buffer=4, log_path=tmp_path / "skipped.jsonl", skip_limit=0.2)
+        log_path = tmp_path / "skipped.jsonl"
+        return loader_of(damaged, processor, 4, workers, buffer=4, log_path=log_path, skip_limit=0.2)
 
     first = make()
     found = indices(first)
@@ -196,6 +199,7 @@ def test_samples_that_cannot_be_used_are_left_out_and_listed(damaged, processor,
     counts = Counter(sum(found, []))  # noqa: RUF017
     assert set(counts) == set(range(SAMPLES)) - {2, 3, 9, 20}
     assert sum(counts.values()) == SAMPLES
+    assert indices(make()) == found, "a list that is there already changes nothing"
     (tmp_path / "skipped.jsonl").unlink()
     cut = make()
     assert [batch["example_indices"].tolist() for batch in islice(cut, 4)] == found[:4]

@@ -29,6 +29,7 @@ from facekit.training.loop.distributed import (
     prepare_sharding,
     wait_for_everyone,
 )
+from facekit.training.loop.loading import choose_workers, leave_interrupts_alone
 from facekit.training.loop.losses import count_items, find_targets, supervised_loss
 from facekit.training.loop.prefix_attention import packed_inputs
 from facekit.training.recipes.settings import TrainingSettings
@@ -90,9 +91,18 @@ class FaceTrainer(HookedTrainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Load batches as they come, or grouped by modality and length, or from shards."""
+        workers = self.settings.workers
+        workers = choose_workers(self.train_dataset, self.args.device) if workers is None else workers
+        self.args.dataloader_num_workers = workers
+        loader = self._make_loader(workers)
+        if workers:
+            leave_interrupts_alone(loader)
+        return loader
+
+    def _make_loader(self, workers: int) -> DataLoader[Any]:
         if isinstance(self.train_dataset, StreamedDataset):
             batch_size = self.args.per_device_train_batch_size
-            return load_stream(self.train_dataset, self.data_collator, batch_size, self.args.device)
+            return load_stream(self.train_dataset, self.data_collator, batch_size, self.args.device, workers)
         arguments, records = self.args, self.train_dataset.records
         has_weights = records.mixture is not None and records.mixture.weights is not None
         if not self.settings.group_batches and not has_weights:
@@ -107,7 +117,6 @@ class FaceTrainer(HookedTrainer):
         else:
             sampler = GroupedBatchSampler([0] * len(records), [0] * len(records), batch_size, **dealt)
         self.add_callback(EpochNotifier(sampler))
-        workers = arguments.dataloader_num_workers
         return load_groups(self.train_dataset, sampler, self.data_collator, arguments.device, workers)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:

@@ -32,7 +32,7 @@ adapters of the language model (``language_model.lora``); ``llm`` is short for `
 
 _MAY_CHANGE = frozenset(
     {
-        "save_every", "keep_checkpoints", "log_every", "threads", "cache_pictures", "skip_limit",
+        "save_every", "keep_checkpoints", "log_every", "threads", "workers", "cache_pictures", "skip_limit",
         "gradient_checkpointing", "logits", "fused_loss", "feature_cache", "feature_cache_bytes",
     }
 )  # fmt: skip
@@ -138,6 +138,8 @@ class TrainingSettings(BaseModel):
             trainable weights only, and a run goes on from them on top of the same weights.
         log_every: Steps between entries of the loss history; None for about two hundred entries.
         threads: CPU threads; None for ``OMP_NUM_THREADS`` where it is set, else all cores.
+        workers: Processes that load examples, for each training process; what is learned does not depend on them. None
+            for as many as suit the machine, and 0, the training process itself, where nothing is gained by more.
         seed: Seed of all randomness.
     """
 
@@ -180,6 +182,7 @@ class TrainingSettings(BaseModel):
     keep_checkpoints: int = Field(default=2, ge=1)
     log_every: int | None = Field(default=None, ge=1)
     threads: int | None = Field(default=None, ge=1)
+    workers: int | None = Field(default=None, ge=0, le=256)
     seed: int = Field(default=0, ge=0, lt=1 << 32)
 
     def __init__(self, **values: Any) -> None:

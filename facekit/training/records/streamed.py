@@ -74,7 +74,7 @@ class StreamedDataset(ShardStream):
 
     def __len__(self) -> int:
         """How many examples this process sees in an epoch."""
-        return self.samples_per_worker(0)
+        return self.samples_per_process
 
     @property
     def record_ids(self) -> Sequence[str]:
@@ -140,11 +140,12 @@ def iterate_source(source: RecordSet | Path) -> Iterator[FaceRecord]:
 
 
 def load_stream(
-    dataset: StreamedDataset, collator: FaceCollator, batch_size: int, device: torch.device
+    dataset: StreamedDataset, collator: FaceCollator, batch_size: int, device: torch.device, workers: int = 0
 ) -> DataLoader[FaceExample]:
     """Return accelerate's data loader of a stream that is this process's own already."""
     pins = device.type == "cuda"
-    loader = DataLoader(dataset, batch_size=batch_size, collate_fn=collator, pin_memory=pins)
+    dataset.batch_size = batch_size
+    loader = DataLoader(dataset, batch_size=batch_size, collate_fn=collator, num_workers=workers, pin_memory=pins)
     return feed_device(loader, device, dispatch_batches=False)
 
 

@@ -81,7 +81,7 @@ def train_on_shards(records, folder):
         write_shards(records.records, folder / "shards", media_folder=records.folder, per_shard=7)
     torch.distributed.barrier()
     StreamedDataset.__iter__ = watch
-    chosen = TrainingSettings(epochs=1, batch_size=4, threads=1)
+    chosen = TrainingSettings(epochs=1, batch_size=4, threads=1, workers=0)
     result = train(*deep_model(), folder / "shards", folder / "streamed", chosen)
     return {"seen": seen, "steps": result.steps}
 

@@ -58,7 +58,8 @@ DECIDE_WHAT_IS_LEARNED = {
     "cache_features": True, "feature_cache_dtype": "float16", "seed": 1,
 }  # fmt: skip
 DECIDE_COST_ONLY = {
-    "save_every": 3, "keep_checkpoints": 5, "log_every": 2, "threads": 1, "cache_pictures": False, "skip_limit": 0.5,
+    "save_every": 3, "keep_checkpoints": 5, "log_every": 2, "threads": 1, "workers": 2, "cache_pictures": False,
+    "skip_limit": 0.5,
     "gradient_checkpointing": True, "logits": "all", "fused_loss": True, "feature_cache": "tokens",
     "feature_cache_bytes": 1000,
 }  # fmt: skip

@@ -17,7 +17,9 @@ from facekit.training import TrainingSettings, train
 from facekit.training.records.streamed import SampleNames, StreamedDataset, iterate_source, open_source
 from facekit.training.watching.run_watcher import LossGuard
 
-SETTINGS = {"epochs": 2, "batch_size": 4, "log_every": 1, "save_every": 2, "threads": 1, "landmark_noise": 0.01}
+SETTINGS = {
+    "epochs": 2, "batch_size": 4, "log_every": 1, "save_every": 2, "threads": 1, "workers": 0, "landmark_noise": 0.01,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
