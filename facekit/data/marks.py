@@ -7,13 +7,14 @@ messages say it by entries of a list (``{"type": "image"}``); ``join_parts`` wri
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 MARKS = {"image": "<image>", "video": "<video>"}
 
 _MARK = re.compile(r"<(?:image|video)>")
 _SPACED_MARK = re.compile(r"(?:[ \t]*\n|[ \t]+)?<(?:image|video)>(?:\n|[ \t]+)?")
+_MARK_AND_SPACES = re.compile(r"((?:[ \t]*\n|[ \t]+)?)(<(?:image|video)>)((?:\n|[ \t]+)?)")
 _PART_KINDS = {"image": "image", "image_url": "image", "video": "video", "video_url": "video"}
 
 
@@ -27,6 +28,45 @@ def strip_leading_marks(words: str) -> str:
     while match := _SPACED_MARK.match(words):
         words = words[match.end() :]
     return words
+
+
+def spell_marks(words: str, spell: Callable[[str], str]) -> str:
+    """Words of a text alone, in which what looks like a mark is written as words by ``spell``."""
+    return _MARK.sub(lambda match: spell(match[0]), words)
+
+
+def settle_marks(words: str, *, is_first: bool, has_picture: bool, spell: Callable[[str], str]) -> tuple[str, bool]:
+    """Tell marks of a record's only picture from words that look like them.
+
+    A mark stands on a line of its own, or at the beginning or the end of the first question. The picture then stands
+    on that line, or before the first question; a further mark is of the same picture, and is left out. Anything else is
+    words.
+
+    Args:
+        words: A question.
+        is_first: Whether it is the first one.
+        has_picture: Whether the picture is still to be placed.
+        spell: Writes what looks like a mark as words.
+
+    Returns:
+        The question, and whether the picture is still to be placed.
+    """
+
+    def settle(match: re.Match[str]) -> str:
+        nonlocal has_picture
+        before, mark, after = match.groups()
+        left = _MARK.sub("", words[: match.start(2)])
+        right = _MARK.sub("", words[match.end(2) :])
+        is_at_end = is_first and not (left.strip() and right.strip())
+        if not is_at_end and not (_ends_line(left) and _ends_line(right[::-1])):
+            return f"{before}{spell(mark)}{after}"
+        if has_picture and not is_at_end:
+            has_picture = False
+            return match[0]
+        has_picture = False
+        return "\n" if left.strip() and right.strip() else ""
+
+    return _MARK_AND_SPACES.sub(settle, words), has_picture
 
 
 def split_marks(words: str) -> list[dict[str, str]]:
@@ -68,6 +108,10 @@ def find_sources(parts: Sequence[Any]) -> list[tuple[Literal["image", "video"], 
         source = next((part[name] for name in names if part.get(name) is not None), None)
         found.append((kind, source.get("url") if isinstance(source, Mapping) else source))
     return found
+
+
+def _ends_line(words: str) -> bool:
+    return words.rstrip(" \t")[-1:] in ("", "\n")
 
 
 def _join(part: Any) -> str:

@@ -16,10 +16,10 @@ from transformers import PreTrainedTokenizerBase
 
 from facekit.compat.transformers_templates import render_marked_template
 from facekit.data.answer_spans import find_answer_spans
-from facekit.data.marks import MARKS, count_marks, split_marks, strip_leading_marks
+from facekit.data.marks import MARKS, count_marks, settle_marks, spell_marks, split_marks, strip_leading_marks
 from facekit.data.records import Turn
 from facekit.errors import ConfigurationError, RecordError
-from facekit.models.control_tokens import ControlTokens
+from facekit.models.control_tokens import ESCAPE, ControlTokens
 from facekit.models.processing import FaceKitProcessor
 
 IGNORED = -100
@@ -199,6 +199,8 @@ def encode_conversation(
 def place_media(turns: Sequence[Turn], media: int) -> list[Turn]:
     """Return a conversation that marks each of its media; where it marks none, they stand before its first question.
 
+    Of one picture, or text alone, words that look like a mark stay words; see ``facekit.data.marks.settle_marks``.
+
     Args:
         turns: The conversation.
         media: How many pictures and clips it is about.
@@ -209,6 +211,8 @@ def place_media(turns: Sequence[Turn], media: int) -> list[Turn]:
     first = next((index for index, turn in enumerate(turns) if turn.role == "user"), None)
     if first is None:
         raise RecordError("a conversation has no user turn, so there is no turn that could show the image; add one")
+    if media < 2:
+        turns = _settle(turns, first, has_picture=media == 1)
     marked = count_marked(turns)
     if marked == media:
         return list(turns)
@@ -216,6 +220,24 @@ def place_media(turns: Sequence[Turn], media: int) -> list[Turn]:
         raise RecordError(f"a conversation marks {marked} pictures in its questions, but the record has {media}")
     words = "\n".join([*[MARKS["image"]] * media, turns[first].content])
     return [turn if index != first else turn.model_copy(update={"content": words}) for index, turn in enumerate(turns)]
+
+
+def _settle(turns: Sequence[Turn], first: int, *, has_picture: bool) -> list[Turn]:
+    """A conversation about one picture, or none, in which at most that picture is marked."""
+    settled, is_open = [], has_picture
+    for index, turn in enumerate(turns):
+        if turn.role != "user" or not count_marks(turn.content):
+            settled.append(turn)
+            continue
+        words = spell_marks(turn.content, _spell)
+        if has_picture:
+            words, is_open = settle_marks(turn.content, is_first=index == first, has_picture=is_open, spell=_spell)
+        settled.append(turn.model_copy(update={"content": words}))
+    return settled
+
+
+def _spell(mark: str) -> str:
+    return mark[0] + ESCAPE + mark[1:]
 
 
 def count_marked(turns: Sequence[Turn]) -> int:

@@ -26,6 +26,7 @@ from facekit.data.marks import count_marks, split_marks
 from facekit.data.records import FaceRecord
 from facekit.data.supervision import media_lead, place_media, without_leading_marks
 from facekit.errors import CheckpointError, RecordError, first_line
+from facekit.models.control_tokens import unescape_control_tokens
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.sessions import Session
@@ -194,7 +195,7 @@ class PeriodicValidation(TrainerCallback):
         prompts = [self._write_prompt(question, system, session.media.is_clip) for system, question, _ in pairs]
         answers = session.generate_from(prompts, max_new_tokens=_LONGEST_ANSWER)
         return [
-            ValidationAnswer(record.id, question, answer, truth)
+            ValidationAnswer(record.id, unescape_control_tokens(question), answer, truth)
             for (_, question, truth), answer in zip(pairs, answers, strict=True)
         ]
 
