@@ -27,6 +27,7 @@ from facekit.cli import (
     list_parts,
     output,
     preprocess,
+    serve,
     train,
     verify,
 )
@@ -68,6 +69,7 @@ app.command("facexbench")(evaluate.facexbench)
 app.command("judge")(judge.judge)
 app.command("export")(export.export)
 app.command("inspect")(inspect.inspect)
+app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 
 

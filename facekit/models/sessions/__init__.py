@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from facekit.models.sessions.likelihood import option_log_likelihoods, option_tokens
     from facekit.models.sessions.planning import iterate_answers
     from facekit.models.sessions.prompts import check_questions, write_prompt
-    from facekit.models.sessions.requests import Request, Sampling
+    from facekit.models.sessions.requests import AnswerEnd, Request, Sampling
     from facekit.models.sessions.session import Session
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
@@ -27,7 +27,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "likelihood": ["option_log_likelihoods", "option_tokens"],
         "planning": ["iterate_answers"],
         "prompts": ["check_questions", "write_prompt"],
-        "requests": ["Request", "Sampling"],
+        "requests": ["AnswerEnd", "Request", "Sampling"],
         "session": ["Session"],
     },
 )

@@ -19,7 +19,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from facekit.models.sessions.requests import Request, Sampling
+from facekit.models.sessions.requests import AnswerEnd, Request, Sampling
 
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 
@@ -93,8 +93,12 @@ class RowControl(StoppingCriteria):
         if stream is not None:
             stream.push(token)
         wants_stop = request.should_stop is not None and request.should_stop()
-        if wants_stop or token in self._ends or count >= request.max_new_tokens:
-            self.lengths[row] = count
+        if not (wants_stop or token in self._ends or count >= request.max_new_tokens):
+            return
+        self.lengths[row] = count
+        if request.on_end is not None:
+            is_end = token in self._ends
+            request.on_end(AnswerEnd(count, "stop" if is_end else "cancelled" if wants_stop else "length"))
 
 
 class RowSampling(LogitsProcessor):

@@ -157,7 +157,7 @@ def _control(
     options: Mapping[str, Any],
 ) -> RowControl | None:
     """What ends and streams rows one by one; None where all have the same limit and nobody listens."""
-    has_listeners = any(request.on_text or request.should_stop for request in requests)
+    has_listeners = any(request.on_text or request.should_stop or request.on_end for request in requests)
     differ = has_listeners or len({request.max_new_tokens for request in requests}) > 1
     is_sampled = any(request.sampling is not None for request in requests)
     if (differ or is_sampled) and count_copies(options) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from facekit.errors import ConfigurationError
 from facekit.models.sessions.encoding import EncodedMedia
@@ -39,6 +40,19 @@ class Sampling:
             raise ConfigurationError(f"top_k={self.top_k} is below 0; 0 draws from all tokens")
 
 
+@dataclass(frozen=True)
+class AnswerEnd:
+    """How an answer ended.
+
+    Args:
+        tokens: That were written, the one that ends it included.
+        reason: ``stop`` for such a token, ``length`` for the limit, ``cancelled`` where ``should_stop`` said so.
+    """
+
+    tokens: int
+    reason: Literal["stop", "length", "cancelled"]
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
     """One question.
@@ -50,6 +64,7 @@ class Request:
         sampling: How tokens are drawn; None for the most likely ones, or what ``generate`` has for all rows.
         on_text: Called with each new piece of the answer; the pieces joined are the answer. It must not raise.
         should_stop: Asked after each token; the answer ends where it returns True.
+        on_end: Told once how the answer ended. It must not raise.
 
     Raises:
         ConfigurationError: ``max_new_tokens`` is below 1.
@@ -61,6 +76,7 @@ class Request:
     sampling: Sampling | None = None
     on_text: Callable[[str], None] | None = None
     should_stop: Callable[[], bool] | None = None
+    on_end: Callable[[AnswerEnd], None] | None = None
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:

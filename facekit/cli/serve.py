@@ -1,0 +1,87 @@
+"""``facekit serve``: a model behind an OpenAI-compatible server."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from facekit.cli.model_options import Device, DeviceMap, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
+from facekit.cli.output import say
+
+
+def serve(
+    model: Annotated[str, typer.Argument(help="A folder or hub id that facekit loads.")],
+    name: Annotated[str | None, typer.Option(help="The model's name for clients; by default as given.")] = None,
+    host: Annotated[str, typer.Option(help="The address to listen on; any but this machine's own needs a key.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8000,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="FACEKIT_API_KEY", help="The key that clients must send.")
+    ] = None,
+    allow_hosts: Annotated[
+        str | None, typer.Option(help="Hosts whose pictures are fetched, separated by commas; by default none.")
+    ] = None,
+    landmarker: Annotated[str | None, typer.Option(help="What finds faces, as in facekit ask; or none.")] = None,
+    on_no_face: Annotated[
+        str | None, typer.Option(help="raise, or whole-image; by default as the model was saved.")
+    ] = None,
+    max_batch: Annotated[int, typer.Option(min=1, help="Answers that are written together.")] = 32,
+    max_waiting: Annotated[int, typer.Option(min=0, help="Answers that wait beside these; more get status 429.")] = 64,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer where a request names no limit.")] = 256,
+    device: Device = None,
+    dtype: Dtype = None,
+    load_in: LoadIn = None,
+    tokenizer: Tokenizer = None,
+    tower_root: TowerRoot = None,
+    revision: Revision = "main",
+    device_map: DeviceMap = None,
+) -> None:
+    """Serve a model over HTTP in the form of OpenAI's chat completions, until Ctrl-C or SIGTERM.
+
+    Pictures come as data URLs. What is being answered is finished before the server ends.
+    """
+    from facekit.catalog import current_registry
+    from facekit.errors import ConfigurationError, MissingExtraError
+    from facekit.faces.prepare import ON_NO_FACE
+    from facekit.models.image_processing import NO_LANDMARKER
+    from facekit.serving.settings import ServerSettings
+    from facekit.spec import PartSpec
+
+    try:
+        from facekit.serving.run import serve as serve_model
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(f"serving needs {error.name}; run: pip install 'facekit-mllm[serve]'") from error
+
+    settings = ServerSettings(
+        name or model.rstrip("/"),
+        host,
+        port,
+        api_key,
+        tuple(part.strip() for part in (allow_hosts or "").split(",") if part.strip()),
+        max_batch=max_batch,
+        max_waiting=max_waiting,
+        max_new_tokens=max_new_tokens,
+    )
+    if landmarker not in (None, NO_LANDMARKER):
+        current_registry().part("landmarker", PartSpec.parse(landmarker).name)
+    if on_no_face is not None and on_no_face not in ON_NO_FACE:
+        raise ConfigurationError(f"--on-no-face is one of {', '.join(ON_NO_FACE)}, not '{on_no_face}'")
+    composed, processor = model_source(
+        model,
+        device=device,
+        dtype=dtype,
+        load_in=load_in,
+        tokenizer=tokenizer,
+        tower_root=tower_root,
+        revision=revision,
+        device_map=device_map,
+    ).load()
+    if landmarker is not None:
+        processor.image_processor.landmarker = landmarker
+    if on_no_face is not None:
+        processor.image_processor.on_no_face = on_no_face
+    serve_model(
+        composed, processor, settings, on_ready=lambda url: say(f"serving '{settings.name}' at {url}; Ctrl-C ends it")
+    )

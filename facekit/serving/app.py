@@ -1,0 +1,308 @@
+"""``create_app``: the Starlette application, with chat completions, models, health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hmac
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeAlias
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.processing import FaceKitProcessor
+from facekit.serving.choices import Choice, wait_for
+from facekit.serving.engine import Answer, Engine, Job
+from facekit.serving.metrics import Metrics
+from facekit.serving.protocol import read_request
+from facekit.serving.questions import QuestionReader
+from facekit.serving.replies import DONE, Reply, event
+from facekit.serving.request_error import RequestError
+from facekit.serving.settings import ServerSettings
+
+logger = logging.getLogger(__name__)
+
+_BROKEN = "the model failed on this request; the server's log has the reason"
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+Sender: TypeAlias = Callable[[str | Answer | BaseException], None]
+_Pieces: TypeAlias = "asyncio.Queue[tuple[int, str | Answer | BaseException]]"
+
+
+def create_app(
+    model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, settings: ServerSettings
+) -> Starlette:
+    """Make the server of a model.
+
+    Args:
+        model: The model, where it is to run.
+        processor: Its processor, whose landmarker finds faces.
+        settings: Limits and access.
+
+    Returns:
+        An ASGI application; its lifespan starts and ends the engine.
+    """
+    return _Server(model, processor, settings).app()
+
+
+class _Server:
+    def __init__(
+        self, model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, settings: ServerSettings
+    ) -> None:
+        self._settings = settings
+        self._open = 0
+        self._metrics = Metrics(lambda: self._open)
+        self._reader = QuestionReader(model, processor, settings)
+        self._engine = Engine(
+            model,
+            processor,
+            max_batch=settings.max_batch,
+            batch_seconds=settings.batch_seconds,
+            cached_media=settings.cached_media,
+            on_batch=self._metrics.count_batch,
+        )
+        self._started = int(time.time())
+
+    def app(self) -> Starlette:
+        @asynccontextmanager
+        async def lifespan(app: Starlette) -> AsyncIterator[None]:
+            self._engine.start()
+            yield
+            await run_in_threadpool(self._engine.close)
+
+        routes = [
+            Route("/health", self._health),
+            Route("/metrics", self._guarded(self._show_metrics)),
+            Route("/v1/models", self._guarded(self._list_models)),
+            Route("/v1/models/{name:path}", self._guarded(self._show_model)),
+            Route("/v1/chat/completions", self._guarded(self._complete), methods=["POST"]),
+        ]
+        unknown = RequestError(404, "there is no such address here; see /v1/models and /v1/chat/completions")
+        other = RequestError(405, "this address does not take that method")
+        handlers: Any = {404: lambda *_: _refuse(unknown), 405: lambda *_: _refuse(other)}
+        return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
+
+    def _guarded(self, handler: Handler) -> Handler:
+        """A handler for those with the key, whose refusals become replies."""
+
+        @functools.wraps(handler)
+        async def guarded(request: Request) -> Response:
+            try:
+                self._check_key(request)
+                return await handler(request)
+            except RequestError as refusal:
+                return _refuse(refusal)
+
+        return guarded
+
+    def _check_key(self, request: Request) -> None:
+        key = self._settings.api_key
+        if key is None:
+            return
+        sent = request.headers.get("authorization", "")
+        if not hmac.compare_digest(sent.encode(), f"Bearer {key}".encode()):
+            raise RequestError(
+                401, "the API key is missing or wrong; send it as a bearer token", code="invalid_api_key"
+            )
+
+    async def _health(self, request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def _show_metrics(self, request: Request) -> Response:
+        return Response(self._metrics.render(), media_type=self._metrics.content_type)
+
+    async def _list_models(self, request: Request) -> Response:
+        return JSONResponse({"object": "list", "data": [self._model()]})
+
+    async def _show_model(self, request: Request) -> Response:
+        self._check_model(request.path_params["name"])
+        return JSONResponse(self._model())
+
+    def _model(self) -> dict[str, Any]:
+        return {"id": self._settings.name, "object": "model", "created": self._started, "owned_by": "facekit"}
+
+    def _check_model(self, name: str) -> None:
+        if name != self._settings.name:
+            raise RequestError(
+                404,
+                f"there is no model '{name[:100]}' here; this server has '{self._settings.name}'",
+                param="model",
+                code="model_not_found",
+            )
+
+    async def _complete(self, request: Request) -> Response:
+        began = time.monotonic()
+        try:
+            response = await self._answer(request)
+        except RequestError as refusal:
+            response = _refuse(refusal)
+        self._metrics.requests.labels(str(response.status_code)).inc()
+        self._metrics.seconds.observe(time.monotonic() - began)
+        return response
+
+    async def _answer(self, request: Request) -> Response:
+        self._reserve(1)
+        reserved = 1
+        try:
+            asked = read_request(await self._body(request))
+            self._check_model(asked.model)
+            count = asked.n or 1
+            if count > self._settings.max_choices:
+                raise RequestError(
+                    400, f"n={count} is too many; ask for at most {self._settings.max_choices}", param="n"
+                )
+            self._reserve(count - 1)
+            reserved = count
+            question = await run_in_threadpool(self._reader.read, asked)
+            pieces: _Pieces | None = asyncio.Queue() if asked.stream else None
+            choices = [Choice(index, asked.stops, _sender(pieces, index)) for index in range(count)]
+            jobs = [choice.job(question, asked) for choice in choices]
+            self._submit(jobs)
+            reserved = 0  # a job gives its place back when it is done
+        finally:
+            self._open -= reserved
+        reply = Reply(self._settings.name, question.faces, question.prompt_tokens)
+        if pieces is None:
+            return await self._whole(request, reply, choices, jobs)
+        include_usage = asked.stream_options is not None and asked.stream_options.include_usage
+        stream = self._stream(reply, choices, jobs, pieces, include_usage=include_usage)
+        return StreamingResponse(stream, media_type="text/event-stream")
+
+    def _submit(self, jobs: list[Job]) -> None:
+        loop = asyncio.get_running_loop()
+
+        def release(future: Any) -> None:
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self._release)
+
+        for job in jobs:
+            job.future.add_done_callback(release)
+            self._engine.submit(job)
+
+    def _release(self) -> None:
+        self._open -= 1
+
+    def _reserve(self, count: int) -> None:
+        """Take places for answers; whoever takes them gives them back."""
+        bound = self._settings.max_batch + self._settings.max_waiting
+        if count and self._open + count > bound:
+            seconds = self._engine.seconds_until_free(self._open)
+            raise RequestError(
+                429, f"{self._open} answers are waiting; try again later", code="busy", retry_after=seconds
+            )
+        self._open += count
+
+    async def _body(self, request: Request) -> Any:
+        bound = self._settings.max_body_bytes
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > bound:
+                raise RequestError(413, f"the request has more than {bound:,} bytes; send smaller pictures")
+        try:
+            return await run_in_threadpool(_read_json, bytes(body))
+        except (ValueError, RecursionError) as error:
+            raise RequestError(400, "the body is no JSON", code="invalid_json") from error
+
+    async def _whole(self, request: Request, reply: Reply, choices: list[Choice], jobs: list[Job]) -> Response:
+        answers = await _unless_gone(request, jobs)
+        ended = [choice.finish(answer) for choice, answer in zip(choices, answers, strict=True)]
+        self._count(reply, answers)
+        return JSONResponse(reply.whole(ended, sum(answer.end.tokens for answer in answers)))
+
+    async def _stream(
+        self, reply: Reply, choices: list[Choice], jobs: list[Job], pieces: _Pieces, *, include_usage: bool
+    ) -> AsyncIterator[bytes]:
+        answers: list[Answer] = []
+        try:
+            for index, job in enumerate(jobs):
+                job.future.add_done_callback(functools.partial(_send_end, _sender(pieces, index)))
+                yield reply.opening(index)
+            while len(answers) < len(jobs):
+                index, item = await pieces.get()
+                if isinstance(item, str):
+                    yield reply.piece(index, item)
+                elif isinstance(item, Answer):
+                    answers.append(item)
+                    ended = choices[index].finish(item)
+                    if ended.rest:
+                        yield reply.piece(index, ended.rest)
+                    yield reply.ending(index, ended.reason)
+                else:
+                    logger.error("an answer failed", exc_info=item)
+                    yield event(RequestError(500, _BROKEN).body)
+                    return
+            self._count(reply, answers)
+            if include_usage:
+                yield reply.final_usage(sum(answer.end.tokens for answer in answers))
+            yield DONE
+        finally:
+            for job in jobs:
+                job.cancel()
+
+    def _count(self, reply: Reply, answers: list[Answer]) -> None:
+        self._metrics.read.inc(reply.prompt_tokens)
+        self._metrics.written.inc(sum(answer.end.tokens for answer in answers))
+
+
+def _sender(pieces: _Pieces | None, index: int) -> Sender | None:
+    """Puts what an engine's thread has for a choice into the queue of its stream."""
+    if pieces is None:
+        return None
+    loop = asyncio.get_running_loop()
+
+    def send(item: str | Answer | BaseException) -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(pieces.put_nowait, (index, item))
+
+    return send
+
+
+def _send_end(send: Sender | None, future: Any) -> None:
+    if send is not None and not future.cancelled():
+        send(future.exception() or future.result())
+
+
+async def _unless_gone(request: Request, jobs: list[Job]) -> list[Answer]:
+    """The answers of jobs, which are given up where their client goes away."""
+    together: asyncio.Future[Any] = asyncio.gather(*(wait_for(job) for job in jobs))
+    gone: asyncio.Future[Any] = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait([together, gone], return_when=asyncio.FIRST_COMPLETED)
+        if together.done():
+            return list(together.result())
+        raise RequestError(499, "the client has gone")
+    except RequestError:
+        raise
+    except Exception as error:
+        logger.exception("an answer failed")
+        raise RequestError(500, _BROKEN) from error
+    finally:
+        gone.cancel()
+        together.cancel()
+        for job in jobs:
+            job.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _read_json(body: bytes) -> Any:
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no JSON")
+
+    return json.loads(body, parse_constant=refuse)
+
+
+def _refuse(refusal: RequestError) -> Response:
+    return JSONResponse(refusal.body, status_code=refusal.status, headers=refusal.headers)

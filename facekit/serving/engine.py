@@ -1,0 +1,224 @@
+"""``Engine``: questions of many clients, answered together by one thread that owns the model.
+
+Whatever waits when the model becomes free goes into the next batch, up to a bound. Questions about one picture share
+its encoding, which is kept for later ones, and several of them in one batch also the reading of their common beginning.
+An answer is written to its end before the next batch begins, so a long one holds others up; an engine with continuous
+batching, such as vLLM, does not.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import queue
+import threading
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.processing import FaceKitProcessor
+from facekit.models.sessions import (
+    AnswerEnd,
+    EncodedMedia,
+    MediumTensors,
+    Request,
+    Sampling,
+    encode_media,
+    generate_batch,
+    iterate_answers,
+)
+
+logger = logging.getLogger(__name__)
+
+SHARED_FROM = 4
+"""Questions about one picture in a batch from which their common beginning is read once."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer, and how it ended."""
+
+    text: str
+    end: AnswerEnd
+
+
+@dataclass(eq=False)
+class Job:
+    """One answer to be written.
+
+    Args:
+        prompt: The prompt, see ``Request``.
+        media: Pictures and clips that it is about.
+        key: Digest of these, by which their encoding is shared.
+        max_new_tokens: Longest answer in tokens.
+        sampling: How tokens are drawn; None for the most likely ones.
+        on_text: Called in the engine's thread with each new piece of text; it must not raise.
+        is_complete: Asked after each token whether what was written is enough.
+    """
+
+    prompt: str
+    media: tuple[MediumTensors, ...]
+    key: bytes
+    max_new_tokens: int
+    sampling: Sampling | None = None
+    on_text: Callable[[str], None] | None = None
+    is_complete: Callable[[], bool] | None = None
+    future: Future[Answer] = field(default_factory=Future)
+    _is_cancelled: bool = False
+
+    def cancel(self) -> None:
+        """Give the answer up: it is not begun, or ends after the token that is being written."""
+        self._is_cancelled = True
+        self.future.cancel()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nobody waits for the answer."""
+        return self._is_cancelled
+
+    def should_stop(self) -> bool:
+        """Whether the answer ends here."""
+        return self._is_cancelled or (self.is_complete is not None and self.is_complete())
+
+
+class Engine:
+    """A model, and the thread that answers with it.
+
+    Args:
+        model: The model.
+        processor: Its processor.
+        max_batch: Answers that are written together.
+        batch_seconds: How long a batch waits for company.
+        cached_media: Encoded media that are kept for later questions.
+        on_batch: Told the size and the seconds of each batch.
+    """
+
+    def __init__(
+        self,
+        model: FaceKitForConditionalGeneration,
+        processor: FaceKitProcessor,
+        *,
+        max_batch: int = 32,
+        batch_seconds: float = 0.005,
+        cached_media: int = 32,
+        on_batch: Callable[[int, float], None] | None = None,
+    ) -> None:
+        self.model, self.processor = model, processor
+        self._max_batch, self._batch_seconds, self._cached_media = max_batch, batch_seconds, cached_media
+        self._on_batch = on_batch
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._encoded: OrderedDict[bytes, EncodedMedia] = OrderedDict()
+        self._typical_seconds = 1.0
+        self._thread = threading.Thread(target=self._work, name="facekit-engine", daemon=True)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer what was submitted, then end the thread."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def submit(self, job: Job) -> None:
+        """Queue a job; its future has the answer."""
+        self._jobs.put(job)
+
+    def seconds_until_free(self, waiting: int) -> int:
+        """Guess when so many waiting answers will have been written, in whole seconds from 1."""
+        return max(1, math.ceil(self._typical_seconds * max(1, waiting) / self._max_batch))
+
+    def _work(self) -> None:
+        is_open = True
+        while is_open:
+            first = self._jobs.get()
+            if first is None:
+                return
+            batch, is_open = self._gather(first)
+            began = time.monotonic()
+            live = [job for job in batch if not job.is_cancelled]
+            if live:
+                self._answer_safely(live)
+                seconds = time.monotonic() - began
+                self._typical_seconds = 0.7 * self._typical_seconds + 0.3 * seconds
+                if self._on_batch is not None:
+                    self._on_batch(len(live), seconds)
+
+    def _gather(self, first: Job) -> tuple[list[Job], bool]:
+        """The jobs of the next batch, and whether more may come after it."""
+        batch, deadline = [first], time.monotonic() + self._batch_seconds
+        while len(batch) < self._max_batch:
+            try:
+                job = self._jobs.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                return batch, True
+            if job is None:
+                return batch, False
+            batch.append(job)
+        return batch, True
+
+    def _answer_safely(self, jobs: Sequence[Job]) -> None:
+        """Answer jobs; where a batch fails, each by itself, so that only what is at fault has no answer."""
+        try:
+            self._answer(jobs)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to these jobs and not to the thread
+            if len(jobs) > 1:
+                logger.warning("a batch of %d failed (%s); its questions are asked one by one", len(jobs), error)
+                for job in jobs:
+                    if not job.future.done():
+                        self._answer_safely([job])
+            else:
+                with suppress(InvalidStateError):
+                    jobs[0].future.set_exception(error)
+
+    def _answer(self, jobs: Sequence[Job]) -> None:
+        groups: dict[bytes, list[Job]] = defaultdict(list)
+        encoded = self._encode(jobs)
+        for job in jobs:
+            groups[job.key].append(job)
+        alone: list[Job] = []
+        for members in groups.values():
+            if members[0].media and len(members) >= SHARED_FROM:
+                self._answer_sharing(members, encoded)
+            else:
+                alone += members
+        if alone:
+            ends: list[AnswerEnd | None] = [None] * len(alone)
+            requests = [_request(job, encoded[job.key], ends, row) for row, job in enumerate(alone)]
+            texts = generate_batch(self.model, self.processor, requests)
+            for job, text, end in zip(alone, texts, ends, strict=True):
+                _finish(job, text, end)
+
+    def _answer_sharing(self, jobs: Sequence[Job], encoded: dict[bytes, EncodedMedia]) -> None:
+        ends: list[AnswerEnd | None] = [None] * len(jobs)
+        requests = [_request(job, encoded[job.key], ends, row) for row, job in enumerate(jobs)]
+        for row, texts in iterate_answers(self.model, self.processor, requests, batch_size=self._max_batch):
+            _finish(jobs[row], texts[0], ends[row])
+
+    def _encode(self, jobs: Sequence[Job]) -> dict[bytes, EncodedMedia]:
+        """The encoded media of each job by its key; what is new goes through the encoder together."""
+        found = {job.key: self._encoded[job.key] for job in jobs if job.key in self._encoded}
+        new = {job.key: job.media for job in jobs if job.key not in found}
+        found |= zip(new, encode_media(self.model, list(new.values())), strict=True)
+        for key, media in found.items():
+            self._encoded[key] = media
+            self._encoded.move_to_end(key)
+        while len(self._encoded) > self._cached_media:
+            self._encoded.popitem(last=False)
+        return found
+
+
+def _request(job: Job, media: EncodedMedia, ends: list[AnswerEnd | None], row: int) -> Request:
+    def end(how: AnswerEnd) -> None:
+        ends[row] = how
+
+    return Request(media, job.prompt, job.max_new_tokens, job.sampling, job.on_text, job.should_stop, end)
+
+
+def _finish(job: Job, text: str, end: AnswerEnd | None) -> None:
+    with suppress(InvalidStateError):  # its client has gone
+        job.future.set_result(Answer(text, end or AnswerEnd(job.max_new_tokens, "length")))

@@ -1,0 +1,172 @@
+"""The chat-completions protocol as far as facekit speaks it: what a request may say, read strictly.
+
+An unknown field, a wrong type and an option that is not offered are each a ``RequestError`` with status 400; nothing is
+ignored in silence. Source of the field names: OpenAI's API reference, "Create chat completion"; ``video_url`` is
+vLLM's, ``facekit`` is ours.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
+
+from facekit.faces import NUM_LANDMARKS
+from facekit.serving.request_error import RequestError
+
+_MAX_MESSAGES, _MAX_STOPS, _MAX_STOP_LENGTH = 256, 4, 200
+_NOT_OFFERED = (
+    "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "audio", "modalities", "prediction",
+    "logprobs", "top_logprobs", "logit_bias", "frequency_penalty", "presence_penalty", "response_format",
+    "reasoning_effort", "web_search_options", "store", "service_tier", "verbosity",
+)  # fmt: skip
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "logprobs": (None, False),
+    "frequency_penalty": (None, 0),
+    "presence_penalty": (None, 0),
+    "response_format": (None, {"type": "text"}),
+    "logit_bias": (None, {}),
+    "tools": (None, []),
+    "modalities": (None, ["text"]),
+}
+
+Number = StrictInt | StrictFloat
+Point = Annotated[list[Number], Field(min_length=2, max_length=2)]
+Landmarks = Annotated[list[Point], Field(min_length=NUM_LANDMARKS, max_length=NUM_LANDMARKS)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Address(_Strict):
+    """Where a picture or clip is: a data URL, or an address of an allowed host."""
+
+    url: StrictStr
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class TextPart(_Strict):
+    """Words."""
+
+    type: Literal["text"]
+    text: StrictStr
+
+
+class ImagePart(_Strict):
+    """A picture."""
+
+    type: Literal["image_url"]
+    image_url: Address
+
+
+class VideoPart(_Strict):
+    """A clip."""
+
+    type: Literal["video_url"]
+    video_url: Address
+
+
+Part = Annotated[TextPart | ImagePart | VideoPart, Field(discriminator="type")]
+
+
+class Message(_Strict):
+    """A message of a chat."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: StrictStr | list[Part]
+    name: StrictStr | None = None
+
+    @property
+    def parts(self) -> list[TextPart | ImagePart | VideoPart]:
+        """The content as parts."""
+        return [TextPart(type="text", text=self.content)] if isinstance(self.content, str) else list(self.content)
+
+
+class StreamOptions(_Strict):
+    """What a stream has beside the words."""
+
+    include_usage: StrictBool = False
+
+
+class FaceOptions(_Strict):
+    """facekit's own part of a request.
+
+    Args:
+        landmarks: For each picture, in order, 68 points ``[x, y]`` in [0, 1] of a square picture that is cropped to the
+            face already, or null; without it faces are found.
+        overlay: Whether the reply has a picture of each crop with its landmarks and regions drawn.
+        num_frames: Frames to choose of a clip.
+    """
+
+    landmarks: list[Landmarks | None] | None = None
+    overlay: StrictBool = False
+    num_frames: Annotated[StrictInt, Field(ge=1, le=64)] | None = None
+
+
+class ChatRequest(_Strict):
+    """The body of ``POST /v1/chat/completions``; fields as in OpenAI's reference."""
+
+    model: StrictStr
+    messages: Annotated[list[Message], Field(min_length=1, max_length=_MAX_MESSAGES)]
+    max_tokens: Annotated[StrictInt, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[StrictInt, Field(ge=1)] | None = None
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[StrictInt, Field(ge=0)] | None = None
+    n: Annotated[StrictInt, Field(ge=1)] | None = None
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] | None = None
+    stop: (
+        Annotated[StrictStr, Field(min_length=1, max_length=_MAX_STOP_LENGTH)]
+        | list[Annotated[StrictStr, Field(min_length=1, max_length=_MAX_STOP_LENGTH)]]
+        | None
+    ) = None
+    stream: StrictBool | None = None
+    stream_options: StreamOptions | None = None
+    user: StrictStr | None = None
+    facekit: FaceOptions = FaceOptions()
+
+    @property
+    def limit(self) -> int | None:
+        """Longest answer in tokens, where the request names one."""
+        return self.max_completion_tokens if self.max_completion_tokens is not None else self.max_tokens
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The texts that end an answer."""
+        return () if self.stop is None else (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+
+def read_request(content: Any) -> ChatRequest:
+    """Read the parsed JSON of a request.
+
+    Raises:
+        RequestError: It says something that is unknown, wrong or not offered; the message names the field.
+    """
+    if not isinstance(content, dict):
+        raise RequestError(400, "the body is a JSON object with 'model' and 'messages'", code="invalid_body")
+    said = dict(content)
+    for field in _NOT_OFFERED:
+        if field in said and said.pop(field) not in _NEUTRAL.get(field, (None,)):
+            raise RequestError(
+                400, f"'{field}' is not offered here; leave it out", param=field, code="unsupported_parameter"
+            )
+    try:
+        request = ChatRequest.model_validate(said)
+    except ValidationError as error:
+        raise _explain(error) from error
+    if len(request.stops) > _MAX_STOPS:
+        raise RequestError(400, f"'stop' has {len(request.stops)} texts; give at most {_MAX_STOPS}", param="stop")
+    return request
+
+
+def _explain(error: ValidationError) -> RequestError:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    path = [str(step) for step in first["loc"] if str(step) not in ("text", "image_url", "video_url", "str")]
+    path = [step for step in path if not step.startswith(("list[", "constrained-", "function-"))]
+    field = ".".join(path)
+    if first["type"] == "extra_forbidden":
+        return RequestError(400, f"there is no field '{field}'; leave it out", param=field, code="unknown_parameter")
+    if first["type"] == "missing":
+        return RequestError(400, f"the field '{field}' is missing", param=field, code="missing_required_parameter")
+    return RequestError(400, f"'{field}' cannot be used: {first['msg']}", param=field, code="invalid_value")

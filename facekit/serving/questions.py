@@ -1,0 +1,201 @@
+"""From a request to what the engine answers: media opened, faces found, the prompt written and measured."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from facekit.errors import ConfigurationError, FaceKitError
+from facekit.faces import CroppedClip, CroppedFace, draw_overlay
+from facekit.models.image_processing import Medium
+from facekit.models.media import take_as_cropped
+from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.processing import FaceKitProcessor
+from facekit.models.sessions import MediumTensors, Sampling
+from facekit.models.sessions.prompts import tokenize_prompts
+from facekit.models.sessions.session import medium_tensors
+from facekit.reports.images import image_url
+from facekit.serving.media import clip_file, open_picture, read_bytes
+from facekit.serving.protocol import ChatRequest, ImagePart, TextPart, VideoPart
+from facekit.serving.request_error import RequestError
+from facekit.serving.settings import ServerSettings
+
+
+@dataclass(frozen=True)
+class Question:
+    """A request, ready for the engine.
+
+    Args:
+        prompt: The prompt.
+        media: Its pictures and clips.
+        key: Digest of these.
+        prompt_tokens: Length of the prompt, visual tokens included.
+        max_new_tokens: Longest answer in tokens.
+        faces: What was found in each picture and clip, as the reply has it.
+    """
+
+    prompt: str
+    media: tuple[MediumTensors, ...]
+    key: bytes
+    prompt_tokens: int
+    max_new_tokens: int
+    faces: tuple[dict[str, Any], ...]
+
+
+class QuestionReader:
+    """Prepares requests; may be used from several threads.
+
+    Args:
+        model: The model, which knows the longest context.
+        processor: Its processor.
+        settings: The server's.
+    """
+
+    def __init__(
+        self, model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, settings: ServerSettings
+    ) -> None:
+        self._config, self._processor, self._settings = model.config, processor, settings
+        self._tokenizing = threading.Lock()  # padding and truncation are state of a tokenizer
+
+    def read(self, request: ChatRequest) -> Question:
+        """Open the media of a request, find faces, write and measure its prompt.
+
+        Raises:
+            RequestError: Something of it cannot be used; the message says what.
+        """
+        chat, media = self._chat(request)
+        try:
+            with self._tokenizing:
+                prompt = self._processor.apply_chat_template(chat, add_generation_prompt=True)
+                tensors = tuple(medium_tensors(self._processor.image_processor, medium) for medium in media)
+                frames = [len(each.pixel_values) for each in tensors]
+                length = len(tokenize_prompts(self._processor, self._config, [prompt], [frames])[0])
+        except FaceKitError as error:
+            code = "context_length_exceeded" if "tokens" in str(error) else "invalid_value"
+            raise RequestError(400, str(error), param="messages", code=code) from error
+        faces = tuple(_describe(medium, overlay=request.facekit.overlay) for medium in media)
+        return Question(prompt, tensors, _digest(tensors), length, self._limit(request, length), faces)
+
+    def _chat(self, request: ChatRequest) -> tuple[list[dict[str, Any]], list[Medium]]:
+        """The chat with bare marks in place of its media, so that no template can open what a client names."""
+        chat: list[dict[str, Any]] = []
+        media: list[Medium] = []
+        parts = [part for message in request.messages for part in message.parts if not isinstance(part, TextPart)]
+        if len(parts) > self._settings.max_media:
+            story = f"the request shows {len(parts)} pictures and clips; send at most {self._settings.max_media}"
+            raise RequestError(400, story, param="messages")
+        landmarks = self._landmarks(request, parts)
+        for message in request.messages:
+            entries: list[dict[str, Any]] = []
+            for part in message.parts:
+                if isinstance(part, TextPart):
+                    entries.append({"type": "text", "text": part.text})
+                    continue
+                if message.role != "user":
+                    raise RequestError(
+                        400, f"a {message.role} message shows a picture; only users do", param="messages"
+                    )
+                entries.append({"type": "image" if isinstance(part, ImagePart) else "video"})
+                media.append(self._prepare(part, len(media) + 1, landmarks[len(media)], request.facekit.num_frames))
+            chat.append({"role": "system" if message.role == "developer" else message.role, "content": entries})
+        return chat, media
+
+    def _landmarks(self, request: ChatRequest, parts: Sequence[ImagePart | VideoPart]) -> Sequence[np.ndarray | None]:
+        given = request.facekit.landmarks
+        if given is None:
+            return [None] * len(parts)
+        if len(given) != len(parts) or any(isinstance(part, VideoPart) for part in parts):
+            message = (
+                f"there are landmarks for {len(given)} pictures, and {len(parts)} pictures; give one entry for each"
+            )
+            raise RequestError(400, message, param="facekit.landmarks")
+        return [None if points is None else np.asarray(points, np.float32) for points in given]
+
+    def _prepare(
+        self, part: ImagePart | VideoPart, number: int, landmarks: np.ndarray | None, num_frames: int | None
+    ) -> Medium:
+        processor = self._processor.image_processor
+        try:
+            if isinstance(part, VideoPart):
+                content, subtype = read_bytes(part.video_url.url, "video", self._settings)
+                with clip_file(content, subtype) as path:
+                    return processor.prepare_clip(path, num_frames)
+            content, _ = read_bytes(part.image_url.url, "image", self._settings)
+            picture = open_picture(content, f"picture {number}", self._settings.max_pixels)
+            return processor.prepare(picture) if landmarks is None else take_as_cropped(picture, landmarks)
+        except FaceKitError as error:
+            kind = "clip" if isinstance(part, VideoPart) else "picture"
+            told = str(error).replace("the given image", f"picture {number}")
+            if isinstance(part, VideoPart):
+                told = _without_paths(told, number)
+            raise RequestError(400, told, param="messages", code=f"invalid_{kind}") from error
+
+    def _limit(self, request: ChatRequest, prompt_tokens: int) -> int:
+        context = getattr(self._config.get_text_config(), "max_position_embeddings", None)
+        room = None if context is None else context - prompt_tokens
+        if request.limit is None:
+            return self._settings.max_new_tokens if room is None else min(self._settings.max_new_tokens, room)
+        if room is not None and request.limit > room:
+            raise RequestError(
+                400,
+                f"the prompt has {prompt_tokens} tokens and the answer may have {request.limit}, but the model reads "
+                f"{context} together; ask for at most {room}",
+                param="max_tokens",
+                code="context_length_exceeded",
+            )
+        return request.limit
+
+
+def read_sampling(request: ChatRequest, choice: int) -> Sampling | None:
+    """How the tokens of one choice are drawn; None for the most likely ones, which is so without a temperature."""
+    draws = request.temperature is not None or request.top_p is not None or request.top_k is not None
+    if not draws or request.temperature == 0:
+        return None
+    temperature = 1.0 if request.temperature is None else float(request.temperature)
+    top_p = 1.0 if request.top_p is None else float(request.top_p)
+    seed = None if request.seed is None else (request.seed + choice) % 2**63
+    try:
+        return Sampling(temperature, top_p, request.top_k or 0, seed)
+    except ConfigurationError as error:
+        raise RequestError(400, str(error), param="temperature") from error
+
+
+def _without_paths(message: str, number: int) -> str:
+    """A message about a temporary file, which is no path of the client's."""
+    words = [f"clip {number}" if word.strip("',;:()").startswith("/") else word for word in message.split(" ")]
+    return " ".join(words)
+
+
+def _describe(medium: Medium, *, overlay: bool) -> dict[str, Any]:
+    if isinstance(medium, CroppedClip):
+        return {"type": "video", "frames": [_describe_face(face, overlay=overlay) for face in medium.frames]}
+    return {"type": "image", **_describe_face(medium, overlay=overlay)}
+
+
+def _describe_face(face: CroppedFace, *, overlay: bool) -> dict[str, Any]:
+    """A crop and its face, in pixels of the picture that it was cut from."""
+    points = None if face.landmarks is None else face.to_picture(face.landmarks)
+    box = None if points is None else [*points.min(axis=0), *points.max(axis=0)]
+    found: dict[str, Any] = {
+        "face_found": points is not None,
+        "box": None if box is None else [round(float(value), 2) for value in box],
+        "landmarks": None if points is None else np.round(points.astype(float), 2).tolist(),
+        "crop": list(face.box),
+    }
+    if overlay:
+        found["overlay"] = image_url(draw_overlay(face.image, face.landmarks), side=512)
+    return found
+
+
+def _digest(media: Sequence[MediumTensors]) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for medium in media:
+        digest.update(repr((tuple(medium.pixel_values.shape), medium.is_clip)).encode())
+        digest.update(medium.pixel_values.contiguous().numpy().tobytes())
+        digest.update(medium.landmarks.contiguous().numpy().tobytes())
+    return digest.digest()

@@ -1,0 +1,51 @@
+"""``serve``: a model's server on uvicorn, until it is told to stop."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from facekit.errors import ConfigurationError
+from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.processing import FaceKitProcessor
+from facekit.serving.app import create_app
+from facekit.serving.settings import ServerSettings
+
+
+def serve(
+    model: FaceKitForConditionalGeneration,
+    processor: FaceKitProcessor,
+    settings: ServerSettings,
+    *,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Answer until SIGTERM or SIGINT; what has begun is finished first.
+
+    Args:
+        model: The model, where it is to run.
+        processor: Its processor.
+        settings: Address, limits and access.
+        on_ready: Told the server's address once it listens.
+
+    Raises:
+        ConfigurationError: The address cannot be listened on.
+    """
+    try:
+        listener = socket.create_server((settings.host, settings.port), family=_family(settings.host), backlog=512)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{settings.host}:{settings.port} cannot be listened on ({error.strerror or error}); choose another --port"
+        ) from error
+    app = create_app(model, processor, settings)
+    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="on")
+    with listener:
+        if on_ready is not None:
+            host, port = listener.getsockname()[:2]
+            on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1")
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
