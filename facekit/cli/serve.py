@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from facekit.cli.model_options import Device, DeviceMap, Dtype, LoadIn, Revision, Tokenizer, TowerRoot, model_source
+from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import say
 
 
+@with_model_options()
 def serve(
     model: Annotated[str, typer.Argument(help="A folder or hub id that facekit loads.")],
     name: Annotated[str | None, typer.Option(help="The model's name for clients; by default as given.")] = None,
@@ -30,13 +31,8 @@ def serve(
     max_batch: Annotated[int, typer.Option(min=1, help="Answers that are written together.")] = 32,
     max_waiting: Annotated[int, typer.Option(min=0, help="Answers that wait beside these; more get status 429.")] = 64,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer where a request names no limit.")] = 256,
-    device: Device = None,
-    dtype: Dtype = None,
-    load_in: LoadIn = None,
-    tokenizer: Tokenizer = None,
-    tower_root: TowerRoot = None,
-    revision: Revision = "main",
-    device_map: DeviceMap = None,
+    *,
+    opening: ModelOptions,
 ) -> None:
     """Serve a model over HTTP in the form of OpenAI's chat completions, until Ctrl-C or SIGTERM.
 
@@ -68,16 +64,7 @@ def serve(
         current_registry().part("landmarker", PartSpec.parse(landmarker).name)
     if on_no_face is not None and on_no_face not in ON_NO_FACE:
         raise ConfigurationError(f"--on-no-face is one of {', '.join(ON_NO_FACE)}, not '{on_no_face}'")
-    composed, processor = model_source(
-        model,
-        device=device,
-        dtype=dtype,
-        load_in=load_in,
-        tokenizer=tokenizer,
-        tower_root=tower_root,
-        revision=revision,
-        device_map=device_map,
-    ).load()
+    composed, processor = opening.source(model).load()
     if landmarker is not None:
         processor.image_processor.landmarker = landmarker
     if on_no_face is not None:

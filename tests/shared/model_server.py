@@ -1,4 +1,8 @@
+"""A model server in a thread, and requests for it; a conftest imports the fixtures that its tests use."""
+
 import base64
+import importlib
+import importlib.util
 import io
 import socket
 import threading
@@ -12,6 +16,8 @@ from skimage.data import astronaut
 import facekit
 from facekit.serving import ServerSettings, create_app
 
+# The client that openai brings; its older versions brought httpx.
+httpx = importlib.import_module("httpx2" if importlib.util.find_spec("httpx2") else "httpx")
 QUESTION = "Which expression does the face show?"
 
 

@@ -1,0 +1,160 @@
+"""More requests than there is room for, clients that go away, and the end of a server."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from model_server import QUESTION, httpx, running, user
+
+from facekit.errors import ConfigurationError
+from facekit.serving import ServerSettings
+
+
+def hello(**others):
+    return {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8, **others}
+
+
+def test_an_overload_gives_200_and_429_alone_and_none_is_lost(served_model, portrait_url):
+    asked = {"model": "tiny", "messages": [user(QUESTION, portrait_url)], "max_tokens": 24}
+    with running(*served_model, max_batch=4, max_waiting=4) as address:
+        start = threading.Barrier(32)
+
+        def ask(_):
+            start.wait()
+            return httpx.post(f"{address}/v1/chat/completions", json=asked, timeout=120)
+
+        with ThreadPoolExecutor(32) as pool:
+            replies = list(pool.map(ask, range(32)))
+        statuses = [reply.status_code for reply in replies]
+        assert set(statuses) == {200, 429}
+        assert statuses.count(200) >= 8
+        assert all(int(reply.headers["Retry-After"]) >= 1 for reply in replies if reply.status_code == 429)
+        assert (
+            len({reply.json()["choices"][0]["message"]["content"] for reply in replies if reply.status_code == 200})
+            == 1
+        )
+        assert "facekit_open_answers 0.0" in httpx.get(f"{address}/metrics").text
+        assert httpx.post(f"{address}/v1/chat/completions", json=asked, timeout=120).status_code == 200
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_goes_away_frees_its_place(served_model, stream):
+    with running(*served_model, max_batch=1, max_waiting=0) as address:
+        long = hello(stream=stream, max_tokens=1500)
+        if stream:
+            with httpx.stream("POST", f"{address}/v1/chat/completions", json=long, timeout=60) as reply:
+                next(reply.iter_lines())
+        else:
+            with pytest.raises(httpx.TimeoutException):
+                httpx.post(f"{address}/v1/chat/completions", json=long, timeout=0.5)
+        until = time.monotonic() + 30
+        while "facekit_open_answers 0.0" not in httpx.get(f"{address}/metrics").text:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert httpx.post(f"{address}/v1/chat/completions", json=hello(), timeout=60).status_code == 200
+
+
+def test_a_failure_inside_a_batch_costs_its_own_request_alone(served_model, monkeypatch):
+    import facekit.serving.engine as engine
+
+    real = engine.generate_batch
+
+    def fail(model, processor, requests, **options):
+        if any("unlucky" in request.prompt for request in requests):
+            raise RuntimeError("a secret of the machine")
+        return real(model, processor, requests, **options)
+
+    monkeypatch.setattr(engine, "generate_batch", fail)
+    with running(*served_model, batch_seconds=0.3) as address:
+
+        def ask(word):
+            body = hello(messages=[{"role": "user", "content": word}])
+            return httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60)
+
+        with ThreadPoolExecutor(4) as pool:
+            replies = list(pool.map(ask, ["one", "unlucky", "two", "three"]))
+        assert [reply.status_code for reply in replies] == [200, 500, 200, 200]
+        assert "secret" not in replies[1].text
+        streamed = hello(messages=[{"role": "user", "content": "unlucky"}], stream=True)
+        text = httpx.post(f"{address}/v1/chat/completions", json=streamed, timeout=60).text
+        assert "the model failed" in text
+        assert "[DONE]" not in text
+
+
+def test_sigterm_finishes_what_was_begun(served_model, tmp_path):
+    model, processor = served_model
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    command = [sys.executable, "-m", "facekit", "serve", str(tmp_path), "--name", "tiny", "--port", "0"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        line = process.stderr.readline()
+        assert line.startswith("serving 'tiny' at http://127.0.0.1:"), line
+        address = line.split(" at ")[1].split(";")[0]
+        with ThreadPoolExecutor(1) as pool:
+            reply = pool.submit(httpx.post, f"{address}/chat/completions", json=hello(max_tokens=400), timeout=120)
+            until = time.monotonic() + 30
+            metrics = address.removesuffix("/v1") + "/metrics"
+            while "facekit_open_answers 1.0" not in httpx.get(metrics).text:
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            process.send_signal(signal.SIGTERM)
+            assert reply.result().status_code == 200
+        process.wait(60)
+        assert "Traceback" not in process.stderr.read()
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(
+    ("options", "piece"),
+    [
+        ({"host": "0.0.0.0"}, "FACEKIT_API_KEY"),
+        ({"host": "example.org"}, "FACEKIT_API_KEY"),
+        ({"api_key": " "}, "API key is empty"),
+        ({"max_batch": 0}, "max_batch=0"),
+        ({"max_waiting": -1}, "max_waiting=-1"),
+        ({"port": 70000}, "port=70000"),
+    ],
+)
+def test_settings_that_are_unsafe_or_out_of_range_are_refused(options, piece):
+    with pytest.raises(ConfigurationError, match=piece):
+        ServerSettings("tiny", **options)
+
+
+def test_every_loopback_address_needs_no_key_and_any_other_takes_one():
+    for host in ("127.0.0.1", "::1", "localhost", "127.8.9.1"):
+        ServerSettings("tiny", host=host)
+    ServerSettings("tiny", host="0.0.0.0", api_key="secret")
+
+
+@pytest.mark.parametrize(
+    ("options", "piece"),
+    [
+        (["--host", "0.0.0.0"], "needs a key"),
+        (["--on-no-face", "ignore"], "whole-image"),
+        (["--landmarker", "dlip"], "did you mean 'dlib'"),
+        (["--port", "99999"], "--port"),
+    ],
+)
+def test_wrong_options_are_told_before_the_model_is_loaded(run_facekit, options, piece):
+    status, _, error = run_facekit("serve", "/nowhere", *options)
+    assert status == 2
+    assert piece in error
+    assert "Traceback" not in error
+
+
+def test_a_port_that_is_taken_is_told(run_facekit, server, served_model, tmp_path):
+    model, processor = served_model
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    status, _, error = run_facekit("serve", tmp_path, "--port", server.rsplit(":", 1)[1])
+    assert status == 2
+    assert "choose another --port" in error
