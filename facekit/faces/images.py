@@ -1,10 +1,12 @@
-"""Opening pictures safely, as one upright RGB image of bounded size or one clear error."""
+"""Opening pictures safely, wherever they come from, as one upright RGB image of bounded size or one clear error."""
 
 from __future__ import annotations
 
 import logging
+import re
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,10 +14,11 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from facekit.errors import ConfigurationError, ImageError
+from facekit.faces.sources import copy_content, describe_source, is_remote, local_path
 
 logger = logging.getLogger(__name__)
 
-ImageSource: TypeAlias = str | Path | Image.Image | np.ndarray
+ImageSource: TypeAlias = str | Path | bytes | Image.Image | np.ndarray
 
 MAX_PIXELS = 64_000_000
 NEUTRAL_COLOUR = (122, 116, 104)
@@ -24,8 +27,11 @@ NEUTRAL_COLOUR = (122, 116, 104)
 FILE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 """Formats with a decoder inside Pillow; those that hand the file to another program (EPS, WMF) stay closed."""
 
+_HEIC = re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
+_HEAD = 16
+
 _CONVERTIBLE_MODES = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
-_DECODING_ERRORS = (
+DECODING_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError, struct.error, zlib.error
 )  # fmt: skip
 
@@ -38,16 +44,17 @@ def open_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     first frame is taken. The size is checked in the header, before pixels are decoded.
 
     Args:
-        source: A path; a PIL image; or an array ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)`` of uint8,
-            uint16, bool, or floats in [0, 1].
+        source: A path; an http(s), ``data:`` or ``file:`` address; a file's content as bytes; a PIL image; or an array
+            ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)`` of uint8, uint16, bool, or floats in [0, 1].
+            HEIC is read where ``pillow-heif`` is installed.
         max_pixels: The largest width times height that is decoded.
 
     Returns:
         A new RGB image; the source is left as it was.
 
     Raises:
-        ImageError: The source is missing, empty, not an image, truncated, too large, or of a kind that has no certain
-            reading as RGB. The message names it and says what to do.
+        ImageError: The source is missing, cannot be fetched, is empty, not an image, truncated, too large, or of a kind
+            that has no certain reading as RGB. The message names it and says what to do.
         ConfigurationError: ``max_pixels`` is below one.
     """
     if max_pixels < 1:
@@ -57,33 +64,28 @@ def open_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
         _check_size(source.shape[1::-1] if source.ndim >= 2 else (0, 0), name, max_pixels)
         return _array_to_rgb(source, name)
     if isinstance(source, Image.Image):
-        return _load_rgb(source, name, max_pixels)
+        return load_rgb(source, name, max_pixels)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        source = bytes(source)
+        name = describe_source(source)
+    if isinstance(source, (str, bytes)) and is_remote(source):
+        content = BytesIO()
+        copy_content(source, content)
+        content.seek(0)
+        return _open_file(content, name, max_pixels)
     if isinstance(source, (str, Path)):
-        return _open_file(Path(source).expanduser(), name, max_pixels)
-    raise ImageError(f"an image is a path, a PIL image or a numpy array, not {type(source).__name__}; convert it first")
+        return _open_file(local_path(source), name, max_pixels)
+    raise ImageError(
+        "an image is a path, an address, a file's bytes, a PIL image or a numpy array, not "
+        f"{type(source).__name__}; convert it first"
+    )
 
 
-def describe_source(source: object) -> str:
-    """Return what messages call a picture: its path where it has one."""
-    if isinstance(source, (str, Path)):
-        return f"'{source}'"
-    filename = getattr(source, "filename", None)
-    if isinstance(filename, (str, Path)) and str(filename):
-        return f"'{filename}'"
-    return "the given array" if isinstance(source, np.ndarray) else "the given image"
-
-
-def _open_file(path: Path, name: str, max_pixels: int) -> Image.Image:
-    if not path.exists():
-        raise ImageError(f"there is no file {name}; check the path")
-    if not path.is_file():
-        raise ImageError(f"{name} is not a file; give the path of one picture")
-    if path.stat().st_size == 0:
-        raise ImageError(f"{name} is empty (0 bytes); fetch or export it again")
-    Image.init()
+def _open_file(file: Path | BytesIO, name: str, max_pixels: int) -> Image.Image:
     try:
-        with Image.open(path, formats=[kind for kind in FILE_FORMATS if kind in Image.OPEN]) as image:
-            return _load_rgb(image, name, max_pixels)
+        formats = [kind for kind in (*FILE_FORMATS, *_further_formats(file, name)) if kind in Image.OPEN]
+        with Image.open(file, formats=formats) as image:
+            return load_rgb(image, name, max_pixels)
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -91,15 +93,36 @@ def _open_file(path: Path, name: str, max_pixels: int) -> Image.Image:
     except Image.UnidentifiedImageError as error:
         readable = ", ".join(kind for kind in FILE_FORMATS if kind != "MPO")
         raise ImageError(f"{name} is not a picture of a known format ({readable}); save it as PNG or JPEG") from error
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         raise ImageError(f"{name} cannot be read ({error}); check its permissions or export it again") from error
 
 
-def _load_rgb(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+def _further_formats(file: Path | BytesIO, name: str) -> tuple[str, ...]:
+    """Formats of a file that need another package, which is asked for where it is missing."""
+    Image.init()
+    if isinstance(file, BytesIO):
+        head = file.getvalue()[:_HEAD]
+    else:
+        with file.open("rb") as stream:
+            head = stream.read(_HEAD)
+    if not _HEIC.match(head):
+        return ()
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise ImageError(
+            f"{name} is a HEIC picture, which needs pillow-heif; pip install 'facekit-mllm[heic]', or save it as JPEG"
+        ) from error
+    pillow_heif.register_heif_opener()
+    return ("HEIF",)
+
+
+def load_rgb(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+    """Decode a picture that Pillow has opened, as ``open_image`` does; ``name`` is what messages call it."""
     _check_size(image.size, name, max_pixels)
     try:
         image.load()
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         raise ImageError(f"{name} is damaged or truncated ({error}); fetch or export it again") from error
     return _to_rgb(_upright(image, name), name)
 
@@ -118,7 +141,7 @@ def _check_size(size: tuple[int, ...], name: str, max_pixels: int) -> None:
 def _upright(image: Image.Image, name: str) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         logger.warning("the EXIF data of %s cannot be read (%s); its rotation is not applied", name, error)
         return image.copy()
 

@@ -10,8 +10,9 @@ from typing import Literal, TypeAlias
 
 from facekit.errors import ConfigurationError, FaceNotFoundError
 from facekit.faces.crop import DEFAULT_MARGIN, CroppedFace, crop_face, pad_to_square
-from facekit.faces.images import MAX_PIXELS, ImageSource, describe_source, open_image
+from facekit.faces.images import MAX_PIXELS, ImageSource, open_image
 from facekit.faces.landmarker import DetectedFace, Landmarker
+from facekit.faces.sources import describe_source
 
 Selection: TypeAlias = Literal["largest", "all"] | int
 ON_NO_FACE = ("raise", "whole-image")

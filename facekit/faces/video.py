@@ -1,7 +1,7 @@
 """Opening clips safely: sampled frames, upright and RGB, or one clear error.
 
-Sources are video files and animations, through PyAV, and frames in memory. Only the chosen frames are kept, and files
-are sought rather than decoded from end to end.
+Sources are video files, through PyAV, animated pictures, and frames in memory. Only the chosen frames are kept, and
+video files are sought rather than decoded from end to end.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import bisect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,10 +19,17 @@ from urllib.parse import urlparse
 import numpy as np
 from PIL import Image
 
-from facekit.errors import ConfigurationError, MissingExtraError, VideoError
-from facekit.faces.file_kinds import VIDEO_SUFFIXES
+from facekit.errors import ConfigurationError, ImageError, MissingExtraError, VideoError
+from facekit.faces.animations import (
+    ANIMATED_SUFFIXES,
+    animation_format,
+    count_animation_frames,
+    read_animation_frames,
+)
+from facekit.faces.file_kinds import VIDEO_SUFFIXES, kind_of_contents
 from facekit.faces.frames import FRAMES_PER_CLIP, choose_frames
-from facekit.faces.images import MAX_PIXELS, ImageSource, describe_source, open_image
+from facekit.faces.images import MAX_PIXELS, ImageSource, open_image
+from facekit.faces.sources import copy_content, describe_source, is_remote, media_type, stored
 
 MAX_FRAMES = 500_000
 MAX_SECONDS = 4 * 3600.0
@@ -33,6 +41,7 @@ _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,mpegts,mpeg,mpegvideo,
 _READER_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
 _WITHOUT_INDEX = ("mpeg", "mpegvideo")  # times are guessed after a seek, and may be those of the frame before
 _TOLERATED_LOSS = 0.05
+_HEAD = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +61,7 @@ class Clip:
     name: str = "the given clip"
 
 
-ClipSource: TypeAlias = str | Path | np.ndarray | Sequence[ImageSource] | Clip
+ClipSource: TypeAlias = str | Path | bytes | np.ndarray | Sequence[ImageSource] | Clip
 
 
 @dataclass(frozen=True)
@@ -62,20 +71,42 @@ class _FrameIndex:
     total: int
     times: list[int] | None
     keyframes: list[int]
+    is_picture: bool = False
 
 
 def is_video(source: object) -> bool:
     """Whether a source is a clip rather than a picture.
 
-    Clips are paths and URLs with a suffix of ``VIDEO_SUFFIXES``, animated GIF files, arrays of four dimensions, lists
-    or tuples, and ``Clip``.
+    Clips are paths and URLs with a suffix of ``VIDEO_SUFFIXES``; data URLs and bytes of a video; files, data URLs and
+    bytes of an animated GIF, WebP, PNG or AVIF; arrays of four dimensions, lists or tuples, and ``Clip``. Of a web
+    address only the suffix is looked at.
     """
     if isinstance(source, np.ndarray):
         return source.ndim == 4
+    if isinstance(source, bytes):
+        return kind_of_contents(source[:_HEAD]) == "video" or animation_format(source) is not None
     if not isinstance(source, (str, Path)):
         return isinstance(source, (Clip, list, tuple))
-    suffix = Path(urlparse(source).path if isinstance(source, str) and "://" in source else source).suffix.lower()
-    return suffix in VIDEO_SUFFIXES or (suffix == ".gif" and _is_animated(Path(source).expanduser()))
+    if isinstance(source, str) and is_remote(source):
+        return _is_remote_video(source)
+    suffix = Path(source).suffix.lower()
+    if suffix in VIDEO_SUFFIXES:
+        return True
+    return suffix in ANIMATED_SUFFIXES and animation_format(Path(source).expanduser()) is not None
+
+
+def _is_remote_video(source: str) -> bool:
+    if source[:5].lower() != "data:":
+        return Path(urlparse(source).path).suffix.lower() in VIDEO_SUFFIXES
+    kind = media_type(source)
+    if kind.startswith("video/") or f".{kind.removeprefix('image/')}" not in ANIMATED_SUFFIXES:
+        return kind.startswith("video/")
+    content = BytesIO()
+    try:
+        copy_content(source, content)
+    except ImageError:
+        return False  # opening it as a picture says what is wrong with it
+    return animation_format(content.getvalue()) is not None
 
 
 def read_clip(
@@ -92,8 +123,8 @@ def read_clip(
     The rotation that a camera notes in the file is applied, and pixels that are not square are made so.
 
     Args:
-        source: The path of a video file or an animation; an array ``(frames, H, W, 3)``; a list of pictures; or a
-            ``Clip``, which is returned as it is.
+        source: The path or address of a video file or an animation, a data URL, or the file's content as bytes; an
+            array ``(frames, H, W, 3)``; a list of pictures; or a ``Clip``, which is returned as it is.
         num_frames: Frames to return. A file with fewer has some of them repeated, as in the released Face-LLaVA code;
             arrays and lists with fewer are taken whole, for somebody has chosen already.
         among: Indices of the frames of a file that are meant, ascending, from 0; if there are more than ``num_frames``,
@@ -103,7 +134,8 @@ def read_clip(
         max_seconds: The longest file.
 
     Raises:
-        VideoError: The file is missing, no video, damaged, cut off, has no frame, or is beyond a bound.
+        VideoError: The file is missing, cannot be fetched, is no video, damaged, cut off, has no frame, or is beyond a
+            bound.
         ImageError: A picture of a list cannot be opened.
         ConfigurationError: ``num_frames`` is out of its range.
         MissingExtraError: A file is given and PyAV is not installed.
@@ -112,12 +144,16 @@ def read_clip(
         raise ConfigurationError(f"num_frames is from 1 to {LARGEST_CHOICE}, not {num_frames!r}")
     if isinstance(source, Clip):
         return source
-    if isinstance(source, (str, Path)):
-        path = Path(source).expanduser()
-        _check_file(path, describe_source(path))
-        index = _read_index(path, describe_source(path), max_pixels, max_frames, max_seconds)
-        chosen = choose_frames(index.total, num_frames) if among is None else _choose_among(among, num_frames)
-        return _read_file(path, index, chosen, max_pixels)
+    if isinstance(source, (str, Path, bytes)):
+        with stored(source, VideoError) as path:
+            name = describe_source(source if is_remote(source) else path)
+            if animation_format(path) in (None, "GIF"):
+                index = _read_index(path, name, max_pixels, max_frames, max_seconds)
+            else:
+                index = _FrameIndex(count_animation_frames(path, name), None, [], is_picture=True)
+                _check_count(index.total, name, max_frames)
+            chosen = choose_frames(index.total, num_frames) if among is None else _choose_among(among, num_frames)
+            return _read_file(path, name, index, chosen, max_pixels)
     pictures = list(source)
     if not pictures or (isinstance(source, np.ndarray) and source.ndim != 4):
         raise VideoError(
@@ -133,22 +169,12 @@ def _choose_among(among: Sequence[int], num_frames: int) -> list[int]:
     return [among[i] for i in choose_frames(len(among), min(num_frames, len(among)))]
 
 
-def _read_file(path: Path, index: _FrameIndex, chosen: Sequence[int], max_pixels: int) -> Clip:
-    name = describe_source(path)
+def _read_file(path: Path, name: str, index: _FrameIndex, chosen: Sequence[int], max_pixels: int) -> Clip:
     if chosen[-1] >= index.total:
         raise VideoError(f"{name} has {index.total} frames, so none at index {chosen[-1]}, counted from 0")
     wanted = sorted(set(chosen))
     found = dict(zip(wanted, _decode_frames(path, name, index, wanted, max_pixels), strict=True))
     return Clip(tuple(found[i] for i in chosen), tuple(chosen), index.total, name)
-
-
-def _check_file(path: Path, name: str) -> None:
-    if not path.exists():
-        raise VideoError(f"there is no file {name}; check the path")
-    if not path.is_file():
-        raise VideoError(f"{name} is not a file; give the path of one video")
-    if path.stat().st_size == 0:
-        raise VideoError(f"{name} is empty (0 bytes); fetch or export it again")
 
 
 @contextmanager
@@ -192,8 +218,7 @@ def _read_index(path: Path, name: str, max_pixels: int, max_frames: int, max_sec
                 continue
             is_cut_off = packet.is_corrupt
             times.append(packet.pts)
-            if len(times) > max_frames:
-                raise VideoError(f"{name} has more than {max_frames:,} frames; cut it, or raise max_frames")
+            _check_count(len(times), name, max_frames)
             if packet.pts is not None:
                 end = max(end, packet.pts + (packet.duration or 0))
                 if packet.is_keyframe:
@@ -216,6 +241,9 @@ def _decode_frames(
     path: Path, name: str, index: _FrameIndex, wanted: Sequence[int], max_pixels: int
 ) -> Iterator[Image.Image]:
     """Yield the frames at ascending indices ``wanted``."""
+    if index.is_picture:
+        yield from read_animation_frames(path, name, wanted, max_pixels)
+        return
     if index.times is None:
         yield from _decode_in_order(path, name, wanted, max_pixels)
         return
@@ -291,17 +319,14 @@ def _check_duration(seconds: float | None, name: str, max_seconds: float) -> Non
         raise VideoError(f"{name} lasts {seconds:,.0f} s, above the bound of {max_seconds:,.0f}; cut it")
 
 
+def _check_count(frames: int, name: str, max_frames: int) -> None:
+    if frames > max_frames:
+        raise VideoError(f"{name} has more than {max_frames:,} frames; cut it, or raise max_frames")
+
+
 def _check_size(width: int, height: int, name: str, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise VideoError(
             f"{name} has frames of {width} x {height} = {width * height:,} pixels, above the bound of {max_pixels:,}; "
             "shrink them, or raise max_pixels if you trust it"
         )
-
-
-def _is_animated(path: Path) -> bool:
-    try:
-        with Image.open(path, formats=("GIF",)) as image:
-            return bool(getattr(image, "is_animated", False))
-    except (OSError, SyntaxError, ValueError):
-        return False  # opening it as a picture says what is wrong with it

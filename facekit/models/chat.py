@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from facekit.errors import ConfigurationError
+from facekit.faces.sources import describe_source, is_remote
 from facekit.models.control_tokens import ControlTokens
 
 Message = Mapping[str, Any]
@@ -48,12 +49,15 @@ def flatten_chat(
     image_token: str,
     video_token: str = VIDEO_MARK,
     control_tokens: ControlTokens | None = None,
+    *,
+    local_files: bool = False,
 ) -> FlatChat:
     """Turn a chat's content into text.
 
     Content is a string, or a list of ``{"type": "text", "text": ...}``, ``{"type": "image"}`` and
     ``{"type": "video"}`` entries; the latter may hold the picture or clip under ``image`` or ``video``, ``path`` or
-    ``url``. Entries are joined by line breaks.
+    ``url``. Entries are joined by line breaks. Entries of type ``image_url`` and ``video_url`` come from elsewhere, as
+    OpenAI's protocol has them: what they name is on the web or a data URL, and no file of this machine unless asked.
 
     Args:
         messages: The chat.
@@ -61,10 +65,12 @@ def flatten_chat(
         video_token: What a clip becomes.
         control_tokens: Escape what looks like one of these in a text, so that it stays words; without it, a text with
             the image or video token is refused.
+        local_files: Let ``image_url`` and ``video_url`` name files of this machine, too.
 
     Raises:
         ConfigurationError: A message has no role or content, a user's has no words, a text has the image token or
-            the video token in it that cannot be escaped, or an entry is of another type.
+            the video token in it that cannot be escaped, an entry is of another type, or an address names a file of
+            this machine.
     """
     flat = FlatChat([])
     for message in messages:
@@ -79,7 +85,8 @@ def flatten_chat(
         role = str(message["role"])
         if control_tokens is not None:
             entries = [_escape(entry, role, control_tokens) for entry in entries]
-        texts = [_read_entry(entry, {"image": image_token, "video": video_token}, flat) for entry in entries]
+        marks = {"image": image_token, "video": video_token}
+        texts = [_read_entry(entry, marks, flat, local_files=local_files) for entry in entries]
         words = [text for text in texts if text not in (image_token, video_token)]
         if message["role"] == "user" and not any(text.strip() for text in words):
             raise ConfigurationError("a user message has no words; write a question or an instruction")
@@ -93,14 +100,21 @@ def _escape(entry: Message, role: str, control_tokens: ControlTokens) -> Message
     return {**entry, "text": control_tokens.escape(entry["text"], role)}
 
 
-def _read_entry(entry: Message, marks: Mapping[str, str], flat: FlatChat) -> str:
+def _read_entry(entry: Message, marks: Mapping[str, str], flat: FlatChat, *, local_files: bool) -> str:
     kind = entry.get("type")
     medium = {"image": "image", "image_url": "image", "video": "video", "video_url": "video"}.get(str(kind))
     if medium is not None:
-        source = next((entry[key] for key in _SOURCE_KEYS[medium] if entry.get(key) is not None), None)
+        key = next((key for key in _SOURCE_KEYS[medium] if entry.get(key) is not None), None)
+        source = None if key is None else entry[key]
         if isinstance(source, Mapping):
             source = source.get("url")
         if source is not None:
+            from_elsewhere = str(kind).endswith("_url") or str(key).endswith("_url")
+            if from_elsewhere and not local_files and not is_remote(source):
+                raise ConfigurationError(
+                    f"{medium}_url names {describe_source(source)}, a file of this machine, which a chat reads only "
+                    "with local_files=True; give an http(s) address or a data URL"
+                )
             (flat.images if medium == "image" else flat.videos).append(source)
         return marks[medium]
     if kind != "text" or not isinstance(entry.get("text"), str):

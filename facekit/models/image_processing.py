@@ -28,8 +28,6 @@ from facekit.faces.prepare import ON_NO_FACE
 from facekit.faces.video import ClipSource
 from facekit.models.media import (
     AnyClip,
-    fetch_picture,
-    fetch_video,
     flatten_clips,
     flatten_images,
     split_clip_landmarks,
@@ -235,7 +233,7 @@ class FaceKitImageProcessor(BaseImageProcessor):
         if self.landmarker is None:
             return take_as_cropped(picture, None)
         return prepare_face(
-            fetch_picture(picture),
+            picture,
             self._load_landmarker(),
             margin=self.crop_margin,
             on_no_face=self.on_no_face,
@@ -259,15 +257,14 @@ class FaceKitImageProcessor(BaseImageProcessor):
             return clip
         if self.landmarker is None:
             return take_clip_as_cropped(clip, None, self.num_frames if num_frames is None else num_frames)
-        with fetch_video(clip) as source:
-            return prepare_clip(
-                source,
-                self._load_landmarker(),
-                num_frames=self.num_frames if num_frames is None else num_frames,
-                margin=self.crop_margin,
-                crop_per_frame=self.crop_per_frame,
-                on_no_face=self.on_no_face,
-            )
+        return prepare_clip(
+            clip,
+            self._load_landmarker(),
+            num_frames=self.num_frames if num_frames is None else num_frames,
+            margin=self.crop_margin,
+            crop_per_frame=self.crop_per_frame,
+            on_no_face=self.on_no_face,
+        )
 
     def fetch_images(self, image_url_or_urls: Any) -> Any:
         """Return what was given: pictures are opened when they are prepared, with facekit's bounds and errors."""

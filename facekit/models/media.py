@@ -1,24 +1,17 @@
 """Media arguments: pictures and clips as users give them, with the landmarks that belong to them.
 
-Arguments are read here, files behind addresses fetched, and face crops taken as they are.
+Arguments are read here, and face crops taken as they are.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import urlparse
-from urllib.request import urlopen
 
 import numpy as np
 from PIL import Image
 
-from facekit.compat.transformers_images import download_image
-from facekit.errors import ConfigurationError, VideoError
+from facekit.errors import ConfigurationError
 from facekit.faces import NUM_LANDMARKS, CroppedClip, CroppedFace, is_video, open_image, read_clip
 from facekit.faces.images import ImageSource
 from facekit.faces.video import Clip, ClipSource
@@ -27,17 +20,6 @@ AnyClip: TypeAlias = ClipSource | CroppedClip
 
 LARGEST_COORDINATE = 2.0
 """Landmarks may leave the picture a little; beyond this they are not normalised."""
-
-LARGEST_DOWNLOAD = 1 << 30
-"""Bytes of a video that is given by its address."""
-
-_WEB = ("http://", "https://")
-_TIMEOUT_SECONDS = 30.0
-
-
-def fetch_picture(source: ImageSource) -> ImageSource:
-    """Download a picture that is given by an http(s) URL; anything else is returned as it is."""
-    return download_image(source) if isinstance(source, str) and source.startswith(_WEB) else source
 
 
 def take_as_cropped(source: ImageSource, landmarks: np.ndarray | None) -> CroppedFace:
@@ -52,7 +34,7 @@ def take_as_cropped(source: ImageSource, landmarks: np.ndarray | None) -> Croppe
         ConfigurationError: It has landmarks and is not square, so that they would not fit the encoder's square; or
             they have another shape or other units.
     """
-    picture = open_image(fetch_picture(source))
+    picture = open_image(source)
     width, height = picture.size
     if landmarks is not None:
         check_landmarks(landmarks)
@@ -82,11 +64,13 @@ def flatten_images(images: Any) -> list[ImageSource]:
     Raises:
         ConfigurationError: Something in it is no picture.
     """
-    if isinstance(images, (Image.Image, str, Path, np.ndarray)):
+    if isinstance(images, (Image.Image, str, Path, bytes, np.ndarray)):
         return [images]
     if isinstance(images, (list, tuple)):
         return [picture for entry in images for picture in flatten_images(entry)]
-    raise ConfigurationError(f"an image is a PIL image, a path or an array, not {type(images).__name__}")
+    raise ConfigurationError(
+        f"an image is a PIL image, a path, an address, bytes or an array, not {type(images).__name__}"
+    )
 
 
 def split_landmarks(landmarks: Any, count: int) -> list[np.ndarray | None]:
@@ -119,7 +103,9 @@ def flatten_clips(videos: Any) -> list[AnyClip]:
     Raises:
         ConfigurationError: Something in it is no clip.
     """
-    if isinstance(videos, (str, Path, Clip, CroppedClip)) or (isinstance(videos, np.ndarray) and videos.ndim == 4):
+    if isinstance(videos, (str, Path, bytes, Clip, CroppedClip)) or (
+        isinstance(videos, np.ndarray) and videos.ndim == 4
+    ):
         return [videos]
     if isinstance(videos, (list, tuple)):
         if videos and all(_is_picture(entry) for entry in videos):
@@ -173,8 +159,7 @@ def take_clip_as_cropped(clip: AnyClip, landmarks: np.ndarray | None, num_frames
     """
     if isinstance(clip, CroppedClip):
         return clip
-    with fetch_video(clip) as source:
-        opened = read_clip(source, num_frames)
+    opened = read_clip(clip, num_frames)
     present: list[np.ndarray | None] = [None] * len(opened.frames)
     if landmarks is not None:
         shapes = choose_clip_landmarks(landmarks, opened)
@@ -203,33 +188,7 @@ def choose_clip_landmarks(landmarks: np.ndarray, clip: Clip) -> np.ndarray:
     )
 
 
-@contextmanager
-def fetch_video(source: ClipSource) -> Iterator[ClipSource]:
-    """Download a video that is given by an http(s) URL, for as long as the context lasts; others pass unchanged.
-
-    Raises:
-        VideoError: The address cannot be read, or holds more than ``LARGEST_DOWNLOAD`` bytes.
-    """
-    if not (isinstance(source, str) and source.startswith(_WEB)):
-        yield source
-        return
-    suffix = Path(urlparse(source).path).suffix
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"video{suffix}"
-        try:
-            with urlopen(source, timeout=_TIMEOUT_SECONDS) as response, path.open("wb") as file:
-                while chunk := response.read(1 << 20):
-                    file.write(chunk)
-                    if file.tell() > LARGEST_DOWNLOAD:
-                        break
-        except (OSError, HTTPException, ValueError) as error:
-            raise VideoError(f"'{source}' cannot be fetched ({error}); check the address") from error
-        if path.stat().st_size > LARGEST_DOWNLOAD:
-            raise VideoError(f"'{source}' has more than {LARGEST_DOWNLOAD:,} bytes; fetch it yourself")
-        yield path
-
-
 def _is_picture(value: Any) -> bool:
     if isinstance(value, np.ndarray):
         return value.ndim in (2, 3)
-    return isinstance(value, Image.Image) or (isinstance(value, (str, Path)) and not is_video(value))
+    return isinstance(value, Image.Image) or (isinstance(value, (str, Path, bytes)) and not is_video(value))

@@ -82,6 +82,7 @@ class FaceKitProcessor(ProcessorMixin):
         padding_side: str | None = None,
         add_special_tokens: bool | None = None,
         return_tensors: str | None = "pt",
+        local_files: bool = False,
         **kwargs: Any,
     ) -> BatchFeature:
         """Prepare pictures, clips, text, or several of them; a batch may mix prompts with any of them.
@@ -100,6 +101,7 @@ class FaceKitProcessor(ProcessorMixin):
             padding_side: ``left``, which is the default, or ``right``.
             add_special_tokens: Whether the tokenizer adds its own; by default unless the prompt starts with one.
             return_tensors: ``pt`` by default; None gives lists for the text.
+            local_files: Let ``image_url`` in chats name files of this machine; see ``facekit.models.chat``.
             **kwargs: Passed to the tokenizer.
 
         Returns:
@@ -121,7 +123,7 @@ class FaceKitProcessor(ProcessorMixin):
         marks = [self.image_token] * len(pictures) + [self.video_token] * len(clips)
         prompts: list[str] = []
         if text is not None:
-            prompts, chat_images, chat_videos = self._read_prompts(text)
+            prompts, chat_images, chat_videos = self._read_prompts(text, local_files=local_files)
             pictures = chat_images if images is None else pictures
             clips = chat_videos if videos is None else clips
             marks = [mark for prompt in prompts for mark in self.find_marks(prompt)]
@@ -154,6 +156,7 @@ class FaceKitProcessor(ProcessorMixin):
         return_dict: bool = False,
         return_tensors: str | None = "pt",
         processor_kwargs: dict[str, Any] | None = None,
+        local_files: bool = False,
         **kwargs: Any,
     ) -> Any:
         """Write a chat, or a list of chats, as the prompt that the language model was trained on.
@@ -166,6 +169,7 @@ class FaceKitProcessor(ProcessorMixin):
             return_dict: Whether to return all tensors rather than ``input_ids``.
             return_tensors: As in ``__call__``.
             processor_kwargs: Passed to ``__call__``, such as ``landmarks`` or ``num_frames``.
+            local_files: Let ``image_url`` name files of this machine; see ``facekit.models.chat``.
             **kwargs: Passed to the tokenizer's ``apply_chat_template``, such as ``add_generation_prompt``.
 
         Returns:
@@ -177,7 +181,7 @@ class FaceKitProcessor(ProcessorMixin):
         """
         one = is_chat(conversation)
         chats = [conversation] if one else conversation
-        flat = [self.flatten(chat) for chat in chats]
+        flat = [self.flatten(chat, local_files=local_files) for chat in chats]
         options = {"chat_template": chat_template or self.chat_template, **kwargs, "tokenize": False}
         prompts = [self._render(chat.messages, **options) for chat in flat]
         if not tokenize:
@@ -194,9 +198,9 @@ class FaceKitProcessor(ProcessorMixin):
         marks = (self.image_token, self.video_token)
         return ControlTokens.of(self.tokenizer, self.chat_template, marks)
 
-    def flatten(self, chat: Sequence[Message]) -> FlatChat:
+    def flatten(self, chat: Sequence[Message], *, local_files: bool = False) -> FlatChat:
         """Turn a chat's content into text, control tokens in its words escaped; see ``flatten_chat``."""
-        return flatten_chat(chat, self.image_token, self.video_token, self.control_tokens)
+        return flatten_chat(chat, self.image_token, self.video_token, self.control_tokens, local_files=local_files)
 
     def count_visual_tokens(self, frames: int) -> int:
         """How many visual tokens an image (1 frame) or a clip of that many frames costs."""
@@ -283,17 +287,17 @@ class FaceKitProcessor(ProcessorMixin):
         except TemplateError as error:
             raise ConfigurationError(f"the chat template refuses the chat: {first_line(error)}") from error
 
-    def _read_prompts(self, text: str | Sequence[Any]) -> tuple[list[str], list[Any], list[Any]]:
+    def _read_prompts(self, text: str | Sequence[Any], *, local_files: bool) -> tuple[list[str], list[Any], list[Any]]:
         entries: list[Any] = [text] if isinstance(text, str) or is_chat(text) else list(text)
         prompts, images, videos = [], [], []
         for entry in entries:
             if isinstance(entry, str):
                 prompts.append(entry)
                 continue
-            flat = self.flatten(entry)
+            flat = self.flatten(entry, local_files=local_files)
             images += flat.images
             videos += [clip for video in flat.videos for clip in flatten_clips(video)]
-            prompts.append(self.apply_chat_template(entry, add_generation_prompt=True))
+            prompts.append(self.apply_chat_template(entry, add_generation_prompt=True, local_files=local_files))
         return prompts, images, videos
 
     def _check_media_counts(self, marks: list[str], pictures: int, clips: int) -> None:

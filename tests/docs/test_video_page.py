@@ -10,7 +10,7 @@ from PIL import Image
 from video_files import write_video
 
 import facekit.faces.video as video
-from facekit.models.media import LARGEST_DOWNLOAD
+from facekit.faces.sources import LARGEST_VIDEO
 
 PAGE = (Path(__file__).parents[2] / "docs" / "video.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -39,4 +39,4 @@ def test_the_limits_on_the_page_are_the_codes():
     assert f"{video.MAX_FRAMES:,} frames" in PAGE
     assert video.MAX_SECONDS == 4 * 3600
     assert video.MAX_PIXELS == 64_000_000
-    assert LARGEST_DOWNLOAD == 1 << 30
+    assert LARGEST_VIDEO == 1 << 30

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from facekit.errors import ConfigurationError
@@ -33,10 +35,25 @@ def test_pictures_are_collected_whatever_their_key():
         {"type": "image", "path": "a.png"},
         {"type": "image", "url": "b.png"},
         {"type": "image"},
-        {"type": "image_url", "image_url": {"url": "c.png"}},
+        {"type": "image_url", "image_url": {"url": "https://a.b/c.png"}},
         text("?"),
     )
-    assert flatten_chat(chat, TOKEN).images == ["a.png", "b.png", "c.png"]
+    assert flatten_chat(chat, TOKEN).images == ["a.png", "b.png", "https://a.b/c.png"]
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+@pytest.mark.parametrize("named", ["/etc/hostname", "file:///etc/hostname", "a.png", Path("a.png")])
+def test_an_address_reads_no_local_file_unless_asked(kind, named):
+    for entry in ({"type": f"{kind}_url", f"{kind}_url": {"url": named}}, {"type": kind, f"{kind}_url": named}):
+        with pytest.raises(ConfigurationError, match=rf"{kind}_url names '.*', a file of this machine.*local_files"):
+            flatten_chat(user(entry, text("?")), TOKEN)
+        flat = flatten_chat(user(entry, text("?")), TOKEN, local_files=True)
+        assert (flat.images if kind == "image" else flat.videos) == [named]
+
+
+def test_an_address_of_the_web_or_a_data_url_is_taken():
+    for url in ("http://a.b/c", "HTTPS://a.b/c", "data:image/png;base64,AAAA"):
+        assert flatten_chat(user({"type": "image_url", "image_url": {"url": url}}, text("?")), TOKEN).images == [url]
 
 
 def test_clips_are_collected_apart_and_marked_in_their_place():
@@ -46,11 +63,11 @@ def test_clips_are_collected_apart_and_marked_in_their_place():
         {"type": "image", "path": "a.png"},
         {"type": "video", "path": "b.mp4"},
         {"type": "video"},
-        {"type": "video_url", "video_url": {"url": "c.mp4"}},
+        {"type": "video_url", "video_url": {"url": "https://a.b/c.mp4"}},
         text("?"),
     )
     flat = flatten_chat(chat, TOKEN)
-    assert (flat.images, flat.videos) == (["a.png"], [frames, "b.mp4", "c.mp4"])
+    assert (flat.images, flat.videos) == (["a.png"], [frames, "b.mp4", "https://a.b/c.mp4"])
     assert flat.messages[0]["content"] == "<video>\n<image>\n<video>\n<video>\n<video>\n?"
     assert "<clip>" in flatten_chat(chat, TOKEN, "<clip>").messages[0]["content"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,27 @@ def test_pictures_inside_chats_are_used_in_order(processor, picture, points):
     inputs = processor(text=[{"role": "user", "content": content}], landmarks=[points, points])
     expected = processor.image_processor([dark, picture], landmarks=[points, points])
     torch.testing.assert_close(inputs["pixel_values"], expected["pixel_values"])
+
+
+def test_a_picture_in_a_chat_is_a_data_url_or_a_file_where_that_is_asked(processor, picture, points, tmp_path):
+    picture.save(tmp_path / "a.png")
+    url = "data:image/png;base64," + base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
+    expected = processor.image_processor([picture], landmarks=[points])["pixel_values"]
+
+    def chat_of(address):
+        entry = {"type": "image_url", "image_url": {"url": address}}
+        return [{"role": "user", "content": [entry, {"type": "text", "text": "Old?"}]}]
+
+    assert torch.equal(processor(text=chat_of(url), landmarks=[points])["pixel_values"], expected)
+    local = chat_of(str(tmp_path / "a.png"))
+    with pytest.raises(ConfigurationError, match="local_files=True"):
+        processor(text=local, landmarks=[points])
+    assert torch.equal(processor(text=local, landmarks=[points], local_files=True)["pixel_values"], expected)
+    options = {"tokenize": True, "return_dict": True, "processor_kwargs": {"landmarks": [points]}}
+    with pytest.raises(ConfigurationError, match="local_files=True"):
+        processor.apply_chat_template(local, **options)
+    written = processor.apply_chat_template(local, **options, local_files=True)
+    assert torch.equal(written["pixel_values"], expected)
 
 
 def test_absent_landmarks_are_nan(processor, picture, points):
@@ -190,7 +213,7 @@ def test_an_empty_list_of_pictures_is_text_only(processor, chat):
 
 
 def test_something_that_is_no_picture_is_refused(processor):
-    with pytest.raises(ConfigurationError, match="a PIL image, a path or an array, not int"):
+    with pytest.raises(ConfigurationError, match="a PIL image, a path, an address, bytes or an array, not int"):
         processor(images=[3])
 
 

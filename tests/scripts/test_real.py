@@ -39,7 +39,7 @@ def write_test(folder: Path, body: str) -> str:
 
 def test_every_part_names_tests_that_are_there():
     parts = read_parts()
-    assert {"smollm", "templates", "pages", "ray", "trl", "lmms-eval"} <= parts.keys()
+    assert {"smollm", "templates", "heic", "pages", "ray", "trl", "lmms-eval"} <= parts.keys()
     for part in parts.values():
         assert part.tests
         assert all((ROOT / path.partition("::")[0]).exists() for path in part.tests)
