@@ -71,7 +71,7 @@ def fetch_folder(source: str | Path, revision: str = "main", *, weights: bool = 
     with hub_guard(str(source), revision):
         folder = Path(snapshot_download(str(source), revision=revision, allow_patterns=[*DESCRIBING_FILES, *also]))
         if not folder.is_dir():
-            raise CheckpointError(f"'{source}' on the hub holds no checkpoint: it has no config.json")
+            raise CheckpointError(f"'{source}' on the hub holds no checkpoint: it has no config.json; check the name")
         if weights:
             _fetch_weights(str(source), folder)
     return folder
@@ -87,10 +87,12 @@ def fetch_file(source: str, names: Sequence[str], revision: str = "main") -> Pat
     if folder.is_dir():
         found = next((folder / name for name in names if (folder / name).is_file()), None)
         if found is None:
-            raise CheckpointError(f"{folder} has none of the files {', '.join(names)}")
+            raise CheckpointError(f"{folder} has none of the files {', '.join(names)}; name another folder")
         return found
     if not is_hub_id(source):
-        raise CheckpointError(f"'{source}' is no folder here, and cannot be the name of a model on the hub")
+        raise CheckpointError(
+            f"'{source}' is no folder here, and cannot be the name of a model on the hub; check the path"
+        )
     folder = fetch_folder(source, revision, weights=False)
     with hub_guard(source, revision):
         found = next((folder / name for name in names if _fetch_from_commit(source, name, folder)), None)

@@ -65,7 +65,8 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
     highest = max(tokenizer.get_vocab().values())
     if highest >= rows:
         raise CheckpointError(
-            f"backbone '{spec}': the tokenizer has ids up to {highest}, the model only {rows} embeddings"
+            f"backbone '{spec}': the tokenizer has ids up to {highest}, the model only {rows} embeddings; "
+            "name the tokenizer that belongs to the model"
         )
 
 

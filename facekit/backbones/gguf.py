@@ -60,7 +60,9 @@ def load_gguf_backbone(
             raise CheckpointError(f"backbone '{spec}': the file is damaged or cut off: {first_line(error)}") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
-        raise CheckpointError(f"backbone '{spec}' lacks {len(missing)} weights, the first is {missing[0]}")
+        raise CheckpointError(
+            f"backbone '{spec}' lacks {len(missing)} weights, the first is {missing[0]}; fetch it again"
+        )
     model.config.__dict__.pop("quantization_config", None)
     ensure_pad_token(tokenizer)
     set_chat_template(tokenizer, chat_template, spec)

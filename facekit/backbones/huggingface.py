@@ -81,7 +81,9 @@ def load_huggingface_backbone(
         raise MissingExtraError(f"backbone '{spec}' needs a package that is missing: {first_line(error)}") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
-        raise CheckpointError(f"backbone '{spec}' lacks {len(missing)} weights, the first is {missing[0]}")
+        raise CheckpointError(
+            f"backbone '{spec}' lacks {len(missing)} weights, the first is {missing[0]}; fetch it again"
+        )
     model.config.name_or_path = tokenizer.name_or_path = source  # where it comes from, not where it is kept
     ensure_pad_token(tokenizer)
     set_chat_template(tokenizer, chat_template, spec)
@@ -98,10 +100,12 @@ def resolve_source(argument: str) -> str:
     path = Path(argument).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise CheckpointError(f"backbone 'hf:{argument}': the folder has no config.json, so it is no checkpoint")
+            raise CheckpointError(
+                f"backbone 'hf:{argument}': the folder has no config.json, so it is no checkpoint; name another"
+            )
         return str(path)
     if not is_hub_id(argument):
-        raise CheckpointError(f"backbone 'hf:{argument}': there is no such folder")
+        raise CheckpointError(f"backbone 'hf:{argument}': there is no such folder; check the path")
     return argument
 
 

@@ -44,7 +44,10 @@ def add_image_token(tokenizer: PreTrainedTokenizerBase, language_model: PreTrain
 def _add_new_token(tokenizer: PreTrainedTokenizerBase, vocabulary: dict[str, int]) -> str:
     token = next((name for name in IMAGE_TOKENS if name not in vocabulary), None)
     if token is None:
-        raise ConfigurationError(f"the tokenizer has all of {', '.join(IMAGE_TOKENS)}, so none can stand for images")
+        raise ConfigurationError(
+            f"the tokenizer has all of {', '.join(IMAGE_TOKENS)}, so none is free to stand for images; "
+            "name another tokenizer"
+        )
     index = _next_index(tokenizer, vocabulary)
     owner = next((name for name, taken in vocabulary.items() if taken == index), None)
     if owner is not None:

@@ -42,7 +42,10 @@ def load_tiny_backbone(
     if argument is not None:
         raise InvalidSpecError(f"backbone 'tiny' takes no argument, got '{argument}'; options follow a '?'")
     if width % heads or (width // heads) % 2:
-        raise InvalidSpecError(f"backbone 'tiny' needs an even head width; width={width} with heads={heads} gives none")
+        raise InvalidSpecError(
+            f"backbone 'tiny' needs an even head width, not width={width} / heads={heads}; "
+            "choose a width that is a multiple of {2 * heads}"
+        )
     tokenizer = load_tiny_tokenizer()
     config = LlamaConfig(
         vocab_size=_VOCABULARY_MULTIPLE * (len(tokenizer) // _VOCABULARY_MULTIPLE + 1),

@@ -117,9 +117,13 @@ class ResamplerConnector(Connector):
     ) -> None:
         super().__init__()
         width = input_width if width is None else width
-        smallest = min(input_width, output_width, num_tokens, depth, num_heads, width)
-        if smallest < 1:
-            raise ConfigurationError(f"a resampler needs widths and numbers of at least 1, got {smallest}")
+        numbers = {
+            "input_width": input_width, "output_width": output_width, "num_tokens": num_tokens, "depth": depth,
+            "num_heads": num_heads, "width": width,
+        }  # fmt: skip
+        for name, number in numbers.items():
+            if number < 1:
+                raise ConfigurationError(f"a resampler needs {name} of at least 1, not {number}")
         if width % num_heads:
             raise ConfigurationError(
                 f"resampler width {width} is not a multiple of num_heads={num_heads}; choose another width or num_heads"

@@ -58,7 +58,7 @@ class FeatureStorage:
 
     def __post_init__(self) -> None:
         if self.limit < 1:
-            raise ConfigurationError(f"a feature cache needs room; its limit is {self.limit} bytes")
+            raise ConfigurationError(f"a feature cache of {self.limit} bytes holds nothing; raise its limit")
         if self.folder.is_file():
             raise ConfigurationError(f"{self.folder} is a file; name a folder for the feature cache")
 

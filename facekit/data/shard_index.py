@@ -114,7 +114,7 @@ def _read_manifest(folder: Path) -> dict[str, tuple[int | None, int | None]]:
         shards = json.loads(path.read_text(encoding="utf-8"))["shards"]
         return {plain_name(shard["name"]): (shard.get("bytes"), shard.get("records")) for shard in shards}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RecordError(f"{path} cannot be read as a manifest of shards ({error})") from error
+        raise RecordError(f"{path} cannot be read as a manifest of shards ({error}); copy the folder again") from error
 
 
 def _check_end(shard: Path, end: int) -> None:

@@ -69,7 +69,9 @@ class StreamState:
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
-            raise RecordError(f"{path} cannot be read as the state of a stream ({error})") from error
+            raise RecordError(
+                f"{path} cannot be read as the state of a stream ({error}); resume from an earlier checkpoint"
+            ) from error
 
 
 class ShardStream(IterableDataset[FaceExample]):
@@ -115,7 +117,8 @@ class ShardStream(IterableDataset[FaceExample]):
         super().__init__()
         if not 0 <= rank < processes or buffer < 1 or not 0.0 <= skip_limit <= 1.0:
             raise ConfigurationError(
-                f"there is no process {rank} of {processes}, no buffer of {buffer}, or no share of {skip_limit}"
+                f"a stream needs a rank from 0 to {processes - 1}, a buffer of at least 1 and a skip_limit in 0 to 1, "
+                f"not {rank}, {buffer} and {skip_limit}"
             )
         self.counts = count_samples(Path(path))
         self.total = sum(self.counts.values())

@@ -36,9 +36,13 @@ def load_instructions(name_or_path: str) -> tuple[str, ...]:
     try:
         phrasings = yaml.safe_load(source.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"the instructions {name_or_path} cannot be read ({error})") from error
+        raise ConfigurationError(
+            f"the instructions {name_or_path} cannot be read ({error}); give a YAML list"
+        ) from error
     if not isinstance(phrasings, list) or not phrasings or not all(isinstance(text, str) for text in phrasings):
-        raise ConfigurationError(f"the instructions {name_or_path} are no list of sentences")
+        raise ConfigurationError(
+            f"the instructions {name_or_path} are no list of sentences; write one behind each dash of a YAML list"
+        )
     check_distinct(phrasings, name_or_path)
     return tuple(phrasings)
 
@@ -49,7 +53,9 @@ def check_distinct(phrasings: Sequence[str], source: str) -> None:
     for number, phrasing in enumerate(phrasings, 1):
         plain = " ".join(phrasing.lower().split())
         if not plain or plain in seen:
-            raise ConfigurationError(f"the instructions {source}, number {number}: blank or repeated ({phrasing!r})")
+            raise ConfigurationError(
+                f"the instructions {source}, number {number}: blank or repeated ({phrasing!r}); remove it"
+            )
         seen.add(plain)
 
 

@@ -120,7 +120,7 @@ def survey(path: Path, recipe: Recipe) -> Overview:
         for name, aspect in recipe.aspects.items():
             overview.calls[name] += applies(aspect, values)
     if not overview.records:
-        raise RecordError(f"{path} has no records")
+        raise RecordError(f"{path} has no records; check the path, or write it again")
     return overview
 
 

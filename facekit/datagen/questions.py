@@ -19,5 +19,5 @@ def stored_question(recipe: Recipe, aspect: str, record: str) -> str:
     if asked.question is not None:
         return " ".join(asked.question.split())
     if asked.instructions is None:
-        raise ConfigurationError(f"aspect '{aspect}' has neither a question nor instructions")
+        raise ConfigurationError(f"aspect '{aspect}' has neither a question nor instructions; give it one of them")
     return choose_instruction(load_instructions(asked.instructions), record, aspect)

@@ -37,7 +37,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"there is no weights file {path}")
+        raise CheckpointError(f"there is no weights file {path}; check the path")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
@@ -48,7 +48,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             "save its state dict as safetensors"
         ) from error
     except UNREADABLE_PICKLE as error:
-        raise CheckpointError(f"{path} is no PyTorch weights file, or is cut off") from error
+        raise CheckpointError(f"{path} is no PyTorch weights file, or is cut off; fetch it again") from error
     return _unwrap(content, path)
 
 
@@ -85,7 +85,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"there is no weights file {path}")
+        raise CheckpointError(f"there is no weights file {path}; check the path")
     if path.suffix != ".safetensors":
         return {}
     try:
@@ -148,7 +148,7 @@ def _unwrap(content: object, path: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
-        raise CheckpointError(f"{path} holds no dictionary of tensors")
+        raise CheckpointError(f"{path} holds no dictionary of tensors; save a state dict")
     if all(name.startswith("module.") for name in content):
         return {name.removeprefix("module."): value for name, value in content.items()}
     return dict(content)

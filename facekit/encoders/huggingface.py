@@ -300,7 +300,9 @@ def load_vision_model(source: str, revision: str, settings: PretrainedConfig, mo
         raise CheckpointError(f"encoder 'hf' cannot load weights from '{source}': {first_line(error)}") from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
-        raise CheckpointError(f"the weights of '{source}' lack {len(missing)} tensors, first '{missing[0]}'")
+        raise CheckpointError(
+            f"the weights of '{source}' lack {len(missing)} tensors, first '{missing[0]}'; fetch them again"
+        )
     return model
 
 

@@ -61,7 +61,7 @@ def translate_settings(values: Mapping[str, Any], source: str) -> dict[str, Any]
     """
     missing = [name for name in _SETTINGS if name not in values]
     if missing:
-        raise CheckpointError(f"the InternViT configuration of '{source}' lacks {', '.join(missing)}")
+        raise CheckpointError(f"the InternViT configuration of '{source}' lacks {', '.join(missing)}; fetch it again")
     return {ours: values[theirs] for theirs, ours in _SETTINGS.items()}
 
 

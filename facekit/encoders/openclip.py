@@ -140,7 +140,7 @@ class OpenClipEncoder(VisionEncoder):
             if pretrained:
                 load_tower(visual, read_weights(pretrained), pretrained)
         elif argument is None or config is not None:
-            raise CheckpointError(f"there is no weights file {pretrained}")
+            raise CheckpointError(f"there is no weights file {pretrained}; check the path")
         else:
             visual, architecture = download_tower(argument, pretrained, architecture)
         resize_tower(visual, image_size)

@@ -104,7 +104,7 @@ class EndpointClient:
             ConfigurationError: If there is no key.
         """
         if argument is None:
-            raise InvalidSpecError("the annotator needs a model: openai:MODEL")
+            raise InvalidSpecError("an endpoint needs the name of a model, such as openai:gpt-4o?base_url=URL")
         check_address(base_url)
         key: SecretStr | None = None
         local = is_local(base_url)

@@ -185,7 +185,9 @@ def score_task(
     """
     indices = [index for index, record in enumerate(records) if task.truth(record.labels) is not None]
     if not indices:
-        raise RecordError(f"no record has a label of the task '{task.name}'")
+        raise RecordError(
+            f"no record has a label of the task '{task.name}'; leave the task out, or label records for it"
+        )
     rows = ScoredRows(
         [records[index] for index in indices],
         [task.truth(records[index].labels) for index in indices],

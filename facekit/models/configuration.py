@@ -40,7 +40,8 @@ class FaceKitConfig(PreTrainedConfig):
             model_type = values.pop("model_type", "llama")
             if model_type not in CONFIG_MAPPING:
                 raise ConfigurationError(
-                    f"text_config has the model_type '{model_type}', which this version of transformers does not know"
+                    f"text_config has the model_type '{model_type}', which this version of transformers does not know; "
+                    "install a newer one"
                 )
             message = f"text_config does not describe a language model of the type '{model_type}'"
             with configuration_guard(ConfigurationError, message):

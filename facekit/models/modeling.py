@@ -59,7 +59,10 @@ class FaceKitForConditionalGeneration(VisualParts, GenerationFromMedia):
     ) -> None:
         super().__init__(config)
         if config.image_token_id is None:
-            raise ConfigurationError("the configuration has no image_token_id, so no image could be placed in a text")
+            raise ConfigurationError(
+                "the configuration has no image_token_id, so a text cannot hold an image; "
+                "set it, or build the model with facekit.create"
+            )
         self.encoder: VisionEncoder = encoder if encoder is not None else build_part("encoder", config.encoder)
         if video_encoder is None and config.video_encoder is not None:
             video_encoder = build_part("encoder", config.video_encoder)

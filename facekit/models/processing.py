@@ -63,7 +63,9 @@ class FaceKitProcessor(ProcessorMixin):
         self.video_token = video_token
         self.image_token_id: int = tokenizer.convert_tokens_to_ids(image_token)  # type: ignore[assignment]
         if image_token not in tokenizer.get_vocab():
-            raise ConfigurationError(f"the tokenizer does not know the image token '{image_token}'")
+            raise ConfigurationError(
+                f"the tokenizer does not know the image token '{image_token}'; add it, or name one it has"
+            )
         if not video_token or image_token in video_token or video_token in image_token:
             raise ConfigurationError(
                 f"the video token '{video_token}' is empty or overlaps the image token '{image_token}'; choose another"
@@ -116,7 +118,7 @@ class FaceKitProcessor(ProcessorMixin):
             FaceNotFoundError: A picture or clip shows no face.
         """
         if images is None and text is None and videos is None:
-            raise ConfigurationError("the processor was given neither images nor text")
+            raise ConfigurationError("the processor was given neither images nor text; give one of them")
         data: dict[str, Any] = {}
         pictures = [] if images is None else flatten_images(images)
         clips = [] if videos is None else flatten_clips(videos)
@@ -304,10 +306,12 @@ class FaceKitProcessor(ProcessorMixin):
         tokens = marks.count(self.image_token)
         if tokens != pictures:
             raise ConfigurationError(
-                f"the text has {tokens} image tokens '{self.image_token}' but {pictures} images were given"
+                f"the text has {tokens} image tokens '{self.image_token}' but {pictures} images were given; "
+                "write one token per image"
             )
         tokens = marks.count(self.video_token)
         if tokens != clips:
             raise ConfigurationError(
-                f"the text has {tokens} video tokens '{self.video_token}' but {clips} videos were given"
+                f"the text has {tokens} video tokens '{self.video_token}' but {clips} videos were given; "
+                "write one token per video"
             )

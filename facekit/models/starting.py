@@ -69,7 +69,7 @@ def replace_connector(
     if (connector.input_width, connector.output_width) != (old.input_width, old.output_width):
         raise ConfigurationError(
             f"the connector '{name}' is {connector.input_width} -> {connector.output_width} wide, but the model needs "
-            f"{old.input_width} -> {old.output_width}"
+            f"{old.input_width} -> {old.output_width}; choose another"
         )
     before, after = _projector(old), _projector(connector)
     if before is not None and after is not None and _shapes(before) == _shapes(after):

@@ -95,7 +95,7 @@ def read_shards(path: Path, *, extract_to: Path | None = None, overwrite: bool =
         for sample in samples:
             where = f"{shard}, sample {sample['__key__']}"
             if "json" not in sample:
-                raise RecordError(f"{where}: there is no .json with the record")
+                raise RecordError(f"{where}: there is no .json with the record; write shards with facekit convert")
             try:
                 record = FaceRecord.model_validate_json(sample["json"])
             except ValidationError as error:
@@ -122,7 +122,9 @@ def verify_shards(path: Path) -> int:
         shards = {plain_name(shard["name"]): shard["sha256"] for shard in manifest["shards"]}
         records = int(manifest["records"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path / MANIFEST} cannot be read as a manifest of shards ({error})") from error
+        raise RecordError(
+            f"{path / MANIFEST} cannot be read as a manifest of shards ({error}); copy the folder again"
+        ) from error
     for name, checksum in shards.items():
         if not (path / name).is_file():
             raise RecordError(f"{path}: the manifest names {name}, which is not there; copy the folder again")

@@ -94,7 +94,7 @@ class Database:
                     f"another program is reading {self.path} ({error}); close it and run the same command again"
                 ) from error
             if code == sqlite3.SQLITE_READONLY:
-                raise StorageError(f"{self.path} may not be written ({error}); see to its rights") from error
+                raise StorageError(f"{self.path} may not be written ({error}); check its permissions") from error
             if code in _FOREIGN:
                 raise ConfigurationError(f"{self.path} is not a ledger ({error}); choose another folder") from error
             raise

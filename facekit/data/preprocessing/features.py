@@ -83,7 +83,10 @@ def encode_shards(
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     parts = [build_encoder(spec).to(device, read_dtype(dtype)) for spec in (encoder, video_encoder) if spec is not None]
     if parts[0].transform != parts[-1].transform:
-        raise ConfigurationError(f"'{encoder}' and '{video_encoder}' take other pixels; one processor serves both")
+        raise ConfigurationError(
+            f"'{encoder}' and '{video_encoder}' take different pixels, but one processor serves both; choose two of "
+            "the same image_size and normalisation"
+        )
     encoding = CachedEncoding(parts[0], parts[1] if len(parts) > 1 else None, FeatureStorage(output / FEATURES, limit))
     identifier = MediaIdentifier(parts[0].transform, num_frames)
     meter = ProgressMeter(on_progress, "encode", sum(counts.values()), "faces")

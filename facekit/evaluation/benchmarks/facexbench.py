@@ -281,7 +281,7 @@ def _read_file(path: Path) -> list[BenchmarkQuestion]:
     try:
         file = _QuestionFile.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path} cannot be read ({error})") from error
+        raise RecordError(f"{path} cannot be read ({error}); fetch the benchmark again") from error
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in problem["loc"])

@@ -287,7 +287,7 @@ def _read_lines(path: Path) -> Iterator[tuple[str, tuple[str, str | None]]]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"predictions {path} cannot be read ({error})") from error
+        raise RecordError(f"predictions {path} cannot be read ({error}); check the path") from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -140,7 +140,9 @@ class JudgingResult:
             values["pairs"] = tuple(PairAgreement(**entry) for entry in values["pairs"])
             return cls(**values)
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{path} is not the result of a judging ({error})") from error
+            raise CheckpointError(
+                f"{path} is not the result of a judging ({error}); give a judging.json of facekit judge"
+            ) from error
 
 
 @dataclass(frozen=True, eq=False)

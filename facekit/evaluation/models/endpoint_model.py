@@ -114,7 +114,9 @@ class EndpointModel:
         settings: CallSettings | None = None,
     ) -> None:
         if concurrency < 1 or retries < 0:
-            raise ConfigurationError(f"an endpoint needs concurrency of 1 and more, not {concurrency}, {retries}")
+            raise ConfigurationError(
+                f"an endpoint needs concurrency of at least 1 and retries of at least 0, not {concurrency}, {retries}"
+            )
         self.name = f"openai:{model}"
         self.settings = settings or CallSettings(concurrency=concurrency, attempts=retries + 1)
         base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None

@@ -145,7 +145,7 @@ class RecordedModel:
         try:
             lines = self.path.read_text(encoding="utf-8").split("\n")
         except (OSError, UnicodeDecodeError) as error:
-            raise RecordError(f"predictions {self.path} cannot be read ({error})") from error
+            raise RecordError(f"predictions {self.path} cannot be read ({error}); check the path") from error
         for number, line in enumerate(lines, 1):
             if line.strip():
                 self._read(line, number)

@@ -165,7 +165,7 @@ class EvaluationResult:
             tasks = tuple(_read_task(entry) for entry in values["tasks"])
             return cls(values["faces"], tasks, values["seconds"], values.get("model", ""), values.get("questions", 0))
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise CheckpointError(f"{path} is not an evaluation result ({error})") from error
+            raise CheckpointError(f"{path} is not an evaluation result ({error}); evaluate the model again") from error
 
 
 def _read_task(entry: dict[str, Any]) -> TaskResult:

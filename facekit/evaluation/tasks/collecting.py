@@ -52,7 +52,9 @@ def collect_replies(
             questions have the same id; or the model passed one over.
     """
     if len({question.id for question in questions}) < len(questions):
-        raise ConfigurationError("two questions of a run have the same id, so their answers could not be told apart")
+        raise ConfigurationError(
+            "two questions of a run have the same id, so their answers would be mixed up; give each its own"
+        )
     fingerprints = Fingerprints()
     marks = {} if log is None else {question.id: fingerprints.of(question) for question in questions}
     replies = {} if log is None else _answered(log, marks)

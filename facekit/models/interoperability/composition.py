@@ -162,7 +162,8 @@ def build_processor(
     image_token = tokenizer.convert_ids_to_tokens(model.config.image_token_id)
     if not image_token or image_token not in tokenizer.get_vocab():
         raise CheckpointError(
-            f"config.json names {model.config.image_token_id} as the image token, which the tokenizer does not have"
+            f"config.json names {model.config.image_token_id} as the image token, which the tokenizer does not have; "
+            "name the tokenizer that the checkpoint was trained with"
         )
     if not is_id_tokenizer(tokenizer) and image_token not in tokenizer.get_added_vocab():
         raise CheckpointError(

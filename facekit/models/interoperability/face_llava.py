@@ -207,6 +207,9 @@ def prepare_tokenizer(
     vocabulary = loaded.get_vocab()
     token = next((name for name in IMAGE_TOKENS if name not in vocabulary), None)
     if token is None:
-        raise ConfigurationError(f"the tokenizer has all of {', '.join(IMAGE_TOKENS)}, so none can stand for images")
+        raise ConfigurationError(
+            f"the tokenizer has all of {', '.join(IMAGE_TOKENS)}, so none is free to stand for images; "
+            "name another tokenizer"
+        )
     loaded.add_tokens(AddedToken(token, normalized=False, special=True), special_tokens=True)
     return loaded, loaded.get_vocab()[token]

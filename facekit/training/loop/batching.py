@@ -67,11 +67,13 @@ class GroupedBatchSampler(Sampler[list[int]]):
     ) -> None:
         if not groups or len(groups) != len(lengths):
             raise ConfigurationError(
-                f"batches need as many groups ({len(groups)}) as lengths ({len(lengths)}), and some"
+                f"batches need a group and a length for each sample, and one sample at least, not "
+                f"{len(groups)} groups and {len(lengths)} lengths"
             )
         if batch_size < 1 or window < 1 or not 0 <= rank < processes:
             raise ConfigurationError(
-                f"there are no batches of {batch_size} in windows of {window} for process {rank} of {processes}"
+                f"batches need batch_size and window of at least 1 and a rank from 0 to {processes - 1}, not "
+                f"{batch_size}, {window} and {rank}"
             )
         self.lengths = np.asarray(lengths)
         self.batch_size = batch_size

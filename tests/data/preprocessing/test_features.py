@@ -59,7 +59,7 @@ def test_what_cannot_be_encoded_is_told(dataset, tmp_path):
     with pytest.raises(RecordError, match=r"has no \.tar file"):
         encode_shards(tmp_path, ENCODER)
     preprocess(str(dataset), tmp_path / "out", PreprocessSettings(size=64))
-    with pytest.raises(ConfigurationError, match="take other pixels"):
+    with pytest.raises(ConfigurationError, match="take different pixels, but one processor"):
         encode_shards(tmp_path / "out", ENCODER, "tiny?image_size=64")
     result = CliRunner().invoke(app, ["preprocess", str(dataset), str(tmp_path / "out"), "--video-features", ENCODER])
     assert result.exit_code != 0
