@@ -43,8 +43,8 @@ def load_tiny_backbone(
         raise InvalidSpecError(f"backbone 'tiny' takes no argument, got '{argument}'; options follow a '?'")
     if width % heads or (width // heads) % 2:
         raise InvalidSpecError(
-            f"backbone 'tiny' needs an even head width, not width={width} / heads={heads}; "
-            "choose a width that is a multiple of {2 * heads}"
+            f"backbone 'tiny' needs an even head width, not width={width} with heads={heads}; "
+            f"choose a width that is a multiple of {2 * heads}"
         )
     tokenizer = load_tiny_tokenizer()
     config = LlamaConfig(

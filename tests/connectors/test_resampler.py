@@ -118,7 +118,7 @@ def test_meta_device_then_reset_gives_a_working_module():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ConfigurationError, match="resampler width 10 is not a multiple of num_heads=8"):
         ResamplerConnector(10, 12)
-    with pytest.raises(ConfigurationError, match="at least 1, got 0"):
+    with pytest.raises(ConfigurationError, match="num_tokens of at least 1, not 0"):
         ResamplerConnector(8, 12, num_tokens=0)
     with pytest.raises(InvalidSpecError, match="did you mean 'num_tokens'"):
         ResamplerConnector.from_spec(None, input_width=8, output_width=12, tokens=5)

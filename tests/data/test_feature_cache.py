@@ -222,7 +222,7 @@ def test_the_limit_holds_whatever_comes(tmp_path_factory, sizes, limit):
 
 
 def test_wrong_arguments_are_refused(tmp_path):
-    with pytest.raises(ConfigurationError, match="its limit is 0 bytes"):
+    with pytest.raises(ConfigurationError, match="a feature cache of 0 bytes"):
         FeatureStorage(tmp_path, 0)
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="is a file; name a folder for the feature cache"):

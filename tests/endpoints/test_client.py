@@ -217,7 +217,7 @@ def test_a_key_as_an_argument_is_refused_without_repeating_it(spec):
 
 
 @pytest.mark.parametrize(("argument", "options", "words"), [
-    (None, {}, "needs a model"),
+    (None, {}, "needs the name of a model"),
     ("m", {"base_ulr": "x"}, "did you mean 'base_url'"),
     ("m", {"base_url": "localhost"}, "is no address"),
     ("m", {"base_url": "http://user:pass@host/v1"}, "must not carry a key or password"),
