@@ -1,4 +1,4 @@
-"""``facekit eval`` and ``facekit facexbench``: evaluation on a records file and on the FaceXBench benchmark."""
+"""``facekit eval``: evaluation on a records file."""
 
 from __future__ import annotations
 
@@ -98,36 +98,3 @@ def evaluate(
         say(f"report  {report}")
     if as_json:
         show_json({"results": results, "differences": differences, "report": report})
-
-
-@with_model_options()
-def facexbench(
-    model: Annotated[str, typer.Argument(help=_MODEL)],
-    folder: Annotated[Path, typer.Argument(help="The benchmark's own folder.")],
-    setting: Annotated[str, typer.Option(help="zero-shot, in-context or chain-of-thought.")] = "zero-shot",
-    output: Annotated[Path | None, typer.Option(help="Where answers are kept; a run goes on from there.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Questions at a time.")] = None,
-    fresh: Annotated[bool, typer.Option(help="Drop the answers that are in --output.")] = False,
-    *,
-    opening: ModelOptions,
-    as_json: AsJson = False,
-) -> None:
-    """Put FaceXBench to a model and print its row beside the published ones."""
-    from facekit.evaluation import facexbench_tables, open_model, run_facexbench
-
-    source = opening.source(model)
-    under_test = open_model(source, batch_size=batch_size)
-    with progress_display() as progress:
-        result = run_facexbench(
-            under_test,
-            folder,
-            setting=setting,
-            output_dir=output,
-            resume=not fresh,
-            on_progress=progress,
-        )
-    if as_json:
-        show_json(result)
-        return
-    for table in facexbench_tables(result):
-        show_table(table)

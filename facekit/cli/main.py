@@ -16,6 +16,7 @@ import typer
 from facekit._version import __version__
 from facekit.cli import (
     ask,
+    bench,
     convert,
     datagen,
     demo,
@@ -65,7 +66,8 @@ app.command("verify")(verify.verify)
 app.command("datagen")(datagen.datagen)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
-app.command("facexbench")(evaluate.facexbench)
+app.command("bench")(bench.bench)
+app.command("facexbench", deprecated=True)(bench.facexbench)
 app.command("judge")(judge.judge)
 app.command("export")(export.export)
 app.command("inspect")(inspect.inspect)

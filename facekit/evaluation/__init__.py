@@ -8,6 +8,12 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from facekit.evaluation.benchmarks.facexbench import FaceXBenchResult, read_facexbench, run_facexbench
+    from facekit.evaluation.benchmarks.suite import BENCHMARKS, BenchmarkOutcome, run_benchmark
+    from facekit.evaluation.biometrics.attack_sets import ATTACK_SETS, read_attacks, trials_of_records
+    from facekit.evaluation.biometrics.attacks import AttackResult, detect_attacks, score_attacks
+    from facekit.evaluation.biometrics.pair_lists import PAIR_LISTS, read_pairs
+    from facekit.evaluation.biometrics.trials import Trial, TrialVerdict
+    from facekit.evaluation.biometrics.verification import VerificationResult, score_verification, verify_pairs
     from facekit.evaluation.evaluator import Statistics, evaluate, evaluate_model
     from facekit.evaluation.judging.explanations import ask_for_explanations, read_conversations, read_predictions
     from facekit.evaluation.judging.label_checks import check_labels
@@ -48,6 +54,12 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "benchmarks.suite": ["BENCHMARKS", "BenchmarkOutcome", "run_benchmark"],
+        "biometrics.attack_sets": ["ATTACK_SETS", "read_attacks", "trials_of_records"],
+        "biometrics.attacks": ["AttackResult", "detect_attacks", "score_attacks"],
+        "biometrics.pair_lists": ["PAIR_LISTS", "read_pairs"],
+        "biometrics.trials": ["Trial", "TrialVerdict"],
+        "biometrics.verification": ["VerificationResult", "score_verification", "verify_pairs"],
         "benchmarks.facexbench": ["FaceXBenchResult", "read_facexbench", "run_facexbench"],
         "evaluator": ["Statistics", "evaluate", "evaluate_model"],
         "judging.explanations": ["ask_for_explanations", "read_conversations", "read_predictions"],

@@ -18,7 +18,7 @@ _SHOWN = {"uar": "UAR", "war": "WAR", "auc": "AUC"}
 
 def metric_table(result: EvaluationResult) -> Table:
     """One row per task: the headline metric with its interval, the baseline's, and the answers that were unreadable."""
-    table = _table(
+    table = make_table(
         result.model or f"{result.faces} faces", ("task", "metric"), ("model", "95 %", "baseline", "unreadable")
     )
     for task in result.tasks:
@@ -39,7 +39,9 @@ def metric_table(result: EvaluationResult) -> Table:
 
 def group_table(result: EvaluationResult) -> Table:
     """One row per task and group attribute: the worst group, the best one, the gap, and groups that are too small."""
-    table = _table("by group", ("task", "groups", "worst", "best"), ("gap", "95 %", "equalised odds"), ("too small",))
+    table = make_table(
+        "by group", ("task", "groups", "worst", "best"), ("gap", "95 %", "equalised odds"), ("too small",)
+    )
     for task in result.tasks:
         for comparison in task.groups:
             values = {score.group: format_metric(task, score.value) for score in comparison.scores}
@@ -63,7 +65,7 @@ def disparity_table(result: EvaluationResult) -> Table:
     if not disparities:
         compared = any(comparison.worst is not None for task in result.tasks for comparison in task.groups)
         title = f"disparities: {'none found' if compared else 'no groups that are large enough to compare'}"
-    table = _table(title, ("task", "groups", "what", "worst", "best"),
+    table = make_table(title, ("task", "groups", "what", "worst", "best"),
                    ("gap", "95 %", "p"))  # fmt: skip
     for each in disparities:
         task = result[each.task]
@@ -77,7 +79,7 @@ def disparity_table(result: EvaluationResult) -> Table:
 
 def sign_off_table(result: EvaluationResult) -> Table:
     """What was found about groups in sentences, one row per comparison; significant differences come first."""
-    table = _table(
+    table = make_table(
         f"disparities: {describe_verdict(result)}", ("task", "finding", "difference"), ("95 % of the gap", "p")
     )
     for found in sign_off(result):
@@ -102,7 +104,7 @@ def format_gap_interval(task: TaskResult, each: Disparity) -> str:
 
 def comparison_table(differences: Sequence[PairedDifference]) -> Table:
     """One row per task and pair of models."""
-    table = _table("models in pairs", ("task", "metric", "first", "second"), ("difference", "95 %", "p", "McNemar"))
+    table = make_table("models in pairs", ("task", "metric", "first", "second"), ("difference", "95 %", "p", "McNemar"))
     for each in differences:
         mcnemar = "" if each.mcnemar is None else format_p_value(each.mcnemar)
         ends = f"{each.low:+.3f} to {each.high:+.3f}"
@@ -121,7 +123,7 @@ def comparison_table(differences: Sequence[PairedDifference]) -> Table:
 
 def facexbench_tables(result: FaceXBenchResult) -> tuple[Table, Table]:
     """The papers' table with this model's rows by both rules, and the model by sub-category and number of images."""
-    layout = _table(f"FaceXBench, {result.setting}, accuracy in percent", ("model",), tuple(COLUMNS.values()))
+    layout = make_table(f"FaceXBench, {result.setting}, accuracy in percent", ("model",), tuple(COLUMNS.values()))
     rows = [(f"{row['model']} [{row['source']}]", row) for row in published_rows()]
     rows += [
         (f"{result.model} ({rule} rule)", dict(table_row(board)))
@@ -130,7 +132,7 @@ def facexbench_tables(result: FaceXBenchResult) -> tuple[Table, Table]:
     for name, row in rows:
         layout.add_row(name, *(f"{row[column]:.2f}" if column in row else "" for column in COLUMNS))
     boards = (result.published, result.strict)
-    detail = _table("in detail", ("questions",), ("count", "published rule", "strict rule"))
+    detail = make_table("in detail", ("questions",), ("count", "published rule", "strict rule"))
     for part in ("by_sub_category", "by_images"):
         for name, share in getattr(boards[0], part).items():
             strict = getattr(boards[1], part)[name]
@@ -151,7 +153,15 @@ def format_interval(task: TaskResult, low: float | None, high: float | None) -> 
     return "" if low is None or high is None else f"{format_metric(task, low)} to {format_metric(task, high)}"
 
 
-def _table(title: str, words: Sequence[str], numbers: Sequence[str], last: Sequence[str] = ()) -> Table:
+def make_table(title: str, words: Sequence[str], numbers: Sequence[str], last: Sequence[str] = ()) -> Table:
+    """A table without rows whose numbers stand at the right.
+
+    Args:
+        title: Its title.
+        words: Headings of the first columns.
+        numbers: Headings of the columns with numbers behind them.
+        last: Headings of the columns with words behind those.
+    """
     table = Table(title=title, title_justify="left")
     for name in words:
         table.add_column(name)

@@ -1,0 +1,92 @@
+"""``facekit bench``: a benchmark of the field put to a model; ``facekit facexbench`` is an old name for one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facekit.cli.model_options import ModelOptions, with_model_options
+from facekit.cli.output import AsJson, progress_display, say, show_json, show_table
+
+_MODEL = "A folder with a saved model, hf:ID, openai:MODEL?base_url=URL, or predictions:FILE."
+_NAME = (
+    "facexbench; lfw, calfw, cplfw, cfp-ff, cfp-fp, agedb-30, rfw or pairs (two pictures, same person or not); "
+    "celeba-spoof, siw-mv2 or attacks (genuine or an attack)."
+)
+
+
+@with_model_options()
+def bench(
+    name: Annotated[str, typer.Argument(help=_NAME)],
+    root: Annotated[Path, typer.Argument(help="The benchmark's own folder, or a list of your own.")],
+    model: Annotated[str, typer.Argument(help=_MODEL)],
+    setting: Annotated[str | None, typer.Option(help="facexbench: zero-shot, in-context or chain-of-thought.")] = None,
+    scoring: Annotated[
+        str | None, typer.Option(help="Pairs and attacks: likelihood or generation; by default what the model can.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Pairs and attacks: ask only so many.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Where answers, result and report go; a run goes on from there.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Questions at a time.")] = None,
+    fresh: Annotated[bool, typer.Option(help="Drop the answers that are in --output.")] = False,
+    *,
+    opening: ModelOptions,
+    as_json: AsJson = False,
+) -> None:
+    """Put a benchmark to a model, resumable, with one report."""
+    from facekit.errors import UnknownPartError
+    from facekit.evaluation import BENCHMARKS, open_model, run_benchmark
+
+    if name not in BENCHMARKS:
+        raise UnknownPartError(f"there is no benchmark '{name}'; there are {', '.join(sorted(BENCHMARKS))}")
+    under_test = open_model(opening.source(model), batch_size=batch_size)
+    with progress_display() as progress:
+        outcome = run_benchmark(
+            under_test,
+            name,
+            root,
+            output_dir=output,
+            resume=not fresh,
+            on_progress=progress,
+            setting=setting,
+            scoring=scoring,
+            limit=limit,
+        )
+    if as_json:
+        show_json(outcome.result)
+    else:
+        for table in outcome.tables:
+            show_table(table)
+    if outcome.page is not None:
+        say(f"report  {outcome.page}")
+
+
+@with_model_options()
+def facexbench(
+    model: Annotated[str, typer.Argument(help=_MODEL)],
+    folder: Annotated[Path, typer.Argument(help="The benchmark's own folder.")],
+    setting: Annotated[str, typer.Option(help="zero-shot, in-context or chain-of-thought.")] = "zero-shot",
+    output: Annotated[Path | None, typer.Option(help="Where answers are kept; a run goes on from there.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Questions at a time.")] = None,
+    fresh: Annotated[bool, typer.Option(help="Drop the answers that are in --output.")] = False,
+    *,
+    opening: ModelOptions,
+    as_json: AsJson = False,
+) -> None:
+    """Put FaceXBench to a model; use "facekit bench facexbench FOLDER MODEL" instead."""
+    from facekit.evaluation import facexbench_tables, open_model, run_facexbench
+
+    say("'facekit facexbench MODEL FOLDER' is deprecated; use 'facekit bench facexbench FOLDER MODEL'")
+    under_test = open_model(opening.source(model), batch_size=batch_size)
+    with progress_display() as progress:
+        result = run_facexbench(
+            under_test, folder, setting=setting, output_dir=output, resume=not fresh, on_progress=progress
+        )
+    if as_json:
+        show_json(result)
+        return
+    for table in facexbench_tables(result):
+        show_table(table)

@@ -1,0 +1,86 @@
+"""``facekit bench`` puts any benchmark to a model: tables, JSON, a page, and the old verb's notice."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from facekit.cli.main import app
+from facekit.errors import ConfigurationError, RecordError, UnknownPartError
+from facekit.evaluation import BENCHMARKS
+
+
+def invoke(*arguments):
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    lines = ["first,second,same,gender"]
+    for number in range(24):
+        Image.new("RGB", (8, 8), (number,) * 3).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{number}.png,{number % 2},{('man', 'woman')[number // 12]}")
+    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    answers = [{"question": str(line), "answer": "Yes" if line % 2 == 1 else "They are different people."}
+               for line in range(2, 26)]  # fmt: skip
+    (tmp_path / "answers.jsonl").write_text("".join(json.dumps(each) + "\n" for each in answers))
+    return tmp_path
+
+
+def test_pairs_are_scored_from_recorded_answers_with_a_page(pairs):
+    model = f"predictions:{pairs / 'answers.jsonl'}"
+    outcome = invoke("bench", "pairs", pairs / "pairs.csv", model, "--output", pairs / "out")
+    assert outcome.exit_code == 0, outcome.output
+    assert "accuracy, mean over folds\t1.000" in outcome.output
+    assert "gender\twoman\t12\t1.000" in outcome.output
+    page = (pairs / "out" / "report.html").read_text()
+    assert "pairs: 24 pairs, generation" in page
+    assert not re.search(r'(?:src|href)="(?!data:|#)', page)
+    again = invoke("bench", "pairs", pairs / "pairs.csv", model, "--output", pairs / "out", "--json")
+    assert json.loads(again.stdout)["accuracy"]["value"] == 1.0
+
+
+def test_attacks_are_scored_by_kind(pairs):
+    lines = [f"{number}.png,{'morph' if number % 2 else ''}" for number in range(24)]
+    (pairs / "attacks.csv").write_text("picture,kind\n" + "\n".join(lines))
+    answers = [{"question": str(line), "answer": "a morph" if line % 2 == 1 else "genuine"} for line in range(2, 26)]
+    (pairs / "a.jsonl").write_text("".join(json.dumps(each) + "\n" for each in answers))
+    outcome = invoke("bench", "attacks", pairs / "attacks.csv", f"predictions:{pairs / 'a.jsonl'}", "--limit", 10)
+    assert outcome.exit_code == 0, outcome.output
+    assert "worst APCER (morph)\t0.000" in outcome.output
+    assert "10 presentations" in outcome.output
+
+
+def test_what_cannot_be_is_one_sentence(pairs):
+    model = f"predictions:{pairs / 'answers.jsonl'}"
+    for arguments, kind, words in (
+        (("lfv", pairs, model), UnknownPartError, "there are agedb-30"),
+        (("pairs", pairs, model, "--setting", "zero-shot"), ConfigurationError, "has no option 'setting'"),
+        (("rfw", pairs, model), RecordError, "RACE_pairs.txt"),
+    ):
+        outcome = invoke("bench", *arguments)
+        assert isinstance(outcome.exception, kind)
+        assert words in str(outcome.exception)
+
+
+def test_facexbench_is_one_of_them_and_its_own_verb_says_so(tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "0.png")
+    question = {"image_paths": ["images/0.png"], "question_text": "How old?", "options": ["young", "old"],
+                "correct_answer_option": "B"}  # fmt: skip
+    document = {"category": "bias_fairness", "sub-category": "age", "dataset": "x", "num_images": "single",
+                "questions": {"1": question}}  # fmt: skip
+    (tmp_path / "age.json").write_text(json.dumps(document))
+    (tmp_path / "answers.jsonl").write_text('{"question": "age/1", "answer": "B"}\n')
+    model = f"predictions:{tmp_path / 'answers.jsonl'}"
+    assert "facexbench" in BENCHMARKS
+    new = invoke("bench", "facexbench", tmp_path, model, "--output", tmp_path / "out", "--setting", "in-context")
+    old = invoke("facexbench", model, tmp_path, "--setting", "in-context")
+    assert (new.exit_code, old.exit_code) == (0, 0), new.output + old.output
+    assert new.stdout == old.stdout
+    assert "use 'facekit bench facexbench FOLDER MODEL'" in old.stderr
+    assert "bias &amp; fairness" in (tmp_path / "out" / "report.html").read_text()
