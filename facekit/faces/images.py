@@ -24,15 +24,17 @@ MAX_PIXELS = 64_000_000
 NEUTRAL_COLOUR = (122, 116, 104)
 """The mean colour of CLIP's training images: an encoder that normalises by it sees about zero there."""
 
-FILE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
+FILE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
 """Formats with a decoder inside Pillow; those that hand the file to another program (EPS, WMF) stay closed."""
 
 _HEIC = re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
 _HEAD = 16
+_TGA_SUFFIXES = (".tga", ".icb", ".vda", ".vst")
 
 _CONVERTIBLE_MODES = ("1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV")
 DECODING_ERRORS = (
-    OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError, struct.error, zlib.error
+    OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, OverflowError, struct.error,
+    zlib.error, RuntimeError,  # the last of AVIF
 )  # fmt: skip
 
 
@@ -98,11 +100,17 @@ def _open_file(file: Path | BytesIO, name: str, max_pixels: int) -> Image.Image:
 
 
 def _further_formats(file: Path | BytesIO, name: str) -> tuple[str, ...]:
-    """Formats of a file that need another package, which is asked for where it is missing."""
+    """Formats that only some files are tried as: TGA, which has no signature, by the suffix; HEIC by its contents.
+
+    Raises:
+        ImageError: The package that reads HEIC is missing.
+    """
     Image.init()
     if isinstance(file, BytesIO):
         head = file.getvalue()[:_HEAD]
     else:
+        if file.suffix.lower() in _TGA_SUFFIXES:
+            return ("TGA",)
         with file.open("rb") as stream:
             head = stream.read(_HEAD)
     if not _HEIC.match(head):

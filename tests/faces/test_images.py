@@ -297,3 +297,25 @@ def test_the_bound_holds_for_images_and_arrays_and_can_be_set():
 def test_something_else_is_refused_by_its_type():
     with pytest.raises(ImageError, match="not list; convert it first"):
         open_image([[0, 0], [0, 0]])
+
+
+def test_a_damaged_avif_is_one_sentence(tmp_path):
+    path = tmp_path / "a.avif"
+    Image.effect_noise((40, 30), 90).convert("RGB").save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"pitm", b"pitn"))
+    with pytest.raises(ImageError, match=r"a\.avif"):
+        open_image(path)
+
+
+def test_jpeg_2000_is_read(tmp_path):
+    Image.new("RGB", (20, 10), (200, 30, 30)).save(tmp_path / "a.jp2")
+    assert open_image(tmp_path / "a.jp2").getpixel((3, 3)) == pytest.approx((200, 30, 30), abs=2)
+
+
+def test_tga_is_read_by_its_suffix_and_nothing_else_is_taken_for_it(tmp_path):
+    Image.new("RGB", (20, 10), (200, 30, 30)).save(tmp_path / "a.tga")
+    assert open_image(tmp_path / "a.tga").getpixel((3, 3)) == (200, 30, 30)
+    (tmp_path / "a.tga").rename(tmp_path / "a.jpg")
+    with pytest.raises(ImageError, match="not a picture of a known format"):
+        open_image(tmp_path / "a.jpg")

@@ -88,7 +88,7 @@ class _Walk:
                 yield from self._enter(folder / entry.name)
 
     def _look_at_link(self, link: Path) -> FoundFile:
-        target = link.resolve()
+        target = Path(os.path.realpath(link))  # of links that go round, resolve() makes an error
         if not target.exists():
             return FoundFile(link, "failed", reason="a link to nothing")
         if target in self.targets or _identify(target.parent) in self.entered:
