@@ -19,7 +19,7 @@ def warn_deprecated(message: str) -> None:
     """Warn of a deprecation at the first line outside facekit that led here.
 
     Args:
-        message: What is deprecated, and what to use in its place.
+        message: What is deprecated, and what to use instead.
     """
     frame, level = inspect.currentframe(), 1
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "facekit":

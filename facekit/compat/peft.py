@@ -66,7 +66,7 @@ def adapted_layers(model: nn.Module) -> dict[str, Any]:
 
 
 def take_adapters_out(model: nn.Module, *, merge: bool) -> None:
-    """Put the layers below in the place of those with adapters, with the adapters added to them or without.
+    """Replace the layers with adapters by the layers below them, with the adapters added to them or without.
 
     Args:
         model: Changed in place.

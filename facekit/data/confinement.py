@@ -61,7 +61,7 @@ class Confinement:
 
         Args:
             names: The paths.
-            where: The place, for the message.
+            where: File and line, for the message.
 
         Raises:
             RecordError: One does.

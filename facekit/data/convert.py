@@ -156,12 +156,12 @@ def check_place(origin: str, output: Path, *, overwrite: bool) -> None:
     """
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
-    place, path = output.resolve(), Path(origin).expanduser()
+    target, path = output.resolve(), Path(origin).expanduser()
     is_dataset = not path.exists()
     source = Path(PartSpec.parse(origin).argument or origin).expanduser() if is_dataset else path
-    if place == source.resolve() or place in source.resolve().parents:
+    if target == source.resolve() or target in source.resolve().parents:
         raise ConfigurationError(f"{output} is what is read, and would be written over; name another output")
-    if source.is_dir() and place.is_relative_to(source.resolve()):
+    if source.is_dir() and target.is_relative_to(source.resolve()):
         raise ConfigurationError(f"{output} lies in {source}, which is read, and exists; name another output")
     if not overwrite:
         raise ConfigurationError(

@@ -61,7 +61,7 @@ def load(
         revision: Branch, tag or commit on the hub.
         load_in: ``4bit`` or ``8bit`` packs the language model's linear layers through bitsandbytes; encoder, connector
             and output head stay as they are. Such a model answers and trains adapters, but is not saved whole.
-        device_map: In place of ``device``, divides a model that one GPU has no memory for: ``auto``, ``balanced``,
+        device_map: Instead of ``device``, divides a model that one GPU has no memory for: ``auto``, ``balanced``,
             ``balanced_low_0`` or ``sequential``, or devices by names of modules. Such a model answers, but is not
             trained. It is read into the CPU's memory first.
 

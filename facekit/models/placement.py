@@ -37,10 +37,10 @@ def check_device_map(device_map: DeviceMap | None, device: str | torch.device | 
                 f"there is no device_map '{device_map}'; choose one of {', '.join(PLANS)}, or give one device for all"
             )
         return
-    for name, place in device_map.items():
-        if place == "disk":
+    for name, target in device_map.items():
+        if target == "disk":
             raise ConfigurationError(f"device_map puts {name or 'the model'} on the disk, which only slows it down")
-        read_device(_named(place))
+        read_device(_named(target))
 
 
 def divide(model: FaceKitForConditionalGeneration, device_map: DeviceMap) -> None:
@@ -61,18 +61,18 @@ def divide(model: FaceKitForConditionalGeneration, device_map: DeviceMap) -> Non
     from accelerate import dispatch_model  # imports a second's worth of launchers
 
     check_device_map(device_map, None)
-    places = _plan(model, device_map) if isinstance(device_map, str) else dict(device_map)
-    if "disk" in places.values():
+    devices = _plan(model, device_map) if isinstance(device_map, str) else dict(device_map)
+    if "disk" in devices.values():
         raise ConfigurationError(
             f"the model does not fit into the memory of this machine's GPUs and CPU (device_map='{device_map}'); open "
             "it with load_in='4bit', or a smaller one"
         )
-    _check_cover(model, places)
-    main = _visual_device(places)
-    for name, place in places.items():
-        if _named(place).type != "cpu":
-            model.get_submodule(name).to(_named(place))
-    dispatch_model(model, places, main_device=main, skip_keys=model.kept_in_place)
+    _check_cover(model, devices)
+    main = _visual_device(devices)
+    for name, target in devices.items():
+        if _named(target).type != "cpu":
+            model.get_submodule(name).to(_named(target))
+    dispatch_model(model, devices, main_device=main, skip_keys=model.kept_in_place)
 
 
 def refuse_divided(model: nn.Module, purpose: str) -> None:
@@ -85,10 +85,10 @@ def refuse_divided(model: nn.Module, purpose: str) -> None:
     Raises:
         ConfigurationError: It was divided by a ``device_map``.
     """
-    places = set(getattr(model, "hf_device_map", {}).values())
-    if len(places) > 1:
+    devices = set(getattr(model, "hf_device_map", {}).values())
+    if len(devices) > 1:
         raise ConfigurationError(
-            f"{purpose} needs the model on one device, but its device_map divides it among {len(places)}; open it "
+            f"{purpose} needs the model on one device, but its device_map divides it among {len(devices)}; open it "
             "without device_map"
         )
 
@@ -100,38 +100,38 @@ def _plan(model: FaceKitForConditionalGeneration, name: str) -> dict[str, Any]:
     memory = None
     if name != "sequential":
         memory = get_balanced_memory(model, no_split_module_classes=whole, low_zero=name == "balanced_low_0")
-    places: dict[str, Any] = infer_auto_device_map(model, max_memory=memory, no_split_module_classes=whole)
+    devices: dict[str, Any] = infer_auto_device_map(model, max_memory=memory, no_split_module_classes=whole)
     # The visual parts come first, so they share a device unless it is full right there.
-    return places if "" in places else places | dict.fromkeys(_VISUAL & places.keys(), places["encoder"])
+    return devices if "" in devices else devices | dict.fromkeys(_VISUAL & devices.keys(), devices["encoder"])
 
 
-def _check_cover(model: nn.Module, places: Mapping[str, Any]) -> None:
+def _check_cover(model: nn.Module, devices: Mapping[str, Any]) -> None:
     from accelerate.utils import check_device_map as check_cover
 
-    for name in places:
+    for name in devices:
         try:
             model.get_submodule(name)
         except AttributeError as error:
             raise ConfigurationError(f"device_map names '{name}', but the model has no such module") from error
         prefix = f"{name}." if name else ""
-        inside = next((other for other in places if other != name and other.startswith(prefix)), None)
+        inside = next((other for other in devices if other != name and other.startswith(prefix)), None)
         if inside is not None:
             raise ConfigurationError(f"device_map has '{name}' and a module in it, '{inside}'; name each module once")
     try:
-        check_cover(model, dict(places))
+        check_cover(model, dict(devices))
     except ValueError as error:
         raise ConfigurationError(f"device_map leaves a part of the model out: {first_line(error)}") from error
 
 
-def _visual_device(places: Mapping[str, Any]) -> str:
-    if "" in places:
-        return str(_named(places[""]))
-    found = {name: _named(place) for name, place in places.items() if name.partition(".")[0] in _VISUAL}
+def _visual_device(devices: Mapping[str, Any]) -> str:
+    if "" in devices:
+        return str(_named(devices[""]))
+    found = {name: _named(target) for name, target in devices.items() if name.partition(".")[0] in _VISUAL}
     if len(set(found.values())) > 1:
-        listed = ", ".join(f"{name} on {place}" for name, place in found.items())
+        listed = ", ".join(f"{name} on {target}" for name, target in found.items())
         raise ConfigurationError(f"encoder and connector stay together on one device, but device_map has {listed}")
     return str(next(iter(found.values())))
 
 
-def _named(place: str | int | torch.device) -> torch.device:
-    return torch.device("cuda", place) if isinstance(place, int) else torch.device(place)
+def _named(target: str | int | torch.device) -> torch.device:
+    return torch.device("cuda", target) if isinstance(target, int) else torch.device(target)

@@ -28,10 +28,10 @@ class ModelSource:
         dtype: Floating type; by default as saved.
         load_in: ``4bit`` or ``8bit`` packs the language model's linear layers (extra ``quantization``); encoder,
             connector and output head stay as they are.
-        tokenizer: For other people's checkpoints: a tokenizer in place of theirs.
+        tokenizer: For other people's checkpoints: a tokenizer instead of theirs.
         tower_root: For released Face-LLaVA: the folder with the towers' configurations.
         revision: Branch, tag or commit on the hub.
-        device_map: In place of ``device``, divides the model among devices; see ``facekit.load``.
+        device_map: Instead of ``device``, divides the model among devices; see ``facekit.load``.
     """
 
     path: str | Path

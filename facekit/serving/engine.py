@@ -94,7 +94,7 @@ class Engine:
         max_batch: Answers that are written together.
         batch_seconds: How long a batch waits for company.
         cached_media: Encoded media that are kept for later questions.
-        on_batch: Told the size and the seconds of each batch.
+        on_batch: Called with the size and the seconds of each batch.
     """
 
     def __init__(

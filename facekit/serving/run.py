@@ -27,7 +27,7 @@ def serve(
         model: The model, where it is to run.
         processor: Its processor.
         settings: Address, limits and access.
-        on_ready: Told the server's address once it listens.
+        on_ready: Called with the server's address once it listens.
 
     Raises:
         ConfigurationError: The address cannot be listened on.

@@ -38,7 +38,7 @@ def write_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replace_folder(path: Path) -> Iterator[Path]:
-    """Give a free name beside a folder; what is written there takes its place when the ``with`` block ends.
+    """Give a free name beside a folder; what is written there replaces it when the ``with`` block ends.
 
     After an error the folder is as it was.
     """

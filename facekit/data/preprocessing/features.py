@@ -109,8 +109,8 @@ def _encode(batch: list[FaceRecord], folder: Path, encoding: CachedEncoding, ide
     ]
     transform = encoding.encoder.transform
 
-    def open_pixels(place: int) -> Tensor:
-        record, index, _ = found[place]
+    def open_pixels(position: int) -> Tensor:
+        record, index, _ = found[position]
         return _open_pixels(record, index, folder, transform, identifier.num_frames)
 
     encoding.encode([medium for _, _, medium in found], open_pixels)

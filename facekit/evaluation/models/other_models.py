@@ -61,7 +61,7 @@ class HuggingFaceModel:
             load_in: ``4bit`` or ``8bit`` packs the whole model but its head.
             tokenizer: A tokenizer in place of the checkpoint's: folder or hub id.
             revision: Branch, tag or commit on the hub.
-            device_map: In place of ``device``, how the model is divided among devices; as in transformers.
+            device_map: Instead of ``device``, how the model is divided among devices; as in transformers.
             batch_size: Questions at a time.
 
         Raises:

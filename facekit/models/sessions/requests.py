@@ -64,7 +64,7 @@ class Request:
         sampling: How tokens are drawn; None for the most likely ones, or what ``generate`` has for all rows.
         on_text: Called with each new piece of the answer; the pieces joined are the answer. It must not raise.
         should_stop: Asked after each token; the answer ends where it returns True.
-        on_end: Told once how the answer ended. It must not raise.
+        on_end: Called once with how the answer ended. It must not raise.
 
     Raises:
         ConfigurationError: ``max_new_tokens`` is below 1.

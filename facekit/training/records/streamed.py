@@ -1,6 +1,6 @@
 """Training straight from shards: records as a stream rather than in memory.
 
-A folder of shards takes the place of a records file; the trainer's loop, checkpoints and messages stay as they are.
+A folder of shards replaces the records file; the trainer's loop, checkpoints and messages stay as they are.
 """
 
 from __future__ import annotations
