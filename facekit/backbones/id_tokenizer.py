@@ -39,7 +39,7 @@ def build_id_tokenizer(config: PreTrainedConfig) -> PreTrainedTokenizerBase:
 
 def is_id_tokenizer(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether a tokenizer is one of ``build_id_tokenizer``, or was saved from one."""
-    return tokenizer.chat_template == _TEMPLATE
+    return bool(tokenizer.chat_template == _TEMPLATE)
 
 
 def refuse_words(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> None:

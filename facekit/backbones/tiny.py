@@ -65,4 +65,5 @@ def load_tiny_backbone(
 
 def load_tiny_tokenizer() -> PreTrainedTokenizerBase:
     """Return the tokenizer in the package: about a thousand byte-level entries, so any text can be written in it."""
-    return PreTrainedTokenizerFast.from_pretrained(str(TOKENIZER_FOLDER))
+    tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast.from_pretrained(str(TOKENIZER_FOLDER))
+    return tokenizer

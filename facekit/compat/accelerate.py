@@ -74,6 +74,7 @@ def feed_device(loader: DataLoader[Any], device: torch.device, **options: Any) -
     """
     from accelerate.data_loader import prepare_data_loader
 
-    return prepare_data_loader(
+    prepared: DataLoader[Any] = prepare_data_loader(
         loader, device, num_processes=1, process_index=0, put_on_device=True, non_blocking=loader.pin_memory, **options
     )
+    return prepared

@@ -44,6 +44,12 @@ class ComposedModel(PreTrainedModel, GenerationMixin):
         def to(self, *args: Any, **kwargs: Any) -> Self:  # type: ignore[override]
             """As in ``torch.nn.Module``."""
 
+        def eval(self) -> Self:
+            """As in ``torch.nn.Module``."""
+
+        def post_init(self) -> None:
+            """As in transformers."""
+
         @classmethod
         def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
             """As in transformers; a pair with ``output_loading_info``."""
@@ -81,7 +87,8 @@ def attention_implementation(config: PreTrainedConfig) -> str | None:
     Why: it can be set publicly but not read.
     Until: a public way to read it.
     """
-    return config._attn_implementation
+    implementation: str | None = config._attn_implementation
+    return implementation
 
 
 @contextmanager

@@ -154,4 +154,5 @@ class CachedEncoding:
                 tokens = encoder(pixels.to(parameter.device, parameter.dtype))
         finally:
             encoder.train(was_training)
-        return tokens.to("cpu", self.storage.dtype or tokens.dtype)
+        kept: Tensor = tokens.to("cpu", self.storage.dtype or tokens.dtype)
+        return kept

@@ -126,7 +126,8 @@ class FeatureCache:
         if path is None:
             return None
         try:
-            return self._shard(path).get_tensor(key)
+            tokens: Tensor = self._shard(path).get_tensor(key)
+            return tokens
         except (OSError, SafetensorError) as error:
             logger.warning("kept tokens in %s cannot be read and are computed again (%s)", path, error)
             self._files = {each: file for each, file in self._files.items() if file != path}

@@ -220,7 +220,8 @@ class FaceRecord(BaseModel):
             check_landmarks(points)
         except ValueError as error:
             raise RecordError(f"record {self.id!r}: {path}: {error}") from error
-        return points.astype(np.float32)
+        landmarks: np.ndarray = points.astype(np.float32)
+        return landmarks
 
 
 def iterate_records(

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from facekit.answers.ratings import review_rating
 from facekit.data.atomic import require_writable
-from facekit.data.ledger import FINISHED, SUBMITTED, Ledger, LedgerStore, PlacedCall
+from facekit.data.ledger import FINISHED, SUBMITTED, LedgerStore, PlacedCall
+from facekit.data.ledger import Ledger as Ledger
 from facekit.datagen.batches import BatchRunner
 from facekit.datagen.calls import ANNOTATE, RATE, Annotator
 from facekit.datagen.exports import Provenance, check_exports, write_exports, write_provenance_card

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from facekit.errors import ConfigurationError, ImageError
 from facekit.faces.sources import copy_content, describe_source, is_remote, local_path
@@ -92,7 +92,7 @@ def _open_file(file: Path | BytesIO, name: str, max_pixels: int) -> Image.Image:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"{name} is too large to decode ({error}); shrink it below {max_pixels:,} pixels") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         readable = ", ".join(kind for kind in FILE_FORMATS if kind != "MPO")
         raise ImageError(f"{name} is not a picture of a known format ({readable}); save it as PNG or JPEG") from error
     except DECODING_ERRORS as error:

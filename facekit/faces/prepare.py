@@ -49,7 +49,7 @@ def prepare_face(
         FaceNotFoundError: There is no such face and ``on_no_face`` is ``raise``.
         ConfigurationError: An argument is out of its range.
     """
-    if select == "all":
+    if select == "all":  # type: ignore[comparison-overlap]  # of callers without a type checker
         raise ConfigurationError("prepare_face returns one face; call prepare_faces for select='all'")
     faces = prepare_faces(
         source,

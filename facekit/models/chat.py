@@ -125,4 +125,4 @@ def _read_entry(entry: Message, marks: Mapping[str, str], flat: FlatChat, *, loc
                 f"a text holds the {medium} token '{mark}', which stands for {_ARTICLES[medium]}; leave it out, and "
                 f'give {_ARTICLES[medium]} as an entry {{"type": "{medium}"}}'
             )
-    return entry["text"]
+    return str(entry["text"])

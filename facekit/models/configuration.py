@@ -47,4 +47,4 @@ class FaceKitConfig(PreTrainedConfig):
             with configuration_guard(ConfigurationError, message):
                 self.text_config = CONFIG_MAPPING[model_type](**values)
         self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
-        super().__post_init__(**kwargs)
+        super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]  # transformers has no types here

@@ -103,11 +103,12 @@ class ControlTokens:
         tokenizer = self._tokenizer()
         assert tokenizer is not None  # who tokenizes holds it
         if ESCAPE not in text:
-            return tokenizer(text, add_special_tokens=add_special_tokens, **options)
+            plain: BatchEncoding = tokenizer(text, add_special_tokens=add_special_tokens, **options)
+            return plain
         if self._twin is None:
             self._twin = _build_twin(tokenizer, self._names, self._ids)
         written, positions = self._write(text)
-        encoding = self._twin(written, add_special_tokens=add_special_tokens, **options)
+        encoding: BatchEncoding = self._twin(written, add_special_tokens=add_special_tokens, **options)
         if "offset_mapping" in encoding:
             moved = [_move(offsets, positions, len(text)) for offsets in encoding["offset_mapping"]]
             encoding["offset_mapping"] = moved

@@ -176,7 +176,7 @@ def _random_state(seed: int | None) -> Iterator[None]:
 def _choose_parts(preset: str | None, **given: str | None) -> Preset:
     chosen = {kind: spec for kind, spec in given.items() if spec is not None}
     if preset is not None:
-        named = current_registry().load("preset", preset)
+        named: Preset = current_registry().load("preset", preset)
         if "checkpoint" in chosen and named.checkpoint is None:
             raise ConfigurationError(f"the preset '{preset}' is made of parts and starts from no checkpoint")
         return replace(named, **chosen)

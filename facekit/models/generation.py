@@ -52,7 +52,9 @@ class GenerationFromMedia(ComposedModel):
         self, input_ids: Tensor, *, is_first_iteration: bool | None = False, **kwargs: Any
     ) -> dict[str, Any]:
         """Add media to the first step only; later steps find them in the cache, where there is one."""
-        inputs = super().prepare_inputs_for_generation(input_ids, is_first_iteration=is_first_iteration, **kwargs)
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(
+            input_ids, is_first_iteration=is_first_iteration, **kwargs
+        )
         given = {name: inputs.pop(name) for name in _MEDIA if inputs.get(name) is not None}
         if is_first_iteration or not kwargs.get("use_cache", True):
             inputs.update(self._copy_media(given, input_ids))

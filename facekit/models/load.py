@@ -122,7 +122,7 @@ def _check_files(folder: Path) -> None:
 def _load_own(
     folder: Path, dtype: str | torch.dtype | None
 ) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
-    chosen = "auto" if dtype in (None, "auto") else read_dtype(dtype)  # type: ignore[arg-type]
+    chosen = "auto" if dtype in (None, "auto") else read_dtype(dtype)
     _check_files(folder)
     with configuration_guard(CheckpointError, f"'{folder}' cannot be loaded", RuntimeError):
         try:

@@ -147,13 +147,14 @@ class FaceKitForConditionalGeneration(VisualParts, GenerationFromMedia):
         )
         extended = with_visual_tokens(outputs, image_features)
         as_dict = self.config.return_dict if return_dict is None else return_dict
-        return extended if as_dict else extended.to_tuple()
+        return extended if as_dict else extended.to_tuple()  # type: ignore[no-any-return]  # a tuple where asked for
 
     def _embed_tokens(self, input_ids: Tensor | None) -> Tensor:
         # A released checkpoint's vocabulary may have no row for the image token, whose embedding is never read.
         if input_ids is not None and (self.config.image_token_id or 0) >= self.config.text_config.vocab_size:
             input_ids = input_ids.masked_fill(input_ids == self.config.image_token_id, 0)
-        return self.get_input_embeddings()(input_ids)
+        embedded: Tensor = self.get_input_embeddings()(input_ids)
+        return embedded
 
     def _check_counts(self, input_ids: Tensor | None, counts: list[int]) -> None:
         # Before anything is queued on the device, so that reading the count waits for nothing of this step.
@@ -188,7 +189,8 @@ class FaceKitForConditionalGeneration(VisualParts, GenerationFromMedia):
 
     def get_output_embeddings(self) -> nn.Module:
         """Return the language model's head."""
-        return self.language_model.get_output_embeddings()
+        head: nn.Module = self.language_model.get_output_embeddings()
+        return head
 
     def set_output_embeddings(self, new_embeddings: nn.Module) -> None:
         """Replace the language model's head."""

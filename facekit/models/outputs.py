@@ -41,12 +41,12 @@ class FaceKitCausalLMOutput:
     @property
     def cache(self) -> Cache | None:
         """The cache of keys and values."""
-        return cache_of(self)  # type: ignore[arg-type]
+        return _cache_of(self)
 
     @property
     def past_key_values(self) -> Cache | None:
         """The same, as transformers calls it before 5.24."""
-        return cache_of(self)  # type: ignore[arg-type]
+        return _cache_of(self)
 
 
 def with_visual_tokens(outputs: ModelOutput, image_hidden_states: Tensor | None) -> Any:
@@ -82,3 +82,8 @@ def _restore(kind: type[ModelOutput], values: dict[str, Any]) -> Any:
 
 # That of nearly all language models is made here, because torch.compile cannot make a class while it traces.
 _classes: dict[type[ModelOutput], type] = {CausalLMOutputWithPast: _extend(CausalLMOutputWithPast)}
+
+
+def _cache_of(outputs: Any) -> Cache | None:
+    cache: Cache | None = cache_of(outputs)
+    return cache

@@ -55,7 +55,8 @@ class FaceKitProcessor(ProcessorMixin):
         video_token: str = VIDEO_MARK,
         **kwargs: Any,
     ) -> None:
-        super().__init__(image_processor, tokenizer, chat_template=chat_template or tokenizer.chat_template)
+        template = chat_template or tokenizer.chat_template
+        super().__init__(image_processor, tokenizer, chat_template=template)  # type: ignore[no-untyped-call]  # transformers has no types here
         tokenizer.padding_side = "left"
         self.tokens_per_frame = tokens_per_frame
         self.tokens_per_video_frame = tokens_per_frame if tokens_per_video_frame is None else tokens_per_video_frame
@@ -285,7 +286,8 @@ class FaceKitProcessor(ProcessorMixin):
 
     def _render(self, messages: Sequence[Message], **options: Any) -> str:
         try:
-            return self.tokenizer.apply_chat_template(list(messages), **options)
+            written: str = self.tokenizer.apply_chat_template(list(messages), **options)
+            return written
         except TemplateError as error:
             raise ConfigurationError(f"the chat template refuses the chat: {first_line(error)}") from error
 

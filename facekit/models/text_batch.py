@@ -30,7 +30,8 @@ def tokenize_batch(
         **options: Passed to the tokenizer.
     """
     if len(set(add_special_tokens)) == 1 and not any(ESCAPE in text for text in texts):
-        return tokenizer(list(texts), add_special_tokens=add_special_tokens[0], **options)
+        encoding: BatchEncoding = tokenizer(list(texts), add_special_tokens=add_special_tokens[0], **options)
+        return encoding
     padding = {name: options.pop(name) for name in _OF_PADDING if name in options}
     if padding.get("padding") == "max_length":
         padding["max_length"] = options.get("max_length")

@@ -91,7 +91,8 @@ class VisualParts(nn.Module):
             ``(B_media, T * n, D)`` with n the tokens per frame.
         """
         landmarks = None if landmarks is None else landmarks.to(tokens.device)
-        return self.connector(tokens, self.encoder_for(tokens.shape[1]).grid, landmarks)
+        projected: Tensor = self.connector(tokens, self.encoder_for(tokens.shape[1]).grid, landmarks)
+        return projected
 
     def _encode(self, pixel_values: Tensor, landmarks: Tensor | None) -> Tensor:
         encoder = self.encoder_for(pixel_values.shape[1])

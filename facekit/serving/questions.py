@@ -12,7 +12,7 @@ import numpy as np
 
 from facekit.errors import ConfigurationError, FaceKitError
 from facekit.faces import CroppedClip, CroppedFace, draw_overlay
-from facekit.models.image_processing import Medium
+from facekit.models.image_processing import FaceKitImageProcessor, Medium
 from facekit.models.media import take_as_cropped
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
@@ -119,7 +119,7 @@ class QuestionReader:
     def _prepare(
         self, part: ImagePart | VideoPart, number: int, landmarks: np.ndarray | None, num_frames: int | None
     ) -> Medium:
-        processor = self._processor.image_processor
+        processor: FaceKitImageProcessor = self._processor.image_processor
         try:
             if isinstance(part, VideoPart):
                 content, subtype = read_bytes(part.video_url.url, "video", self._settings)

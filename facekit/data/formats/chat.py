@@ -285,7 +285,8 @@ def _load_landmarks(
             raise RecordError(f"{where}, field 'landmarks_2d': {path} cannot be used ({error})") from error
         lacking(path)
         return None
-    return points.round(6).tolist()
+    rows: list[Any] = points.round(6).tolist()
+    return rows
 
 
 def _read_info(path: Path) -> dict[str, Any]:

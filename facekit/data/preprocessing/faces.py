@@ -21,7 +21,8 @@ from facekit.errors import ConfigurationError, FaceKitError, FaceNotFoundError, 
 from facekit.faces.clips import CroppedClip, prepare_clip
 from facekit.faces.crop import CroppedFace, crop_face, pad_to_square
 from facekit.faces.images import open_image
-from facekit.faces.landmarker import NUM_LANDMARKS, DetectedFace, Landmarker, landmark_bounds, load_landmarker
+from facekit.faces.landmarker import DetectedFace, Landmarker, landmark_bounds, load_landmarker
+from facekit.faces.layout import NUM_LANDMARKS
 from facekit.faces.prepare import select_faces
 from facekit.faces.sources import describe_source
 from facekit.faces.video import Clip, read_clip

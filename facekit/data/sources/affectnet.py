@@ -141,7 +141,8 @@ def _signed(row: Row, name: str) -> float | None:
 
 def _load(path: Path) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
+        array: np.ndarray = np.load(path, allow_pickle=False)
+        return array
     except (OSError, ValueError, EOFError) as error:
         raise RecordError(f"the label file {path} cannot be read as .npy ({error}); fetch it again") from error
 
@@ -155,4 +156,5 @@ def _normalise(numbers: list[str] | list[float], picture: Path, where: str) -> l
         raise RecordError(f"{where}: {NUM_LANDMARKS} landmarks x;y are expected ({error})") from error
     with Image.open(picture) as image:
         size = image.size
-    return (points / size).round(6).tolist()
+    shares: list[list[float]] = (points / size).round(6).tolist()
+    return shares

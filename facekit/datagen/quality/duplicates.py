@@ -32,7 +32,8 @@ def signature(text: str) -> np.ndarray | None:
         return None
     shingles = {" ".join(words[start : start + SHINGLE]) for start in range(len(words) - SHINGLE + 1)}
     hashes = np.array([zlib.crc32(shingle.encode()) % _PRIME for shingle in shingles], dtype=np.uint64)
-    return ((hashes[:, None] * _FACTORS + _OFFSETS) % _PRIME).min(axis=0).astype(np.uint32)
+    smallest: np.ndarray = ((hashes[:, None] * _FACTORS + _OFFSETS) % _PRIME).min(axis=0).astype(np.uint32)
+    return smallest
 
 
 def find_duplicates(texts: Iterable[tuple[str, str]], similarity: float) -> dict[str, str]:

@@ -204,9 +204,11 @@ def judge_answers(
 
 def _rate(judges: Any, requests: Sequence[RatingRequest]) -> Mapping[str, Mapping[str, Verdict]]:
     if hasattr(judges, "rate"):
-        return judges.rate(requests)
+        rated: Mapping[str, Mapping[str, Verdict]] = judges.rate(requests)
+        return rated
     warnings.warn("judge_answers takes an object with a method 'rate'", DeprecationWarning, stacklevel=3)
-    return judges(requests)
+    called: Mapping[str, Mapping[str, Verdict]] = judges(requests)
+    return called
 
 
 def _tabulate(

@@ -85,4 +85,4 @@ def _is_wrong(entry: dict[str, Any], task: TaskResult) -> bool:
         return True
     if task.task == "age":
         return abs(float(entry["truth"]) - float(entry["prediction"])) >= _FAR_IN_YEARS
-    return entry["prediction"] != entry["truth"]
+    return bool(entry["prediction"] != entry["truth"])

@@ -36,7 +36,7 @@ def read_chat_template(folder: Path, tokenizer: PreTrainedTokenizerBase) -> str 
     if (folder / "chat_template.json").is_file():
         content = read_json(folder / "chat_template.json")
         if isinstance(content, dict) and isinstance(content.get("chat_template"), str):
-            return content["chat_template"]
+            return str(content["chat_template"])
     return tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None
 
 

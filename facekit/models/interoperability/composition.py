@@ -60,7 +60,7 @@ def choose_dtype(requested: str | torch.dtype | None, *configs: Any) -> torch.dt
         InvalidSpecError: It is no floating type.
     """
     if requested not in (None, "auto"):
-        return read_dtype(requested)  # type: ignore[arg-type]
+        return read_dtype(requested)
     named = (config.get("dtype") or config.get("torch_dtype") for config in configs if isinstance(config, dict))
     return read_dtype(next((name for name in named if name), "float32"))
 

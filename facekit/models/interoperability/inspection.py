@@ -173,7 +173,7 @@ class CheckpointReport:
     @property
     def _bytes_per_value(self) -> int:
         part = next(part for part in self.parts if part.name == "language_model")
-        return getattr(torch, part.dtypes[0]).itemsize
+        return _itemsize(part.dtypes[0])
 
 
 def inspect_checkpoint(
@@ -208,7 +208,7 @@ def inspect_checkpoint(
     check_device_map(device_map, device)
     if load_in is not None:
         check_quantization(load_in)
-    floating = None if dtype in (None, "auto") else read_dtype(dtype)  # type: ignore[arg-type]
+    floating = None if dtype in (None, "auto") else read_dtype(dtype)
     recognised = recognise(fetch_folder(path, revision, weights=False))
     check_options(recognised, tower_root, tokenizer)
     if recognised.format is CheckpointFormat.ADAPTER:
@@ -236,8 +236,13 @@ def _as_opened(
 
 def _packed_bytes(part: PartReport, whole: int, load_in: Literal["4bit", "8bit"]) -> int:
     """Bytes of a language model whose linear layers are packed; embedding and head, ``whole`` values, are not."""
-    value = getattr(torch, part.dtypes[0]).itemsize
+    value = _itemsize(part.dtypes[0])
     return round(whole * value + (part.parameters - whole) * PACKED_BYTES[load_in])
+
+
+def _itemsize(name: str) -> int:
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype.itemsize
 
 
 def _inspect_whole(recognised: Recognition, tower_root: str | Path | None) -> CheckpointReport:

@@ -177,7 +177,7 @@ def _describe_connector(config: Any, is_internvl: bool) -> dict[str, Any]:
 def _describe_text(
     config: Any, headers: dict[str, TensorHeader], rename: Callable[[str], str | None]
 ) -> PreTrainedConfig:
-    text_config = config.text_config
+    text_config: PreTrainedConfig = config.text_config
     # As in transformers, the whole model's entry decides; a head of its own in the file outranks it.
     has_head = any(rename(name) == _HEAD for name in headers)
     text_config.tie_word_embeddings = bool(config.tie_word_embeddings) and not has_head

@@ -66,4 +66,5 @@ def _merge_tensor(layer: Any, leaf: str) -> Tensor:
             clone.merge(safe_merge=True)
     except (NotImplementedError, ValueError) as error:
         raise ConfigurationError(f"an adapter cannot be merged: {first_line(error)}") from error
-    return clone.get_base_layer().state_dict()[leaf]
+    merged: Tensor = clone.get_base_layer().state_dict()[leaf]
+    return merged

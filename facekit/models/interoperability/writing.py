@@ -184,7 +184,7 @@ def _rename(tensors: list[PendingTensor], rename: Callable[[str], str | None], t
 
 
 def _describe_language_model(model: FaceKitForConditionalGeneration) -> PreTrainedConfig:
-    config = copy.deepcopy(model.config.text_config)
+    config: PreTrainedConfig = copy.deepcopy(model.config.text_config)
     config.architectures = [type(model.language_model).__name__]
     return config
 
@@ -280,7 +280,7 @@ def _save_generation(model: FaceKitForConditionalGeneration, folder: Path, keep:
 
 
 def _has_class_token(encoder: HuggingFaceEncoder) -> bool:
-    return encoder.settings.model_type == "clip_vision_model"
+    return bool(encoder.settings.model_type == "clip_vision_model")
 
 
 def _select_strategy(encoder: HuggingFaceEncoder, connector: MlpConnector) -> str:

@@ -143,7 +143,10 @@ def _generate(
     answers = [tokens[row * copies : (row + 1) * copies] for row in range(len(requests))]
     if control is not None:
         answers = [answer[:, :length] for answer, length in zip(answers, control.lengths, strict=True)]
-    texts = [[text.strip() for text in processor.batch_decode(answer, skip_special_tokens=True)] for answer in answers]
+    texts = [
+        [text.strip() for text in processor.tokenizer.batch_decode(answer, skip_special_tokens=True)]
+        for answer in answers
+    ]
     if control is not None:
         control.finish([each[0] for each in texts])
     return texts
@@ -171,7 +174,7 @@ def _control(
         return None
     ends = options.get("eos_token_id", model.generation_config.eos_token_id)
     listed = [] if ends is None else ends if isinstance(ends, (list, tuple)) else [ends]
-    return RowControl(requests, width, listed, lambda ids: processor.decode(ids, skip_special_tokens=True))
+    return RowControl(requests, width, listed, lambda ids: processor.tokenizer.decode(ids, skip_special_tokens=True))
 
 
 def _pad_left(rows: Sequence[Tensor], processor: FaceKitProcessor) -> tuple[Tensor, Tensor]:

@@ -53,7 +53,8 @@ def option_log_likelihoods(
             )
             logits = torch.cat([logits, following.logits], dim=1)  # (K, width, vocabulary)
         chosen = logits.float().log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
-        return (chosen * real).sum(1).tolist()
+        sums: list[float] = (chosen * real).sum(1).tolist()
+        return sums
 
 
 def option_tokens(

@@ -49,7 +49,8 @@ def write_prompt(
     media = [{"type": "video" if each else "image"} for each in clips]
     user = {"role": "user", "content": [*media, {"type": "text", "text": question}]}
     chat: list[dict[str, Any]] = [user] if system is None else [{"role": "system", "content": system}, user]
-    return processor.apply_chat_template(chat, add_generation_prompt=True)
+    prompt: str = processor.apply_chat_template(chat, add_generation_prompt=True)
+    return prompt
 
 
 def tokenize_prompts(

@@ -146,7 +146,8 @@ def fused_token_loss(model: nn.Module, head: nn.Module, inputs: Mapping[str, Any
 
     with _before(head, keep):
         model(**inputs, use_cache=False)
-    return loss(head.weight, kept[0].to(head.weight.dtype), targets.labels, head.bias)
+    mean: Tensor = loss(head.weight, kept[0].to(head.weight.dtype), targets.labels, head.bias)
+    return mean
 
 
 @contextmanager

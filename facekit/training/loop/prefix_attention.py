@@ -161,7 +161,10 @@ def shared_prefix_attention(
         ``(B, L, H, d)``, and None in place of the weights.
     """
     if packed_layout is None:
-        return AttentionInterface()["sdpa"](module, query, key, value, attention_mask, dropout, scaling, **kwargs)
+        attended: tuple[Tensor, Tensor | None] = AttentionInterface()["sdpa"](
+            module, query, key, value, attention_mask, dropout, scaling, **kwargs
+        )
+        return attended
     layout, groups = packed_layout, query.shape[1] // key.shape[1]
     of_beginning, of_question = layout.masks[sliding_window]
     tokens = [rearrange(each, "b h l d -> (b l) h d") for each in (query, key, value)]
@@ -190,7 +193,8 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, *, groups: int, **options
 
 def _pick(tokens: Tensor, indices: Tensor) -> Tensor:
     """Rows of ``(B * L, H, d)`` at ``(N, S)`` indices, ``(N, S, H, d)``."""
-    return tokens.index_select(0, indices.flatten()).unflatten(0, indices.shape)
+    picked: Tensor = tokens.index_select(0, indices.flatten()).unflatten(0, indices.shape)
+    return picked
 
 
 def _run_indices(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

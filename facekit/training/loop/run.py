@@ -133,7 +133,8 @@ class TrainingRun:
         if self.checkpoint is not None and is_finished(self.checkpoint):
             logger.info("%s is the end of its run; nothing is left to train", self.checkpoint)
             (load_trained if holds_trained_only(self.checkpoint) else load_whole_weights)(self.model, self.checkpoint)
-            return TrainerState.load_from_json(str(self.checkpoint / STATE_NAME))
+            ended: TrainerState = TrainerState.load_from_json(str(self.checkpoint / STATE_NAME))
+            return ended
         tokens = self._keep_tokens()
         with whole_again(self.model) as trained:
             return self._loop(trained, tokens, callbacks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -13,6 +13,8 @@ from facekit.errors import ConfigurationError, MissingExtraError
 from facekit.spec import closest_match_hint
 
 SHORT_NAMES = {"lr": "learning_rate", "train": "parts"}
+TableKind = TypeVar("TableKind", bound=BaseModel)
+
 WEIGHT_SOURCES = ("preset", "encoder", "backbone", "video_encoder", "checkpoint")
 """Keys of a recipe's model that say which weights it has, beside ``load``."""
 
@@ -124,7 +126,7 @@ def check_keys(where: str, values: Mapping[str, Any], known: Any) -> None:
             raise ConfigurationError(f"{where}: there is no key '{key}'{closest_match_hint(str(key), known)}")
 
 
-def check_table(where: str, kind: type[BaseModel], values: dict[str, Any]) -> Any:
+def check_table(where: str, kind: type[TableKind], values: dict[str, Any]) -> TableKind:
     """Make a pydantic model of a table; raises ``ConfigurationError`` with the key and its value."""
     try:
         return kind.model_validate(values)

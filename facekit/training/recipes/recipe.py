@@ -204,7 +204,8 @@ class Recipe(_Table):
             "output": str(self.output),
             "stages": stages,
         }
-        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+        text: str = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+        return text
 
     def write(self, path: Path) -> Path:
         """Write ``to_yaml``."""

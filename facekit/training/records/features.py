@@ -115,7 +115,8 @@ def encode_dataset(
     def encode(media: list[Tensor], frames: int, rows: list[int]) -> Tensor:
         encoder = model.encoder_for(frames)
         parameter = next(encoder.parameters())
-        return encoder(torch.stack([media[row] for row in rows]).to(parameter.device, parameter.dtype)).cpu()
+        tokens: Tensor = encoder(torch.stack([media[row] for row in rows]).to(parameter.device, parameter.dtype)).cpu()
+        return tokens
 
     with answering_mode(model):
         for start in range(0, len(dataset), batch_size):

@@ -45,7 +45,8 @@ class FoundAdapter:
             given = getattr(config, values) or {}
             setattr(config, values, {name.removeprefix(_PART): value for name, value in given.items()})
         config.inference_mode, config.task_type, config.init_lora_weights = False, "CAUSAL_LM", True
-        return config
+        own: LoraConfig = config
+        return own
 
     def write_weights(self, language_model: torch.nn.Module) -> None:
         """Write the adapter's weights into adapters of ``own_config``."""

@@ -32,13 +32,13 @@ def unpack(language_model: PreTrainedModel) -> None:
     restore_layout(language_model)
     dtype = language_model.dtype
     for name, module in list(language_model.named_modules()):
-        layer: Any = module.get_base_layer() if is_adapted(module) else module  # type: ignore[operator]
+        layer: Any = module.get_base_layer() if is_adapted(module) else module
         if type(layer).__name__ not in _PACKED or ".base_layer" in name:
             continue
         weight = unpacked_weight(layer).float()
         if is_adapted(module):
             for adapter in module.active_adapters:
-                weight = weight + module.get_delta_weight(adapter).detach().float()  # type: ignore[operator]
+                weight = weight + module.get_delta_weight(adapter).detach().float()
         plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
         plain.weight = nn.Parameter(weight.to(dtype))
         if layer.bias is not None:

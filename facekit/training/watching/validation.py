@@ -205,9 +205,10 @@ class PeriodicValidation(TrainerCallback):
         entries = [{"type": next(kinds)} if each["type"] == "image" else each for each in split_marks(question)]
         entries = [*({"type": kind} for kind in kinds), *entries]
         opening = [] if system is None else [{"role": "system", "content": system}]
-        return self.processor.apply_chat_template(
+        prompt: str = self.processor.apply_chat_template(
             [*opening, {"role": "user", "content": entries}], add_generation_prompt=True
         )
+        return prompt
 
 
 def questions_of(record: FaceRecord) -> list[tuple[str | None, str, str]]:
