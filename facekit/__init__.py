@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from facekit.models.ask import ask
     from facekit.models.create import create
     from facekit.models.load import load
+    from facekit.models.region_maps import region_maps
 
 __all__ = [
     "FaceKitError",
@@ -27,6 +28,7 @@ __all__ = [
     "isolated_registry",
     "list_parts",
     "load",
+    "region_maps",
     "register_part",
 ]
 
@@ -34,6 +36,7 @@ _LAZY = {
     "ask": "facekit.models.ask",
     "create": "facekit.models.create",
     "load": "facekit.models.load",
+    "region_maps": "facekit.models.region_maps",
 }
 
 

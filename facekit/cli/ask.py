@@ -21,6 +21,9 @@ def ask(
         typer.Option(help="What finds the face: dlib, mediapipe:FILE, fan, given:FILE.npy?coordinates=pixels, none"),
     ] = None,
     overlay: Annotated[Path | None, typer.Option(help="Save the crop with its landmarks and regions drawn.")] = None,
+    region_maps: Annotated[
+        Path | None, typer.Option(help="Save a picture of which patches attend to which face region.")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The longest answer, in tokens.")] = 64,
     num_frames: Annotated[
         int | None, typer.Option(min=1, help="Frames of a video to look at; by default as the model was saved.")
@@ -38,12 +41,14 @@ def ask(
     from facekit.faces import CroppedFace, draw_clip_overlay, draw_overlay, is_video, open_image, read_clip
     from facekit.models.ask import ask as ask_model
     from facekit.models.image_processing import NO_LANDMARKER
+    from facekit.models.region_maps import region_maps as find_maps
     from facekit.models.sessions import check_questions
     from facekit.spec import PartSpec
 
     check_questions(questions)
-    if overlay is not None and (overlay.suffix.lower() not in (".png", ".jpg", ".jpeg") or not overlay.parent.is_dir()):
-        raise ConfigurationError(f"the overlay '{overlay}' must be a .png or .jpg file in a folder that exists")
+    for what, path in (("overlay", overlay), ("picture of region maps", region_maps)):
+        if path is not None and (path.suffix.lower() not in (".png", ".jpg", ".jpeg") or not path.parent.is_dir()):
+            raise ConfigurationError(f"the {what} '{path}' must be a .png or .jpg file in a folder that exists")
     if not image.startswith(("http://", "https://")):
         _ = read_clip(image, 1) if is_video(image) else open_image(image)  # what cannot be used is found before loading
     if landmarker not in (None, NO_LANDMARKER):
@@ -59,9 +64,13 @@ def ask(
         drawn = draw_overlay(medium.image, medium.landmarks) if is_face else draw_clip_overlay(medium)
         drawn.save(overlay)
         say(f"overlay: {overlay}")
+    if region_maps is not None:
+        maps = find_maps(composed, processor, medium)
+        maps.draw(next(frame for frame, face in enumerate(maps.faces) if face.landmarks is not None)).save(region_maps)
+        say(f"region maps: {region_maps}")
     if as_json:
         pairs = [{"question": question, "answer": answer} for question, answer in zip(questions, answers, strict=True)]
-        show_json({"model": model, "image": image, "answers": pairs, "overlay": overlay})
+        show_json({"model": model, "image": image, "answers": pairs, "overlay": overlay, "region_maps": region_maps})
         return
     for question, answer in zip(questions, answers, strict=True):
         show(question, bold=True)

@@ -23,6 +23,7 @@ from facekit.errors import ConfigurationError
 from facekit.faces import FACE_REGIONS, region_centroids
 from facekit.faces.regions import NUM_LANDMARKS
 from facekit.kernels import RegionAttentionWeights, region_attention
+from facekit.kernels.reference import region_attention_probabilities
 
 LANDMARK_SPREAD = (
     0.2  # standard deviation of a face's landmarks about the image centre, of which only the order matters
@@ -309,6 +310,33 @@ class LandmarkGuidedConnector(ProjectingConnector):
                 present=known.present,
             )
         return rearrange(patch_tokens, "(b t) n d -> b (t n) d", b=batch, t=frames)
+
+    def attention_maps(self, tokens: Tensor, grid: tuple[int, int], landmarks: Tensor) -> Tensor:
+        """How much each patch attends to each face region; arguments as in ``forward``.
+
+        Returns:
+            ``(B, T, H, M, rows, columns)``, probabilities that sum to one over the M regions; with
+            ``projector="pixel-shuffle"`` rows and columns count blocks. NaN in frames without landmarks.
+
+        Raises:
+            ConfigurationError: tokens or landmarks do not fit the grid, the width or each other.
+        """
+        patch_tokens, prefix_tokens = self.project_frames(tokens, grid)
+        batch, frames = tokens.shape[:2]
+        known = separate_absent_landmarks(flatten_landmarks(landmarks, batch, frames))
+        attention = self.cross_attention
+        cells = shuffled_grid(grid, self.downsampling)
+        maps = region_attention_probabilities(
+            patch_tokens,
+            self.landmark_projector(known.landmarks.to(patch_tokens.dtype)),
+            attention.projections(),  # type: ignore[operator]
+            attention.num_heads,  # type: ignore[arg-type]
+            cells,
+            region_centroids(known.landmarks) if getattr(attention, "proximity", False) else None,
+            prefix_tokens,
+        )[:, :, prefix_tokens:]  # (B*T, H, N, M)
+        maps = torch.where(known.present[:, None, None, None], maps, torch.nan)
+        return rearrange(maps, "(b t) h (r c) m -> b t h m r c", b=batch, t=frames, r=cells[0], c=cells[1])
 
 
 class RegionConnector(LandmarkGuidedConnector):

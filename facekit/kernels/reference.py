@@ -42,16 +42,36 @@ def textbook_region_attention(
         ``(F, N, D)`` in the dtype of ``patch_tokens``.
     """
     dtype = patch_tokens.dtype
-    query = rearrange(F.linear(patch_tokens, weights.query, weights.query_bias), "f n (h d) -> f h n d", h=num_heads)
-    key = rearrange(F.linear(region_tokens, weights.key, weights.key_bias), "f m (h d) -> f h m d", h=num_heads)
+    probabilities = region_attention_probabilities(
+        patch_tokens, region_tokens, weights, num_heads, grid, region_positions, num_prefix_tokens
+    )
     value = rearrange(F.linear(region_tokens, weights.value, weights.value_bias), "f m (h d) -> f h m d", h=num_heads)
-
-    scores = einsum(query, key, "f h n d, f h m d -> f h n m") * query.shape[-1] ** -0.5
-    scores = scores.to(torch.promote_types(dtype, torch.float32))
-    if region_positions is not None and grid is not None:
-        scores = scores + patch_proximity(region_positions, grid, num_prefix_tokens)[:, None].to(scores.dtype)
-    probabilities = torch.softmax(scores, dim=-1).to(value.dtype)
-    attended = rearrange(einsum(probabilities, value, "f h n m, f h m d -> f h n d"), "f h n d -> f n (h d)")
+    attended = rearrange(
+        einsum(probabilities.to(value.dtype), value, "f h n m, f h m d -> f h n d"), "f h n d -> f n (h d)"
+    )
 
     enriched = patch_tokens + F.linear(attended, weights.output, weights.output_bias).to(dtype)
     return enriched if present is None else torch.where(present[:, None, None], enriched, patch_tokens)
+
+
+def region_attention_probabilities(
+    patch_tokens: Tensor,
+    region_tokens: Tensor,
+    weights: RegionAttentionWeights,
+    num_heads: int,
+    grid: tuple[int, int] | None,
+    region_positions: Tensor | None,
+    num_prefix_tokens: int,
+) -> Tensor:
+    """How much each patch attends to each region, per head; arguments as in ``textbook_region_attention``.
+
+    Returns:
+        ``(F, H, N, M)`` in float32 or wider; a patch's probabilities over the regions sum to one.
+    """
+    query = rearrange(F.linear(patch_tokens, weights.query, weights.query_bias), "f n (h d) -> f h n d", h=num_heads)
+    key = rearrange(F.linear(region_tokens, weights.key, weights.key_bias), "f m (h d) -> f h m d", h=num_heads)
+    scores = einsum(query, key, "f h n d, f h m d -> f h n m") * query.shape[-1] ** -0.5
+    scores = scores.to(torch.promote_types(patch_tokens.dtype, torch.float32))
+    if region_positions is not None and grid is not None:
+        scores = scores + patch_proximity(region_positions, grid, num_prefix_tokens)[:, None].to(scores.dtype)
+    return torch.softmax(scores, dim=-1)

@@ -17,6 +17,7 @@ from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.outputs import FaceKitCausalLMOutput
 from facekit.models.presets import Preset
 from facekit.models.processing import FaceKitProcessor
+from facekit.models.region_maps import RegionMaps, region_maps
 from facekit.models.sessions import Request, Sampling, Session, generate_batch, iterate_answers
 from facekit.models.source import ModelSource
 from facekit.models.vision import FaceKitVisionModel, build_part
@@ -30,12 +31,14 @@ __all__ = [
     "FaceKitVisionModel",
     "ModelSource",
     "Preset",
+    "RegionMaps",
     "Request",
     "Sampling",
     "Session",
     "build_part",
     "generate_batch",
     "iterate_answers",
+    "region_maps",
 ]
 
 AutoConfig.register(FaceKitConfig.model_type, FaceKitConfig, exist_ok=True)

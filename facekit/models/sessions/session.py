@@ -208,7 +208,7 @@ def _take_media(
 ) -> list[Medium]:
     media = as_list(image)
     if not isinstance(image, (list, tuple)):
-        return [_take_medium(settings, media[0], cast("ArrayLike | None", landmarks), num_frames)]
+        return [take_medium(settings, media[0], cast("ArrayLike | None", landmarks), num_frames)]
     if num_frames is not None and not any(is_clip(medium) for medium in media):
         raise ConfigurationError(
             "num_frames is for clips, and a list of pictures is several pictures; for the frames of one clip give "
@@ -217,12 +217,13 @@ def _take_media(
     shapes: Sequence[Any] = [None] * len(media) if landmarks is None else list(cast(Sequence[Any], landmarks))
     if len(shapes) != len(media):
         raise ConfigurationError(f"there are {len(media)} pictures but landmarks for {len(shapes)}")
-    return [_take_medium(settings, *pair, num_frames) for pair in zip(media, shapes, strict=True)]
+    return [take_medium(settings, *pair, num_frames) for pair in zip(media, shapes, strict=True)]
 
 
-def _take_medium(
+def take_medium(
     settings: FaceKitImageProcessor, image: AnyMedium, landmarks: ArrayLike | None, num_frames: int | None
 ) -> Medium:
+    """Prepare one picture or clip as ``ask`` takes it; crops are returned as they are."""
     if isinstance(image, (CroppedFace, CroppedClip)):
         return image
     points = None if landmarks is None else np.asarray(landmarks, dtype=np.float32)
