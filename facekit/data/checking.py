@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import TemplateError
-
 from facekit.data.dataset import DatasetOptions, count_frames, open_frames, usable_questions
 from facekit.data.records import FaceRecord
+from facekit.data.skipping import RECORD_FAULTS
 from facekit.data.usable import UsableQuestions
-from facekit.errors import FaceKitError, MissingExtraError, RecordError, first_line
+from facekit.errors import MissingExtraError, RecordError, first_line
 from facekit.models.processing import FaceKitProcessor
-
-_FAULTS = (FaceKitError, TemplateError, OSError, ValueError, TypeError, LookupError, AttributeError)
-"""What a record can bring about in a picture's decoder, a chat template and a tokenizer."""
 
 
 def check_record(
@@ -40,7 +36,7 @@ def check_record(
         return usable_questions(record, processor, options, frames)
     except MissingExtraError:
         raise
-    except _FAULTS as error:
+    except RECORD_FAULTS as error:
         raise RecordError(first_line(error).removeprefix(f"record {record.id!r}: ")) from error
 
 

@@ -12,10 +12,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from jinja2 import TemplateError
+
 from facekit.data.atomic import explained_writes
-from facekit.errors import RecordError, first_line
+from facekit.errors import FaceKitError, RecordError, first_line
 
 logger = logging.getLogger(__name__)
+
+RECORD_FAULTS = (FaceKitError, TemplateError, OSError, ValueError, TypeError, LookupError, AttributeError)
+"""What a record can bring about in a picture's decoder, a chat template and a tokenizer. ``MissingExtraError`` is among
+them, and no fault of a record."""
 
 _NAMED = 5
 
@@ -129,7 +135,7 @@ class SkippedRecords:
         count = f"{len(self._records)} of {self.total} {self.noun} cannot be used"
         if self.path is None or len(self._records) > self.limit * self.total:
             raise RecordError(f"{count}, more than skip_limit={self.limit:g} allows: {named}{more}{listed}")
-        if fresh:
+        if fresh and write:
             logger.warning("%s and are skipped: %s%s%s", count, named, more, listed)
 
     def forget(self) -> None:

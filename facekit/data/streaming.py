@@ -30,8 +30,9 @@ from facekit.data.formats.shards import sample_fields
 from facekit.data.identity import list_differences
 from facekit.data.records import FaceRecord, describe_problem
 from facekit.data.shard_index import ShardSample, count_samples, list_samples
-from facekit.data.skipping import SkippedRecords
-from facekit.errors import ConfigurationError, ImageError, RecordError
+from facekit.data.shortened import SHORTENED_NAME, ShortenedRecord, ShortenedRecords
+from facekit.data.skipping import RECORD_FAULTS, SkippedRecords
+from facekit.errors import ConfigurationError, MissingExtraError, RecordError
 from facekit.models.processing import FaceKitProcessor
 
 logger = logging.getLogger(__name__)
@@ -130,6 +131,7 @@ class ShardStream(IterableDataset[FaceExample]):
         self.buffer = buffer
         self.ends = ends
         self.skipped = SkippedRecords(log_path, self.total, skip_limit, noun="samples")
+        self.shortened = ShortenedRecords(None if log_path is None else log_path.with_name(SHORTENED_NAME))
         self.epoch = 0
         self.batch_size = 1
         self.batches_over = 0
@@ -180,7 +182,9 @@ class ShardStream(IterableDataset[FaceExample]):
                 continue
             try:
                 return self._decode(sample, folder)
-            except (RecordError, ImageError, OSError) as error:
+            except MissingExtraError:
+                raise
+            except RECORD_FAULTS as error:
                 self.skipped.add(_number(sample), _name(sample), error)
         raise RecordError(f"no sample of a training process can be used; {self.skipped.path} says why")
 
@@ -226,8 +230,11 @@ class ShardStream(IterableDataset[FaceExample]):
         if index is None:
             raise RecordError(f"sample {_name(sample)} has no number for a name; write shards with facekit")
         record, (pixels, points) = _open_sample(sample, folder, self.processor)
-        kept = usable_questions(record, self.processor, self.options, len(points)).kept
-        return make_example(index, record, pixels, points, self.processor, self.options, self.epoch, kept=kept)
+        usable = usable_questions(record, self.processor, self.options, len(points))
+        if usable.left_out:
+            self.shortened.add(ShortenedRecord(index, record.id, usable.kept, usable.left_out))
+        options = self.options
+        return make_example(index, record, pixels, points, self.processor, options, self.epoch, kept=usable.kept)
 
 
 class ShardLoader:

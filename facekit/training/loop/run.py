@@ -16,6 +16,7 @@ from facekit.compat.torch import is_failed_write
 from facekit.data.atomic import save_together
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import RecordSet
+from facekit.data.shortened import ShortenedRecord
 from facekit.errors import CheckpointError, first_line
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.placement import refuse_divided
@@ -28,7 +29,6 @@ from facekit.training.loop.face_trainer import FaceTrainer
 from facekit.training.loop.identity import prepare_run
 from facekit.training.loop.prefix_attention import split_attention
 from facekit.training.recipes.settings import TrainingSettings
-from facekit.training.records.checking import ShortenedRecord
 from facekit.training.records.corrupt import SKIPPED_NAME, SkippingDataset
 from facekit.training.records.features import FeaturesOnDisk, KeptFeatures, encode_dataset
 from facekit.training.records.streamed import StreamedDataset, open_dataset
@@ -94,9 +94,8 @@ class TrainingRun:
 
     @property
     def shortened_records(self) -> tuple[ShortenedRecord, ...]:
-        """Records of which some questions are left out, as far as that is known beforehand."""
-        checked = self.dataset.checked if isinstance(self.dataset, SkippingDataset) else None
-        return () if checked is None else checked.shortened
+        """Records of which some questions are left out."""
+        return tuple(self.dataset.shortened.entries())
 
     def find_start(self, *, resume: bool) -> None:
         """Make the folder ready and find the checkpoint to go on from; see ``prepare_run``."""
@@ -104,6 +103,7 @@ class TrainingRun:
         self.checkpoint = prepare_run(self.folder, self.settings, source, self.model, resume=resume)
         if self.checkpoint is None:
             self.dataset.skipped.forget()
+            self.dataset.shortened.forget()
 
     def check_records(self, on_progress: ProgressListener | None = None) -> None:
         """Leave out the records that cannot be used, before the first step; shards are checked as they are read.

@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 from facekit.data.atomic import explained_writes, require_writable
 from facekit.data.dataset import RecordSet
 from facekit.data.mixing import DataSource, join_sources
+from facekit.data.shortened import ShortenedRecord
 from facekit.data.skipping import SkippedRecord
 from facekit.errors import MissingExtraError, TrainingError, TrainingInterrupted
 from facekit.models.modeling import FaceKitForConditionalGeneration
@@ -29,7 +30,6 @@ from facekit.training.loop.distributed import count_processes_here, is_main_proc
 from facekit.training.loop.interruption import SaveOnSignal
 from facekit.training.loop.run import RUN_FOLDER, TrainingRun
 from facekit.training.recipes.settings import TrainingSettings
-from facekit.training.records.checking import ShortenedRecord
 from facekit.training.trainable.adapters import adapters_in_place
 from facekit.training.trainable.parts import TrainedPart, list_trained_parts, trainable_parts
 from facekit.training.watching.history import LossHistory, draw_loss

@@ -27,8 +27,9 @@ from facekit.data.atomic import write_text_atomically
 from facekit.data.checking import check_record
 from facekit.data.dataset import DatasetOptions, RecordSet
 from facekit.data.identity import describe_records
+from facekit.data.shortened import ShortenedRecord
 from facekit.data.skipping import SkippedRecord
-from facekit.data.usable import LeftOut, UsableQuestions
+from facekit.data.usable import UsableQuestions
 from facekit.errors import RecordError, first_line
 from facekit.models.processing import FaceKitProcessor
 from facekit.reports import ProgressListener, ProgressMeter
@@ -47,24 +48,6 @@ _SECONDS_ALONE = 3.0
 """From so many seconds on that one process would need for the rest, several share it."""
 _SAMPLE = 64
 _CHUNK = 32
-_NAMED = 5
-
-
-@dataclass(frozen=True)
-class ShortenedRecord:
-    """A record of which some questions are left out.
-
-    Args:
-        index: Its index among the entries of its file.
-        id: Its id.
-        kept: Indices of the questions that are trained on.
-        left_out: The others.
-    """
-
-    index: int
-    id: str
-    kept: tuple[int, ...]
-    left_out: tuple[LeftOut, ...]
 
 
 @dataclass(frozen=True)
@@ -90,16 +73,8 @@ class CheckedRecords:
             found = json.loads(path.read_text(encoding="utf-8"))
             if found["identity"] != identity:
                 return None
-            shortened = [
-                ShortenedRecord(
-                    each["index"],
-                    each["id"],
-                    tuple(each["kept"]),
-                    tuple(LeftOut(**question) for question in each["left_out"]),
-                )
-                for each in found["shortened"]
-            ]
-            return cls(tuple(SkippedRecord(**each) for each in found["unusable"]), tuple(shortened))
+            shortened = tuple(ShortenedRecord.of(each) for each in found["shortened"])
+            return cls(tuple(SkippedRecord(**each) for each in found["unusable"]), shortened)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -191,19 +166,6 @@ class RecordCheck:
                 shortened.append(ShortenedRecord(index, name, outcome.kept, outcome.left_out))
         unusable.sort(key=lambda entry: -1 if entry.index is None else entry.index)
         return CheckedRecords(tuple(unusable), tuple(sorted(shortened, key=lambda each: each.index)))
-
-
-def tell_shortened(checked: CheckedRecords, path: Path) -> None:
-    """Say how many questions are left out, of which records, and where all of them are listed."""
-    if not checked.shortened:
-        return
-    questions = sum(len(each.left_out) for each in checked.shortened)
-    named = "; ".join(
-        f"{each.id!r}, question {each.left_out[0].question}: {each.left_out[0].reason}"
-        for each in checked.shortened[:_NAMED]
-    )
-    more = f"; and more, all in {path}" if len(checked.shortened) > _NAMED else ""
-    logger.warning("%d questions of %d records are left out: %s%s", questions, len(checked.shortened), named, more)
 
 
 class _Checks(Dataset[Any]):

@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from facekit.data.dataset import FaceDataset, FaceExample
+from facekit.data.shortened import SHORTENED_NAME, ShortenedRecords
 from facekit.data.skipping import SkippedRecords
 from facekit.errors import ImageError, RecordError
 from facekit.reports import ProgressListener
 from facekit.training.loop.distributed import is_main_process
-from facekit.training.records.checking import CHECK_NAME, CheckedRecords, RecordCheck, tell_shortened
+from facekit.training.records.checking import CHECK_NAME, CheckedRecords, RecordCheck
 
 SKIPPED_NAME = "skipped.jsonl"
 
@@ -39,15 +40,17 @@ class SkippingDataset(FaceDataset):
 
     Attributes:
         skipped: The records that were skipped, by their index among all entries of the records file.
+        shortened: The list of records of which some questions are left out.
         checked: What the check found.
     """
 
     def __init__(self, *given: Any, log_path: Path, limit: float, **options: Any) -> None:
         super().__init__(*given, **options)
         self.skipped = SkippedRecords(log_path, len(self) + len(self.records.broken), limit)
+        self.shortened = ShortenedRecords(log_path.with_name(SHORTENED_NAME))
         self.checked: CheckedRecords | None = None
         self._entries: Sequence[int] = self.records.entry_indices
-        self._shortened: dict[int, tuple[int, ...]] = {}
+        self._kept_of: dict[int, tuple[int, ...]] = {}
 
     def check(
         self,
@@ -74,16 +77,16 @@ class SkippingDataset(FaceDataset):
         self.checked = check.run(path, is_resumed=is_resumed, on_progress=on_progress, workers=workers)
         self.skipped.add_all(self.checked.unusable, write=is_main_process())
         if is_main_process():
-            tell_shortened(self.checked, path)
+            self.shortened.replace(self.checked.shortened)
         self._keep_only({entry.index for entry in self.checked.unusable})
         position = {entry: index for index, entry in enumerate(self._entries)}
-        self._shortened = {position[each.index]: each.kept for each in self.checked.shortened}
+        self._kept_of = {position[each.index]: each.kept for each in self.checked.shortened}
 
     def kept_questions(self, index: int, frames: int) -> Sequence[int] | None:
         """Indices of the questions of a record that are trained on; None for all."""
         if self.checked is None:
             return super().kept_questions(index, frames)
-        return self._shortened.get(index)
+        return self._kept_of.get(index)
 
     @property
     def record_ids(self) -> Sequence[str]:

@@ -12,12 +12,12 @@ from facekit.catalog import current_registry
 from facekit.data.atomic import write_text_atomically
 from facekit.data.counting import RecordCounts
 from facekit.data.mixture import SourceShare
+from facekit.data.shortened import ShortenedRecord
 from facekit.data.skipping import SkippedRecord
 from facekit.errors import CheckpointError, UnknownPartError
 from facekit.models.memory import MemoryEstimate
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.training.recipes.settings import TrainingSettings
-from facekit.training.records.checking import ShortenedRecord
 from facekit.training.trainable.parts import TrainedPart
 from facekit.training.watching.history import LossHistory
 from facekit.training.watching.measuring import RunCost

@@ -149,7 +149,8 @@ def test_questions_that_are_left_out_are_counted_and_listed(tmp_path, caplog):
     shortened = result.shortened_records
     assert [(each.index, each.kept, each.left_out[0].question) for each in shortened] == [(3, (1,), 1), (4, (0,), 2)]
     assert "2 questions of 2 records are left out: 'face-00003', question 1: it has" in caplog.text
-    assert json.loads((tmp_path / "run" / "training" / CHECK_NAME).read_text())["shortened"][1]["id"] == "face-00004"
+    lines = (tmp_path / "run" / "training" / "shortened.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["face-00003", "face-00004"]
 
 
 def test_a_text_beyond_the_context_is_told_where_nothing_else_bounds_it(tmp_path, caplog):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import tarfile
 from collections import Counter
 
@@ -11,6 +12,7 @@ from small_runs import At, interrupt, small_model
 
 from facekit.data.dataset import RecordSet
 from facekit.data.formats.shards import write_shards
+from facekit.data.records import Turn
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError, RecordError
 from facekit.training import TrainingSettings, train
@@ -86,6 +88,30 @@ def test_samples_that_cannot_be_used_are_told_by_number(shards, tmp_path):
     assert result.steps == 5
     with pytest.raises(RecordError, match=r"1 of 20 samples cannot be used, more than skip_limit=0\.01"):
         train(*small_model("region"), folder, tmp_path / "strict", TrainingSettings(**chosen))
+
+
+def test_words_that_a_template_refuses_and_long_answers_follow_the_rules_of_records_files(records, tmp_path, caplog):
+    """Samples are checked as they are read: the same faults, the same lists."""
+    listed = list(records.records)
+    system = Turn(role="system", content="Be brief.")
+    listed[4] = listed[4].model_copy(update={"conversations": [system, *listed[4].conversations]})
+    long = Turn(role="assistant", content=" ".join(["joy"] * 300))
+    listed[6] = listed[6].model_copy(update={"conversations": [*listed[6].conversations[:3], long]})
+    shards = tmp_path / "shards"
+    write_shards(listed, shards, media_folder=records.folder, per_shard=7)
+    model, processor = small_model("region")
+    processor.chat_template = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        + processor.chat_template
+    )
+    chosen = TrainingSettings(**{**SETTINGS, "max_tokens": 250, "skip_limit": 0.1})
+    with caplog.at_level(logging.INFO):
+        result = train(model, processor, shards, tmp_path / "run", chosen)
+    assert list(result.skipped) == [4]
+    assert "the chat template refuses the conversation: no system" in result.skipped[4]
+    (shortened,) = result.shortened_records
+    assert (shortened.index, shortened.kept, shortened.left_out[0].question) == (6, (0,), 2)
+    assert "shards cannot be checked beforehand; samples that cannot be used are skipped" in caplog.text
 
 
 @pytest.mark.parametrize("values", [{"cache_features": True, "parts": ("connector",)}, {"group_batches": True}])

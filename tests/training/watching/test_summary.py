@@ -12,11 +12,11 @@ from PIL import Image
 from facekit.data.counting import RecordCounts
 from facekit.data.dataset import RecordSet
 from facekit.data.records import FaceRecord, Turn
+from facekit.data.shortened import ShortenedRecord
 from facekit.data.skipping import SkippedRecord
 from facekit.data.usable import LeftOut
 from facekit.models.memory import MemoryEstimate
 from facekit.training import LossHistory, TrainingSettings
-from facekit.training.records.checking import ShortenedRecord
 from facekit.training.trainable.parts import TrainedPart
 from facekit.training.watching.history import LossPoint, draw_loss
 from facekit.training.watching.measuring import RunCost
