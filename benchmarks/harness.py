@@ -195,8 +195,9 @@ def results_path(benchmark: str, device: torch.device, suffix: str) -> Path:
     return RESULTS_FOLDER / f"{benchmark}-{slug}.{suffix}"
 
 
-def write_results(path: Path, facts: Mapping[str, Any], ceilings: Ceilings, rows: list[dict[str, Any]]) -> None:
-    """Write one JSON document, replacing what an earlier run left."""
+def write_results(path: Path, facts: Mapping[str, Any], ceilings: Ceilings | None, rows: list[dict[str, Any]]) -> None:
+    """Write one JSON document, replacing what an earlier run left; without ceilings where none were measured."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    document = {"environment": dict(facts), "ceilings": asdict(ceilings), "results": rows}
+    measured = {} if ceilings is None else {"ceilings": asdict(ceilings)}
+    document = {"environment": dict(facts), **measured, "results": rows}
     path.write_text(json.dumps(document, indent=1) + "\n")

@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows += [_count_false(spec, landmarker) for spec, landmarker in landmarkers.items()]
     _print(rows, list(landmarkers), len(faces), len(photographs))
     path = options.output or results_path("landmarkers", torch.device("cpu"), "json")
-    write_results(path, environment(torch.device("cpu")), {}, rows)
+    write_results(path, environment(torch.device("cpu")), None, rows)
     if options.pictures is not None:
         _draw(options.pictures, landmarkers, photographs)
 
