@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import re
 import tempfile
 from collections.abc import Iterator
@@ -14,7 +13,8 @@ from pathlib import Path
 from PIL import Image
 
 from facekit.errors import ImageError
-from facekit.faces.images import FILE_FORMATS
+from facekit.faces.images import open_image
+from facekit.faces.sources import describe_source
 from facekit.serving.addresses import fetch
 from facekit.serving.request_error import RequestError
 from facekit.serving.settings import ServerSettings
@@ -52,22 +52,15 @@ def read_bytes(url: str, kind: str, settings: ServerSettings) -> tuple[bytes, st
 
 
 def open_picture(content: bytes, name: str, max_pixels: int) -> Image.Image:
-    """Open the bytes of a picture; the name is what messages call it.
+    """Open the bytes of a picture as ``facekit.faces.open_image`` does; the name is what messages call it.
 
     Raises:
         ImageError: It is none, damaged, or larger than ``max_pixels``.
     """
-    Image.init()
     try:
-        picture = Image.open(io.BytesIO(content), formats=[kind for kind in FILE_FORMATS if kind in Image.OPEN])
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{name} is too large to decode; shrink it below {max_pixels:,} pixels") from error
-    except (OSError, SyntaxError, ValueError, TypeError) as error:
-        raise ImageError(f"{name} is not a picture of a known format; send PNG, JPEG or WebP") from error
-    width, height = picture.size
-    if width * height > max_pixels:
-        raise ImageError(f"{name} has {width} x {height} pixels; shrink it below {max_pixels:,}")
-    return picture
+        return open_image(content, max_pixels=max_pixels)
+    except ImageError as error:
+        raise ImageError(str(error).replace(describe_source(content), name)) from error
 
 
 @contextmanager
