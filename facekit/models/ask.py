@@ -46,7 +46,8 @@ def ask(
             list of the same length, with None for one without.
         num_frames: Frames to choose of a clip, in place of the processor's.
         system: A system message before each question.
-        max_new_tokens: Longest answer in tokens.
+        max_new_tokens: Longest answer in tokens; where the language model's context ends before, the answer does too,
+            which is logged.
         **generation: Passed to ``model.generate``, or ``batch_size``, the questions answered at a time.
 
     Returns:

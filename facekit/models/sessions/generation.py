@@ -23,7 +23,7 @@ from facekit.models.processing import FaceKitProcessor
 from facekit.models.sessions.control import RowControl, RowSampling
 from facekit.models.sessions.encoding import EncodedMedia, answering_mode, join_features
 from facekit.models.sessions.prompts import tokenize_prompts
-from facekit.models.sessions.requests import Request
+from facekit.models.sessions.requests import Request, bound_answers
 
 
 def generate_batch(
@@ -51,7 +51,8 @@ def generate_batch(
         raise ConfigurationError("there is no request to answer")
     prompts, frames = [each.prompt for each in requests], [each.media.frames for each in requests]
     rows = tokenize_prompts(processor, model.config, prompts, frames)
-    return [texts[0] for texts in answer_whole(model, processor, requests, rows, generation)]
+    bounded = bound_answers(requests, rows, model.config)
+    return [texts[0] for texts in answer_whole(model, processor, bounded, rows, generation)]
 
 
 def answer_whole(

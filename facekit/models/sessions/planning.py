@@ -15,7 +15,7 @@ from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.sessions.generation import SharedBeginning, answer_whole, count_copies
 from facekit.models.sessions.prompts import tokenize_prompts
-from facekit.models.sessions.requests import Request
+from facekit.models.sessions.requests import Request, bound_answers
 
 SHARED_FROM = 2
 """From so many questions about the same media on, what their prompts begin with is read once."""
@@ -69,7 +69,7 @@ def iterate_answers(
         row = tokenize_prompts(processor, model.config, [first.prompt], [first.media.frames])[0]
         for start in range(0, len(column), batch_size):
             chunk = column[start : start + batch_size]
-            together = [requests[index] for index in chunk]
+            together = bound_answers([requests[index] for index in chunk], [row] * len(chunk), model.config)
             texts = answer_whole(model, processor, together, [row] * len(chunk), generation)
             yield from zip(chunk, texts, strict=True)
 
@@ -87,6 +87,7 @@ def _answer_subject(
     media = asked[0].media
     prompts = [request.prompt for request in asked]
     rows = tokenize_prompts(processor, model.config, prompts, [media.frames] * len(prompts))
+    asked = bound_answers(asked, rows, model.config)
     limits = [request.max_new_tokens for request in asked]
     shared = _shared_length(rows, processor.image_token_id)
     has_copies, beginning = count_copies(options) > 1, None

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from torch import Tensor
+from transformers import PreTrainedConfig
 
 from facekit.errors import ConfigurationError
 from facekit.models.sessions.encoding import EncodedMedia
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,3 +87,28 @@ class Request:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise ConfigurationError(f"max_new_tokens={self.max_new_tokens} leaves no answer; give at least 1")
+
+
+def bound_answers(requests: Sequence[Request], rows: Sequence[Tensor], config: PreTrainedConfig) -> list[Request]:
+    """Return requests whose answers end within the language model's context; those that are cut are logged.
+
+    Args:
+        requests: The requests.
+        rows: Token ids of their prompts, ``(L,)`` each, all shorter than the context.
+        config: The model's, which knows the context.
+    """
+    context = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if context is None:
+        return list(requests)
+    rooms = [context - len(row) for row in rows]
+    cut = [room for request, room in zip(requests, rooms, strict=True) if room < request.max_new_tokens]
+    if cut:
+        logger.warning(
+            "%d of %d answers end after %d tokens or more, where the language model's context of %d tokens does; "
+            "max_new_tokens=%d reaches beyond it",
+            len(cut), len(requests), min(cut), context, max(request.max_new_tokens for request in requests),
+        )  # fmt: skip
+    return [
+        request if room >= request.max_new_tokens else replace(request, max_new_tokens=room)
+        for request, room in zip(requests, rooms, strict=True)
+    ]

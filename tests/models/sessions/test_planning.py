@@ -6,7 +6,7 @@ import pytest
 
 from facekit.errors import ConfigurationError
 from facekit.models.media import take_as_cropped, take_clip_as_cropped
-from facekit.models.sessions import Request, Session, iterate_answers
+from facekit.models.sessions import Request, Session, generate_batch, iterate_answers
 
 QUESTIONS = ["How old?", "Smile?", "Which of the seven expressions does the face show?", "Hat?", "Is it a real face?"]
 LENGTH = {"max_new_tokens": 8, "min_new_tokens": 8}
@@ -177,6 +177,25 @@ def test_a_prompt_longer_than_the_context_is_refused_before_it_is_read(compose, 
     with pytest.raises(ConfigurationError, match="reads 2048"):
         session.score("Is it so? " * 1000, ["yes"])
     assert seen == []
+
+
+def test_an_answer_ends_where_the_context_does_and_that_is_told(compose, open_session, caplog):
+    model, processor = compose()
+    session = open_session(model, processor)
+    prompts = [session.write_prompt(question) for question in QUESTIONS]
+    lengths = [len(row) for row in processor.tokenize(prompts, frames=1)["input_ids"]]
+    room = {"max_new_tokens": max(lengths) + 3 - lengths[0]}
+    expected = session.generate(QUESTIONS[0], **room)
+    assert len({*session.generate(QUESTIONS[0], max_new_tokens=100), *expected}) == 2
+    assert not caplog.text
+    model.config.get_text_config().max_position_embeddings = context = max(lengths) + 3
+    assert session.generate(QUESTIONS[0], max_new_tokens=100) == expected
+    assert f"1 of 1 answers end after {room['max_new_tokens']} tokens or more" in caplog.text
+    together = session.generate(QUESTIONS, max_new_tokens=100)
+    assert together[0] == expected[0]
+    assert f"5 of 5 answers end after 3 tokens or more, where the language model's context of {context}" in caplog.text
+    requests = [Request(session.media, prompt, 100) for prompt in prompts]
+    assert generate_batch(model, processor, requests) == together
 
 
 def test_nothing_to_answer_gives_no_answer(small):
