@@ -6,13 +6,16 @@ from pathlib import Path
 
 import torch
 from transformers import TrainingArguments
+from transformers.integrations import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
 
 from facekit.compat.transformers_model import attention_implementation
 from facekit.data.attention import check_attention
 from facekit.data.dataset import DatasetOptions
-from facekit.errors import ConfigurationError
+from facekit.errors import ConfigurationError, MissingExtraError
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.spec import closest_match_hint
 from facekit.training.loop.distributed import count_processes, shards_weights
+from facekit.training.loop.optimizers import OWN, require_optimizer
 from facekit.training.recipes.settings import TrainingSettings
 
 _CHECKPOINTS_PER_RUN = 10
@@ -59,7 +62,11 @@ def trainer_arguments(folder: Path, settings: TrainingSettings, examples: int) -
         per_device_train_batch_size=settings.batch_size,
         gradient_accumulation_steps=settings.accumulation,
         learning_rate=settings.learning_rate,
-        lr_scheduler_type="cosine",
+        lr_scheduler_type=settings.schedule,
+        lr_scheduler_kwargs=dict(settings.schedule_options) or None,
+        optim="adamw_torch_fused" if settings.optimizer in OWN else settings.optimizer,
+        adam_beta1=settings.betas[0],
+        adam_beta2=settings.betas[1],
         warmup_steps=round(settings.warmup * steps),
         max_grad_norm=settings.gradient_clipping,
         bf16=settings.precision == "bfloat16",
@@ -73,8 +80,24 @@ def trainer_arguments(folder: Path, settings: TrainingSettings, examples: int) -
         use_cpu=not torch.accelerator.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
         disable_tqdm=True,
-        report_to=[],
+        report_to=[name for name in settings.report_to or () if name != "none"],
     )
+
+
+def check_names(settings: TrainingSettings) -> None:
+    """Make sure that there is what settings name, before anything is loaded.
+
+    Raises:
+        ConfigurationError: There is no such optimizer or reporter.
+        MissingExtraError: A reporter is not installed.
+    """
+    require_optimizer(settings.optimizer)
+    known, installed = ("none", *INTEGRATION_TO_CALLBACK), get_available_reporting_integrations()
+    for name in settings.report_to or ():
+        if name not in known:
+            raise ConfigurationError(f"report_to: there is no reporter '{name}'{closest_match_hint(name, known)}")
+        if name != "none" and name not in installed:
+            raise MissingExtraError(f"report_to: '{name}' is not installed; pip install it, or leave it out")
 
 
 def check_settings(
@@ -85,6 +108,8 @@ def check_settings(
     Raises:
         ConfigurationError: They do not.
     """
+    if settings.optimizer == "muon" and shards_weights():
+        raise ConfigurationError("optimizer 'muon' needs whole matrices in every process; use 'adamw', or DDP")
     if settings.cache_features and arguments.world_size > 1:
         raise ConfigurationError("cache_features works in one process only; set it to false for distributed training")
     if settings.feature_cache is not None and shards_weights():

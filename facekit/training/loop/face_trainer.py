@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from facekit.compat.torch import is_failed_write
 from facekit.compat.transformers_trainer import HookedTrainer
-from facekit.errors import CheckpointError, first_line
+from facekit.errors import CheckpointError, ConfigurationError, first_line
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.training.loop.batching import EpochNotifier, GroupedBatchSampler, group_records, load_groups
 from facekit.training.loop.checkpoints import find_checkpoint, prune_checkpoints, seal_checkpoint
@@ -31,11 +31,12 @@ from facekit.training.loop.distributed import (
 )
 from facekit.training.loop.loading import choose_workers, leave_interrupts_alone
 from facekit.training.loop.losses import count_items, find_targets, supervised_loss
+from facekit.training.loop.optimizers import build_optimizer
 from facekit.training.loop.prefix_attention import packed_inputs
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.records.features import KeptFeatures
 from facekit.training.records.streamed import StreamedDataset, load_stream
-from facekit.training.trainable.parts import parameter_groups, set_evaluation_of_frozen
+from facekit.training.trainable.parts import set_evaluation_of_frozen
 from facekit.training.trainable.trained_weights import (
     hash_base,
     holds_trained_only,
@@ -44,6 +45,7 @@ from facekit.training.trainable.trained_weights import (
     saves_trained_only,
 )
 from facekit.training.watching.run_watcher import LossGuard
+from facekit.training.watching.validation import PeriodicValidation
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +71,9 @@ class FaceTrainer(HookedTrainer):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        for callback in options.get("callbacks") or ():
+            if isinstance(callback, PeriodicValidation):
+                callback.attach(self.log)
         self.settings = settings
         self.features = features
         self.guard = LossGuard(record_ids)
@@ -120,11 +125,24 @@ class FaceTrainer(HookedTrainer):
         return load_groups(self.train_dataset, sampler, self.data_collator, arguments.device, workers)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """Make AdamW with one group per rate and decay."""
+        """Make the optimizer that the settings name; see ``build_optimizer``."""
         if self.optimizer is None:
-            groups = parameter_groups(self.model if model is None else model, self.settings)
-            self.optimizer = torch.optim.AdamW(groups, betas=self.settings.betas, eps=1e-8, fused=True)
+            self.optimizer = build_optimizer(self.model if model is None else model, self.settings, self.args)
         return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
+        """Make the schedule that the settings name.
+
+        Raises:
+            ConfigurationError: Its options do not fit.
+        """
+        try:
+            return super().create_scheduler(num_training_steps, optimizer)
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"schedule '{self.settings.schedule}' does not take schedule_options={self.settings.schedule_options}: "
+                f"{first_line(error)}"
+            ) from error
 
     def compute_loss(
         self,

@@ -22,7 +22,7 @@ from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.placement import refuse_divided
 from facekit.models.processing import FaceKitProcessor
 from facekit.reports import ProgressListener
-from facekit.training.loop.arguments import check_settings, dataset_options, trainer_arguments
+from facekit.training.loop.arguments import check_names, check_settings, dataset_options, trainer_arguments
 from facekit.training.loop.checkpoints import STATE_NAME, find_checkpoint, is_finished
 from facekit.training.loop.distributed import is_main_process, load_whole_weights, whole_again
 from facekit.training.loop.face_trainer import FaceTrainer
@@ -77,6 +77,7 @@ class TrainingRun:
     ) -> Self:
         """Open the records and check that settings, model and devices fit; errors as in ``train``."""
         refuse_divided(model, "training")
+        check_names(settings)
         folder = output_dir / RUN_FOLDER
         context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         if context is not None and settings.max_tokens is not None and settings.max_tokens > context:

@@ -30,9 +30,16 @@ TRAINABLE: tuple[str, ...] = get_args(Part)
 """What can be named to be trained: whole parts, the connector's projector, FRLP and FRGCA (``connector.region``), or
 adapters of the language model (``language_model.lora``); ``llm`` is short for ``language_model``."""
 
+Schedule = Literal[
+    "cosine", "linear", "constant", "constant_with_warmup", "polynomial", "inverse_sqrt", "cosine_with_restarts",
+    "cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay",
+]  # fmt: skip
+"""Those of transformers that need nothing but the number of steps."""
+
 _MAY_CHANGE = frozenset(
     {
-        "save_every", "keep_checkpoints", "log_every", "threads", "workers", "cache_pictures", "skip_limit",
+        "save_every", "keep_checkpoints", "log_every", "report_to", "threads", "workers", "cache_pictures",
+        "skip_limit",
         "gradient_checkpointing", "logits", "fused_loss", "feature_cache", "feature_cache_bytes",
     }
 )  # fmt: skip
@@ -91,7 +98,12 @@ class TrainingSettings(BaseModel):
             parameter goes by the finer one counts.
         weight_decay: Of AdamW, on matrices only.
         betas: Of AdamW.
-        warmup: Share of the steps in which the rate rises; afterwards it falls on a cosine to zero.
+        optimizer: ``adamw``; ``muon`` for matrices, with AdamW for the rest; or the name of one that transformers'
+            trainer knows, such as ``adamw_8bit``, ``paged_adamw_8bit`` (bitsandbytes) or ``adafactor``.
+        schedule: How the rate goes on after the warm-up, by the names of transformers' ``lr_scheduler_type``; by
+            default it falls on a cosine to zero.
+        schedule_options: What the schedule takes beside, such as ``min_lr_rate`` of ``cosine_with_min_lr``.
+        warmup: Share of the steps in which the rate rises.
         gradient_clipping: Largest gradient norm; 0 for none.
         parts: What is trained, of ``TRAINABLE``; the rest stays as it is.
         lora: The adapters, where ``language_model.lora`` is trained. They are merged into the saved model, and saved
@@ -137,6 +149,8 @@ class TrainingSettings(BaseModel):
         keep_checkpoints: How many checkpoints stay on disk. Where the language model itself does not learn, they hold
             trainable weights only, and a run goes on from them on top of the same weights.
         log_every: Steps between entries of the loss history; None for about two hundred entries.
+        report_to: Names of reporters that transformers knows, such as ``wandb``, ``tensorboard`` or ``mlflow``, which
+            get the losses and the metrics of validation. None is TensorBoard for recipes, where it is installed.
         threads: CPU threads; None for ``OMP_NUM_THREADS`` where it is set, else all cores.
         workers: Processes that load examples, for each training process; what is learned does not depend on them. None
             for as many as suit the machine, and 0, the training process itself, where nothing is gained by more.
@@ -154,6 +168,9 @@ class TrainingSettings(BaseModel):
     learning_rates: dict[Part, Annotated[float, Field(gt=0.0, lt=1.0)]] = Field(default_factory=dict)
     weight_decay: float = Field(default=0.01, ge=0.0, lt=1.0)
     betas: tuple[float, float] = (0.9, 0.98)
+    optimizer: str = "adamw"
+    schedule: Schedule = "cosine"
+    schedule_options: dict[str, float | int | str] = Field(default_factory=dict)
     warmup: float = Field(default=0.03, ge=0.0, le=1.0)
     gradient_clipping: float = Field(default=1.0, ge=0.0)
     parts: tuple[Part, ...] = ("connector", "language_model")
@@ -181,6 +198,7 @@ class TrainingSettings(BaseModel):
     save_every: int | None = Field(default=None, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
     log_every: int | None = Field(default=None, ge=1)
+    report_to: tuple[str, ...] | None = None
     threads: int | None = Field(default=None, ge=1)
     workers: int | None = Field(default=None, ge=0, le=256)
     seed: int = Field(default=0, ge=0, lt=1 << 32)

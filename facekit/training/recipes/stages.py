@@ -314,7 +314,7 @@ def _run_stage(recipe: Recipe, stage: Stage, resume: bool, listeners: Listeners)
                 resume=resume,
                 on_progress=None if listeners.on_progress is None else listeners.on_progress(stage.name),
                 on_parts=plan,
-                callbacks=[*watching, *_reporters(validation), *listeners.callbacks],
+                callbacks=[*watching, *_reporters(settings), *listeners.callbacks],
             )
     finally:
         meter.close()
@@ -386,23 +386,9 @@ def _validate(
     )
 
 
-def _reporters(validation: PeriodicValidation | None) -> list[TrainerCallback]:
-    """TensorBoard's callback, where it is installed; metrics of the validation go there too."""
-    if not is_tensorboard_available():
-        return []
-    board = TensorBoardCallback()
-    if validation is not None:
-        on_point = validation.on_point
-
-        def write(point: ValidationPoint) -> None:
-            for name, value in point.metrics.items():
-                if board.tb_writer is not None:
-                    board.tb_writer.add_scalar(f"validation/{name}", value, point.step)
-            if on_point is not None:
-                on_point(point)
-
-        validation.on_point = write
-    return [board]
+def _reporters(settings: TrainingSettings) -> list[TrainerCallback]:
+    """TensorBoard's callback, where it is installed and the settings say nothing else."""
+    return [TensorBoardCallback()] if settings.report_to is None and is_tensorboard_available() else []
 
 
 @contextmanager

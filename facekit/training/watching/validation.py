@@ -140,8 +140,13 @@ class PeriodicValidation(TrainerCallback):
         self.tasks = tuple(tasks)
         self.autocast = autocast
         self.on_point = on_point
+        self.log: Callable[[dict[str, float]], None] | None = None
         self.points: list[ValidationPoint] = []
         self.seconds = 0.0
+
+    def attach(self, log: Callable[[dict[str, float]], None]) -> None:
+        """Send metrics to the reporters of a run by way of the trainer's ``log``."""
+        self.log = log
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -174,6 +179,8 @@ class PeriodicValidation(TrainerCallback):
         except OSError as error:
             logger.warning("%s cannot be written (%s); the training goes on", self.path, first_line(error))
         self.seconds += time.perf_counter() - started
+        if self.log is not None and point.metrics:
+            self.log({f"eval_{name}": value for name, value in point.metrics.items()})
         if self.on_point is not None:
             self.on_point(point)
 

@@ -239,7 +239,7 @@ def test_losses_and_metrics_go_to_tensorboard_where_it_is_installed(face_llava):
     events.Reload()
     losses = [event.value for event in events.Scalars("train/loss")]
     assert losses == pytest.approx(finetune.training.history.losses, rel=1e-3)
-    assert [(event.step, event.value) for event in events.Scalars("validation/age error")] == [
+    assert [(event.step, event.value) for event in events.Scalars("eval/age error")] == [
         (5, 7.0), (10, 6.0), (12, 5.0)
     ]  # fmt: skip
 

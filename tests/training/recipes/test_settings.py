@@ -51,14 +51,16 @@ START = {
 DECIDE_WHAT_IS_LEARNED = {
     "steps": 6, "epochs": 2.0, "batch_size": 8, "accumulation": 2, "learning_rate": 2e-3, "encoder_learning_rate": 1e-5,
     "learning_rates": {"connector": 3e-3}, "weight_decay": 0.1, "betas": (0.9, 0.95), "warmup": 0.1,
-    "gradient_clipping": 0.0, "parts": ("connector",), "lora": {"rank": 8}, "precision": "bfloat16",
+    "gradient_clipping": 0.0, "optimizer": "muon", "schedule": "linear",
+    "schedule_options": {"power": 2}, "parts": ("connector",), "lora": {"rank": 8}, "precision": "bfloat16",
     "loss_average": "sample", "shuffle_turns": False, "independent_turns": True, "row_tokens": 700,
     "group_batches": True, "turns_per_example": 1, "landmark_noise": 0.01, "landmark_dropout": 0.1, "max_tokens": 400,
     "check_media": False,
     "cache_features": True, "feature_cache_dtype": "float16", "seed": 1,
 }  # fmt: skip
 DECIDE_COST_ONLY = {
-    "save_every": 3, "keep_checkpoints": 5, "log_every": 2, "threads": 1, "workers": 2, "cache_pictures": False,
+    "save_every": 3, "keep_checkpoints": 5, "log_every": 2, "threads": 1, "workers": 2, "report_to": ("wandb",),
+    "cache_pictures": False,
     "skip_limit": 0.5,
     "gradient_checkpointing": True, "logits": "all", "fused_loss": True, "feature_cache": "tokens",
     "feature_cache_bytes": 1000,
