@@ -39,6 +39,7 @@ def ask(
     from facekit.catalog import current_registry
     from facekit.errors import ConfigurationError
     from facekit.faces import CroppedFace, draw_clip_overlay, draw_overlay, is_video, open_image, read_clip
+    from facekit.faces.sources import describe_source
     from facekit.models.ask import ask as ask_model
     from facekit.models.image_processing import NO_LANDMARKER
     from facekit.models.region_maps import region_maps as find_maps
@@ -70,7 +71,8 @@ def ask(
         say(f"region maps: {region_maps}")
     if as_json:
         pairs = [{"question": question, "answer": answer} for question, answer in zip(questions, answers, strict=True)]
-        show_json({"model": model, "image": image, "answers": pairs, "overlay": overlay, "region_maps": region_maps})
+        shown = describe_source(image) if image.startswith("data:") else image
+        show_json({"model": model, "image": shown, "answers": pairs, "overlay": overlay, "region_maps": region_maps})
         return
     for question, answer in zip(questions, answers, strict=True):
         show(question, bold=True)

@@ -1,6 +1,8 @@
 """What scripts read from standard output: JSON, and lines with tabs."""
 
+import base64
 import json
+from pathlib import Path
 
 import facekit
 from facekit.cli import output
@@ -57,6 +59,16 @@ def test_ask_as_json_pairs_questions_and_answers_and_says_all_else_on_standard_e
     _, plain, _ = run_facekit("ask", photo, *questions, "--model", model_folder, "--max-new-tokens", 4)
     for each in answered["answers"]:
         assert f"{each['question']}\n{each['answer']}\n" in plain
+
+
+def test_ask_takes_a_data_url_and_names_it_in_few_words(run_facekit, photo, model_folder):
+    url = "data:image/png;base64," + base64.b64encode(Path(photo).read_bytes()).decode()
+    options = ("Old?", "--model", model_folder, "--max-new-tokens", 4, "--json", "--landmarker", "none")
+    _, of_file, _ = run_facekit("ask", photo, *options)
+    status, out, _ = run_facekit("ask", url, *options)
+    assert status == 0
+    assert json.loads(out)["answers"] == json.loads(of_file)["answers"]
+    assert json.loads(out)["image"] == f"the data URL (image/png, {len(url):,} characters)"
 
 
 def test_eval_as_json_has_every_metric_and_nothing_else_on_standard_output(run_facekit, model_folder, tmp_path):

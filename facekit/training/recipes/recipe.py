@@ -240,6 +240,9 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise ConfigurationError(
             f"recipe {path.stem} has no stages; it needs at least one, such as stages: {{train: ...}}"
         )
+    unnamed = next((name for name in stages if not isinstance(name, str)), None)
+    if unnamed is not None:
+        raise ConfigurationError(f"recipe {path.stem} has a stage that YAML reads as {unnamed!r}; quote its name")
     given, chosen = read_overrides(overrides, list(stages))
     where = f"recipe {path.stem}"
     return _build(where, path.stem, written, given, chosen)

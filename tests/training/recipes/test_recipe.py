@@ -165,6 +165,7 @@ def test_an_unknown_recipe_gets_the_closest_one():
         ("- a\n- b\n", "no table of keys and values"),
         ("model: {preset: facekit-tiny}\n", "has no stages"),
         ("model: [a\n", "cannot be read"),
+        ("model: {preset: facekit-tiny}\nstages: {on: {epochs: 1}}\n", "YAML reads as True; quote its name"),
         ("model: {preset: facekit-tiny}\nstages: {only: 5}\n", "this is a table of keys and values, not 5"),
         ("model: {preset: facekit-tiny}\nstages: {only: {epochs: 1}}\nstage: only\n", "there is no key 'stage'"),
     ],
