@@ -70,6 +70,11 @@ class OutputError(StorageError, OSError):
     def __init__(self, story: str, reason: str, remedy: str) -> None:
         super().__init__(f"{story} ({reason}); {remedy}")
         self.reason = reason
+        self._parts = story, reason, remedy
+
+    def __reduce__(self) -> tuple[type[OutputError], tuple[str, str, str]]:
+        """How worker processes hand it over."""
+        return type(self), self._parts
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -83,6 +88,11 @@ class TrainingInterrupted(KeyboardInterrupt):
     def __init__(self, saved: str, remedy: str) -> None:
         super().__init__(f"{saved}; {remedy}")
         self.saved = saved
+        self._remedy = remedy
+
+    def __reduce__(self) -> tuple[type[TrainingInterrupted], tuple[str, str]]:
+        """How worker processes hand it over."""
+        return type(self), (self.saved, self._remedy)
 
 
 def first_line(error: BaseException) -> str:

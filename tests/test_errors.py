@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 
 import pytest
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 
-from facekit.errors import CheckpointError, InvalidSpecError, configuration_guard, first_line
+from facekit.errors import (
+    CheckpointError,
+    ImageError,
+    InvalidSpecError,
+    OutputError,
+    TrainingInterrupted,
+    configuration_guard,
+    first_line,
+)
 
 
 def test_an_errors_next_line_is_told_where_the_first_ends_in_a_colon():
@@ -53,3 +62,10 @@ def test_errors_load_no_other_library():
     program = "import sys, facekit.errors; print({'torch', 'transformers', 'huggingface_hub'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("error", [OutputError("shard cannot be written", "disk full", "make room"),
+                                   TrainingInterrupted("saved", "go on"), ImageError("no picture")])  # fmt: skip
+def test_errors_come_out_of_worker_processes_as_they_were(error):
+    copy = pickle.loads(pickle.dumps(error))
+    assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))

@@ -18,7 +18,7 @@ from facekit.data.preprocessing import PreprocessSettings, pipeline, preprocess
 from facekit.data.preprocessing.engines import Crashed, run_tasks
 from facekit.data.records import FaceRecord, iterate_records, write_records
 from facekit.data.synthetic import write_synthetic_dataset
-from facekit.errors import ConfigurationError, RecordError, UnknownPartError
+from facekit.errors import ConfigurationError, OutputError, RecordError, UnknownPartError
 from facekit.faces.landmarker import Landmarker
 
 pytest.importorskip("webdataset")
@@ -180,6 +180,16 @@ def test_a_task_whose_process_dies_comes_back_and_the_others_are_done(workers):
     left = [result.task for result in crashed]
     assert ("__import__('os')._exit(1)" in left) is (workers > 1)
     assert sorted(results + [eval(task) for task in left if "exit" not in task]) == [0, 2, 4, 6, 8, 10]
+
+
+def fill_the_disk(task):
+    raise OutputError("the shard cannot be written", "No space left on device", "make room on the disk")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_full_disk_ends_the_run_with_its_sentence_from_whatever_process(workers):
+    with pytest.raises(OutputError, match=r"cannot be written \(No space left on device\); make room on the disk"):
+        list(run_tasks(fill_the_disk, range(5), workers=workers))
 
 
 def test_only_the_record_at_fault_is_lost_when_a_process_dies(dataset, tmp_path, monkeypatch):
