@@ -10,6 +10,7 @@ import torch
 from transformers import InternVLConfig, InternVLForConditionalGeneration
 
 import facekit
+from facekit.catalog import current_registry
 from facekit.errors import ConfigurationError, UnknownPartError
 from facekit.models.presets import Preset
 from facekit.registry import PartSpec
@@ -49,7 +50,7 @@ def test_the_presets_are_listed():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_preset_names_registered_parts_and_shows_its_facts(name):
-    part = facekit.current_registry().part("preset", name)
+    part = current_registry().part("preset", name)
     preset = part.load()
     for kind in ("encoder", "connector", "backbone"):
         assert PartSpec.parse(getattr(preset, kind)).name in facekit.list_parts(kind)
