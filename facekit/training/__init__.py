@@ -22,6 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "recipes.settings": ["LoraSettings", "TrainingSettings"],
         "recipes.stages": ["Listeners", "StageResult", "plan_recipe", "run_recipe"],
         "watching.history": ["LossHistory"],
+        "watching.validation_loss": ["LossValidation"],
         "watching.progress": ["RichProgress", "TrainingProgress"],
     },
 )

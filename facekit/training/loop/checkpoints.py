@@ -79,16 +79,27 @@ def find_damage(path: Path, step: int) -> str | None:
     return _find_unreadable(path, step, sizes)
 
 
-def prune_checkpoints(folder: str | Path, keep: int) -> None:
-    """Delete what lies before the newest ``keep`` whole checkpoints; what cannot be deleted stays, and is logged."""
+def prune_checkpoints(folder: str | Path, keep: int, best: int | None = None) -> None:
+    """Delete what lies before the newest ``keep`` whole checkpoints; what cannot be deleted stays, and is logged.
+
+    Args:
+        folder: The run's folder.
+        keep: How many stay.
+        best: The step of one more that stays.
+    """
     listed = list_checkpoints(folder)
     whole = [step for step, path in listed if find_damage(path, step) is None]
     for step, path in listed:
-        if len(whole) >= keep and step < whole[-keep]:
+        if len(whole) >= keep and step < whole[-keep] and step != best:
             try:
                 shutil.rmtree(path)
             except OSError as error:
                 logger.warning("%s cannot be deleted (%s)", path, error)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step of a checkpoint, by its name."""
+    return int(checkpoint.name.removeprefix(_PREFIX))
 
 
 def is_finished(checkpoint: Path) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from facekit.compat.torch import is_failed_write
 from facekit.compat.transformers_trainer import HookedTrainer
+from facekit.data.dataset import RecordSet
 from facekit.errors import CheckpointError, ConfigurationError, first_line
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.training.loop.batching import EpochNotifier, GroupedBatchSampler, group_records, load_groups
@@ -30,11 +32,12 @@ from facekit.training.loop.distributed import (
     wait_for_everyone,
 )
 from facekit.training.loop.loading import choose_workers, leave_interrupts_alone
-from facekit.training.loop.losses import count_items, find_targets, supervised_loss
+from facekit.training.loop.losses import average_samples, count_items, find_targets, supervised_loss, token_losses
 from facekit.training.loop.optimizers import build_optimizer
 from facekit.training.loop.prefix_attention import packed_inputs
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.records.features import KeptFeatures
+from facekit.training.records.held_out import HeldOutRecords
 from facekit.training.records.streamed import StreamedDataset, load_stream
 from facekit.training.trainable.parts import set_evaluation_of_frozen
 from facekit.training.trainable.trained_weights import (
@@ -45,7 +48,8 @@ from facekit.training.trainable.trained_weights import (
     saves_trained_only,
 )
 from facekit.training.watching.run_watcher import LossGuard
-from facekit.training.watching.validation import PeriodicValidation
+from facekit.training.watching.validation import PeriodicValidation, undisturbed
+from facekit.training.watching.validation_loss import LossValidation
 
 logger = logging.getLogger(__name__)
 
@@ -71,9 +75,14 @@ class FaceTrainer(HookedTrainer):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self.loss_validation: LossValidation | None = None
+        self._held_out: HeldOutRecords | None = None
         for callback in options.get("callbacks") or ():
             if isinstance(callback, PeriodicValidation):
-                callback.attach(self.log)
+                callback.attach(self.report)
+            elif isinstance(callback, LossValidation):
+                callback.attach(self.measure_loss, self.report)
+                self.loss_validation = callback
         self.settings = settings
         self.features = features
         self.guard = LossGuard(record_ids)
@@ -164,13 +173,7 @@ class FaceTrainer(HookedTrainer):
         counts = inputs.pop("media_counts", None)
         if self.features is not None and "landmarks" in inputs:
             inputs["image_features"] = self.features.project(composed, indices, inputs.pop("landmarks"), counts)
-        elif "landmarks" not in inputs and self._needs_all_parts():
-            side = self.processing_class.image_processor.image_size
-            inputs["spare_pixels"] = torch.zeros(1, 1, 3, side, side, device=indices.device)
-        segments = inputs.pop("segments", None)
-        if segments is not None:
-            text_config = composed.config.get_text_config()
-            inputs.update(packed_inputs(segments, inputs["position_ids"], text_config, dtype=composed.dtype))
+        segments = self._complete(inputs, composed)
         with autocast_of_shards(self.accelerator):
             if self.settings.logits == "all":
                 inputs["use_cache"] = False
@@ -179,6 +182,50 @@ class FaceTrainer(HookedTrainer):
                 loss = self._labelled_loss(model, composed, inputs, segments, num_items_in_batch)
         self.guard.watch(loss, indices, self.state.global_step)
         return (loss, None) if return_outputs else loss
+
+    def _complete(self, inputs: dict[str, Any], composed: FaceKitForConditionalGeneration) -> Tensor | None:
+        """Make the model's arguments of a batch; returns its segments, where it is packed."""
+        if "landmarks" not in inputs and "image_features" not in inputs and self._needs_all_parts():
+            side = self.processing_class.image_processor.image_size
+            inputs["spare_pixels"] = torch.zeros(1, 1, 3, side, side, device=inputs["input_ids"].device)
+        segments: Tensor | None = inputs.pop("segments", None)
+        if segments is not None:
+            text_config = composed.config.get_text_config()
+            inputs.update(packed_inputs(segments, inputs["position_ids"], text_config, dtype=composed.dtype))
+        return segments
+
+    def report(self, numbers: dict[str, float]) -> None:
+        """Send numbers of a step to all reporters; what else is to be logged of it still is."""
+        is_due = self.control.should_log
+        self.log(numbers)
+        self.control.should_log = is_due
+
+    def measure_loss(self, records: RecordSet) -> float:
+        """Return the mean loss of held-out records, over all processes; the model's mode and random state stay.
+
+        Raises:
+            RecordError: None of them can be used.
+        """
+        if self._held_out is None:
+            self._held_out = HeldOutRecords(records, self.processing_class, self.train_dataset.options)
+        wrapped: nn.Module = getattr(self, "model_wrapped", self.model)
+        composed = self.accelerator.unwrap_model(wrapped)
+        collator = replace(self.data_collator, with_indices=False)
+        total = torch.zeros(2, dtype=torch.float64)
+        place = (self.args.process_index, self.args.world_size)
+        with undisturbed(composed), torch.no_grad(), autocast_of_shards(self.accelerator):
+            for examples in self._held_out.batches(self.args.per_device_train_batch_size, *place):
+                inputs = {name: value.to(self.args.device) for name, value in collator(examples).items()}
+                targets = find_targets(inputs.pop("labels"), inputs.get("segments"))
+                self._complete(inputs, composed)
+                losses = token_losses(wrapped, composed.get_output_embeddings(), inputs, targets)
+                if self.settings.loss_average == "sample":
+                    losses = average_samples(losses, targets)
+                total += torch.tensor([float(losses.double().sum()), float(len(losses))], dtype=torch.float64)
+        if place[1] > 1:
+            gathered = self.accelerator.gather(total.to(self.args.device, torch.float32)[None])
+            total = gathered.double().sum(dim=0).cpu()
+        return float(total[0] / total[1])
 
     def _needs_all_parts(self) -> bool:
         """Whether a batch of text alone must reach the connector: other processes wait for it, or nothing else learns.
@@ -264,7 +311,9 @@ class FaceTrainer(HookedTrainer):
             return
         self.failed_saves = 0
         if self.args.should_save:
-            prune_checkpoints(run_folder, self.settings.keep_checkpoints)
+            watched = self.loss_validation
+            best = watched.best if watched is not None and watched.keep_best else None
+            prune_checkpoints(run_folder, self.settings.keep_checkpoints, None if best is None else best.step)
 
     def _clean_up(self, run_folder: Path, folder: Path, error: Exception) -> None:
         shutil.rmtree(folder, ignore_errors=True)

@@ -23,7 +23,7 @@ from facekit.models.placement import refuse_divided
 from facekit.models.processing import FaceKitProcessor
 from facekit.reports import ProgressListener
 from facekit.training.loop.arguments import check_names, check_settings, dataset_options, trainer_arguments
-from facekit.training.loop.checkpoints import STATE_NAME, find_checkpoint, is_finished
+from facekit.training.loop.checkpoints import STATE_NAME, find_checkpoint, find_damage, is_finished, step_of
 from facekit.training.loop.distributed import is_main_process, load_whole_weights, whole_again
 from facekit.training.loop.face_trainer import FaceTrainer
 from facekit.training.loop.identity import prepare_run
@@ -37,6 +37,7 @@ from facekit.training.trainable.float_types import trained_in_float32
 from facekit.training.trainable.parts import gradient_checkpointing
 from facekit.training.trainable.quantized import is_quantized, unpack
 from facekit.training.trainable.trained_weights import holds_trained_only, load_trained
+from facekit.training.watching.validation_loss import LossValidation
 
 logger = logging.getLogger(__name__)
 
@@ -131,14 +132,36 @@ class TrainingRun:
         Returns:
             The trainer's state after the last step.
         """
-        if self.checkpoint is not None and is_finished(self.checkpoint):
+        watched = next((each for each in callbacks if isinstance(each, LossValidation)), None)
+        if self.checkpoint is not None and (is_finished(self.checkpoint) or _has_stopped(self.checkpoint, watched)):
             logger.info("%s is the end of its run; nothing is left to train", self.checkpoint)
-            (load_trained if holds_trained_only(self.checkpoint) else load_whole_weights)(self.model, self.checkpoint)
+            if watched is not None:
+                watched.read(step_of(self.checkpoint))
+            self._load(self._find_best(watched) or self.checkpoint)
             ended: TrainerState = TrainerState.load_from_json(str(self.checkpoint / STATE_NAME))
             return ended
         tokens = self._keep_tokens()
         with whole_again(self.model) as trained:
-            return self._loop(trained, tokens, callbacks)
+            state = self._loop(trained, tokens, callbacks)
+        best = self._find_best(watched)
+        if best is not None and step_of(best) != state.global_step:
+            logger.info("the model of step %d has the lowest validation loss and is kept", step_of(best))
+            self._load(best)
+        return state
+
+    def _find_best(self, watched: LossValidation | None) -> Path | None:
+        """The checkpoint with the lowest validation loss, where it is to be kept and is whole."""
+        if watched is None or not watched.keep_best or watched.best is None:
+            return None
+        folder = self.folder / f"checkpoint-{watched.best.step}"
+        damage = find_damage(folder, watched.best.step)
+        if damage is not None:
+            logger.warning("the best checkpoint %s cannot be used (%s); the last weights are kept", folder, damage)
+            return None
+        return folder
+
+    def _load(self, checkpoint: Path) -> None:
+        (load_trained if holds_trained_only(checkpoint) else load_whole_weights)(self.model, checkpoint)
 
     def save(self, adapters: Adapters | None) -> None:
         """Save the trained model, unpacked and with its adapters merged, and the adapters beside it.
@@ -217,6 +240,14 @@ class TrainingRun:
             trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
         trainer.guard.check()
         return trainer.state
+
+
+def _has_stopped(checkpoint: Path, watched: LossValidation | None) -> bool:
+    """Whether a run was ended at a checkpoint because its validation loss no longer improved."""
+    if watched is None:
+        return False
+    watched.read(step_of(checkpoint))
+    return watched.is_exhausted and watched.points[-1].step == step_of(checkpoint)
 
 
 def _count_examples(dataset: SkippingDataset | StreamedDataset) -> int:

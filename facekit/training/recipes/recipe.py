@@ -118,6 +118,10 @@ class ValidationChoice(_Table):
         faces: How many records, the first ones, are shown with question, answer and truth.
         tasks: Tasks of the evaluation whose metrics are computed; none by default.
         metric_faces: How many records, the first ones, the metrics are computed on.
+        loss_records: How many records, the first ones, the validation loss is computed on; 0 for none.
+        keep_best: Keep the model of the lowest validation loss.
+        patience: End the stage after so many validation losses in a row that are no improvement; None never.
+        min_improvement: By how much a loss is to be lower than the lowest before it to be one.
     """
 
     records: Path
@@ -125,6 +129,16 @@ class ValidationChoice(_Table):
     faces: int = Field(default=4, ge=0, le=64)
     tasks: tuple[str, ...] = ()
     metric_faces: int = Field(default=64, ge=1)
+    loss_records: int = Field(default=512, ge=0)
+    keep_best: bool = False
+    patience: int | None = Field(default=None, ge=1)
+    min_improvement: float = Field(default=0.0, ge=0.0)
+
+    @model_validator(mode="after")
+    def _needs_a_loss(self) -> Self:
+        if not self.loss_records and (self.keep_best or self.patience is not None):
+            raise ValueError("keep_best and patience go by the validation loss; give loss_records")
+        return self
 
 
 class Stage(_Table):

@@ -49,6 +49,7 @@ from facekit.training.watching.progress import TrainingProgress
 from facekit.training.watching.run_report import StageReport, differences_to_ended, find_base_models, find_origins
 from facekit.training.watching.summary import write_summary
 from facekit.training.watching.validation import VALIDATION_NAME, MetricFunction, PeriodicValidation, ValidationPoint
+from facekit.training.watching.validation_loss import LOSS_NAME, LossValidation
 
 logger = logging.getLogger(__name__)
 
@@ -300,8 +301,9 @@ def _run_stage(recipe: Recipe, stage: Stage, resume: bool, listeners: Listeners)
             listeners.on_plan(plans[0])
 
     validation = _validate(stage, processor, folder, listeners)
-    meter = CostMeter(pauses=lambda: 0.0 if validation is None else validation.seconds)
-    watching = [meter] if validation is None else [validation, meter]
+    losses = _watch_loss(stage, folder)
+    watching = [each for each in (validation, losses) if each is not None]
+    meter = CostMeter(pauses=lambda: sum(each.seconds for each in watching))
     records = _open_records(stage)
     try:
         with _memory_explained(shapes, settings):
@@ -314,7 +316,7 @@ def _run_stage(recipe: Recipe, stage: Stage, resume: bool, listeners: Listeners)
                 resume=resume,
                 on_progress=None if listeners.on_progress is None else listeners.on_progress(stage.name),
                 on_parts=plan,
-                callbacks=[*watching, *_reporters(settings), *listeners.callbacks],
+                callbacks=[*watching, meter, *_reporters(settings), *listeners.callbacks],
             )
     finally:
         meter.close()
@@ -343,6 +345,7 @@ def _run_stage(recipe: Recipe, stage: Stage, resume: bool, listeners: Listeners)
         estimate=plans[0].estimate,
         points=() if validation is None else tuple(validation.points),
         base_models=base_models,
+        validation_losses=() if losses is None else tuple(losses.points),
     )
     return _leave(stage, folder, result, report, validation)
 
@@ -383,6 +386,21 @@ def _validate(
         metric_faces=choice.metric_faces,
         autocast=torch.bfloat16 if stage.settings.precision == "bfloat16" else None,
         on_point=listeners.on_point,
+    )
+
+
+def _watch_loss(stage: Stage, folder: Path) -> LossValidation | None:
+    choice = stage.validation
+    if choice is None or not choice.loss_records:
+        return None
+    records = RecordSet.read(choice.records)
+    return LossValidation(
+        records.select(range(min(choice.loss_records, len(records)))),
+        folder / RUN_FOLDER / LOSS_NAME,
+        every=choice.every,
+        keep_best=choice.keep_best,
+        patience=choice.patience,
+        min_improvement=choice.min_improvement,
     )
 
 

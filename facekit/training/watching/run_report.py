@@ -22,6 +22,7 @@ from facekit.training.trainable.parts import TrainedPart
 from facekit.training.watching.history import LossHistory
 from facekit.training.watching.measuring import RunCost
 from facekit.training.watching.validation import ValidationPoint
+from facekit.training.watching.validation_loss import ValidationLoss
 
 REPORT_NAME = "report.json"
 
@@ -68,6 +69,7 @@ class StageReport:
         points: What validation saw.
         base_models: Hub ids that it was made from.
         sources: What each of several records files gives an epoch.
+        validation_losses: The losses of held-out records.
     """
 
     recipe: str
@@ -88,6 +90,7 @@ class StageReport:
     points: tuple[ValidationPoint, ...]
     base_models: tuple[str, ...] = ()
     sources: tuple[SourceShare, ...] = ()
+    validation_losses: tuple[ValidationLoss, ...] = ()
     skipped_records: tuple[SkippedRecord, ...] = ()
     shortened_records: tuple[ShortenedRecord, ...] = ()
 
@@ -120,6 +123,7 @@ class StageReport:
             },
             "steps": self.steps,
             "final_loss": self.history.final_loss,
+            "validation_losses": [asdict(point) for point in self.validation_losses],
             "cost": {
                 **asdict(self.cost),
                 "samples_per_second": self.cost.samples_per_second,

@@ -91,6 +91,10 @@ def _facts(report: StageReport) -> list[tuple[str, str]]:
     ]
     if report.history.final_loss is not None:
         facts.insert(1, ("final loss", f"{report.history.final_loss:.3f} nats per token"))
+    if report.validation_losses:
+        best, last = min(report.validation_losses, key=lambda point: point.loss), report.validation_losses[-1]
+        words = f"{best.loss:.3f} at step {best.step:,}, the lowest; {last.loss:.3f} at step {last.step:,}, the last"
+        facts.insert(2, ("validation loss", words))
     return facts
 
 

@@ -186,7 +186,7 @@ class PeriodicValidation(TrainerCallback):
 
     def look(self, model: FaceKitForConditionalGeneration, step: int) -> ValidationPoint:
         """Ask a model about the fixed records and compute the metrics; its mode and the random state stay."""
-        with _undisturbed(model, self.autocast):
+        with undisturbed(model, self.autocast):
             answers = [answer for record in self.shown.records for answer in self._ask(model, record)]
             metrics = {} if self.metrics is None else dict(
                 self.metrics(model, self.processor, self.measured, self.tasks)
@@ -241,7 +241,13 @@ def questions_of(record: FaceRecord) -> list[tuple[str | None, str, str]]:
 
 
 @contextmanager
-def _undisturbed(model: FaceKitForConditionalGeneration, autocast: torch.dtype | None) -> Iterator[None]:
+def undisturbed(model: FaceKitForConditionalGeneration, autocast: torch.dtype | None = None) -> Iterator[None]:
+    """Evaluation mode and a random state of its own inside the ``with`` block; both are as before afterwards.
+
+    Args:
+        model: The model.
+        autocast: Type to compute in; None for that of the weights.
+    """
     training = {module: module.training for module in model.modules()}
     device = model.device
     devices = [device] if device.type == "cuda" else []

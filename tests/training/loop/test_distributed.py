@@ -22,9 +22,10 @@ from small_runs import SEARCH_PATH, At, interrupt, small_model
 import facekit
 from facekit.data.dataset import RecordSet
 from facekit.data.formats.shards import write_shards
+from facekit.data.records import FaceRecord, Turn
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError, TrainingError
-from facekit.training import LossHistory, TrainingSettings, train
+from facekit.training import LossHistory, LossValidation, TrainingSettings, train
 from facekit.training.loop.distributed import check_lockstep, check_plugin, is_main_process, leave_processes
 from facekit.training.loop.identity import identify_run
 from facekit.training.records.streamed import StreamedDataset
@@ -86,6 +87,20 @@ def train_on_shards(records, folder):
     return {"seen": seen, "steps": result.steps}
 
 
+def train_sundry(records, output, processes):
+    """A run on faces, a pair of pictures and text alone, in batches of their own, and its validation losses."""
+    found = RecordSet.of(records)
+    turns = [Turn(role="user", content="Name a colour."), Turn(role="assistant", content="Red.")]
+    text = [FaceRecord(id=f"text-{index}", conversations=turns) for index in range(3)]
+    pair = FaceRecord(id="pair", images=[found.records[0].image, found.records[1].image], conversations=turns)
+    sundry = RecordSet((*found.records[:12], pair, *text), found.folder)
+    held_out = RecordSet((*found.records[12:17], text[0]), found.folder)
+    watched = LossValidation(held_out, output / "losses.json", every=1, keep_best=True)
+    chosen = {**COMMON, "batch_size": 4 // processes, "group_batches": True, "steps": 6}
+    result = train(*deep_model(), sundry, output, TrainingSettings(**chosen), callbacks=[watched])
+    return {"losses": result.history.losses, "validation": [point.loss for point in watched.points]}
+
+
 def work(records, folder):
     """What each process of the launched test does: all scenarios, one after the other."""
     rank, told = int(os.environ["RANK"]), {}
@@ -101,6 +116,7 @@ def work(records, folder):
                 "held": total_of(model),
                 "learning": sum(weight.requires_grad for weight in model.parameters()),
             }
+        told[f"{kind}-sundry"] = train_sundry(records, folder / f"{kind}-sundry", 2)
         told[f"{kind}-mixed"] = train_in_bfloat16(records, folder / f"{kind}-mixed")
         output = folder / f"{kind}-resumed"
         try:
@@ -194,6 +210,19 @@ def assert_same(folder, expected):
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_two_processes_train_what_one_trains(together, alone, kind, run):
     assert_same(together / f"{kind}-{run}", alone(run))
+
+
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_text_alone_and_a_validation_loss_are_the_same_in_two_processes(together, records, tmp_path, kind):
+    expected = train_sundry(records, tmp_path, 1)
+    for rank in (0, 1):
+        found = told(together, rank, f"{kind}-sundry")
+        assert found["validation"] == pytest.approx(expected["validation"], abs=1e-5)
+    first = told(together, 0, f"{kind}-sundry")
+    assert first["losses"] == pytest.approx(expected["losses"], abs=1e-5)
+    weights, wanted = (load_file(each / "model.safetensors") for each in (together / f"{kind}-sundry", tmp_path))
+    for name, weight in wanted.items():
+        torch.testing.assert_close(weights[name], weight, atol=1e-5, rtol=0, msg=name)
 
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
