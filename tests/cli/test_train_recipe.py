@@ -65,7 +65,7 @@ def test_a_dry_run_shows_the_table_and_leaves_nothing(run, records, tmp_path):
         (["recipe=tiny-cpu", "recipe=face-llava"], "one recipe at a time"),
         (["recipe=tiny-cpu", "records=y", "output=x", "--steps", 3], "--steps does not go with a recipe"),
         (["recipe=tiny-cpu", "records=missing.jsonl", "output=x", *TINY], "missing.jsonl"),
-        (["faces.jsonl"], "training needs one records file and --output, or recipe=NAME"),
+        (["faces.jsonl"], "training needs records files and --output, or recipe=NAME"),
         (["faces.jsonl", "lr=3", "--output", "x"], "or recipe=NAME and its overrides"),
     ],
 )
