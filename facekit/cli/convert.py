@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from facekit.cli.output import AllowOutside
+from facekit.cli.output import AllowOutside, show
 
 
 def convert(
@@ -28,9 +28,6 @@ def convert(
     card: Annotated[bool, typer.Option(help="Also write a dataset card, README.md, beside the output.")] = False,
 ) -> None:
     """Convert a dataset in its own layout, or records in any format, to another format."""
-    from rich.console import Console
-    from rich.markup import escape
-
     from facekit.data import confinement
     from facekit.data.convert import check_place
     from facekit.data.convert import convert as convert_records
@@ -50,9 +47,8 @@ def convert(
         card=card,
         overwrite=overwrite,
     )
-    console = Console()
     if result.summary is not None:
-        console.print(escape(str(result.summary)), highlight=False)
-    console.print(f"{result.counts.records:,} records in {escape(str(result.path))}", highlight=False)
+        show(str(result.summary))
+    show(f"{result.counts.records:,} records in {result.path}")
     if result.card is not None:
-        console.print(f"dataset card: {escape(str(result.card))}", highlight=False)
+        show(f"dataset card: {result.card}")

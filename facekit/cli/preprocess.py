@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from facekit.cli.output import AllowOutside
+from facekit.cli.output import AllowOutside, show
 
 
 def preprocess(
@@ -47,8 +47,6 @@ def preprocess(
     import os
 
     from pydantic import ValidationError
-    from rich.console import Console
-    from rich.markup import escape
 
     from facekit.data import confinement
     from facekit.data.preprocessing import PreprocessSettings
@@ -87,17 +85,16 @@ def preprocess(
             address=ray_address,
             on_progress=progress,
         )
-    console = Console()
     if result.summary is not None:
-        console.print(escape(str(result.summary)), highlight=False)
+        show(str(result.summary))
     reused = f", {result.reused:,} of the input done before" if result.reused else ""
-    console.print(f"{result.records:,} faces in {result.shards:,} shards{reused}: {escape(str(result.output))}")
+    show(f"{result.records:,} faces in {result.shards:,} shards{reused}: {result.output}")
     failed = sum(result.failures.values())
-    console.print(f"  {result.inputs:,} records: {result.inputs - failed:,} kept, {failed:,} failed", highlight=False)
+    show(f"  {result.inputs:,} records: {result.inputs - failed:,} kept, {failed:,} failed")
     for kind, count in result.failures.items():
-        console.print(f"  {count:,} failed: {kind}", highlight=False)
+        show(f"  {count:,} failed: {kind}")
     if result.failures:
-        console.print(f"  reasons: {escape(str(result.output / 'failures.jsonl'))}", highlight=False)
+        show(f"  reasons: {result.output / 'failures.jsonl'}")
     if not result.records:
         raise typer.Exit(2)
     if features is not None:
@@ -123,8 +120,6 @@ def _read_limit(text: str) -> Callable[[int], float]:
 
 
 def _encode(output: Path, encoder: str, video_encoder: str | None, dtype: str, limit: int) -> None:
-    from rich.console import Console
-    from rich.markup import escape
 
     from facekit.data.preprocessing import encode_shards
     from facekit.reports import ProgressDisplay
@@ -138,9 +133,6 @@ def _encode(output: Path, encoder: str, video_encoder: str | None, dtype: str, l
             limit=limit,
             on_progress=progress,
         )
-    console = Console()
-    console.print(
-        f"{result.computed:,} faces encoded, {result.found:,} before: feature_cache={escape(str(result.folder))}"
-    )
+    show(f"{result.computed:,} faces encoded, {result.found:,} before: feature_cache={result.folder}")
     if result.stopped is not None:
-        console.print(f"  not all are kept: {escape(result.stopped)}", highlight=False)
+        show(f"  not all are kept: {result.stopped}")

@@ -30,7 +30,7 @@ class Problems:
         """Count one case."""
         self.count += 1
         if len(self.examples) < EXAMPLES_KEPT:
-            self.examples.append(str(example).encode(errors="backslashreplace").decode())
+            self.examples.append("".join(mark if mark.isprintable() else ascii(mark)[1:-1] for mark in str(example)))
 
 
 @dataclass
@@ -104,7 +104,7 @@ class SourceSummary:
         if self.unmapped:
             lines.append(f"  unmapped labels: {_shares(self.unmapped)}")
         if self.other:
-            lines.append(f"  no picture or video: {_shares(self.other)}")
+            lines.append(f"  no picture or video: {self.other.total():,} files: {_shares(self.other)}")
         if self.found is not None:
             lines.append(f"  files under the root: {self.found:,}, each in one of these counts")
         return "\n".join(lines)

@@ -232,7 +232,7 @@ def test_the_command_says_what_it_made(dataset, tmp_path):
     command = ["preprocess", str(dataset), str(tmp_path / "out"), "--workers", "1", "--size", "48"]
     answer = CliRunner().invoke(app, command)
     assert answer.exit_code == 0, answer.output
-    assert f"{FACES} faces in 1 shards" in answer.output.replace("\n", "")
+    assert f"{FACES} faces in 1 shards: {tmp_path / 'out'}\n" in answer.output
     assert (tmp_path / "out" / "shard-000000.tar").is_file()
 
 

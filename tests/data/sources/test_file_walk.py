@@ -80,3 +80,11 @@ def test_a_folder_that_cannot_be_listed_is_one_failure(miniature, monkeypatch):
 def test_a_file_that_only_looks_like_a_picture_is_left_to_whoever_opens_it(miniature, content):
     miniature.data("a.jpg", content)
     assert outcomes(miniature.root) == {"a.jpg": "media"}
+
+
+def test_names_with_control_characters_cannot_break_the_summary(miniature):
+    (miniature.root / "a\nb\u202e.jpg").symlink_to("nowhere")
+    miniature.picture("c.jpg")
+    records, summary = read_source("folder", miniature.root)
+    assert len(list(records)) == 1
+    assert "a\\nb\\u202e.jpg" in str(summary)
