@@ -12,7 +12,8 @@ from facekit.cli.output import AsJson, progress_display, say, show_json, show_ta
 
 _MODEL = "A folder with a saved model, hf:ID, openai:MODEL?base_url=URL, or predictions:FILE."
 _NAME = (
-    "facexbench; lfw, calfw, cplfw, cfp-ff, cfp-fp, agedb-30, rfw or pairs (two pictures, same person or not); "
+    "facexbench, face-human-bench or facebench; "
+    "lfw, calfw, cplfw, cfp-ff, cfp-fp, agedb-30, rfw or pairs (two pictures, same person or not); "
     "celeba-spoof, siw-mv2 or attacks (genuine or an attack)."
 )
 
@@ -22,7 +23,15 @@ def bench(
     name: Annotated[str, typer.Argument(help=_NAME)],
     root: Annotated[Path, typer.Argument(help="The benchmark's own folder, or a list of your own.")],
     model: Annotated[str, typer.Argument(help=_MODEL)],
-    setting: Annotated[str | None, typer.Option(help="facexbench: zero-shot, in-context or chain-of-thought.")] = None,
+    setting: Annotated[
+        str | None,
+        typer.Option(
+            help="facexbench: zero-shot, in-context or chain-of-thought; face-human-bench: en, zh, en-face or zh-face."
+        ),
+    ] = None,
+    extract: Annotated[
+        str | None, typer.Option(help="face-human-bench: a language model that says which option an answer means.")
+    ] = None,
     scoring: Annotated[
         str | None, typer.Option(help="Pairs and attacks: likelihood or generation; by default what the model can.")
     ] = None,
@@ -53,6 +62,7 @@ def bench(
             on_progress=progress,
             setting=setting,
             scoring=scoring,
+            extractor=None if extract is None else open_model(extract),
             limit=limit,
         )
     if as_json:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
+    from facekit.evaluation.benchmarks.face_human_bench import FaceHumanBenchResult, run_face_human_bench
+    from facekit.evaluation.benchmarks.facebench import FaceBenchResult, run_facebench
     from facekit.evaluation.benchmarks.facexbench import FaceXBenchResult, read_facexbench, run_facexbench
     from facekit.evaluation.benchmarks.suite import BENCHMARKS, BenchmarkOutcome, run_benchmark
     from facekit.evaluation.biometrics.attack_sets import ATTACK_SETS, read_attacks, trials_of_records
@@ -60,6 +62,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "biometrics.pair_lists": ["PAIR_LISTS", "read_pairs"],
         "biometrics.trials": ["Trial", "TrialVerdict"],
         "biometrics.verification": ["VerificationResult", "score_verification", "verify_pairs"],
+        "benchmarks.face_human_bench": ["FaceHumanBenchResult", "run_face_human_bench"],
+        "benchmarks.facebench": ["FaceBenchResult", "run_facebench"],
         "benchmarks.facexbench": ["FaceXBenchResult", "read_facexbench", "run_facexbench"],
         "evaluator": ["Statistics", "evaluate", "evaluate_model"],
         "judging.explanations": ["ask_for_explanations", "read_conversations", "read_predictions"],

@@ -84,3 +84,18 @@ def test_facexbench_is_one_of_them_and_its_own_verb_says_so(tmp_path):
     assert new.stdout == old.stdout
     assert "use 'facekit bench facexbench FOLDER MODEL'" in old.stderr
     assert "bias &amp; fairness" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_facebench_runs_from_recorded_answers_and_has_no_settings(tmp_path):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "1.jpg")
+    entry = {"question_id": "q0", "question_type": "TFQ", "image_id": "1.jpg", "text": "A beard?",
+             "options": ["Yes", "No"], "gt_answer": "Yes", "metadata": {"view": "Appearance"}}  # fmt: skip
+    (tmp_path / "test.jsonl").write_text(json.dumps(entry))
+    (tmp_path / "answers.txt").write_text('{"question": "1.jpg/q0", "answer": "Yes"}\n')
+    model = f"predictions:{tmp_path / 'answers.txt'}"
+    outcome = invoke("bench", "facebench", tmp_path, model)
+    assert outcome.exit_code == 0, outcome.output
+    assert "appearance\ttrue or false\taccuracy\t1.000\t1.000\t1\t0" in outcome.output
+    refused = invoke("bench", "facebench", tmp_path, model, "--setting", "en")
+    assert "FaceBench has no option 'setting'; it has none" in str(refused.exception)

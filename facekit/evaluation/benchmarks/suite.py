@@ -11,12 +11,15 @@ from typing import Any
 from rich.table import Table
 
 from facekit.errors import ConfigurationError, UnknownPartError
+from facekit.evaluation.benchmarks.face_human_bench import run_face_human_bench
+from facekit.evaluation.benchmarks.facebench import run_facebench
 from facekit.evaluation.benchmarks.facexbench import run_facexbench
 from facekit.evaluation.biometrics.attack_sets import ATTACK_SETS
 from facekit.evaluation.biometrics.attacks import detect_attacks
 from facekit.evaluation.biometrics.pair_lists import PAIR_LISTS
 from facekit.evaluation.biometrics.verification import verify_pairs
 from facekit.evaluation.report.benchmark_page import write_benchmark_page
+from facekit.evaluation.report.benchmark_tables import face_human_bench_tables, facebench_tables
 from facekit.evaluation.report.biometric_tables import attack_tables, verification_tables
 from facekit.evaluation.report.tables import facexbench_tables
 from facekit.evaluation.tasks.questions import ModelUnderTest
@@ -75,6 +78,10 @@ _TITLES = {
 
 BENCHMARKS: dict[str, Benchmark] = {
     "facexbench": Benchmark("FaceXBench", run_facexbench, lambda result: [*facexbench_tables(result)], ("setting",)),
+    "face-human-bench": Benchmark(
+        "Face-Human-Bench", run_face_human_bench, face_human_bench_tables, ("setting", "extractor")
+    ),
+    "facebench": Benchmark("FaceBench", run_facebench, facebench_tables),
     **{name: _verification(name, _TITLES[name]) for name in PAIR_LISTS},
     **{name: _attacks(name, _TITLES[name]) for name in ATTACK_SETS},
 }
@@ -100,7 +107,8 @@ def run_benchmark(
         output_dir: Where answers as they come, the result as JSON, and ``report.html`` go; None writes nothing.
         resume: Go on with the answers that are there.
         on_progress: Called with a ``Progress`` after every answer.
-        options: Those of the benchmark (``setting``, ``scoring``, ``limit``); None stands for its own default.
+        options: Those of the benchmark (``setting``, ``scoring``, ``limit``, ``extractor``); None stands for its own
+            default.
 
     Raises:
         UnknownPartError: There is no such benchmark.
@@ -113,7 +121,7 @@ def run_benchmark(
     given = {option: value for option, value in options.items() if value is not None}
     unknown = next((option for option in given if option not in benchmark.options), None)
     if unknown is not None:
-        known = ", ".join(benchmark.options)
+        known = ", ".join(benchmark.options) or "none"
         raise ConfigurationError(f"{benchmark.title} has no option '{unknown}'; it has {known}")
     result = benchmark.run(model, root, output_dir=output_dir, resume=resume, on_progress=on_progress, **given)
     tables = tuple(benchmark.tables(result))

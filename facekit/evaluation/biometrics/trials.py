@@ -12,14 +12,13 @@ import numpy as np
 from facekit.data.records import FaceRecord
 from facekit.errors import ConfigurationError, RecordError
 from facekit.evaluation.biometrics.verdicts import YesNoReader
-from facekit.evaluation.models.answer_log import AnswerLog
+from facekit.evaluation.models.answer_log import ANSWERS_NAME, AnswerLog
 from facekit.evaluation.tasks.collecting import collect_replies, identify_answers
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question, Reply
 from facekit.faces.file_kinds import VIDEO_SUFFIXES
 from facekit.reports import ProgressListener
 
 OPTIONS = ("yes", "no")
-ANSWERS_NAME = "answers.jsonl"
 
 
 @dataclass(frozen=True)

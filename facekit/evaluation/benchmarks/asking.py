@@ -1,0 +1,64 @@
+"""What every benchmark does: keep answers as they come, resume, and write the result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from facekit.data.atomic import write_text_atomically
+from facekit.errors import RecordError
+from facekit.evaluation.evaluator import METRICS_NAME
+from facekit.evaluation.models.answer_log import ANSWERS_NAME, AnswerLog
+from facekit.evaluation.tasks.collecting import collect_replies, identify_answers
+from facekit.evaluation.tasks.questions import ModelUnderTest, Question, Reply
+from facekit.reports import ProgressListener
+
+
+def ask_benchmark(
+    model: ModelUnderTest,
+    questions: Sequence[Question],
+    *,
+    output_dir: str | Path | None,
+    resume: bool,
+    on_progress: ProgressListener | None,
+    answers_name: str = ANSWERS_NAME,
+    stage: str = "ask",
+    **facts: Any,
+) -> list[Reply]:
+    """Put a benchmark's questions to a model.
+
+    Args:
+        model: The model.
+        questions: The questions.
+        output_dir: Where answers are kept as they come; None keeps nothing.
+        resume: Go on with the answers that are there.
+        on_progress: Called with a ``Progress`` after every answer.
+        answers_name: Name of the file with the answers.
+        stage: What progress calls it.
+        facts: What a resumed run is compared by, such as the benchmark's name.
+
+    Raises:
+        RecordError: There are no questions, or a picture is missing.
+        ConfigurationError: The folder has another run's answers.
+    """
+    if not questions:
+        raise RecordError(f"the benchmark '{facts.get('benchmark', '')}' has no questions there")
+    missing = next((path for question in questions for path in question.pictures if not path.is_file()), None)
+    if missing is not None:
+        raise RecordError(f"the benchmark's picture {missing} is missing; assemble its images")
+    with ExitStack() as stack:
+        log = None
+        if output_dir is not None:
+            run = identify_answers(model, **facts)
+            log = stack.enter_context(AnswerLog(Path(output_dir) / answers_name, run, resume=resume))
+        return collect_replies(model, questions, log=log, stage=stage, on_progress=on_progress)
+
+
+def write_result(result: Any, output_dir: str | Path | None) -> None:
+    """Write a result's data class as ``metrics.json``, where there is a folder."""
+    if output_dir is not None:
+        write_text_atomically(Path(output_dir) / METRICS_NAME, json.dumps(asdict(result), indent=2) + "\n")

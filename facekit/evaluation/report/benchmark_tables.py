@@ -1,0 +1,46 @@
+"""Results of Face-Human-Bench and FaceBench as tables for a terminal and a page."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from facekit.evaluation.benchmarks.face_human_bench import FaceHumanBenchResult
+from facekit.evaluation.benchmarks.facebench import HEADLINES, TYPES, FaceBenchResult
+from facekit.evaluation.report.tables import make_table
+
+
+def face_human_bench_tables(result: FaceHumanBenchResult) -> list[Table]:
+    """The tree of abilities, and how answers were read."""
+    tree = make_table(
+        f"Face-Human-Bench, {result.setting}, accuracy in percent", ("ability",), ("all", "without refusals")
+    )
+    for score in result.scores:
+        answered = "" if score.answered_accuracy is None else f"{100 * score.answered_accuracy:.1f}"
+        tree.add_row(score.name.replace("/", " / ") or "overall", f"{100 * score.accuracy:.1f}", answered)
+    reading = make_table("how answers were read", ("answers",), ("count",))
+    reading.add_row("in all", f"{result.problems:,}")
+    reading.add_row("by the published patterns", f"{result.by_pattern:,}")
+    reading.add_row("matching no option", f"{result.refused:,}")
+    if result.missing:
+        reading.add_row("subsets that are not there: " + ", ".join(result.missing), f"{len(result.missing)}")
+    return [tree, reading]
+
+
+def facebench_tables(result: FaceBenchResult) -> list[Table]:
+    """Every type of question over all views and by view."""
+    table = make_table(
+        f"FaceBench, {result.questions:,} questions",
+        ("view", "questions", "metric"),
+        ("value", "with conditions", "answered", "unanswered"),
+    )
+    for score in result.scores:
+        table.add_row(
+            score.view or "all",
+            TYPES[score.question_type],
+            HEADLINES[score.question_type].replace("_", " "),
+            f"{score.headline:.3f}" if score.count else "",
+            f"{score.conditional:.3f}",
+            f"{score.count:,}",
+            f"{score.missed:,}",
+        )
+    return [table]
