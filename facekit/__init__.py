@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from facekit._version import __version__
-from facekit.catalog import isolated_registry
+from facekit.catalog import current_registry, isolated_registry
 from facekit.errors import FaceKitError
 from facekit.registration import describe_part, list_parts, register_part
 

@@ -172,6 +172,17 @@ def test_new_models_of_training_take_the_options_that_mean_something_for_parts(r
     assert "tokenizer says how a checkpoint is opened, but this model is made of parts" in " ".join(complaint.split())
 
 
+def test_a_packed_language_model_learns_by_adapters_only(run_facekit, files, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    words = command("train", files / "own", files, tmp_path, {"load_in": "4bit"})
+    words[words.index("connector")] = "connector,language_model"
+    status, _, complaint = run_facekit(*words)
+    assert status == 2
+    assert "packed in 4 or 8 bits (load_in), which learns by adapters only; train 'language_model.lora'" in " ".join(
+        complaint.split()
+    )
+
+
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize(
     ("options", "words"),

@@ -17,6 +17,7 @@ from facekit.spec import closest_match_hint
 from facekit.training.loop.distributed import count_processes, shards_weights
 from facekit.training.loop.optimizers import OWN, require_optimizer
 from facekit.training.recipes.settings import TrainingSettings
+from facekit.training.trainable.quantized import is_quantized
 
 _CHECKPOINTS_PER_RUN = 10
 _LOG_ENTRIES_PER_RUN = 200
@@ -110,6 +111,11 @@ def check_settings(
     """
     if settings.optimizer == "muon" and shards_weights():
         raise ConfigurationError("optimizer 'muon' needs whole matrices in every process; use 'adamw', or DDP")
+    if "language_model" in settings.parts and is_quantized(model):
+        raise ConfigurationError(
+            "the language model is packed in 4 or 8 bits (load_in), which learns by adapters only; train "
+            "'language_model.lora' or leave 'language_model' out of parts, or open the model without load_in"
+        )
     if settings.cache_features and arguments.world_size > 1:
         raise ConfigurationError("cache_features works in one process only; set it to false for distributed training")
     if settings.feature_cache is not None and shards_weights():
