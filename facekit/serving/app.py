@@ -287,9 +287,11 @@ async def _unless_gone(request: Request, jobs: list[Job]) -> list[Answer]:
         raise RequestError(500, _BROKEN) from error
     finally:
         gone.cancel()
-        together.cancel()
         for job in jobs:
             job.cancel()
+        together.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await together
 
 
 async def _disconnected(request: Request) -> None:
