@@ -18,7 +18,7 @@ from pathlib import Path
 from facekit.data.atomic import write_text_atomically
 from facekit.errors import RecordError
 
-__all__ = ["Confinement", "OutsideFolders", "allow_outside", "move_noted_folders"]
+__all__ = ["Confinement", "OutsideFolders", "allow_outside", "move_noted_folders", "note_of"]
 
 VARIABLE = "FACEKIT_ALLOW_OUTSIDE"
 _MOST_FOLDERS = 256
@@ -98,7 +98,7 @@ class OutsideFolders:
 
     def write(self) -> None:
         """Note the folders beside the records file, once that is written; without any, what was noted before goes."""
-        note = _note_of(self.records)
+        note = note_of(self.records)
         if not self._folders:
             note.unlink(missing_ok=True)
             return
@@ -111,10 +111,10 @@ class OutsideFolders:
 
 def move_noted_folders(old: Path, new: Path) -> None:
     """Take what was noted for one file to another in the same folder."""
-    if _note_of(old).is_file():
-        _note_of(old).replace(_note_of(new))
+    if note_of(old).is_file():
+        note_of(old).replace(note_of(new))
     else:
-        _note_of(new).unlink(missing_ok=True)
+        note_of(new).unlink(missing_ok=True)
 
 
 class _RealPaths:
@@ -141,15 +141,16 @@ def _blobs(folder: str) -> list[str]:
     return [blobs] if snapshot and os.path.realpath(blobs) == blobs else []
 
 
-def _note_of(records: Path) -> Path:
+def note_of(records: Path) -> Path:
+    """Where the folders outside are noted, beside the records file."""
     return records.with_name(f".{records.name}.folders.json")
 
 
 def _noted_folders(records: Path | None) -> list[str]:
-    if records is None or not _note_of(records).is_file():
+    if records is None or not note_of(records).is_file():
         return []
     try:
-        content = json.loads(_note_of(records).read_text(encoding="utf-8"))
+        content = json.loads(note_of(records).read_text(encoding="utf-8"))
         if content["inode"] != records.parent.stat().st_ino:
             return []
         return [str(folder) for folder in content["folders"]]

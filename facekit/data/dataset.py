@@ -23,6 +23,8 @@ from facekit.data.mixture import Mixture
 from facekit.data.packing import PackedTokens, pack_exchanges
 from facekit.data.records import FaceRecord, Turn, read_records
 from facekit.data.skipping import SkippedRecord
+from facekit.data.stored_files import require_stored_files
+from facekit.data.stored_records import StoredRecords, open_stored, require_whole
 from facekit.data.supervision import (
     SupervisedTokens,
     count_marked,
@@ -45,14 +47,14 @@ class RecordSet:
     """Records together with the folder that their paths are relative to.
 
     Args:
-        records: The records.
+        records: The records: a tuple, or those of a large file, which stay in it; see ``facekit.data.stored_records``.
         folder: Folder of the records file.
         broken: Entries of the file that are no records, by their index among all of its entries, where it was read
             leniently; see ``facekit.data.lenient``.
         mixture: Which files they are from, and the share of each in an epoch; see ``facekit.data.mixing``.
     """
 
-    records: tuple[FaceRecord, ...]
+    records: Sequence[FaceRecord]
     folder: Path
     broken: tuple[SkippedRecord, ...] = ()
     mixture: Mixture | None = None
@@ -66,7 +68,14 @@ class RecordSet:
                 file and line.
         """
         path = Path(path)
-        if path.suffix == ".jsonl" or not path.exists():
+        is_own = path.suffix == ".jsonl" or not path.exists()
+        stored = open_stored(path) if is_own else None
+        records: Sequence[FaceRecord]
+        if stored is not None:
+            require_whole(stored)
+            require_stored_files(stored)
+            records, folder = stored, path.parent
+        elif is_own:
             records, folder = tuple(read_records(path)), path.parent
         else:
             records, folder = tuple(read_any_records(path, check_files=True)), base_folder(path)
@@ -91,6 +100,8 @@ class RecordSet:
     def select(self, indices: Sequence[int]) -> RecordSet:
         """The records at these indices."""
         mixture = None if self.mixture is None else self.mixture.select(indices)
+        if isinstance(self.records, StoredRecords):
+            return RecordSet(self.records.select(indices), self.folder, mixture=mixture)
         return RecordSet(tuple(self.records[index] for index in indices), self.folder, mixture=mixture)
 
 

@@ -6,18 +6,17 @@ and counts them, as it does with records whose pictures cannot be opened.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from facekit.data.dataset import RecordSet
 from facekit.data.formats import base_folder, detect_format
 from facekit.data.formats import read_records as read_any_records
 from facekit.data.formats.chat import read_chat
-from facekit.data.records import FaceRecord, describe_problem
+from facekit.data.record_index import REPEATED_ID, LineReader
+from facekit.data.records import FaceRecord
 from facekit.data.skipping import SkippedRecord
+from facekit.data.stored_records import open_stored
 from facekit.errors import RecordError
 
 Entry = FaceRecord | SkippedRecord
@@ -39,27 +38,31 @@ def read_leniently(path: str | Path) -> RecordSet:
         RecordError: The file cannot be opened, is of no known format, or has not one record in it.
     """
     path = Path(path)
-    if path.suffix == ".jsonl" or not path.exists():
-        entries, folder = _iterate_lines(path), path.parent
+    is_own = path.suffix == ".jsonl" or not path.exists()
+    stored = open_stored(path) if is_own else None
+    if stored is not None:
+        records: Sequence[FaceRecord] = stored
+        broken, folder = stored.broken, path.parent
     else:
-        entries, folder = _iterate_other(path), base_folder(path)
-    records: list[FaceRecord] = []
-    broken: list[SkippedRecord] = []
-    seen: set[str] = set()
-    for index, entry in enumerate(entries):
-        if isinstance(entry, SkippedRecord):
-            broken.append(entry)
-        elif entry.id in seen:
-            broken.append(SkippedRecord(index, entry.id, "an earlier record has the same id; ids are unique in a file"))
-        else:
-            seen.add(entry.id)
-            records.append(entry)
+        folder = path.parent if is_own else base_folder(path)
+        records, broken = _separate(_iterate_lines(path) if is_own else _without_repeats(_iterate_other(path)))
     if not records:
         first = f"; the first: {broken[0].reason}" if broken else ""
         raise RecordError(
             f"records file {path} has no records that can be used{first}; check the path, or write it again"
         )
-    return RecordSet(tuple(records), folder, tuple(broken))
+    return RecordSet(records, folder, broken)
+
+
+def _separate(entries: Iterator[Entry]) -> tuple[tuple[FaceRecord, ...], tuple[SkippedRecord, ...]]:
+    records: list[FaceRecord] = []
+    broken: list[SkippedRecord] = []
+    for entry in entries:
+        if isinstance(entry, SkippedRecord):
+            broken.append(entry)
+        else:
+            records.append(entry)
+    return tuple(records), tuple(broken)
 
 
 def _iterate_lines(path: Path) -> Iterator[Entry]:
@@ -68,25 +71,22 @@ def _iterate_lines(path: Path) -> Iterator[Entry]:
         file = path.open("rb")
     except OSError as error:
         raise RecordError(f"records file {path} cannot be opened ({error.strerror}); check the path") from error
+    reader = LineReader()
     with file:
-        index = 0
         for number, line in enumerate(file, 1):
             if line.strip():
-                yield _read_line(line, index, number)
-                index += 1
+                yield reader.read(line, number)
 
 
-def _read_line(line: bytes, index: int, number: int) -> Entry:
-    try:
-        return FaceRecord.model_validate_json(line)
-    except ValidationError as error:
-        reason = describe_problem(error)
-    try:
-        found = json.loads(line)["id"]
-    except (ValueError, KeyError, TypeError):
-        found = None
-    name = found if isinstance(found, str) and found else f"line {number}"
-    return SkippedRecord(index, name, f"line {number}: {reason}")
+def _without_repeats(entries: Iterator[Entry]) -> Iterator[Entry]:
+    seen: set[str] = set()
+    for index, entry in enumerate(entries):
+        if isinstance(entry, FaceRecord):
+            if entry.id in seen:
+                entry = SkippedRecord(index, entry.id, REPEATED_ID)
+            else:
+                seen.add(entry.id)
+        yield entry
 
 
 def _iterate_other(path: Path) -> Iterator[Entry]:

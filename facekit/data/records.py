@@ -327,17 +327,29 @@ def parse_line(line: str, path: Path, number: int, confinement: Confinement, *, 
         raise RecordError(f"{path}, line {number}: {describe_problem(error)}") from error
     confinement.check(record.file_names(), f"{path}, line {number}")
     if check_files:
-        names = [*record.media_paths(path.parent)]
-        if isinstance(record.landmarks, str):
-            names.append(path.parent / record.landmarks)
-        for name in names:
-            if not name.is_file():
-                kinds = [kind for kind in ("image", "images", "video") if getattr(record, kind) is not None]
-                field = "landmarks" if name.suffix == ".npy" else kinds[0]
-                raise RecordError(
-                    f"{path}, line {number}, field '{field}': no file {name}; paths are relative to the records file"
-                )
+        require_files(record, path, f"{path}, line {number}")
     return record
+
+
+def require_files(record: FaceRecord, path: Path, where: str) -> None:
+    """Make sure that a record's media and landmark files exist.
+
+    Args:
+        record: The record.
+        path: Its records file.
+        where: File and line, for the message.
+
+    Raises:
+        RecordError: One does not.
+    """
+    names = [*record.media_paths(path.parent)]
+    if isinstance(record.landmarks, str):
+        names.append(path.parent / record.landmarks)
+    for name in names:
+        if not name.is_file():
+            kinds = [kind for kind in ("image", "images", "video") if getattr(record, kind) is not None]
+            field = "landmarks" if name.suffix == ".npy" else kinds[0]
+            raise RecordError(f"{where}, field '{field}': no file {name}; paths are relative to the records file")
 
 
 def _points_array(landmarks: list[Any]) -> np.ndarray:

@@ -1,0 +1,160 @@
+"""Records that stay in their file: a sequence that reads a record where it is asked for.
+
+What a process holds of a set does not grow with the set: 12 bytes a record, mapped from the index
+(``facekit.data.record_index``) and shared by all processes on the machine. A data loader's worker gets the path and
+opens the file itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO, overload
+
+import numpy as np
+from pydantic import ValidationError
+
+from facekit.data.record_index import FileStamp, RecordIndex, open_index
+from facekit.data.records import FaceRecord, describe_problem
+from facekit.data.skipping import SkippedRecord
+from facekit.errors import OutputError, RecordError
+
+__all__ = ["STORED_FROM", "StoredRecords", "open_stored", "require_whole"]
+
+logger = logging.getLogger(__name__)
+
+STORED_FROM = 16 << 20
+"""Bytes from which on a records file is indexed; smaller ones are read whole, which takes a second."""
+
+
+class StoredRecords(Sequence[FaceRecord]):
+    """The records of a file, or some of them, read when they are asked for; slices and selections read nothing.
+
+    Args:
+        path: The records file.
+        file: The same, open for reading bytes; stays open as long as this or a selection of it lives.
+        index: Where the records are.
+        chosen: Which of them are in this sequence, in its order; None for all.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO, index: RecordIndex, chosen: np.ndarray | None = None) -> None:
+        self.path = path
+        self.file_index = index
+        self._file = file
+        self._chosen = chosen
+
+    @property
+    def broken(self) -> tuple[SkippedRecord, ...]:
+        """Entries of the file that are no records."""
+        return self.file_index.broken
+
+    def __len__(self) -> int:
+        return len(self.file_index.rows) if self._chosen is None else len(self._chosen)
+
+    @overload
+    def __getitem__(self, index: int) -> FaceRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> StoredRecords: ...
+    def __getitem__(self, index: int | slice) -> FaceRecord | StoredRecords:
+        if isinstance(index, slice):
+            return self.select(range(*index.indices(len(self))))
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"there are {len(self)} records, and none with the index {index}")
+        position = int(index) % len(self)
+        return self._read(position if self._chosen is None else int(self._chosen[position]))
+
+    def __iter__(self) -> Iterator[FaceRecord]:
+        return (self[position] for position in range(len(self)))
+
+    def __add__(self, other: Sequence[FaceRecord]) -> tuple[FaceRecord, ...]:
+        return (*self, *other)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, (StoredRecords, tuple)):
+            return NotImplemented
+        return len(self) == len(other) and all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]  # equal to a tuple of the same records, which has none either
+
+    def __repr__(self) -> str:
+        return f"StoredRecords({str(self.path)!r}, {len(self)} records)"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self.path, self.file_index.digest, self._chosen)
+
+    def select(self, indices: Sequence[int]) -> StoredRecords:
+        """The records at these indices, which stay in the file."""
+        wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
+        outside = wanted[(wanted < -len(self)) | (wanted >= len(self))]
+        if len(outside):
+            raise IndexError(f"there are {len(self)} records, and none with the index {outside[0]}")
+        wanted = np.where(wanted < 0, wanted + len(self), wanted)
+        return StoredRecords(
+            self.path, self._file, self.file_index, wanted if self._chosen is None else self._chosen[wanted]
+        )
+
+    def _read(self, row: int) -> FaceRecord:
+        if FileStamp.of(self._file) != self.file_index.stamp and not self._only_renamed():
+            raise RecordError(f"{self.path} was written to while it was in use; start again, so that it is read anew")
+        start, length = self.file_index.rows[row].item()
+        line = os.pread(self._file.fileno(), length, start)
+        try:
+            return FaceRecord.model_validate_json(line)
+        except ValidationError as error:
+            raise RecordError(f"{self.path}, byte {start}: {describe_problem(error)}") from error
+
+    def _only_renamed(self) -> bool:
+        """Whether the open file's contents are as they were, though its links or its mode changed."""
+        now, then = FileStamp.of(self._file), self.file_index.stamp
+        return (now.size, now.modified, now.inode) == (then.size, then.modified, then.inode)
+
+
+def open_stored(path: str | Path, *, least_bytes: int | None = None) -> StoredRecords | None:
+    """Open a large records file without reading it, once it has been indexed.
+
+    Args:
+        path: A JSON-lines file; blank lines are skipped.
+        least_bytes: Return None for smaller files; ``STORED_FROM`` by default.
+
+    Returns:
+        Its records, and under ``broken`` the lines that are none; None where the file is small, or its index can
+        neither be found nor written.
+
+    Raises:
+        RecordError: The file cannot be opened, or changes while it is read.
+    """
+    path = Path(path)
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise RecordError(f"records file {path} cannot be opened ({error.strerror}); check the path") from error
+    if FileStamp.of(file).size < (STORED_FROM if least_bytes is None else least_bytes):
+        file.close()
+        return None
+    try:
+        return StoredRecords(path, file, open_index(path, file))
+    except OutputError as error:
+        file.close()
+        logger.warning("%s is read whole into memory: its index cannot be written beside it (%s)", path, error)
+        return None
+    except BaseException:
+        file.close()
+        raise
+
+
+def require_whole(records: StoredRecords) -> None:
+    """Make sure that every entry of a file is a record; raises ``RecordError`` with file and line where one is not."""
+    if records.broken:
+        first = records.broken[0]
+        place = first.reason if first.reason.startswith("line ") else f"record {first.id!r}: {first.reason}"
+        raise RecordError(f"{records.path}, {place}")
+
+
+def _reopen(path: Path, digest: str, chosen: np.ndarray | None) -> StoredRecords:
+    """What ``StoredRecords.__reduce__`` tells another process to do."""
+    records = open_stored(path, least_bytes=0)
+    if records is None or records.file_index.digest != digest:
+        raise RecordError(f"{path} was replaced while it was in use; start again, so that it is read anew")
+    return StoredRecords(path, records._file, records.file_index, chosen)
