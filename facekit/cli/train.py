@@ -12,12 +12,15 @@ from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.stopping import stopped_training
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from facekit.data.dataset import RecordSet
     from facekit.data.mixing import DataSource
     from facekit.models.modeling import FaceKitForConditionalGeneration
     from facekit.models.processing import FaceKitProcessor
     from facekit.models.source import ModelSource
     from facekit.training import LossValidation
+    from facekit.training.loop.trainer import TrainingResult
 
 _GO_ON = "the same command with --resume goes on"
 _WITH_RECIPES = ("context", "arguments", "output", "resume", "dry_run")
@@ -129,6 +132,7 @@ def train(
             composed, processor, sources, output, settings, resume=resume, on_progress=progress, callbacks=watching
         )
     leave_processes()
+    _tell_left_out(result, console)
     console.print(f"model  [bold]{escape(str(result.model_folder))}[/bold]")
     console.print(f"loss   {escape(str(result.plot_path))}")
 
@@ -231,9 +235,20 @@ def _train_recipe(arguments: Sequence[str], output: Path | None, *, resume: bool
     if not results:
         console.print(f"nothing left to train: all stages have ended in {recipe.output}", markup=False, soft_wrap=True)
     for result in results:
+        _tell_left_out(result.training, console)
         lines = (("model", result.training.model_folder), ("loss", result.training.plot_path), ("page", result.summary))
         for label, path in lines:
             console.print(f"{result.stage}  {label:<6}{path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _tell_left_out(result: TrainingResult, console: Console) -> None:
+    """Say how many records and questions were left out, and where they are listed."""
+    records = len(result.skipped_records)
+    questions = sum(len(each.left_out) for each in result.shortened_records)
+    if records or questions:
+        listed = f"{result.history_path.parent}: skipped.jsonl, shortened.jsonl"
+        told = f"left out {records:,} records and {questions:,} questions of others, listed in {listed}"
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
 
 
 def _read_words(arguments: Sequence[str], output: Path | None) -> tuple[str, list[str]]:

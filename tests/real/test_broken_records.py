@@ -76,7 +76,7 @@ def straight(faces, start, tmp_path_factory):
 
 
 def test_the_run_comes_to_its_end_and_lists_every_broken_record_once(faces, straight):
-    folder, _ = straight
+    folder, told = straight
     reasons = faces[1]
     listed = [json.loads(line) for line in (folder / "training" / "skipped.jsonl").read_text().splitlines()]
     assert len(reasons) == COUNT // 20
@@ -85,6 +85,7 @@ def test_the_run_comes_to_its_end_and_lists_every_broken_record_once(faces, stra
     page = (folder / "training" / "summary.html").read_text(encoding="utf-8")
     cells = [re.sub(r"<[^>]*>", "", cell).strip() for cell in re.findall(r"<td[^>]*>(.*?)</td>", page, re.S)]
     assert all(cells.count(name) == 1 for name in reasons)
+    assert "left out 100 records and 0 questions of others, listed in" in " ".join(told.split())
     report = json.loads((folder / "training" / "report.json").read_text())
     assert report["records"]["skipped"] == len(reasons)
     assert report["steps"] == (COUNT - len(reasons)) // 20

@@ -16,7 +16,8 @@ from language_families import FAMILIES
 import facekit
 from facekit.data.records import Turn
 from facekit.data.supervision import IGNORED, encode_conversation
-from facekit.errors import FaceKitError
+from facekit.data.usable import Arrangement, find_usable
+from facekit.errors import FaceKitError, RecordError
 
 FIRST = (Turn(role="user", content="How old is she?"), Turn(role="assistant", content="About thirty."))
 SECOND = (Turn(role="user", content="And what does she feel?"), Turn(role="assistant", content="Joy, and little else."))
@@ -136,6 +137,16 @@ def test_control_tokens_of_a_template_stay_words_where_they_are_typed(published,
     special = set(processor.tokenizer.all_special_ids)
     assert [index for index in ids if index in special] == [index for index in without if index in special]
     assert typed in processor.tokenizer.decode(ids)
+
+
+def test_a_record_with_a_system_message_that_a_template_refuses_is_named(published, parts):
+    _, processor = parts
+    opening = [Turn(role="system", content="Be brief.")]
+    if published.takes_system:
+        assert find_usable(processor, opening, [FIRST], Arrangement()).kept == (0,)
+        return
+    with pytest.raises(RecordError, match="the chat template refuses the conversation: System role not supported"):
+        find_usable(processor, opening, [FIRST], Arrangement())
 
 
 def test_a_picture_stands_in_the_first_question(parts):

@@ -13,8 +13,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import traceback
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -199,24 +200,32 @@ def _check_all(checks: _Checks, meter: ProgressMeter, processes: int, workers: i
                 break
     rest = checks.after(len(outcomes))
     if len(rest):
-        for chunk in _load_apart(rest, workers):
-            outcomes += chunk
-            meter.report(len(outcomes) * processes)
+        # Closed here and not when somebody lets go of an error's traceback: Ctrl-C leaves no process behind.
+        with closing(_load_apart(rest, workers)) as chunks:
+            for chunk in chunks:
+                outcomes += chunk
+                meter.report(len(outcomes) * processes)
     return outcomes
 
 
-def _load_apart(checks: _Checks, workers: int) -> Iterator[list[UsableQuestions | str]]:
+def _load_apart(checks: _Checks, workers: int) -> Generator[list[UsableQuestions | str], None, None]:
+    loader = DataLoader(
+        checks,
+        batch_size=_CHUNK,
+        num_workers=workers,
+        collate_fn=list,
+        worker_init_fn=_leave_signals,
+        multiprocessing_context="fork",
+        # Of its own, so that nothing is drawn from the random state of the run.
+        generator=torch.Generator().manual_seed(0),
+    )
     with _quiet_tokenizers():
-        yield from DataLoader(
-            checks,
-            batch_size=_CHUNK,
-            num_workers=workers,
-            collate_fn=list,
-            worker_init_fn=_leave_signals,
-            multiprocessing_context="fork",
-            # Of its own, so that nothing is drawn from the random state of the run.
-            generator=torch.Generator().manual_seed(0),
-        )
+        try:
+            yield from loader
+        except BaseException as error:
+            # The loader's frames hold its processes as long as somebody holds the error.
+            traceback.clear_frames(error.__traceback__)
+            raise
 
 
 def _leave_signals(_: int) -> None:

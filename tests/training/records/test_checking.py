@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import re
 
 import pytest
@@ -104,6 +105,20 @@ def test_several_processes_find_what_one_finds(broken, tmp_path, monkeypatch):
     assert several == alone
     assert torch.equal(torch.random.get_rng_state(), state), "nothing is drawn from the random state of the run"
     assert (seen[-1].stage, seen[-1].done, seen[-1].unit) == ("check records", COUNT - 6, "records")
+
+
+def test_ctrl_c_leaves_no_process_behind(broken, tmp_path, monkeypatch):
+    monkeypatch.setattr(checking, "_SECONDS_ALONE", 0.0)
+
+    def press(state):
+        if state.done > 100:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as held:
+        check_of(broken[0]).run(tmp_path / CHECK_NAME, is_resumed=False, workers=2, on_progress=press)
+    assert held.value is not None
+    assert multiprocessing.active_children() == []
+    assert not (tmp_path / CHECK_NAME).exists()
 
 
 def test_what_was_found_is_remembered_and_what_was_repaired_is_used(broken, tmp_path, monkeypatch):
