@@ -1,7 +1,9 @@
 """CelebA: forty binary attributes of celebrity faces.
 
 Source: Liu et al., ICCV 2015. The attribute file has a line with the number of faces, a line with the names, and then
-values that are 1 or -1 and stand between any number of spaces.
+values that are 1 or -1 and stand between any number of spaces. ``torchvision.datasets.CelebA`` keeps the files side by
+side in a folder ``celeba``; Kaggle's ``jessicali9530/celeba-dataset`` has them as tables with commas (``image_id`` and
+the attributes; ``image_id`` and ``partition``) and the pictures in ``img_align_celeba/img_align_celeba``.
 """
 
 from __future__ import annotations
@@ -20,14 +22,14 @@ __all__ = ["CelebA"]
 _VALUES = {"1": True, "-1": False}
 _SPLITS = {"0": "train", "1": "validation", "2": "test"}
 _PICTURES = {
-    "aligned": ("Img/img_align_celeba", "img_align_celeba", "Img/img_align_celeba_png/img_align_celeba_png",
-                "Img/img_align_celeba_png"),
+    "aligned": ("Img/img_align_celeba", "img_align_celeba/img_align_celeba", "img_align_celeba",
+                "Img/img_align_celeba_png/img_align_celeba_png", "Img/img_align_celeba_png"),
     "original": ("Img/img_celeba", "img_celeba"),
 }  # fmt: skip
 
 
 class CelebA(Source):
-    """CelebA as released (``Anno``, ``Eval``, ``Img``), or with its files side by side as torchvision keeps them.
+    """CelebA as released (``Anno``, ``Eval``, ``Img``), with its files side by side as torchvision has it, or Kaggle's.
 
     Args:
         root: The folder.
@@ -51,9 +53,10 @@ class CelebA(Source):
 
     def locate(self) -> None:
         """Find the attributes, the partition and the pictures."""
-        self.attributes = self.need_file("Anno/list_attr_celeba.txt", "list_attr_celeba.txt")
-        self.partition = self.need_file("Eval/list_eval_partition.txt", "list_eval_partition.txt")
-        self.folder = self.need_folder(*_PICTURES[self.kind])
+        self.home = "celeba/" if (self.root / "celeba").is_dir() else ""
+        self.attributes = self._need_list("Anno", "list_attr_celeba")
+        self.partition = self._need_list("Eval", "list_eval_partition")
+        self.folder = self.need_folder(*(f"{self.home}{name}" for name in _PICTURES[self.kind]))
 
     def read(self) -> Iterator[FaceRecord]:
         """Yield the faces in the order of the attribute file."""
@@ -71,11 +74,23 @@ class CelebA(Source):
                     split=splits[name],
                 )
 
+    def _need_list(self, folder: str, name: str) -> Path:
+        return self.need_file(
+            *(f"{self.home}{place}" for place in (f"{folder}/{name}.txt", f"{name}.txt", f"{name}.csv"))
+        )
+
     def _splits(self) -> dict[str, str]:
+        if self.partition.suffix == ".csv":
+            table = read_table(self.partition, required=("image_id", "partition"))
+            return {row.text("image_id"): row.choose("partition", _SPLITS) for row in table}
         rows = read_table(self.partition, columns=("file", "split"), delimiter=None)
         return {row.text("file"): row.choose("split", _SPLITS) for row in rows}
 
     def _rows(self) -> Iterator[Row]:
+        if self.attributes.suffix == ".csv":
+            for row in read_table(self.attributes, required=("image_id", *CELEBA_ATTRIBUTES)):
+                yield Row(row.path, row.number, {**row.values, "file": row.text("image_id")})
+            return
         lines = read_lines(self.attributes)
         (_, count), (number, header) = next(lines, (1, "")), next(lines, (2, ""))
         if not count.strip().isdigit() or tuple(header.split()) != CELEBA_ATTRIBUTES:

@@ -1,7 +1,10 @@
 """DISFA: twelve action units, coded from 0 to 5 in every frame of 27 videos.
 
 Source: Mavadati et al., IEEE TAC 2013. Each unit of each person has a text file of ``frame,intensity`` lines. The
-release has videos and no pictures, so a record is one frame of a video unless frames were extracted.
+release has videos and no pictures, so a record is one frame of a video unless frames were extracted. Labels count
+frames from 1. Pictures circulate counted from 1 (FFmpeg's ``LeftVideoSN001_comp_00001.jpg``) and from 0
+(``img/SN001/0.png``, as ``tool/DISFA_image_label_process.py`` of CVI-SZU/ME-GraphAU lists them, picture 0 with the
+first line of the labels).
 """
 
 from __future__ import annotations
@@ -30,7 +33,9 @@ class Disfa(Source):
         root: The folder that holds ``ActionUnit_Labels``.
         camera: ``left`` or ``right``.
         frames: A folder under the root with one folder of pictures per person, named by person or video; the last
-            number in a picture's name is that of the frame, from 1. None to give frames of the videos.
+            number in a picture's name is that of the frame. None to give frames of the videos.
+        first: The number of a person's first frame in the names of pictures, 0 or 1. None to find out: 0 where any
+            person has a picture numbered 0, because pictures are counted alike in a whole set.
         every: Take only every n-th frame.
         **common: ``check_images``; there is no official split.
     """
@@ -44,6 +49,7 @@ class Disfa(Source):
         *,
         camera: str = "left",
         frames: str | None = None,
+        first: int | str | None = None,
         every: int | str = 1,
         split: str | None = None,
         check_images: bool | str = False,
@@ -52,6 +58,7 @@ class Disfa(Source):
             raise ConfigurationError(f"the option 'camera' of disfa is left or right, not {camera!r}")
         self.camera = camera
         self.frames = frames
+        self.first = None if first is None else integer_option("first", first, 0, 1)
         self.every = integer_option("every", every, 1)
         super().__init__(root, split=split, check_images=check_images)
 
@@ -65,9 +72,13 @@ class Disfa(Source):
 
     def read(self) -> Iterator[FaceRecord]:
         """Yield the frames, person by person."""
+        found = {folder.name: self._pictures(folder.name) for folder in self.people} if self.frames else {}
+        first = self.first if self.first is not None else int(not any(0 in pictures for pictures in found.values()))
         for folder in self.people:
             person = folder.name
-            pictures = self._pictures(person) if self.frames else {}
+            pictures = found.get(person, {})
+            if first == 1 and 0 in pictures:
+                raise RecordError(f"disfa: {pictures[0]} is numbered 0, so first=1 cannot be right; leave it out")
             video = self._video(person)
             for frame, units in self._intensities(folder):
                 if (frame - 1) % self.every:
@@ -75,9 +86,9 @@ class Disfa(Source):
                 labels = FaceLabels(action_units=units)
                 origin: dict[str, str | int] = {"person": person, "frame": frame}
                 if self.frames:
-                    picture = pictures.get(frame)
+                    picture = pictures.get(frame - 1 + first)
                     if picture is None:
-                        self.summary.missing.add(self.media / person / str(frame))
+                        self.summary.missing.add(self.media / person / str(frame - 1 + first))
                     else:
                         yield self.record(picture, labels=labels, origin=origin)
                 else:
@@ -107,9 +118,15 @@ class Disfa(Source):
 
     def _pictures(self, person: str) -> dict[int, Path]:
         folders = [path for path in sorted(self.media.iterdir()) if path.is_dir() and person in path.name]
-        found = {}
-        for path in (picture for folder in folders for picture in list_pictures(folder)):
+        by_camera = [path for path in folders if path.name.lower().startswith(self.camera)]
+        found: dict[int, Path] = {}
+        for path in (picture for folder in by_camera or folders for picture in list_pictures(folder)):
             numbers = re.findall(r"\d+", path.stem)
-            if numbers:
-                found[int(numbers[-1])] = path
+            if not numbers:
+                continue
+            other = found.setdefault(int(numbers[-1]), path)
+            if other != path:
+                raise RecordError(
+                    f"disfa: {other} and {path} have the same frame number; keep one of them under the root"
+                )
         return found

@@ -62,7 +62,9 @@ def test_other_attribute_names_are_an_error(celeba):
 
 
 def test_a_wrong_root_and_a_missing_label_file_are_named(celeba, tmp_path):
-    with pytest.raises(RecordError, match=r"no file Anno/list_attr_celeba\.txt or list_attr_celeba\.txt; celeba expec"):
+    with pytest.raises(
+        RecordError, match=r"no file Anno/list_attr_celeba\.txt or list_attr_celeba\.txt or list_attr_celeba\.csv; cele"
+    ):
         read_source("celeba", tmp_path)
     (celeba.root / "Eval/list_eval_partition.txt").unlink()
     with pytest.raises(RecordError, match=r"no file Eval/list_eval_partition\.txt"):
@@ -86,3 +88,24 @@ def test_a_face_outside_the_partition_and_an_unknown_kind_of_picture_are_refused
         list(read_source("celeba", celeba.root)[0])
     with pytest.raises(ConfigurationError, match="aligned or original"):
         read_source("celeba", celeba.root, pictures="large")
+
+
+def test_the_folder_that_torchvision_makes_is_found_from_its_root(miniature):
+    lines = [f"00000{number}.jpg {values()}" for number in (1, 2, 3)]
+    write(miniature, *lines, anno="celeba/", evaluation="celeba/", pictures="celeba/")
+    records = list(read_source("celeba", miniature.root)[0])
+    assert [record.image for record in records] == [f"celeba/img_align_celeba/00000{n}.jpg" for n in (1, 2, 3)]
+
+
+def test_tables_with_commas_and_doubled_folders_are_read(miniature):
+    row = values("Smiling", "Male").split()
+    miniature.text("list_attr_celeba.csv", ",".join(("image_id", *CELEBA_ATTRIBUTES)), ",".join(("000001.jpg", *row)))
+    miniature.text("list_eval_partition.csv", "image_id,partition", "000001.jpg,2")
+    miniature.picture("img_align_celeba/img_align_celeba/000001.jpg")
+    (record,) = read_source("celeba", miniature.root)[0]
+    assert record.image == "img_align_celeba/img_align_celeba/000001.jpg"
+    assert record.labels.present_attributes() == ["Male", "Smiling"]
+    assert (record.split, record.groups) == ("test", {"gender": "man"})
+    miniature.text("list_attr_celeba.csv", "image_id,Smiling", "000001.jpg,1")
+    with pytest.raises(RecordError, match=r"list_attr_celeba\.csv, line 1: the header lacks '5_o_Clock_Shadow'"):
+        list(read_source("celeba", miniature.root)[0])

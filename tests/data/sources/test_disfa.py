@@ -68,3 +68,36 @@ def test_intensities_out_of_range_or_out_of_step_are_named(disfa, lines, words):
     disfa.text("ActionUnit_Labels/SN001/SN001_au9.txt", *lines)
     with pytest.raises(RecordError, match=words):
         list(read_source("disfa", disfa.root)[0])
+
+
+def test_pictures_numbered_from_0_pair_with_the_labels_that_count_from_1(disfa):
+    disfa.picture("img/SN001/0.png", "img/SN001/1.png", "img/SN001/2.png", "img/SN002/1.png")
+    records, summary = read_source("disfa", disfa.root, frames="img")
+    found = {record.image: record for record in records}
+    assert {name: record.labels.action_units["AU1"] for name, record in found.items()} == {
+        "img/SN001/0.png": 1, "img/SN001/1.png": 2, "img/SN001/2.png": 3, "img/SN002/1.png": 2,
+    }, "one person's picture 0 decides for all, because a set is counted alike"  # fmt: skip
+    assert found["img/SN002/1.png"].source["frame"] == 2
+    assert summary.missing.count == 2
+
+
+def test_the_first_number_may_be_given_and_may_not_contradict_a_picture(disfa):
+    disfa.picture("img/SN001/1.png", "img/SN002/2.png")
+    first, second = list(read_source("disfa", disfa.root, frames="img", first="0")[0])
+    assert (first.source["frame"], second.source["frame"]) == (2, 3)
+    disfa.picture("img/SN002/0.png")
+    with pytest.raises(RecordError, match=r"SN002/0\.png is numbered 0, so first=1 cannot be right"):
+        list(read_source("disfa", disfa.root, frames="img", first=1)[0])
+    with pytest.raises(ConfigurationError, match="first=2 cannot be used"):
+        read_source("disfa", disfa.root, frames="img", first=2)
+
+
+def test_pictures_of_both_cameras_are_told_apart_and_a_number_twice_is_an_error(disfa):
+    disfa.picture("img/LeftVideoSN001_comp/1.png", "img/RightVideoSN001_comp/1.png", "img/LeftVideoSN002_comp/1.png")
+    left = list(read_source("disfa", disfa.root, frames="img")[0])
+    assert [record.image for record in left] == ["img/LeftVideoSN001_comp/1.png", "img/LeftVideoSN002_comp/1.png"]
+    right = next(iter(read_source("disfa", disfa.root, frames="img", camera="right")[0]))
+    assert right.image == "img/RightVideoSN001_comp/1.png"
+    disfa.picture("img/LeftVideoSN001_comp/0001.jpg")
+    with pytest.raises(RecordError, match="have the same frame number"):
+        list(read_source("disfa", disfa.root, frames="img")[0])

@@ -69,3 +69,22 @@ def test_a_wrong_root_and_a_split_are_refused(miniature):
         read_source("utkface", miniature.root)
     with pytest.raises(ConfigurationError, match="utkface defines no split"):
         read_source("utkface", miniature.root, split="train")
+
+
+@pytest.mark.parametrize("outer", ["UTKFace/UTKFace", "utkface_aligned_cropped/UTKFace", "UTKFace/part1"])
+def test_folders_inside_a_folder_are_found(miniature, outer):
+    miniature.picture(f"{outer}/26_1_4_20170116235150272.jpg.chip.jpg")
+    (record,) = read_source("utkface", miniature.root)[0]
+    assert record.image == f"{outer}/26_1_4_20170116235150272.jpg.chip.jpg"
+
+
+def test_an_archive_that_has_the_same_faces_four_times_gives_each_once(miniature):
+    places = ("UTKFace", "crop_part1", "utkface_aligned_cropped/UTKFace", "utkface_aligned_cropped/crop_part1")
+    miniature.picture(*(f"{place}/26_1_4_20170116235150272.jpg.chip.jpg" for place in places))
+    assert [record.image.split("/")[0] for record in read_source("utkface", miniature.root)[0]] == ["UTKFace"]
+
+
+def test_a_folder_of_the_right_name_without_labelled_pictures_is_an_error(miniature):
+    miniature.text("UTKFace/readme.txt", "no face")
+    with pytest.raises(RecordError, match="UTKFace has no picture with labels in its name"):
+        read_source("utkface", miniature.root)
