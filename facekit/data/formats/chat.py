@@ -3,7 +3,8 @@
 The two differ in what reads them. LLaVA's code takes any object; LLaMA-Factory reads ShareGPT files through Arrow,
 which wants every field to have one type in all samples, and finds the names of fields and roles in
 ``dataset_info.json``.
-Face-LLaVA's files are LLaVA JSON with a ``landmarks_2d`` field: an ``.npy`` in pixels of the 256-pixel face crop.
+Face-LLaVA's files are LLaVA JSON with a ``landmarks_2d`` field: an ``.npy`` in pixels of the 256-pixel face crop, or a
+list of such files, one after the other.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from facekit.data.atomic import open_atomically, write_text_atomically
 from facekit.data.confinement import Confinement
 from facekit.data.formats.extras import KEY, build_record, extras_of, read_extras
 from facekit.data.formats.json_stream import iterate_json_objects
-from facekit.data.marks import count_marks, strip_leading_marks
+from facekit.data.marks import count_marks, join_parts, strip_leading_marks
 from facekit.data.records import FaceRecord, check_landmarks
 from facekit.errors import RecordError
 
@@ -123,7 +124,9 @@ def read_chat(
 
     Args:
         path: The file.
-        layout: Names of fields and roles; None for those of ``dataset_info.json``, or the usual ones.
+        layout: Names of fields and roles; None for those of ``dataset_info.json``, or the usual ones: LLaVA's, and
+            ``messages`` with ``role`` and ``content``, ``images`` and ``videos`` as LLaMA-Factory's examples have them
+            (``data/mllm_demo.json``).
         media_folder: The folder that ``landmarks_2d`` is relative to; None for that of the file.
         skip: Called with the reason why a sample that a record cannot hold is left out; without it that is an error.
         lacking: Called with the path of a landmark file that is missing or cannot be used; without it that is an error.
@@ -135,11 +138,12 @@ def read_chat(
     Raises:
         RecordError: The file or a sample is malformed; the message has the sample's number.
     """
-    layout = layout or find_layout(path) or ChatLayout()
+    named = layout or find_layout(path)
     seen: set[str] = set()
     confinement = Confinement(media_folder or path.parent, path)
     for number, sample in iterate_json_objects(path):
         where = f"{path}, entry {number}"
+        layout = named or _usual_layout(sample)
         identity = str(sample.get("id", f"{path.stem}-{number}"))
         try:
             record = _to_record(sample, layout, where, identity)
@@ -215,6 +219,34 @@ def _to_sample(record: FaceRecord, layout: ChatLayout, for_llama_factory: bool) 
     }
 
 
+def _usual_layout(sample: Mapping[str, Any]) -> ChatLayout:
+    """The layout of a sample without an entry in ``dataset_info.json``, by the names that it has."""
+    usual = ChatLayout()
+    messages = usual.messages if usual.messages in sample or "messages" not in sample else "messages"
+    turns = sample.get(messages)
+    first = turns[0] if isinstance(turns, list) and turns and isinstance(turns[0], dict) else {}
+    tags = ("role", "content") if "role" in first else (usual.role_tag, usual.content_tag)
+    image = usual.image if usual.image in sample or "images" not in sample else "images"
+    video = usual.video if usual.video in sample or "videos" not in sample else "videos"
+    return ChatLayout(messages=messages, image=image, video=video, role_tag=tags[0], content_tag=tags[1])
+
+
+def _words_of(value: Any, where: str) -> str:
+    """What a message says: words, a number, or a list of these, or of entries as in Hugging Face's messages."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, (bool, int, float)):
+        return json.dumps(value)
+    if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+        try:
+            return join_parts(value)
+        except ValueError as error:
+            raise RecordError(f"{where}: {error}") from error
+    if isinstance(value, list) and not any(isinstance(part, (dict, list)) for part in value):
+        return ", ".join(words for part in value if (words := _words_of(part, where)))
+    raise UnsupportedSampleError(f"{where}: a message that is neither words, a number nor a list of these")
+
+
 def _to_record(sample: dict[str, Any], layout: ChatLayout, where: str, identity: str) -> FaceRecord:
     extras = read_extras(sample.get(KEY), where)
     media = _media(sample, layout, where, (extras or {}).get("clip") == "frames")
@@ -222,7 +254,7 @@ def _to_record(sample: dict[str, Any], layout: ChatLayout, where: str, identity:
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise RecordError(f"{where}: the field '{layout.messages}' must be a list of messages")
     turns = [
-        (layout.role_of(message.get(layout.role_tag), where), str(message.get(layout.content_tag) or ""))
+        (layout.role_of(message.get(layout.role_tag), where), _words_of(message.get(layout.content_tag), where))
         for message in messages
     ]
     if layout.system and sample.get(layout.system):
@@ -273,13 +305,20 @@ def _without_tags(words: str) -> str:
 def _load_landmarks(
     value: Any, confinement: Confinement, where: str, lacking: Callable[[Path], None] | None
 ) -> list[Any] | None:
-    if not isinstance(value, str) or not value:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         return None
-    confinement.check([value], f"{where}, field 'landmarks_2d'")
-    path = confinement.folder / value
+    confinement.check(names, f"{where}, field 'landmarks_2d'")
+    path = confinement.folder / names[0]
     try:
-        points = np.load(path, allow_pickle=False).astype(np.float64) / LANDMARK_CROP
-        check_landmarks(points)
+        frames = []
+        for name in names:
+            path = confinement.folder / name
+            frames.append(np.load(path, allow_pickle=False).astype(np.float64) / LANDMARK_CROP)
+            check_landmarks(frames[-1])
+        points = (
+            frames[0] if len(frames) == 1 else np.concatenate([each.reshape(-1, *each.shape[-2:]) for each in frames])
+        )
     except (OSError, ValueError, EOFError) as error:
         if lacking is None:
             raise RecordError(f"{where}, field 'landmarks_2d': {path} cannot be used ({error})") from error

@@ -164,7 +164,9 @@ def detect_format(path: str | Path) -> str:
         return "sharegpt"
     first = next(iterate_json_objects(path), (0, {}))[1]
     turns = first.get("conversations")
-    ours = not isinstance(turns, list) or not turns or (isinstance(turns[0], dict) and "role" in turns[0])
+    ours = "messages" not in first and (
+        not isinstance(turns, list) or not turns or (isinstance(turns[0], dict) and "role" in turns[0])
+    )
     return "records" if path.suffix == ".jsonl" and ours else "llava"
 
 

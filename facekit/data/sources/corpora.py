@@ -32,6 +32,7 @@ class ChatCorpus(Source):
     name = "chat-json"
     layout = "one or more .json or .jsonl files of samples with 'image' or 'video' and 'conversations'"
     files: ClassVar[tuple[str, ...]] = ()
+    file_folders: ClassVar[tuple[str, ...]] = ()
     media_candidates: ClassVar[tuple[str, ...]] = ()
     questions_stand_alone: ClassVar[bool] = False
 
@@ -58,10 +59,11 @@ class ChatCorpus(Source):
         elif self.files:
             self.paths = [self.need_file(*self.files)]
         else:
-            found = [path for path in self.root.iterdir() if path.suffix in (".json", ".jsonl")]
-            self.paths = sorted(path for path in found if path.name != DATASET_INFO)
+            folders = [self.root, *(self.root / name for name in self.file_folders)]
+            found = [path for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
+            self.paths = [path for path in found if path.suffix in (".json", ".jsonl") and path.name != DATASET_INFO]
             if not self.paths:
-                self.need_file("*.json")
+                self.need_file("*.json", *(f"{name}/*.json" for name in self.file_folders))
         if self.media is not None:
             self.folder = self.need_folder(self.media)
         else:
@@ -80,7 +82,12 @@ class ChatCorpus(Source):
                 origin = record.source or {"dataset": self.name, "file": path.name}
                 identity = record.id if len(self.paths) == 1 else f"{path.stem}/{record.id}"
                 marks = record.independent_questions or self.independent_questions
-                yield moved.model_copy(update={"source": origin, "id": identity, "independent_questions": marks})
+                changes = {"source": origin, "id": identity, "independent_questions": marks}
+                yield moved.model_copy(update=changes | {"split": record.split or self._split_of(record)})
+
+    def _split_of(self, record: FaceRecord) -> str | None:
+        """The split that the pictures of a sample, named as in the file, belong to in their own dataset."""
+        return None
 
     def _lack(self, path: Path) -> None:
         (self.summary.broken if path.is_file() else self.summary.missing).add(path)
@@ -90,7 +97,11 @@ class ChatCorpus(Source):
 
 
 class FairFaceGpt(ChatCorpus):
-    """FairFaceGPT: ``dataset.json`` over the pictures of FairFace's validation split, cut with a margin of 0.25."""
+    """FairFaceGPT: ``dataset.json`` over the pictures of FairFace, cut with a margin of 0.25.
+
+    Its pictures are of FairFace's validation split (repository idiap/facellm), which whoever evaluates on FairFace has
+    to leave out of training; so a record keeps the split of its picture.
+    """
 
     name = "fairfacegpt"
     layout = "dataset.json, and FairFace's pictures in fairface_img_margin025 (folders train and val)"
@@ -98,10 +109,21 @@ class FairFaceGpt(ChatCorpus):
     questions_stand_alone = True
     media_candidates = ("fairface_img_margin025", "fairface-img-margin025-trainval")
 
+    def _split_of(self, record: FaceRecord) -> str | None:
+        folders = {name.split("/")[-2] for name in record.file_names() if "/" in name}
+        return {"train": "train", "val": "validation"}.get(folders.pop()) if len(folders) == 1 else None
+
 
 class FaceInstruct(ChatCorpus):
-    """FaceInstruct-1M: JSON files with ``landmarks_2d``, over the media of the datasets that it annotates."""
+    """FaceInstruct-1M: JSON files with ``landmarks_2d``, over the media of the datasets that it annotates.
+
+    The card of ``chaubeyG/FaceInstruct1M`` on the Hugging Face hub puts all JSON files into ``json_files``; media and
+    landmarks lie beside that folder, or where the option ``media`` says.
+    """
 
     name = "faceinstruct"
-    layout = "the JSON files of FaceInstruct-1M, beside them the media and the .npy landmarks that they name"
+    layout = (
+        "the JSON files of FaceInstruct-1M, or json_files with them, beside it the media and landmarks that they name"
+    )
+    file_folders = ("json_files",)
     questions_stand_alone = True

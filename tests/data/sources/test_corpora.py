@@ -37,6 +37,7 @@ def test_fairfacegpt_is_read_over_the_pictures_of_fairface(miniature):
     assert first.id != second.id
     assert first.source == {"dataset": "fairfacegpt", "file": "dataset.json"}
     assert first.independent_questions
+    assert first.split == "validation", "that of the picture"
     assert summary.missing.count == 1
     assert summary.counts.answers == {"": 2}
 
@@ -124,7 +125,7 @@ def test_media_in_another_folder_and_repeated_ids_are_handled(miniature):
 def test_a_wrong_root_is_named(miniature):
     with pytest.raises(RecordError, match=r"has no file dataset\.json; fairfacegpt expects"):
         read_source("fairfacegpt", miniature.root)
-    with pytest.raises(RecordError, match=r"has no file \*\.json; faceinstruct expects"):
+    with pytest.raises(RecordError, match=r"has no file \*\.json or json_files/\*\.json; faceinstruct expects"):
         read_source("faceinstruct", miniature.root)
 
 
@@ -156,3 +157,57 @@ def test_landmarks_of_another_shape_are_left_out_and_counted(miniature):
     assert summary.broken.examples == [str(miniature.root / "a.npy")]
     with pytest.raises(RecordError, match=r"entry 1, field 'landmarks_2d': .*a\.npy cannot be used .*\(5, 2\)"):
         list(read_records(miniature.root / "a.json"))
+
+
+def test_faceinstruct_as_the_hub_has_it_is_read_with_landmarks_of_several_files(miniature):
+    for name, value in (("a", 64.0), ("b", 128.0)):
+        buffer = io.BytesIO()
+        np.save(buffer, np.full((68, 2), value))
+        miniature.data(f"landmarks/{name}.npy", buffer.getvalue())
+    miniature.clip("videos/a.mp4")
+    names = ["landmarks/a.npy", "landmarks/b.npy"]
+    line = sample({"video": "videos/a.mp4"}, "<video>\nWhich?", "Fear.", id="a", landmarks_2d=names)
+    miniature.text("json_files/dfew.json", json.dumps([line]))
+    (record,) = read_source("faceinstruct", miniature.root)[0]
+    assert (record.id, record.video) == ("a", "videos/a.mp4")
+    points = np.asarray(record.landmarks)
+    assert points.shape == (2, 68, 2)
+    assert (points[0] == 0.25).all()
+    assert (points[1] == 0.5).all()
+    (miniature.root / names[1]).unlink()
+    records, summary = read_source("faceinstruct", miniature.root)
+    assert [each.landmarks for each in records] == [None]
+    assert summary.missing.examples == [str(miniature.root / names[1])]
+
+
+def test_messages_images_and_videos_are_known_without_dataset_info_in_lists_and_lines(miniature):
+    miniature.picture("a.jpg", "b.jpg")
+    miniature.clip("c.mp4")
+    turns = [{"role": "user", "content": "<image><image>Same?"}, {"role": "assistant", "content": "No."}]
+    clip = [{"role": "user", "content": "<video>Which?"}, {"role": "assistant", "content": "Fear."}]
+    lines = [{"messages": turns, "images": ["a.jpg", "b.jpg"]}, {"messages": clip, "videos": ["c.mp4"]}]
+    lines += [{"conversations": turns, "image": ["a.jpg", "b.jpg"]}]
+    miniature.text("a.json", json.dumps(lines))
+    miniature.text("b.jsonl", *(json.dumps(line) for line in lines))
+    for name in ("a.json", "b.jsonl"):
+        first, second, third = read_source("chat-json", miniature.root / name)[0]
+        assert first.images == third.images == ["a.jpg", "b.jpg"]
+        assert second.video == "c.mp4"
+        assert [turn.content for turn in first.conversations] == ["Same?", "No."]
+        assert [turn.content for turn in second.conversations] == ["Which?", "Fear."]
+        assert [record.video for record in read_records(miniature.root / name)] == [None, "c.mp4", None]
+
+
+def test_answers_that_are_numbers_or_lists_are_words(miniature):
+    answers = {
+        0: "0", 31.5: "31.5", True: "true", ("AU6", "AU12"): "AU6, AU12",
+    }  # fmt: skip
+    lines = [sample({}, "x", list(each) if isinstance(each, tuple) else each) for each in answers]
+    lines.append(sample({}, "x", [{"type": "text", "text": "Thirty."}]))
+    lines += [sample({}, "x", {"age": 3}), sample({}, "x", [])]
+    path = miniature.text("a.json", json.dumps(lines))
+    records, summary = read_source("chat-json", path)
+    assert [record.conversations[1].content for record in records] == [*answers.values(), "Thirty."]
+    assert summary.unmapped == {
+        "a message that is neither words, a number nor a list of these": 1, "a message without words": 1,
+    }  # fmt: skip
