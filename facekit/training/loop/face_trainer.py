@@ -35,6 +35,7 @@ from facekit.training.loop.loading import choose_workers, leave_interrupts_alone
 from facekit.training.loop.losses import average_samples, count_items, find_targets, supervised_loss, token_losses
 from facekit.training.loop.optimizers import build_optimizer
 from facekit.training.loop.prefix_attention import packed_inputs
+from facekit.training.loop.text_alone import LeaveUnseenParts
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.records.features import KeptFeatures
 from facekit.training.records.held_out import HeldOutRecords
@@ -75,6 +76,8 @@ class FaceTrainer(HookedTrainer):
         **options: Any,
     ) -> None:
         super().__init__(**options)
+        self._seeing = LeaveUnseenParts(lambda: self.accelerator.unwrap_model(self.model_wrapped))
+        self.add_callback(self._seeing)
         self.loss_validation: LossValidation | None = None
         self._held_out: HeldOutRecords | None = None
         for callback in options.get("callbacks") or ():
@@ -261,11 +264,18 @@ class FaceTrainer(HookedTrainer):
     ) -> tuple[list[Any], Tensor | int | None]:
         """Collect the batches of a step, and count what their losses are divided by."""
         batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._seeing.sees_media = self._is_true_anywhere(any("landmarks" in batch for batch in batches))
         if self.settings.logits == "all" or not batches:
             return batches, items
         counts = [count_items(batch["labels"], batch.get("segments"), self.settings.loss_average) for batch in batches]
         total = torch.tensor(sum(counts), device=device)
         return batches, self.accelerator.gather(total).sum() if self.args.world_size > 1 else total
+
+    def _is_true_anywhere(self, value: bool) -> bool:
+        """Whether something is so in any process."""
+        if self.args.world_size == 1:
+            return value
+        return bool(self.accelerator.gather(torch.tensor([value], device=self.args.device)).any())
 
     def save_model(self, output_dir: str | None = None, *arguments: Any, **options: Any) -> None:
         """Save all weights, or the trainable ones where the language model is frozen."""

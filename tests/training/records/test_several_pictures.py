@@ -113,6 +113,7 @@ def test_a_batch_of_text_alone_leaves_the_connector_as_it_is(records, tmp_path):
     model, processor = fresh_model()
     result = train(model, processor, text, tmp_path / "alone", settings(steps=1, batch_size=1, parts=("connector",)))
     assert result.steps == 1, "nothing can be learned of it, which ends no run"
+    assert all(torch.equal(before[name], value) for name, value in model.named_parameters())
 
 
 def test_spare_pixels_change_nothing_but_that_the_connector_has_gradients(records):
