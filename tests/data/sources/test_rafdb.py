@@ -62,3 +62,30 @@ def test_a_group_code_out_of_range_is_named_with_file_and_line(rafdb):
     rafdb.text("basic/Annotation/manual/train_00001_manu_attri.txt", *["1 2"] * 5, "1", "3", "2")
     with pytest.raises(RecordError, match=r"train_00001_manu_attri\.txt, line 7: 'code' must be one of '0', '1', '2'"):
         list(read_source("raf-db", rafdb.root)[0])
+
+
+def test_crops_sorted_into_folders_by_code_are_read_with_their_split(miniature):
+    miniature.picture(
+        "DATASET/train/5/train_00001_aligned.jpg", "DATASET/train/7/train_00002_aligned.jpg",
+        "DATASET/test/1/test_0001_aligned.jpg",
+    )  # fmt: skip
+    records = list(read_source("raf-db", miniature.root)[0])
+    assert [(record.labels.expression, record.split) for record in records] == [
+        ("sadness", "train"), ("neutral", "train"), ("surprise", "test")
+    ]  # fmt: skip
+    assert [record.image for record in read_source("raf-db", miniature.root / "DATASET", split="test")[0]] == [
+        "test/1/test_0001_aligned.jpg"
+    ]
+    with pytest.raises(RecordError, match="has the aligned pictures alone; leave out pictures=original"):
+        read_source("raf-db", miniature.root, pictures="original")
+
+
+def test_a_folder_that_is_no_code_and_a_picture_of_the_other_split_are_named(miniature):
+    miniature.picture("DATASET/train/1/train_00001_aligned.jpg", "DATASET/train/8/train_00002_aligned.jpg")
+    with pytest.raises(RecordError, match=r"DATASET/train/8: 'label' must be one of '1', .*not '8'"):
+        list(read_source("raf-db", miniature.root)[0])
+    with pytest.raises(RecordError, match="has no folder DATASET/test"):
+        read_source("raf-db", miniature.root, split="test")
+    miniature.picture("DATASET/train/1/test_0001_aligned.jpg")
+    with pytest.raises(RecordError, match=r"test_0001_aligned\.jpg: a picture of the other split is in train"):
+        list(read_source("raf-db", miniature.root)[0])
