@@ -19,7 +19,8 @@ __all__ = ["ChatCorpus", "FaceInstruct", "FairFaceGpt"]
 class ChatCorpus(Source):
     """Any LLaVA or ShareGPT JSON, with names of fields from ``dataset_info.json`` where one lies beside it.
 
-    Samples without a picture or with several are left out and counted under ``unmapped``.
+    Samples that a record cannot hold, such as those with pictures and clips together, are left out and counted under
+    ``unmapped``.
 
     Args:
         root: The JSON file, or a folder whose JSON files are all read.
