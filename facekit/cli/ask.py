@@ -15,6 +15,10 @@ from facekit.cli.output import AsJson, say, show, show_json
 def ask(
     image: Annotated[str, typer.Argument(help="A picture, video file or animated GIF with a face, or its address.")],
     questions: Annotated[list[str], typer.Argument(help="One or more questions.")],
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help="A further picture or video that the questions are about, too; may be given several times."),
+    ] = None,
     model: Annotated[str, typer.Option(help="A folder or hub id that facekit loads.")] = "runs/demo",
     landmarker: Annotated[
         str | None,
@@ -50,16 +54,23 @@ def ask(
     for what, path in (("overlay", overlay), ("picture of region maps", region_maps)):
         if path is not None and (path.suffix.lower() not in (".png", ".jpg", ".jpeg") or not path.parent.is_dir()):
             raise ConfigurationError(f"the {what} '{path}' must be a .png or .jpg file in a folder that exists")
-    if not image.startswith(("http://", "https://")):
-        _ = read_clip(image, 1) if is_video(image) else open_image(image)  # what cannot be used is found before loading
+    pictures = [image, *(also or ())]
+    for each in pictures:  # what cannot be used is found before loading
+        if not each.startswith(("http://", "https://")):
+            _ = (
+                read_clip(each, 1) if is_video(each) else open_image(each)
+            )  # what cannot be used is found before loading
     if landmarker not in (None, NO_LANDMARKER):
         current_registry().part("landmarker", PartSpec.parse(landmarker).name)
     composed, processor = opening.source(model).load()
     if landmarker is not None:
         processor.image_processor.landmarker = landmarker
     settings = processor.image_processor
-    medium = settings.prepare_clip(image, num_frames) if is_video(image) else settings.prepare(image)
-    answers = ask_model(composed, processor, medium, questions, max_new_tokens=max_new_tokens)
+    media = [
+        settings.prepare_clip(each, num_frames) if is_video(each) else settings.prepare(each) for each in pictures
+    ]  # fmt: skip
+    medium = media[0]
+    answers = ask_model(composed, processor, media, questions, max_new_tokens=max_new_tokens)
     if overlay is not None:
         is_face = isinstance(medium, CroppedFace)
         drawn = draw_overlay(medium.image, medium.landmarks) if is_face else draw_clip_overlay(medium)
@@ -72,7 +83,9 @@ def ask(
     if as_json:
         pairs = [{"question": question, "answer": answer} for question, answer in zip(questions, answers, strict=True)]
         shown = describe_source(image) if image.startswith("data:") else image
-        show_json({"model": model, "image": shown, "answers": pairs, "overlay": overlay, "region_maps": region_maps})
+        further = {} if also is None else {"also": also}
+        show_json({"model": model, "image": shown, **further, "answers": pairs, "overlay": overlay,
+                   "region_maps": region_maps})  # fmt: skip
         return
     for question, answer in zip(questions, answers, strict=True):
         show(question, bold=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,22 @@ def test_a_clip_is_answered_and_drawn(run, portrait, tmp_path, name, codec):
     assert status == 0, error
     assert "Smile?" in out
     assert Image.open(overlay).size == (512, 256)
+
+
+def test_two_pictures_are_asked_about_together(run, portrait, tmp_path, model_folder):
+    first, second = tmp_path / "first.png", tmp_path / "second.png"
+    portrait.save(first)
+    portrait.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(second)
+    status, out, error = run(first, "The same person?", "--also", second, "--max-new-tokens", 4, "--json")
+    assert status == 0, error
+    told = json.loads(out)
+    assert told["also"] == [str(second)]
+    model, processor = facekit.load(model_folder)
+    expected = facekit.ask(model, processor, [first, second], "The same person?", max_new_tokens=4)
+    assert [pair["answer"] for pair in told["answers"]] == expected
+    status, _, error = run(first, "The same person?", "--also", tmp_path / "missing.png")
+    assert status != 0
+    assert "missing.png" in error
 
 
 @pytest.mark.parametrize(
