@@ -22,6 +22,7 @@ from facekit.data.atomic import require_writable
 from facekit.data.counting import RecordCounts
 from facekit.data.dataset import RecordSet
 from facekit.data.mixing import DataSource, mix_records
+from facekit.data.mixture import SourceShare
 from facekit.errors import ConfigurationError, TrainingError
 from facekit.models.create import create
 from facekit.models.memory import MemoryEstimate, ModelShape
@@ -333,7 +334,7 @@ def _run_stage(recipe: Recipe, stage: Stage, resume: bool, listeners: Listeners)
         origins=find_origins(model),
         parts=plans[0].parts,
         records=stage.data_name,
-        sources=() if isinstance(records, Path) or records.mixture is None else tuple(records.mixture.shares()),
+        sources=_find_shares(records, result),
         counts=counts,
         skipped=len(result.skipped_records),
         skipped_records=result.skipped_records,
@@ -354,6 +355,14 @@ def _open_records(stage: Stage) -> RecordSet | Path:
     if stage.records is not None:
         return open_source(stage.records)
     return mix_records([DataSource(each.records, each.weight, each.name) for each in stage.data])
+
+
+def _find_shares(records: RecordSet | Path, result: TrainingResult) -> tuple[SourceShare, ...]:
+    """What each of several files gives an epoch, of the records that could be used."""
+    if isinstance(records, Path) or records.mixture is None:
+        return ()
+    usable = [index for index, entry in enumerate(records.entry_indices) if entry not in result.skipped]
+    return tuple(records.mixture.select(usable).shares())
 
 
 def _leave(

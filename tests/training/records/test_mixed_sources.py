@@ -203,6 +203,18 @@ def test_a_recipe_names_several_files_and_its_page_their_shares(files, tmp_path)
     assert load_recipe(tmp_path / "again.yaml").stages[0].data == recipe.stages[0].data
 
 
+def test_shares_are_of_the_records_that_can_be_used(files, tmp_path):
+    lost = files[1].with_name("lost.jsonl")
+    lines = files[1].read_text().splitlines()
+    lines[3], lines[4] = lines[3].replace("images/", "nowhere/"), lines[4][:40]
+    lost.write_text("\n".join(lines))
+    data = f"[{{records: {files[3]}, weight: 1}}, {{records: {lost}, weight: 3}}]"
+    (result,) = run_recipe(load_recipe(recipe_file(tmp_path, files, data), ["skip_limit=0.1"]))
+    assert [(each.records, each.examples) for each in result.report.sources] == [(18, 12), (28, 34)]
+    assert [entry.index for entry in result.training.skipped_records] == [21, 22]
+    assert result.report.counts.records == 48
+
+
 def test_files_on_the_command_line_take_the_place_of_those_of_a_recipe(files, tmp_path):
     path = recipe_file(tmp_path, files, f"[{files[0]}]")
     assert load_recipe(path).stages[0].data_name == "few.jsonl"
