@@ -25,6 +25,7 @@ from facekit.cli import (
     export,
     inspect,
     judge,
+    leaderboard,
     list_parts,
     output,
     preprocess,
@@ -68,6 +69,7 @@ app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("bench")(bench.bench)
 app.command("facexbench", deprecated=True)(bench.facexbench)
+app.command("leaderboard")(leaderboard.leaderboard)
 app.command("judge")(judge.judge)
 app.command("export")(export.export)
 app.command("inspect")(inspect.inspect)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from facekit.evaluation.models.other_models import HuggingFaceModel, RecordedModel, open_model
     from facekit.evaluation.report.exports import to_csv, to_latex
     from facekit.evaluation.report.group_results import Disparity, GroupComparison, GroupScore, RateGap
+    from facekit.evaluation.report.leaderboard import write_leaderboard
     from facekit.evaluation.report.page import write_report
     from facekit.evaluation.report.results import EvaluationResult, TaskResult
     from facekit.evaluation.report.runs import Run
@@ -76,6 +77,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "models.other_models": ["HuggingFaceModel", "RecordedModel", "open_model"],
         "report.exports": ["to_csv", "to_latex"],
         "report.group_results": ["Disparity", "GroupComparison", "GroupScore", "RateGap"],
+        "report.leaderboard": ["write_leaderboard"],
         "report.page": ["write_report"],
         "report.results": ["EvaluationResult", "TaskResult"],
         "report.runs": ["Run"],
