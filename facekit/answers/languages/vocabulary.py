@@ -1,0 +1,131 @@
+"""Words of one language, compiled: labels, yes and no, denials, hedges, numbers and the marks of a final answer.
+
+The words are in ``NAME.yaml`` beside this file; ``shared.yaml`` has what belongs to no language. An entry is a regular
+expression for whole words of lower-case text; a space in it matches spaces and hyphens. Every other language is read
+together with English, whose labels models write in answers of any language.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, cached_property
+from importlib import resources
+from typing import Any
+
+import yaml
+
+LANGUAGES = ("en", "de", "es", "fr", "pt", "zh", "ja")
+NOTHING = re.compile(r"(?!)")
+
+_LETTER = "a-z0-9\u00c0-\u024f"
+_IDEOGRAPHS = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff々]")
+
+
+def compile_words(words: Iterable[str]) -> re.Pattern[str]:
+    """One pattern for any of the entries, longest first; words of Latin letters are matched whole."""
+    entries = sorted(set(words), key=len, reverse=True)
+    return re.compile("|".join(map(_entry, entries))) if entries else NOTHING
+
+
+def _entry(word: str) -> str:
+    spaced = re.sub(r" (\??)", lambda gap: f"[ -]{gap[1] or '+'}", word)
+    if _IDEOGRAPHS.search(word):
+        return f"(?:{spaced})"
+    after = "" if word.endswith("'") else f"(?![{_LETTER}])"
+    return f"(?<![{_LETTER}])(?:{spaced}){after}"
+
+
+class Vocabulary:
+    """What the readers know of a language.
+
+    Args:
+        name: The language.
+        tables: Its file, put together with those that it is read with.
+    """
+
+    def __init__(self, name: str, tables: Mapping[str, Any]) -> None:
+        self.name, self._tables = name, tables
+        self._patterns: dict[tuple[str, ...], re.Pattern[str]] = {}
+        self._labels: dict[tuple[str, ...], dict[str, re.Pattern[str]]] = {}
+        self._lists: dict[tuple[str, ...], Sequence[re.Pattern[str]]] = {}
+
+    def entries(self, *path: str) -> Any:
+        """What stands under a path of keys; an empty list where there is nothing."""
+        found: Any = self._tables
+        for key in path:
+            found = found.get(key, []) if isinstance(found, Mapping) else []
+        return found
+
+    def words(self, *path: str) -> re.Pattern[str]:
+        """The entries under a path as one pattern of whole words."""
+        if path not in self._patterns:
+            self._patterns[path] = compile_words(self.entries(*path))
+        return self._patterns[path]
+
+    def raw(self, *path: str) -> re.Pattern[str]:
+        """The entries under a path as one pattern, as they are."""
+        key = ("raw", *path)
+        if key not in self._patterns:
+            entries = self.entries(*path)
+            self._patterns[key] = re.compile("|".join(f"(?:{each})" for each in entries)) if entries else NOTHING
+        return self._patterns[key]
+
+    def labels(self, *path: str) -> dict[str, re.Pattern[str]]:
+        """Label to its pattern, for a table of labels."""
+        if path not in self._labels:
+            table = self.entries(*path) or {}
+            self._labels[path] = {name: compile_words(words) for name, words in table.items() if words}
+        return self._labels[path]
+
+    def compiled(self, *path: str) -> Sequence[re.Pattern[str]]:
+        """The entries under a path, each a pattern of its own."""
+        if path not in self._lists:
+            self._lists[path] = tuple(map(re.compile, self.entries(*path)))
+        return self._lists[path]
+
+    @cached_property
+    def rewrites(self) -> Sequence[tuple[re.Pattern[str], str]]:
+        """Turns of phrase and what is read in their place."""
+        return tuple((re.compile(pattern), replacement) for pattern, replacement in self.entries("rewrites"))
+
+
+@cache
+def load_vocabulary(name: str) -> Vocabulary:
+    """The vocabulary of a language of ``LANGUAGES``, together with English and with what all share."""
+    tables = _merge(_tables("shared"), _tables("en"))
+    if name != "en":
+        own = _tables(name)
+        tables = _merge(_without(tables, own.get("not_english", {})), own)
+    return Vocabulary(name, tables)
+
+
+@cache
+def common_words() -> Mapping[str, frozenset[str]]:
+    """Per language of Latin letters the words that tell it."""
+    return {name: frozenset(found) for name in LANGUAGES if (found := _tables(name).get("common", "").split())}
+
+
+@cache
+def _tables(name: str) -> Mapping[str, Any]:
+    text = (resources.files(__package__) / f"{name}.yaml").read_text(encoding="utf-8")
+    loaded: Mapping[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    return loaded
+
+
+def _merge(first: Any, second: Any) -> Any:
+    """Both tables: lists one after the other, the second first; of single values the second's."""
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        return {key: _merge(first.get(key), second.get(key)) for key in {**first, **second}}
+    if isinstance(first, list) and isinstance(second, list):
+        return [*second, *first]
+    return first if second is None else second
+
+
+def _without(tables: Any, taken: Any) -> Any:
+    """Tables without some entries of their lists."""
+    if isinstance(tables, Mapping) and isinstance(taken, Mapping):
+        return {key: _without(value, taken.get(key)) for key, value in tables.items()}
+    if isinstance(tables, list) and taken:
+        return [each for each in tables if each not in taken]
+    return tables

@@ -1,0 +1,1 @@
+"""One reader per task, all of one shape: statements, claims, the strongest of them."""

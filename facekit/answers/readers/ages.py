@@ -1,0 +1,277 @@
+"""``read_age``: the age in years that an answer commits itself to.
+
+Every number of a statement has a role: an age with its unit or after a word such as "about", one end of a range or a
+bound, a decade, or none at all (steps, counts, percent, other people's ages). A stated age counts before a range, a
+range before a decade, and a bound only where nothing better is said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from facekit.answers.languages.numbers import digits_for_words
+from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.readers.shape import (
+    RULES,
+    Outcome,
+    Rank,
+    final_part,
+    is_conclusion,
+    is_undecided,
+    mark_of,
+    read_answer,
+    strongest,
+)
+from facekit.answers.reading import Reading, Rule
+from facekit.answers.text.claims import Clauses
+from facekit.answers.text.statements import Answer, Statement
+
+OLDEST = 120.0
+"""Ages above this many years are not read as ages."""
+
+_NUMBER = re.compile(r"(?<![\d.,/-])(?<![a-z])(\d{1,3})(?:[.,](\d{1,2}))?(?![\d])(?![.,]\d)(?!/\d)")
+_RANGED = re.compile(r"(?<![\d.,/])(?<![a-z])(\d{1,3})(?![\d])")
+_BEFORE, _BEHIND = 48, 40
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An age in a statement: its years, and how well it is stated (the lower the better)."""
+
+    years: float
+    kind: int
+    start: int
+    end: int
+
+
+STATED, GUESSED, RANGE, DECADE, BOUND, BARE = range(6)
+
+
+def read_age(text: str) -> Reading[float]:
+    """Read an age in years from digits, number words, decades, ranges or bounds.
+
+    A range gives its middle, "early thirties" 32, "thirties" 35, "late thirties" 38, "teens" 16; a bound counts where
+    no better guess stands beside it ("older than 30, maybe 36" is 36). What is denied ("not 40") does not count.
+
+    Args:
+        text: The answer.
+
+    Returns:
+        Years between 0 and ``OLDEST``.
+    """
+    return read_answer(text, _read)
+
+
+def _read(answer: Answer, vocabulary: Vocabulary) -> Reading[float]:
+    outcomes = [_outcome(statement, vocabulary, number) for number, statement in enumerate(answer.statements)]
+    outcomes.append(_bounds(answer, vocabulary))
+    return strongest(outcomes)
+
+
+def _bounds(answer: Answer, vocabulary: Vocabulary) -> Outcome[float] | None:
+    """The middle of ``{"min": 30, "max": 40}``, where no field has the age itself."""
+    ends: dict[str, float] = {}
+    span = ""
+    for statement in answer.statements:
+        number = _NUMBER.fullmatch(statement.value.strip())
+        for name in ("age_low", "age_high"):
+            if number and statement.key and vocabulary.words("keys", name).fullmatch(statement.key):
+                ends[name], span = float(number[1]), f"{span}, {statement.source}".strip(", ")
+        exact = vocabulary.words("keys", "age_exact").fullmatch(statement.key) if statement.key else None
+        if exact and number:
+            return None
+    if len(ends) < 2 or not ends["age_low"] < ends["age_high"] <= OLDEST:
+        return None
+    return Outcome((ends["age_low"] + ends["age_high"]) / 2, Rank.FIELD, Rule.FIELD, span)
+
+
+def _outcome(statement: Statement, vocabulary: Vocabulary, number: int) -> Outcome[float] | None:
+    mark = mark_of(statement, vocabulary, "age")
+    key = statement.key
+    if key and any(vocabulary.words("keys", end).fullmatch(key) for end in ("age_low", "age_high")):
+        return None
+    is_exact = bool(key) and vocabulary.words("keys", "age_exact").fullmatch(key) is not None
+    text, is_final = final_part(statement.text, vocabulary)
+    if mark not in (None, Rank.ASIDE):
+        text = statement.value or text
+    elif is_final and mark is None:
+        mark = Rank.FIELD
+    clauses = Clauses(digits_for_words(text, vocabulary), vocabulary)
+    found = list(_ages(clauses, is_field=mark not in (None, Rank.ASIDE)))
+    if not found:
+        said_nothing = is_undecided(clauses.text, vocabulary)
+        return Outcome(None, mark or Rank.UNDECIDED, Rule.UNDECIDED, statement.source) if said_nothing else None
+    best = min(found, key=lambda each: (each.kind, each.start))
+    rank = mark or _rank(clauses, statement, best, number)
+    if mark is Rank.FIELD and is_exact and best.kind is not RANGE:
+        rank = Rank.FINAL
+    return Outcome(best.years, rank, RULES[rank], statement.source)
+
+
+def _rank(clauses: Clauses, statement: Statement, found: _Found, number: int) -> Rank:
+    vocabulary, text = clauses.vocabulary, clauses.text
+    clause = text[max(0, found.start - 2 * _BEFORE) : found.end + _BEHIND]
+    if vocabulary.raw("ages", "general").search(clause) or vocabulary.raw("others").search(clause):
+        return Rank.ASIDE
+    if is_conclusion(text, vocabulary):
+        return Rank.CONCLUSION
+    rest = len(re.sub(r"[\W\d]", "", text[: found.start] + text[found.end :]))
+    if rest <= 14 and (number == 0 or statement.is_alone):
+        return Rank.CONCLUSION
+    if found.kind == BARE:
+        return Rank.MENTION
+    return Rank.SUBJECT if vocabulary.words("ages", "frames").search(text) else Rank.STATEMENT
+
+
+def _ages(clauses: Clauses, *, is_field: bool) -> Iterator[_Found]:
+    """Every age of a statement."""
+    vocabulary = clauses.vocabulary
+    for pattern in vocabulary.compiled("ages", "tolerance"):
+        clauses = Clauses(pattern.sub(lambda match: " " * len(match[0]), clauses.text), vocabulary)
+    text = clauses.text
+    taken = bytearray(len(text) + 1)
+    found = [*_small(clauses, taken), *_decades(clauses, taken), *_ranges(clauses, taken)]
+    found += _numbers(clauses, taken, is_field=is_field)
+    for each in found:
+        if 0.0 <= each.years <= OLDEST and not clauses.is_denied(each.start, each.end) and not _is_other(clauses, each):
+            yield each
+
+
+def _is_other(clauses: Clauses, found: _Found) -> bool:
+    """Whether an age is said of another person in the clause that it stands in."""
+    clause = clauses.text[clauses.clause_start(found.start) : clauses.clause_end(found.end)]
+    begin = clauses.text[clauses.clause_start(found.start) : found.start]
+    return bool(clauses.vocabulary.raw("others").search(begin) and len(clause) < len(clauses.text))
+
+
+def _small(clauses: Clauses, taken: bytearray) -> Iterator[_Found]:
+    """Months, weeks and days."""
+    for unit, parts in (("months", 12.0), ("weeks", 52.0), ("days", 365.0)):
+        behind = clauses.vocabulary.raw("ages", unit)
+        for match in _NUMBER.finditer(clauses.text):
+            unit_match = behind.match(clauses.text, match.end())
+            if unit_match is not None and not any(taken[match.start() : match.end()]):
+                _take(taken, match.start(), unit_match.end())
+                yield _Found(_years(match) / parts, STATED, match.start(), unit_match.end())
+
+
+def _decades(clauses: Clauses, taken: bytearray) -> Iterator[_Found]:
+    """"early 30s", "in his thirties", and two of them as a range."""
+    vocabulary, text = clauses.vocabulary, clauses.text
+    decade = vocabulary.raw("ages", "decade")
+    found: list[_Found] = []
+    for match in _RANGED.finditer(text):
+        if int(match[1]) % 10 or not 10 <= int(match[1]) <= 100:
+            continue
+        behind = decade.match(text, match.end())
+        before = text[max(0, match.start() - _BEFORE) : match.start()]
+        ahead = vocabulary.raw("ages", "decade_before").search(before)
+        if behind is None and ahead is None:
+            continue
+        if vocabulary.raw("ages", "years_ago").match(text, match.end()):
+            continue
+        end = behind.end() if behind else match.end()
+        offset, start = _part(vocabulary, before, match.start(), text[end : end + 14])
+        base = float(match[1]) if match[1] != "10" or offset != 5.0 else 11.0
+        found.append(_Found(base + offset, DECADE, start, end))
+    for match in vocabulary.words("ages", "teens").finditer(text):
+        before = text[max(0, match.start() - _BEFORE) : match.start()]
+        offset, start = _part(vocabulary, before, match.start(), text[match.end() : match.end() + 14])
+        found.append(_Found({2.0: 13.5, 5.0: 16.0, 8.0: 18.0}[offset] if start < match.start() or offset != 5.0 else 16.0,
+                            DECADE, start, match.end()))  # fmt: skip
+    found.sort(key=lambda each: each.start)
+    skip = -1
+    for index, each in enumerate(found):
+        _take(taken, each.start, each.end)
+        if index == skip:
+            continue
+        if index + 1 < len(found) and _joins(vocabulary, text[each.end : found[index + 1].start]):
+            skip = index + 1
+            after = found[skip]
+            yield _Found((each.years + after.years) / 2, RANGE, each.start, after.end)
+        else:
+            yield each
+
+
+def _joins(vocabulary: Vocabulary, between: str) -> bool:
+    return len(between) < 24 and vocabulary.raw("ages", "ranges").match(between) is not None
+
+
+def _part(vocabulary: Vocabulary, before: str, start: int, behind: str) -> tuple[float, int]:
+    """How far into a decade, and where its words begin."""
+    for name, offset in (("early", 2.0), ("late", 8.0), ("mid", 5.0)):
+        match = vocabulary.raw("ages", name).search(before)
+        if match is not None:
+            return offset, start - len(before) + match.start()
+        if vocabulary.raw("ages", f"{name}_behind").match(behind):
+            return offset, start
+    return 5.0, start
+
+
+def _ranges(clauses: Clauses, taken: bytearray) -> Iterator[_Found]:
+    vocabulary, text = clauses.vocabulary, clauses.text
+    joint = vocabulary.raw("ages", "ranges")
+    numbers = list(_RANGED.finditer(text))
+    for first, second in zip(numbers, numbers[1:], strict=False):
+        between = text[first.end() : second.start()]
+        unit = vocabulary.raw("ages", "years").match(between)
+        between = between[unit.end() :] if unit is not None else between
+        low, high = int(first[1]), int(second[1])
+        if high < low and high < 10 <= low:
+            high += low - low % 10
+        joined = joint.fullmatch(between)
+        if joined is None or any(taken[first.start() : second.end()]) or not low < high:
+            continue
+        before = text[max(0, first.start() - _BEFORE) : first.start()]
+        if _is_counted(vocabulary, text, second.end()) or vocabulary.raw("ages", "not_before").search(before):
+            _take(taken, first.start(), second.end())
+            continue
+        _take(taken, first.start(), second.end())
+        yield _Found((low + high) / 2, RANGE, first.start(), second.end())
+
+
+def _numbers(clauses: Clauses, taken: bytearray, *, is_field: bool) -> Iterator[_Found]:
+    vocabulary, text = clauses.vocabulary, clauses.text
+    for match in _NUMBER.finditer(text):
+        start, end = match.start(), match.end()
+        if any(taken[start:end]):
+            continue
+        before = text[max(0, start - _BEFORE) : start]
+        if _is_counted(vocabulary, text, end) or vocabulary.raw("ages", "not_before").search(before):
+            continue
+        unit = vocabulary.raw("ages", "years").match(text, end)
+        last = unit.end() if unit is not None else end
+        behind = text[last : last + _BEHIND]
+        bounded = any(vocabulary.raw("ages", side).search(before) for side in ("over", "under")) or any(
+            vocabulary.raw("ages", side).match(behind) for side in ("plus", "minus")
+        )
+        followed = unit is not None or vocabulary.raw("ages", "followed").match(text, end) is not None
+        if bounded:
+            kind = BOUND
+        elif vocabulary.raw("ages", "aged").search(before) or (unit is not None):
+            kind = STATED
+        elif not followed:
+            continue
+        elif vocabulary.raw("ages", "guess").search(before) or is_field:
+            kind = GUESSED
+        else:
+            kind = BARE
+        yield _Found(_years(match), kind, start, last)
+
+
+def _is_counted(vocabulary: Vocabulary, text: str, end: int) -> bool:
+    """Whether a number counts something, or is a percentage."""
+    return vocabulary.raw("ages", "not_after").match(text, end) is not None
+
+
+def _years(match: re.Match[str]) -> float:
+    return float(f"{match[1]}.{match[2]}") if match[2] else float(match[1])
+
+
+def _take(taken: bytearray, start: int, end: int) -> None:
+    taken[start:end] = b"\x01" * (end - start)
+
+
+__all__: Sequence[str] = ["OLDEST", "read_age"]

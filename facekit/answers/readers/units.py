@@ -1,0 +1,208 @@
+"""``read_action_units``: the action units that an answer says are active, by code, by number in a list, or by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.readers.shape import RULES, Rank, is_undecided, mark_of, read_answer
+from facekit.answers.reading import Reading, Rule
+from facekit.answers.text.claims import Claim, Clauses
+from facekit.answers.text.statements import Answer, Statement
+
+_CODE = r"[lrbtmu]?0*(\d{1,2})([a-e])?(?![\d.]*\d|\.\d|[a-z])"
+_JOINT = r"\s*(?:,\s*(?:and|und|y|et|e)?|\+|/|&|;|、|と|和|and\b|und\b|y\b|et\b|e\b|or\b|plus\b|as well as)\s*"
+_HEAD = r"(?<![a-z])(?:[lrbtu])?(?:aus?|action units?|unidad(?:es)? de acci[oó]n|unidades? de a[cç][aã]o|unit[eé]s? d'action|aktionseinheit(?:en)?|bewegungseinheit(?:en)?|动作单元|動作単位|アクションユニット|facs|ua)(?: codes?)?(?: (?:are )?(?:present|active|detected|visible)(?: are)?)?[ :=\[#-]*"  # fmt: skip
+_LISTED = re.compile(
+    rf"{_HEAD}{_CODE}(?P<more>(?:{_JOINT}(?:aus?[ -]?)?[lrbu]?0*\d{{1,2}}[a-e]?(?![\d%a-z]|\.\d|\s?(?:%|/\s?5|years?|percent))){{0,40}})"
+)
+_NAME_BEHIND = re.compile(r"\s*[(\[][^)\]\n]{0,80}[)\]]")
+_VALUE = re.compile(
+    r"\s*(?:[-:=,|~≈]\s*)*\(?\s*(?:(?:with|at|an?|intensity|intensit[äa]t|intensidad|intensit[eé]|intensidade|level|score|strength|probability|prob|"
+    r"confidence|likelihood|present|active|yes|p|value|强度|強度|概率|確率)\s*(?:of|is|von|de|:|=|,)?\s*){0,4}(?P<number>\d{1,3}(?:[.,]\d{1,4})?)(?![\d])"
+    r"\s*(?P<unit>%|/\s*5\b|/\s*100\b|/\s*10\b|percent\b)?"
+)
+_BARE = re.compile(
+    rf"(?:facs|aus?)?[\s:\[(]*[lrbu]?\d{{1,2}}[a-e]?(?:(?:{_JOINT}|\s+)(?:aus?)?[lrbu]?\d{{1,2}}[a-e]?){{0,40}}[\s\])]*\.?"
+)
+_FACTOR = re.compile(r"[lrbu]?0*(\d{1,2})([a-e])?")
+ACTIVE_SHARE, ACTIVE_LEVEL = 0.5, 1.0
+_HIGHEST_LEVEL = 5.0
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """One mention of units: whether it is said to be active, or the number that says so."""
+
+    codes: tuple[str, ...]
+    is_active: bool
+    value: float | None = None
+    is_percent: bool = False
+
+
+def read_action_units(text: str) -> Reading[frozenset[str]]:
+    """Read the action units that are said to be active.
+
+    Numbers behind units are probabilities where none of them is above 1, percent where they say so or are above 5, and
+    intensities from 0 to 5 otherwise; active is from a probability of 0.5, or an intensity of 1, on.
+
+    Args:
+        text: The answer.
+
+    Returns:
+        Codes such as ``{"AU6", "AU12"}``; empty where the answer says that there are none; None where it names none
+        and does not say so.
+    """
+    return read_answer(text, _read)
+
+
+def _read(answer: Answer, vocabulary: Vocabulary) -> Reading[frozenset[str]]:
+    found: list[tuple[Rank, list[_Unit], Statement]] = []
+    empty: tuple[Rank, Statement] | None = None
+    undecided = False
+    for statement in answer.statements:
+        rank = mark_of(statement, vocabulary, "units") or Rank.STATEMENT
+        units = list(_units(statement, vocabulary))
+        if units:
+            found.append((rank, units, statement))
+        elif _says_none(statement, vocabulary, rank):
+            empty = (rank, statement) if empty is None or rank >= empty[0] else empty
+        else:
+            undecided = undecided or is_undecided(statement.text, vocabulary)
+    found = [each for each in found if each[0] is not Rank.ASIDE] or found
+    if empty is not None and (not found or empty[0] > max(rank for rank, _, _ in found)):
+        return Reading(frozenset(), RULES[empty[0]], empty[1].source)
+    if not found:
+        return Reading(None, Rule.UNDECIDED if undecided else Rule.NOTHING)
+    best = max(rank for rank, _, _ in found)
+    kept = [each for each in found if best < Rank.FIELD or each[0] == best or _is_field_row(each[2])]
+    units = [unit for _, group, _ in kept for unit in group]
+    rule = RULES[best] if best >= Rank.FIELD else Rule.LIST
+    return Reading(_active(units), rule, kept[-1][2].source if best >= Rank.FIELD else kept[0][2].source)
+
+
+def _is_field_row(statement: Statement) -> bool:
+    return statement.rule is Rule.FIELD
+
+
+def _active(units: Sequence[_Unit]) -> frozenset[str]:
+    values = [unit.value for unit in units if unit.value is not None and not unit.is_percent]
+    highest = max(values, default=0.0)
+    active: set[str] = set()
+    off: set[str] = set()
+    for unit in units:
+        if unit.value is None:
+            is_active = unit.is_active
+        elif unit.is_percent or highest > _HIGHEST_LEVEL:
+            is_active = unit.value / 100 >= ACTIVE_SHARE
+        elif highest <= 1.0:
+            is_active = unit.value >= ACTIVE_SHARE
+        else:
+            is_active = unit.value >= ACTIVE_LEVEL
+        (active if is_active else off).update(unit.codes)
+    measured = {code for unit in units if unit.value is not None for code in unit.codes}
+    return frozenset(active - (off & measured) - {"AU0"})
+
+
+def _says_none(statement: Statement, vocabulary: Vocabulary, rank: Rank) -> bool:
+    if statement.key and vocabulary.words("deny", "heading").search(statement.key):
+        return False
+    if any(vocabulary.words("deny", "heading").search(name) for name in statement.headings):
+        return False
+    value = statement.value.strip(" .[]{}")
+    if rank >= Rank.FIELD and (not value or vocabulary.words("nothing").fullmatch(value)):
+        return True
+    return bool(vocabulary.words("no_units").search(statement.text)) or statement.text.strip(" .") in ("[]", "{}")
+
+
+def _units(statement: Statement, vocabulary: Vocabulary) -> Iterator[_Unit]:
+    clauses = Clauses(_spread(statement.text, vocabulary), vocabulary)
+    text = clauses.text
+    denied = _is_denying(statement, vocabulary)
+    bare = _BARE.fullmatch(statement.value.strip(" .")) if _is_listing(statement, vocabulary) else None
+    if bare is not None and not _LISTED.search(text):
+        codes = tuple(f"AU{int(number)}" for number, _ in _FACTOR.findall(statement.value))
+        yield _Unit(codes, not denied)
+        return
+    names = clauses.find(vocabulary.labels("units"))
+    told: set[int] = set()
+    for match in _LISTED.finditer(text):
+        own = _own_name(match, names, text)
+        told.update(index for index, claim in enumerate(names) if match.start() <= claim.start < (own or match.end()))
+        yield _listed(match, clauses, statement, own or match.end(), is_off=denied)
+    for index, claim in enumerate(names):
+        if index not in told:
+            value, is_percent = _value(text, claim.end)
+            yield _Unit((claim.label,), not (denied or claim.denied), None if claim.denied else value, is_percent)
+
+
+def _own_name(match: re.Match[str], names: Sequence[Claim], text: str) -> int | None:
+    """Where the name of a unit ends that stands behind its code: "AU6 - cheek raiser"; None without one."""
+    if match["more"]:
+        return None
+    code = f"AU{int(match[1])}"
+    for claim in names:
+        if claim.label == code and claim.start >= match.end() and not text[match.end() : claim.start].strip(" -:(,="):
+            closing = re.compile(r"[^()\n]{0,30}\)").match(text, claim.end)
+            return closing.end() if closing and "(" in text[match.end() : claim.start] else claim.end
+    return None
+
+
+def _is_listing(statement: Statement, vocabulary: Vocabulary) -> bool:
+    """Whether bare numbers of a statement are units: nothing but them, or a key that names units."""
+    if not statement.key:
+        return True
+    return vocabulary.words("keys", "units").fullmatch(statement.key) is not None or bool(
+        vocabulary.words("keys", "final").fullmatch(statement.key)
+        or vocabulary.words("deny", "heading").search(statement.key)
+    )
+
+
+def _is_denying(statement: Statement, vocabulary: Vocabulary) -> bool:
+    heading = vocabulary.words("deny", "heading")
+    names = [name for name in (statement.key, *statement.headings) if name and not _LISTED.search(name)]
+    return any(heading.search(name) for name in names if not vocabulary.labels("units").keys() & {name})
+
+
+def _listed(match: re.Match[str], clauses: Clauses, statement: Statement, end: int, *, is_off: bool) -> _Unit:
+    more = re.findall(r"(\d{1,2})[a-e]?", match["more"] or "")
+    codes = tuple(f"AU{int(number)}" for number in (match[1], *more))
+    text, vocabulary = clauses.text, clauses.vocabulary
+    if statement.rule is Rule.FIELD and ", " in statement.value and match.start() < len(statement.key):
+        for cell in statement.value.split(", "):
+            if vocabulary.words("no").fullmatch(cell) or vocabulary.words("yes").fullmatch(cell):
+                return _Unit(codes, not is_off and not vocabulary.words("no").fullmatch(cell))
+    behind = _NAME_BEHIND.match(text, end)
+    value, is_percent = _value(text, end)
+    if value is None and behind is not None:
+        value, is_percent = _value(text, behind.end())
+    if value is not None and not more:
+        return _Unit(codes, not is_off, value, is_percent)
+    denied = clauses.is_denied(match.start(), end)
+    if not denied and behind is not None:
+        denied = clauses.is_denied(match.start(), behind.end())
+    return _Unit(codes, not (is_off or denied))
+
+
+def _value(text: str, place: int) -> tuple[float | None, bool]:
+    """A number behind a unit, and whether it is in percent."""
+    match = _VALUE.match(text, place)
+    if match is None or text[place : match.start("number")].strip() in ("", ","):
+        return None, False
+    value = float(match["number"].replace(",", "."))
+    unit = (match["unit"] or "").replace(" ", "")
+    return value * 10 if unit == "/10" else value, unit in ("%", "percent", "/100", "/10")
+
+
+def _spread(text: str, vocabulary: Vocabulary) -> str:
+    """Turn "lips are stretched and parted" into two statements, and "inner and outer brow raiser" into two names."""
+    parts = vocabulary.entries("spread_units")
+    if parts:
+        named = "|".join(parts)
+        text = re.sub(rf"\b({named}) (are|were) (\w+) and (?=\w+)", r"\1 \2 \3 and \1 \2 ", text)
+        text = re.sub(
+            r"\binner (and|or) outer ((?:eye)?brows?(?: \w+)?)", r"inner \2 \1 outer \2", text
+        )
+    return text

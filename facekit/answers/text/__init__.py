@@ -1,0 +1,1 @@
+"""The form of an answer: thoughts, boxes, JSON, tables, lines and sentences, as statements to read."""

@@ -1,0 +1,234 @@
+"""What a statement claims of labels: each place that names one, whether it is denied there, and how likely it is said to be.
+
+It is a small grammar, not language understanding: a denial reaches to the end of its clause, through a list that is
+joined by "or" or "nor"; a label may be denied, or given a number, after it is named ("AU4 is absent", "fake: 20 %").
+The words of the grammar are in the vocabularies.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from facekit.answers.languages.vocabulary import Vocabulary
+
+NUMBER = r"(?<![\d.,])(\d{1,3}(?:[.,]\d{1,6})?)"
+_UNIT = r"\s?(%|percent\b|per cent\b|prozent\b|por ?ciento\b|por cento\b|pour cent\b|パーセント|/ ?100\b|/ ?10\b|/ ?5\b|out of 100\b|out of 10\b|out of 5\b|von 10\b|sobre 10\b|sur 10\b|de 10\b|分)?"
+_WINDOW = 90
+"""Characters around a label within which its number or its denial is looked for."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One place where a statement names a label.
+
+    Args:
+        label: The label.
+        start: Index of its first character.
+        end: Index after its last one.
+        denied: Whether the statement says that the label does not hold.
+        share: How likely it is said to be that the label holds, from 0 to 1; None where no number or degree is given.
+        is_minor: Whether it is named as a mere possibility or a trace.
+        is_asked: Whether it stands in a question.
+    """
+
+    label: str
+    start: int
+    end: int
+    denied: bool = False
+    share: float | None = None
+    is_minor: bool = False
+    is_asked: bool = False
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the label is said to hold; None where that is asked, or as likely as not."""
+        if self.is_asked or (self.share is not None and abs(self.share - 0.5) < 0.02):
+            return None
+        return not self.denied if self.share is None else self.share > 0.5
+
+
+class Clauses:
+    """A normalised text with the grammar of a language: where its clauses end, and what they deny.
+
+    Args:
+        text: The text; what the vocabulary rewrites is rewritten.
+        vocabulary: The language.
+    """
+
+    def __init__(self, text: str, vocabulary: Vocabulary) -> None:
+        for pattern, replacement in vocabulary.rewrites:
+            text = pattern.sub(replacement, text)
+        self.text, self.vocabulary = text, vocabulary
+
+    @cached_property
+    def _breaks(self) -> list[int]:
+        return [match.end() for match in self.vocabulary.raw("breaks").finditer(self.text)]
+
+    @cached_property
+    def _break_starts(self) -> list[int]:
+        return [match.start() for match in self.vocabulary.raw("breaks").finditer(self.text)]
+
+    @cached_property
+    def _denials(self) -> list[tuple[int, int]]:
+        """Words that deny what follows, without those that only look so ("no doubt", "not only")."""
+        harmless = [match.span() for match in self.vocabulary.words("deny", "pseudo").finditer(self.text)]
+        found = [match.span() for match in self.vocabulary.words("deny", "before").finditer(self.text)]
+        return [each for each in found if not any(low < each[1] and each[0] < high for low, high in harmless)]
+
+    def clause_start(self, place: int) -> int:
+        """Where the clause begins that a character stands in."""
+        index = bisect_right(self._breaks, place)
+        return self._breaks[index - 1] if index else 0
+
+    def clause_end(self, place: int) -> int:
+        """Where the clause ends that a character stands in."""
+        index = bisect_right(self._break_starts, place - 1) if place else 0
+        return self._break_starts[index] if index < len(self._break_starts) else len(self.text)
+
+    def is_after_turn(self, place: int) -> bool:
+        """Whether a "but" or "however" stands before a character."""
+        return bool(self.vocabulary.words("turns").search(self.text[:place]))
+
+    def find(self, labels: Mapping[str, re.Pattern[str]]) -> list[Claim]:
+        """Every claim of the labels, longest first where two overlap, in the order of the text."""
+        spans = [
+            (match.start(), match.end(), label)
+            for label, pattern in labels.items()
+            for match in pattern.finditer(self.text)
+            if match.end() > match.start()
+        ]
+        kept: list[tuple[int, int, str]] = []
+        taken = bytearray(len(self.text))
+        for start, end, label in sorted(spans, key=lambda span: (span[0] - span[1], span[0])):
+            if not any(taken[start:end]):
+                kept.append((start, end, label))
+                taken[start:end] = b"\x01" * (end - start)
+        return [self.claim(label, start, end) for start, end, label in sorted(kept)]
+
+    def claim(self, label: str, start: int, end: int) -> Claim:
+        """What is said of a label at a place."""
+        after = self.text[end : end + _WINDOW]
+        denied = self.is_denied(start, end)
+        share = self._share(start, end)
+        if share is not None and denied and not self._denied_after(start, end):
+            share = 1 - share
+        asked = bool(re.match(r"[^.;:!?\n]*\?", after))
+        minor = bool(self.vocabulary.raw("minor").search(self.text[max(0, start - _WINDOW) : start]))
+        return Claim(label, start, end, denied, share, minor, asked)
+
+    def is_denied(self, start: int, end: int) -> bool:
+        """Whether the words from ``start`` to ``end`` stand under a denial."""
+        return self._denied_after(start, end) != self._denied_before(start, end)
+
+    def _denied_after(self, start: int, end: int) -> bool:
+        after = self.text[end : end + 2 * _WINDOW]
+        match = self.vocabulary.raw("deny", "after").match(after)
+        if match is None:
+            return bool(self.vocabulary.raw("deny", "after_list").match(after))
+        harmless = self.vocabulary.words("deny", "pseudo").finditer(after[: match.end() + 6])
+        return not any(low < match.end() <= high for low, high in (each.span() for each in harmless))
+
+    def _denied_before(self, start: int, end: int) -> bool:
+        text = self.text
+        clause = self.clause_start(start)
+        if self.vocabulary.raw("deny", "adjacent").search(text[max(clause, start - 30) : start]):
+            return True
+        denials = [each for each in self._denials if clause <= each[0] and each[1] <= start]
+        if not denials:
+            return False
+        low, high = denials[-1]
+        since = text[high:start]
+        if self.vocabulary.words("deny", "and_clause").search(since):
+            return False
+        if self.vocabulary.words("deny", "bare").fullmatch(text[low:high]) and (
+            self.vocabulary.words("joints", "and").search(since)
+            and not self.vocabulary.words("deny", "signs").search(since)
+        ):
+            return False
+        if "," not in since or self.vocabulary.raw("deny", "carried").match(since):
+            return True
+        rest = text[end : self.clause_end(end)]
+        return bool(self.vocabulary.words("joints", "or").search(since.rsplit(",", 1)[1] + rest))
+
+    def _share(self, start: int, end: int) -> float | None:
+        clause = self.text[self.clause_start(start) : start][-_WINDOW:]
+        after = self.text[end : end + _WINDOW]
+        return self._share_after(clause, after) if (found := self._share_before(clause)) is None else found
+
+    def _share_before(self, clause: str) -> float | None:
+        """From "20 % chance of …", "80 % …", "a low likelihood of …"."""
+        chance, sure = self.vocabulary.words("chance", "words"), self.vocabulary.words("chance", "sure")
+        number = None
+        for number in _PERCENT.finditer(clause):
+            pass
+        if number is not None:
+            rest = clause[number.end() :]
+            if sure.search(clause) or "," in rest or self.vocabulary.words("chance", "part_of").match(rest.lstrip()):
+                return None
+            if not rest.strip() or chance.search(clause):
+                return read_share(number[1], number[2])
+            return None
+        for level, share in _LEVELS:
+            match = self.vocabulary.raw("chance", f"{level}_before").search(clause)
+            if match and "," not in clause[match.end() :]:
+                return share
+        return None
+
+    def _share_after(self, clause: str, after: str) -> float | None:
+        """From "…: 20 %", "… likelihood is low", "(chance of) … is 0.1"."""
+        joint = self._joint.match(after)
+        if joint is None:
+            return None
+        between, rest = joint[0], after[joint.end() :]
+        chance = self.vocabulary.words("chance", "words")
+        said = bool(chance.search(between) or chance.search(clause))
+        if self.vocabulary.words("chance", "sure").search(between):
+            return None
+        number = _VALUE.match(rest)
+        if number is not None:
+            if number[2] is None and not said and not re.search(r"[:=(|\[]", between):
+                return None
+            return None if number[2] is None and "." not in number[1] and float(number[1]) > 1 and not said else (
+                read_share(number[1], number[2])
+            )
+        if said or ":" in between:
+            for level, share in _LEVELS:
+                if self.vocabulary.words("chance", level).match(rest) and (said or level == "low_word"):
+                    return share
+        return None
+
+    @cached_property
+    def _joint(self) -> re.Pattern[str]:
+        words = "|".join(self.vocabulary.entries("chance", "joints") + self.vocabulary.entries("chance", "words")
+                         + self.vocabulary.entries("chance", "sure"))  # fmt: skip
+        return re.compile(rf"(?:\s|[:=(\[|,~≈-]|(?:{words})(?![a-zà-ɏ])){{0,14}}")
+
+
+_PERCENT = re.compile(NUMBER + r"\s?(%|percent\b|per cent\b|prozent\b|por ?ciento\b|por cento\b|pour cent\b|パーセント|out of 10\b|von 10\b)")  # fmt: skip
+_VALUE = re.compile(NUMBER + _UNIT + r"(?![\d-])")
+_LEVELS = (("low", 0.1), ("high", 0.9), ("middle", 0.5))
+
+
+def read_share(number: str, unit: str | None) -> float | None:
+    """A number with its unit as a share from 0 to 1: "20" and "%", "0.2", "2" and "/10"; None where it is none."""
+    value = float(number.replace(",", "."))
+    whole = re.search(r"\d+", unit or "")
+    if whole is not None:
+        value /= int(whole[0])
+    elif unit or value > 1:
+        value /= 100
+    return value if 0 <= value <= 1 else None
+
+
+def affirmed(claims: Iterable[Claim]) -> set[str]:
+    """Labels that are said to hold at some place."""
+    return {claim.label for claim in claims if claim.holds}
+
+
+def shifted(claim: Claim, by: int) -> Claim:
+    """The same claim at another place."""
+    return replace(claim, start=claim.start + by, end=claim.end + by)
