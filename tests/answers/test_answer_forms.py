@@ -8,19 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facekit.answers.ages import parse_age
+from facekit.answers.languages.vocabulary import load_vocabulary
 from facekit.answers.parsing import (
     parse_action_units,
+    parse_age,
     parse_attributes,
     parse_expression,
     parse_manipulation,
     parse_presence,
 )
-from facekit.answers.vocabulary import ATTRIBUTE_WORDS
 from facekit.data.labels import ACTION_UNIT_NAMES, ALL_EXPRESSIONS, CELEBA_ATTRIBUTES, EXPRESSIONS
 
 FOLDER = Path(__file__).parent / "forms"
 ACCURACY = 0.98
+ATTRIBUTE_WORDS = load_vocabulary("en").labels("attributes")
 FEWEST_FORMS = 100
 
 

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facekit.answers.ages import OLDEST, parse_age
 from facekit.answers.parsing import (
     parse_action_units,
+    parse_age,
     parse_attributes,
     parse_expression,
     parse_manipulation,
 )
+from facekit.answers.readers.ages import OLDEST
 from facekit.data.labels import ACTION_UNITS, EXPRESSIONS, SYNTHETIC_ATTRIBUTES, FaceLabels
 from facekit.data.templates import ANSWERS, label_words, phrase_answer
 

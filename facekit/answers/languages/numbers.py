@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 
 from facekit.answers.languages.vocabulary import Vocabulary, load_vocabulary
@@ -16,7 +17,7 @@ def digits_for_words(text: str, vocabulary: Vocabulary) -> str:
     if vocabulary.name in ("zh", "ja"):
         text = _HAN.sub(_han, text)
     pattern, values = _words(vocabulary.name)
-    return pattern.sub(lambda match: str(values[re.sub(r"[ -]+", " ", match[0])]), text)
+    return pattern.sub(lambda match: values[re.sub(r"[ -]+", " ", match[0])], text)
 
 
 def _han(match: re.Match[str]) -> str:
@@ -39,7 +40,7 @@ def _han(match: re.Match[str]) -> str:
 
 
 @cache
-def _words(name: str) -> tuple[re.Pattern[str], dict[str, int]]:
+def _words(name: str) -> tuple[re.Pattern[str], dict[str, str]]:
     vocabulary = load_vocabulary(name)
     units, tens = vocabulary.entries("numbers", "units") or {}, vocabulary.entries("numbers", "tens") or {}
     values: dict[str, int] = {}
@@ -50,7 +51,12 @@ def _words(name: str) -> tuple[re.Pattern[str], dict[str, int]]:
                     written = form.replace("{tens}", ten).replace("{units}", unit)
                     values.setdefault(written, decade + number)
     spelled = {**values, **(vocabulary.entries("numbers", "special") or {}), **tens, **units}
-    spelled = {word.replace("-", " "): value for word, value in spelled.items()}
-    ordered = sorted(spelled, key=len, reverse=True)
-    pattern = "|".join(re.escape(word).replace(r"\ ", "[ -]") for word in ordered)
-    return re.compile(rf"(?<![a-zà-ɏ-])(?:{pattern})(?![a-zà-ɏ]|-(?!j[äa]hr|year))"), spelled
+    spelled = {word.replace("-", " "): str(value) for word, value in spelled.items()}
+    decades = {word: f"{decade}s" for word, decade in (vocabulary.entries("numbers", "plurals") or {}).items()}
+    pattern = rf"(?:(?<![a-zà-ɏ-])(?:{_any(spelled)})|(?<![a-zà-ɏ])(?:{_any(decades)}))(?![a-zà-ɏ]|-(?!j[äa]hr|year))"
+    return re.compile(pattern), spelled | decades
+
+
+def _any(words: Iterable[str]) -> str:
+    """A pattern for any of the words, longest first; their spaces match hyphens too."""
+    return "|".join(re.escape(word).replace(r"\ ", "[ -]") for word in sorted(words, key=len, reverse=True)) or "(?!)"

@@ -135,7 +135,8 @@ def _ages(clauses: Clauses, *, is_field: bool) -> Iterator[_Found]:
     found = [*_small(clauses, taken), *_decades(clauses, taken), *_ranges(clauses, taken)]
     found += _numbers(clauses, taken, is_field=is_field)
     for each in found:
-        if 0.0 <= each.years <= OLDEST and not clauses.is_denied(each.start, each.end) and not _is_other(clauses, each):
+        denied = each.kind != BOUND and clauses.is_denied(each.start, each.end)
+        if 0.0 <= each.years <= OLDEST and not denied and not _is_other(clauses, each):
             yield each
 
 

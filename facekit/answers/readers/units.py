@@ -13,7 +13,7 @@ from facekit.answers.text.claims import Claim, Clauses
 from facekit.answers.text.statements import Answer, Statement
 
 _CODE = r"[lrbtmu]?0*(\d{1,2})([a-e])?(?![\d.]*\d|\.\d|[a-z])"
-_JOINT = r"\s*(?:,\s*(?:and|und|y|et|e)?|\+|/|&|;|、|と|和|and\b|und\b|y\b|et\b|e\b|or\b|plus\b|as well as)\s*"
+_JOINT = r"\s*(?:,\s*(?:and|und|y|et|e)?|\+|/|&|;(?!\s*au)|、|と|和|and\b|und\b|y\b|et\b|e\b|or\b|plus\b|as well as)\s*"
 _HEAD = r"(?<![a-z])(?:[lrbtu])?(?:aus?|action units?|unidad(?:es)? de acci[oó]n|unidades? de a[cç][aã]o|unit[eé]s? d'action|aktionseinheit(?:en)?|bewegungseinheit(?:en)?|动作单元|動作単位|アクションユニット|facs|ua)(?: codes?)?(?: (?:are )?(?:present|active|detected|visible)(?: are)?)?[ :=\[#-]*"  # fmt: skip
 _LISTED = re.compile(
     rf"{_HEAD}{_CODE}(?P<more>(?:{_JOINT}(?:aus?[ -]?)?[lrbu]?0*\d{{1,2}}[a-e]?(?![\d%a-z]|\.\d|\s?(?:%|/\s?5|years?|percent))){{0,40}})"
@@ -77,14 +77,15 @@ def _read(answer: Answer, vocabulary: Vocabulary) -> Reading[frozenset[str]]:
     if not found:
         return Reading(None, Rule.UNDECIDED if undecided else Rule.NOTHING)
     best = max(rank for rank, _, _ in found)
-    kept = [each for each in found if best < Rank.FIELD or each[0] == best or _is_field_row(each[2])]
+    kept = [each for each in found if best < Rank.FIELD or each[0] == best or _goes_on(each[2])]
     units = [unit for _, group, _ in kept for unit in group]
     rule = RULES[best] if best >= Rank.FIELD else Rule.LIST
     return Reading(_active(units), rule, kept[-1][2].source if best >= Rank.FIELD else kept[0][2].source)
 
 
-def _is_field_row(statement: Statement) -> bool:
-    return statement.rule is Rule.FIELD
+def _goes_on(statement: Statement) -> bool:
+    """Whether a statement is a row of a table, or a line that begins with a code: more of what stands above it."""
+    return statement.rule is Rule.FIELD or (statement.is_alone and _LISTED.match(statement.text) is not None)
 
 
 def _active(units: Sequence[_Unit]) -> frozenset[str]:

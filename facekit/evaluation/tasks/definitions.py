@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from facekit.answers.ages import parse_age
+
 from facekit.answers.parsing import (
     parse_action_units,
     parse_attributes,
