@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from facekit.answers.readers.ages import read_age
-from facekit.answers.readers.attributes import read_attributes, read_presence
+from facekit.answers.readers.attributes import read_attributes
 from facekit.answers.readers.expressions import read_expression
 from facekit.answers.readers.manipulation import read_manipulation
 from facekit.answers.readers.units import read_action_units
+from facekit.answers.readers.yes_or_no import read_presence
 from facekit.data.labels import EXPRESSIONS
 
 

@@ -190,11 +190,10 @@ class Clauses:
             return None
         number = _VALUE.match(rest)
         if number is not None:
-            if number[2] is None and not said and not re.search(r"[:=(|\[]", between):
+            is_plain = number[2] is None and not said
+            if is_plain and (number[1].isdigit() and int(number[1]) > 1 or not re.search(r"[:=(|\[]", between)):
                 return None
-            return None if number[2] is None and "." not in number[1] and float(number[1]) > 1 and not said else (
-                read_share(number[1], number[2])
-            )
+            return read_share(number[1], number[2])
         if said or ":" in between:
             for level, share in _LEVELS:
                 if self.vocabulary.words("chance", level).match(rest) and (said or level == "low_word"):

@@ -1,0 +1,165 @@
+"""``read_presence`` and ``read_yes_or_no``: the answer to a question that asks for yes or no."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from facekit.answers.languages.telling import vocabularies_for
+from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.readers.attributes import (
+    BEARDLESS,
+    NO_BEARD,
+    OPPOSITE,
+    attribute_claims,
+    attribute_table,
+    beard_claims,
+    spread_hair,
+)
+from facekit.answers.readers.shape import (
+    RULES,
+    Outcome,
+    Rank,
+    final_part,
+    is_bare,
+    is_conclusion,
+    is_undecided,
+    mark_of,
+    read_answer,
+    strongest,
+    undecided_claims,
+    yes_or_no,
+)
+from facekit.answers.reading import Reading, Rule
+from facekit.answers.text.claims import Claim, Clauses
+from facekit.answers.text.normalising import normalise_words
+from facekit.answers.text.statements import Answer, Statement
+
+ClaimsOf = Callable[[Clauses], list[Claim]]
+"""What a statement claims of the thing that is asked for, and of its opposite."""
+
+
+def read_presence(text: str, name: str) -> Reading[bool]:
+    """Read whether a face is said to have one attribute, from the answer to a question about it alone.
+
+    Args:
+        text: The answer: "yes", "no", or a statement about the attribute or its opposite.
+        name: CelebA name, or the code of an action unit.
+    """
+    return read_answer(text, lambda answer, vocabulary: _read(answer, vocabulary, name, ()))
+
+
+def read_yes_or_no(text: str, question: str = "") -> Reading[bool]:
+    """Read the answer to a question that asks for yes or no.
+
+    Args:
+        text: The answer: "yes", "no", or a statement about what the question asks for.
+        question: The question; where it names one attribute, action unit, expression, or manipulation, statements
+            about that count too.
+    """
+    topic = _topic(question)
+    name, path = topic if topic is not None else ("", ())
+    return read_answer(text, lambda answer, vocabulary: _read(answer, vocabulary, name, path))
+
+
+def _topic(question: str) -> tuple[str, tuple[str, ...]] | None:
+    """The one label that a question names, and the table that it stands in; an empty path for attributes and units."""
+    words = normalise_words(question)
+    for vocabulary in vocabularies_for(words) if words else ():
+        clauses = Clauses(spread_hair(words, vocabulary), vocabulary)
+        found = {(claim.label, ()) for claim in attribute_claims(clauses, attribute_table(vocabulary))}
+        found |= {
+            (NO_BEARD if claim.label == BEARDLESS else _opposite(NO_BEARD), ()) for claim in beard_claims(clauses)
+        }
+        found |= {(claim.label, ()) for claim in clauses.find(vocabulary.labels("units"))}
+        found |= {(f"AU{int(number)}", ()) for number in re.findall(r"(?<![a-z])au\s?0*(\d{1,2})(?!\d)", clauses.text)}
+        for path in (("verdicts", "names"), ("expressions", "names")):
+            found |= {(claim.label, path) for claim in clauses.find(vocabulary.labels(*path))}
+        if found:
+            return found.pop() if len(found) == 1 else None
+    return None
+
+
+def _read(answer: Answer, vocabulary: Vocabulary, name: str, path: tuple[str, ...]) -> Reading[bool]:
+    def claims_of(clauses: Clauses) -> list[Claim]:
+        return _of_label(clauses, name, path) if path else _of_attribute(clauses, name)
+
+    return strongest(
+        _presence(statement, vocabulary, name, claims_of, number) for number, statement in enumerate(answer.statements)
+    )
+
+
+def _presence(
+    statement: Statement, vocabulary: Vocabulary, name: str, claims_of: ClaimsOf, number: int
+) -> Outcome[bool] | None:
+    mark = mark_of(statement, vocabulary, "attributes")
+    text, is_final = final_part(statement.text, vocabulary)
+    if is_final and mark is None:
+        mark = Rank.FIELD
+    if mark not in (None, Rank.ASIDE):
+        text = statement.value or text
+    clauses = Clauses(spread_hair(text, vocabulary), vocabulary)
+    claims = undecided_claims(clauses, claims_of(clauses))
+    held = {side for claim in claims if (side := _side(claim)) is not None}
+    said = yes_or_no(text, vocabulary)
+    opening = Rank.CONCLUSION if number == 0 or statement.is_alone else Rank.STATEMENT
+    if said is not None and not (name == NO_BEARD and held):
+        rank = mark or opening
+        return Outcome(said, rank, Rule.YES_OR_NO if mark is None else RULES[rank], statement.source)
+    if held:
+        value = held.pop() if len(held) == 1 else None
+        concludes = is_conclusion(text, vocabulary) or said is not None or (is_bare(text, claims) and number == 0)
+        rank = mark or (Rank.CONCLUSION if concludes else Rank.SUBJECT)
+        if vocabulary.raw("others").search(text) and mark is None:
+            rank = Rank.ASIDE
+        return Outcome(value, rank, Rule.CONTRADICTORY if value is None else RULES[rank], statement.source)
+    if is_undecided(text, vocabulary):
+        return Outcome(None, mark or Rank.UNDECIDED, Rule.UNDECIDED, statement.source)
+    late = {match.lower() for match in vocabulary.words("answers_alone").findall(text)}
+    if len(late) == 1 and claims == []:
+        value = bool(vocabulary.words("answers_yes").fullmatch(late.pop()))
+        return Outcome(value, mark or Rank.MENTION, Rule.YES_OR_NO, statement.source)
+    return None
+
+
+def _of_label(clauses: Clauses, name: str, path: tuple[str, ...]) -> list[Claim]:
+    """Claims of a label, and of the others of its table as its opposites where there are but two."""
+    table: Mapping[str, re.Pattern[str]] = clauses.vocabulary.labels(*path)
+    found = clauses.find(table)
+    others = len(table) == 2
+    return [
+        claim if claim.label == name else replace(claim, label=_opposite(name))
+        for claim in found
+        if claim.label == name or others
+    ]
+
+
+def _of_attribute(clauses: Clauses, name: str) -> list[Claim]:
+    """Claims of an attribute and of its opposite; of the opposite where the name has its prefix."""
+    base = name.removeprefix(OPPOSITE)
+    claims = _of_name(clauses, base)
+    return claims if base == name else [replace(claim, label=_opposite(claim.label)) for claim in claims]
+
+
+def _of_name(clauses: Clauses, name: str) -> list[Claim]:
+    vocabulary = clauses.vocabulary
+    if name == NO_BEARD:
+        return [
+            replace(claim, label=name if claim.label == BEARDLESS else _opposite(name))
+            for claim in beard_claims(clauses)
+        ]
+    if name in vocabulary.labels("units") or re.fullmatch(r"AU\d{1,2}", name):
+        code = re.compile(rf"(?<![a-z0-9])(?:au|action unit)\s?0*{name[2:]}(?!\d)")
+        table = {name: vocabulary.labels("units").get(name, code)}
+        return [*clauses.find({name: code}), *clauses.find(table)]
+    table = {label: pattern for label, pattern in attribute_table(vocabulary).items() if label in (name, _opposite(name))}
+    return attribute_claims(clauses, table)
+
+
+def _opposite(label: str) -> str:
+    return label.removeprefix(OPPOSITE) if label.startswith(OPPOSITE) else f"{OPPOSITE}{label}"
+
+
+def _side(claim: Claim) -> bool | None:
+    return None if claim.holds is None else claim.holds != claim.label.startswith(OPPOSITE)
