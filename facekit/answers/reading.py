@@ -32,6 +32,7 @@ class Rule(StrEnum):
     YES_OR_NO = "yes or no"
     LIST = "list"
     MODEL = "model"
+    OWN = "the task's own parser"
 
     EMPTY = "empty"
     CUT_OFF = "cut off in its thoughts"

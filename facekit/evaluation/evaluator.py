@@ -191,7 +191,7 @@ def score_task(
     rows = ScoredRows(
         [records[index] for index in indices],
         [task.truth(records[index].labels) for index in indices],
-        [task.parse(answers[index]) for index in indices],
+        [task.reading(answers[index]).value for index in indices],
     )
     kept = None if scores is None else [scores[index] for index in indices]
     return _score_rows(task, rows, kept, training, statistics)
@@ -360,10 +360,11 @@ def _describe_reply(task: Task, item: str, truth: Any, reply: Reply) -> dict[str
     scores: dict[str, Any] = {} if reply.scores is None else {"scores": dict(reply.scores)}
     if reply.problem is not None:
         scores["problem"] = reply.problem
+    reading = task.reading(reply.text, item)
+    read_by = {} if reply.scores is not None else {"rule": str(reading.rule), "span": reading.span}
     if item and task.parse_item is not None:
-        present = task.parse_item(reply.text, item)
         words = {True: "yes", False: "no", None: None}
-        return {"item": item, "answer": reply.text, "prediction": words[present], "truth": words[truth[item]], **scores}
-    prediction = task.parse(reply.text)
-    shown = None if prediction is None else describe_label(prediction)
-    return {"answer": reply.text, "prediction": shown, "truth": describe_label(truth), **scores}
+        named = {"item": item, "answer": reply.text, "prediction": words[reading.value], "truth": words[truth[item]]}
+        return {**named, **read_by, **scores}
+    shown = None if reading.value is None else describe_label(reading.value)
+    return {"answer": reply.text, "prediction": shown, "truth": describe_label(truth), **read_by, **scores}

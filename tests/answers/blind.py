@@ -87,5 +87,7 @@ def table(found):
             own = [each for each in found if key is None or each.row[key] == group]
             right = sum(each.is_right for each in own)
             wrong = sum(each.is_confidently_wrong for each in own)
-            lines.append(f"{group:14} {count:4} right {right:4} {right / count:6.1%}  confidently wrong {wrong:3} {wrong / count:6.1%}")
+            lines.append(
+                f"{group:14} {count:4} right {right:4} {right / count:6.1%}  confidently wrong {wrong:3} {wrong / count:6.1%}"  # noqa: E501
+            )
     return "\n".join(lines)

@@ -7,6 +7,7 @@ range before a decade, and a bound only where nothing better is said.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -159,7 +160,7 @@ def _small(clauses: Clauses, taken: bytearray) -> Iterator[_Found]:
 
 
 def _decades(clauses: Clauses, taken: bytearray) -> Iterator[_Found]:
-    """"early 30s", "in his thirties", and two of them as a range."""
+    """ "early 30s", "in his thirties", and two of them as a range."""  # noqa: D210
     vocabulary, text = clauses.vocabulary, clauses.text
     decade = vocabulary.raw("ages", "decade")
     found: list[_Found] = []
@@ -180,7 +181,7 @@ def _decades(clauses: Clauses, taken: bytearray) -> Iterator[_Found]:
     for match in vocabulary.words("ages", "teens").finditer(text):
         before = text[max(0, match.start() - _BEFORE) : match.start()]
         offset, start = _part(vocabulary, before, match.start(), text[match.end() : match.end() + 14])
-        found.append(_Found({2.0: 13.5, 5.0: 16.0, 8.0: 18.0}[offset] if start < match.start() or offset != 5.0 else 16.0,
+        found.append(_Found({2.0: 13.5, 5.0: 16.0, 8.0: 18.0}[offset] if start < match.start() or offset != 5.0 else 16.0,  # noqa: E501
                             DECADE, start, match.end()))  # fmt: skip
     found.sort(key=lambda each: each.start)
     skip = -1
@@ -215,7 +216,7 @@ def _ranges(clauses: Clauses, taken: bytearray) -> Iterator[_Found]:
     vocabulary, text = clauses.vocabulary, clauses.text
     joint = vocabulary.raw("ages", "ranges")
     numbers = list(_RANGED.finditer(text))
-    for first, second in zip(numbers, numbers[1:], strict=False):
+    for first, second in itertools.pairwise(numbers):
         between = text[first.end() : second.start()]
         unit = vocabulary.raw("ages", "years").match(between)
         between = between[unit.end() :] if unit is not None else between

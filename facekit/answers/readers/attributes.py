@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from facekit.answers.languages.vocabulary import Vocabulary
-from facekit.answers.reading import Reading, Rule
 from facekit.answers.readers.shape import RULES, Rank, is_undecided, mark_of, read_answer, undecided_claims
+from facekit.answers.reading import Reading, Rule
 from facekit.answers.text.claims import Claim, Clauses
 from facekit.answers.text.statements import Answer, Statement
 
@@ -98,7 +98,10 @@ def attribute_claims(clauses: Clauses, table: Mapping[str, re.Pattern[str]]) -> 
         if not any(other.start <= claim.start and claim.end <= other.end and _length(other) > _length(claim)
                    and other.label == f"{OPPOSITE}{claim.label}" for other in against)
     ]  # fmt: skip
-    return [*longer, *(claim for claim in against if not any(claim.start < each.end and each.start < claim.end for each in longer))]
+    return [
+        *longer,
+        *(claim for claim in against if not any(claim.start < each.end and each.start < claim.end for each in longer)),
+    ]
 
 
 def _length(claim: Claim) -> int:
@@ -126,7 +129,7 @@ def _spread(text: str, table: Mapping[str, Sequence[str] | str | bool]) -> str:
     noun, first = str(table["noun"]), bool(table["noun_first"])
     adjective, filler, joint, verb = ("|".join(table[key]) for key in ("adjectives", "fillers", "joints", "verbs"))  # type: ignore[arg-type]
     single = str(table.get("written", "")) or None
-    run = rf"(?:(?:{filler})(?:{joint})){{0,3}}(?:{adjective})(?:(?:{joint})(?:(?:{filler})(?:{joint})){{0,2}}(?:{adjective})){{0,4}}"
+    run = rf"(?:(?:{filler})(?:{joint})){{0,3}}(?:{adjective})(?:(?:{joint})(?:(?:{filler})(?:{joint})){{0,2}}(?:{adjective})){{0,4}}"  # noqa: E501
     word = re.compile(rf"(?<![a-zà-ɏ])({adjective})(?![a-zà-ɏ])")
 
     def written(match: re.Match[str]) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from facekit.answers.languages.vocabulary import Vocabulary
-from facekit.answers.reading import Reading, Rule
 from facekit.answers.readers.shape import (
     RULES,
     Outcome,
@@ -23,6 +22,7 @@ from facekit.answers.readers.shape import (
     undecided_claims,
     without_concessions,
 )
+from facekit.answers.reading import Reading, Rule
 from facekit.answers.text.claims import Claim, Clauses
 from facekit.answers.text.statements import Answer, Statement
 from facekit.data.labels import EXPRESSIONS
@@ -57,14 +57,13 @@ def _read(answer: Answer, vocabulary: Vocabulary, classes: Sequence[str]) -> Rea
     return strongest(outcomes)
 
 
-def _outcome(
-    statement: Statement, vocabulary: Vocabulary, tables: Sequence[Table], number: int
-) -> Outcome[str] | None:
+def _outcome(statement: Statement, vocabulary: Vocabulary, tables: Sequence[Table], number: int) -> Outcome[str] | None:
     mark = mark_of(statement, vocabulary, "expression")
     text = statement.text if mark in (None, Rank.ASIDE) else statement.value or statement.text
     text, is_final = final_part(text, vocabulary)
     if is_final and mark is None:
         mark = Rank.FIELD
+    first: Outcome[str] | None = None
     for words in dict.fromkeys((text, without_concessions(text, vocabulary))):
         found = _settle(words, statement, vocabulary, tables, mark, number)
         if found is not None and found.value is not None:
@@ -139,7 +138,7 @@ def _fold_own_denials(clauses: Clauses, claims: Iterable[Claim]) -> list[Claim]:
     claims = list(claims)
     own = [
         claim for claim in claims
-        if claim.label == "neutral" and clauses.vocabulary.words("deny", "before").search(clauses.text, claim.start, claim.end)
+        if claim.label == "neutral" and clauses.vocabulary.words("deny", "before").search(clauses.text, claim.start, claim.end)  # noqa: E501
     ]  # fmt: skip
     folded = []
     for claim in claims:

@@ -1,4 +1,4 @@
-"""``read_manipulation``: whether an answer says that a picture is manipulated, as a probability that becomes a verdict."""
+"""``read_manipulation``: whether an answer says that a picture is manipulated, as a probability that becomes a verdict."""  # noqa: E501
 
 from __future__ import annotations
 
@@ -67,9 +67,7 @@ def _read(answer: Answer, vocabulary: Vocabulary, yes_means: bool | None) -> Rea
     return reading
 
 
-def _outcome(
-    statement: Statement, vocabulary: Vocabulary, yes_means: bool | None, number: int
-) -> Outcome[bool] | None:
+def _outcome(statement: Statement, vocabulary: Vocabulary, yes_means: bool | None, number: int) -> Outcome[bool] | None:
     mark = mark_of(statement, vocabulary, "manipulation")
     if mark is not None and is_undecided_value(statement.value, vocabulary):
         return Outcome(None, mark, Rule.UNDECIDED, statement.source)
@@ -187,7 +185,9 @@ def _is_about_part(clauses: Clauses, claim: Claim) -> bool:
     """Whether a claim is of the eyes or the light rather than of the picture."""
     vocabulary = clauses.vocabulary
     clause = clauses.text[clauses.clause_start(claim.start) : clauses.clause_end(claim.end)]
-    return bool(vocabulary.words("verdicts", "parts").search(clause)) and not vocabulary.words("pictures").search(clause)
+    return bool(vocabulary.words("verdicts", "parts").search(clause)) and not vocabulary.words("pictures").search(
+        clause
+    )
 
 
 def _blanked(text: str, vocabulary: Vocabulary, kind: str) -> str:

@@ -89,8 +89,10 @@ def _by_letter(clauses: Clauses, labels: str, *, is_marked: bool) -> tuple[str |
         if letter not in labels or clauses.is_denied(match.start(), match.end()):
             continue
         enclosed = match[0][0] in "([" or match[0][-1] in ")]"
-        if enclosed or before.search(text[max(0, match.start() - 60) : match.start()]) or (
-            is_marked and not match.start() and letter != "A"
+        if (
+            enclosed
+            or before.search(text[max(0, match.start() - 60) : match.start()])
+            or (is_marked and not match.start() and letter != "A")
         ):
             found.add(letter)
     return (found.pop(), False) if len(found) == 1 else (None, False)

@@ -62,7 +62,9 @@ class Outcome(Generic[Value]):
     span: str
 
 
-_ENDS = re.compile(r"\s*(?:$|[,.;:!?()/-]|(?=[\u3040-\u9fff])|(?:there|it|the|this|that|he|she|they|based|i|from|because|as)\b)")
+_ENDS = re.compile(
+    r"\s*(?:$|[,.;:!?()/-]|(?=[\u3040-\u9fff])|(?:there|it|the|this|that|he|she|they|based|i|from|because|as)\b)"
+)
 
 Reader = Callable[[Answer, Vocabulary], Reading[Value]]
 
@@ -124,7 +126,7 @@ def _rank_of_name(name: str, vocabulary: Vocabulary, task: str) -> Rank | None:
 def final_part(text: str, vocabulary: Vocabulary) -> tuple[str, bool]:
     """What stands behind "the answer is", and whether there is such a mark."""
     found = None
-    for found in vocabulary.raw("final_inline").finditer(text):
+    for found in vocabulary.raw("final_inline").finditer(text):  # noqa: B007
         pass
     if found is None or not text[found.end() :].strip(" .:"):
         return text, False

@@ -68,7 +68,9 @@ def _topic(question: str) -> tuple[str, tuple[str, ...]] | None:
     words = normalise_words(question)
     for vocabulary in vocabularies_for(words) if words else ():
         clauses = Clauses(spread_hair(words, vocabulary), vocabulary)
-        found = {(claim.label, ()) for claim in attribute_claims(clauses, attribute_table(vocabulary))}
+        found: set[tuple[str, tuple[str, ...]]] = {
+            (claim.label, ()) for claim in attribute_claims(clauses, attribute_table(vocabulary))
+        }  # noqa: E501
         found |= {
             (NO_BEARD if claim.label == BEARDLESS else _opposite(NO_BEARD), ()) for claim in beard_claims(clauses)
         }
@@ -153,7 +155,9 @@ def _of_name(clauses: Clauses, name: str) -> list[Claim]:
         code = re.compile(rf"(?<![a-z0-9])(?:au|action unit)\s?0*{name[2:]}(?!\d)")
         table = {name: vocabulary.labels("units").get(name, code)}
         return [*clauses.find({name: code}), *clauses.find(table)]
-    table = {label: pattern for label, pattern in attribute_table(vocabulary).items() if label in (name, _opposite(name))}
+    table = {
+        label: pattern for label, pattern in attribute_table(vocabulary).items() if label in (name, _opposite(name))
+    }
     return attribute_claims(clauses, table)
 
 

@@ -3,7 +3,7 @@
 It is a small grammar, not language understanding: a denial reaches to the end of its clause, through a list that is
 joined by "or" or "nor"; a label may be denied, or given a number, after it is named ("AU4 is absent", "fake: 20 %").
 The words of the grammar are in the vocabularies.
-"""
+"""  # noqa: E501
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from functools import cached_property
 from facekit.answers.languages.vocabulary import Vocabulary
 
 NUMBER = r"(?<![\d.,])(\d{1,3}(?:[.,]\d{1,6})?)"
-_UNIT = r"\s?(%|percent\b|per cent\b|prozent\b|por ?ciento\b|por cento\b|pour cent\b|パーセント|/ ?100\b|/ ?10\b|/ ?5\b|out of 100\b|out of 10\b|out of 5\b|von 10\b|sobre 10\b|sur 10\b|de 10\b|分)?"
+_UNIT = r"\s?(%|percent\b|per cent\b|prozent\b|por ?ciento\b|por cento\b|pour cent\b|パーセント|/ ?100\b|/ ?10\b|/ ?5\b|out of 100\b|out of 10\b|out of 5\b|von 10\b|sobre 10\b|sur 10\b|de 10\b|分)?"  # noqa: E501
 _WINDOW = 90
 """Characters around a label within which its number or its denial is looked for."""
 
@@ -163,7 +163,7 @@ class Clauses:
         """From "20 % chance of …", "80 % …", "a low likelihood of …"."""
         chance, sure = self.vocabulary.words("chance", "words"), self.vocabulary.words("chance", "sure")
         number = None
-        for number in _PERCENT.finditer(clause):
+        for number in _PERCENT.finditer(clause):  # noqa: B007
             pass
         if number is not None:
             rest = clause[number.end() :]
@@ -191,7 +191,7 @@ class Clauses:
         number = _VALUE.match(rest)
         if number is not None:
             is_plain = number[2] is None and not said
-            if is_plain and (number[1].isdigit() and int(number[1]) > 1 or not re.search(r"[:=(|\[]", between)):
+            if is_plain and ((number[1].isdigit() and int(number[1]) > 1) or not re.search(r"[:=(|\[]", between)):
                 return None
             return read_share(number[1], number[2])
         if said or ":" in between:
@@ -207,7 +207,7 @@ class Clauses:
         return re.compile(rf"(?:\s|[:=(\[|,~≈-]|(?:{words})(?![a-zà-ɏ])){{0,14}}")
 
 
-_PERCENT = re.compile(NUMBER + r"\s?(%|percent\b|per cent\b|prozent\b|por ?ciento\b|por cento\b|pour cent\b|パーセント|out of 10\b|von 10\b)")  # fmt: skip
+_PERCENT = re.compile(NUMBER + r"\s?(%|percent\b|per cent\b|prozent\b|por ?ciento\b|por cento\b|pour cent\b|パーセント|out of 10\b|von 10\b)")  # fmt: skip  # noqa: E501
 _VALUE = re.compile(NUMBER + _UNIT + r"(?![\d-])")
 _LEVELS = (("low", 0.1), ("high", 0.9), ("middle", 0.5))
 

@@ -39,8 +39,42 @@ _LONGEST_KEY = 7
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*|__([^_\n]{1,80})__|<(?:b|strong)>([^<\n]{1,80})</")
 _END = re.compile(r"[.!?]+[\"')\]*_”’»]*\s+|[。！？]+[」』”’\"')\]*]*\s*")
 _ABBREVIATIONS = frozenset(
-    "approx ca e.g i.e eg ie etc vs mr mrs ms dr prof no nr fig z.b bzw d.h usw aprox env p.ej p.ex est y.o yr yrs "
-    "sr sra st min max resp".split()
+    [
+        "approx",
+        "ca",
+        "e.g",
+        "i.e",
+        "eg",
+        "ie",
+        "etc",
+        "vs",
+        "mr",
+        "mrs",
+        "ms",
+        "dr",
+        "prof",
+        "no",
+        "nr",
+        "fig",
+        "z.b",
+        "bzw",
+        "d.h",
+        "usw",
+        "aprox",
+        "env",
+        "p.ej",
+        "p.ex",
+        "est",
+        "y.o",
+        "yr",
+        "yrs",
+        "sr",
+        "sra",
+        "st",
+        "min",
+        "max",
+        "resp",
+    ]  # noqa: E501
 )
 _ANSWERED_QUESTION = re.compile(
     r"\?[\"'*_)\s]{0,6}(?:[-:>]{1,2}\s{0,3})?(?=(?:yes|no|nope|yeah|ja|nein|sí|si|oui|non|sim|não|nao|是|否|不|はい|いいえ)"
@@ -255,7 +289,9 @@ def split_sentences(text: str) -> Iterator[str]:
         if match[0].startswith("."):
             before = re.search(r"[^\s(]{0,12}$", text[start : match.start()][-12:])
             word = before[0].lower().lstrip("*_") if before else ""
-            if word in _ABBREVIATIONS or (word.isdigit() and len(word) < 3 and text[start : match.start()].strip() == word):
+            if word in _ABBREVIATIONS or (
+                word.isdigit() and len(word) < 3 and text[start : match.start()].strip() == word
+            ):
                 continue
         yield text[start : match.end()]
         start = match.end()

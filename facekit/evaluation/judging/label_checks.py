@@ -84,9 +84,9 @@ def check_answer(task: Task, answer: JudgedAnswer) -> str:
     if task.adapt is not None:
         task = task.adapt(task, [truth])
     if answer.item and task.parse_item is not None:
-        present = task.parse_item(answer.answer, answer.item)
+        present = task.reading(answer.answer, answer.item).value
         return SILENT if present is None else AGREES if present == truth[answer.item] else CONTRADICTS
-    said = task.parse(answer.answer)
+    said = task.reading(answer.answer).value
     return SILENT if said is None else _compare(truth, said)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -14,7 +15,7 @@ from facekit.evaluation.metrics.calibration import measure_calibration
 from facekit.evaluation.metrics.comparison import PairedDifference
 from facekit.evaluation.report.group_results import GroupComparison
 from facekit.evaluation.report.results import EvaluationResult, TaskResult
-from facekit.evaluation.report.runs import Run, confusion, find_errors
+from facekit.evaluation.report.runs import UNREADABLE, Run, confusion, find_errors
 from facekit.evaluation.report.sign_off import Finding, sign_off
 from facekit.evaluation.report.tables import describe_rate, format_gap_interval, format_interval, format_metric
 from facekit.reports import Cell, Section, Table, format_p_value, image_url, in_words
@@ -136,7 +137,19 @@ def describe_task(task: TaskResult, run: Run, faces: dict[str, FaceRecord], reco
             if entry["id"] in faces
         ],
         "parts": _part_table(task),
+        "rules": rule_table(entries),
     }
+
+
+def rule_table(entries: Sequence[dict[str, Any]]) -> Table | None:
+    """How answers were read: a row for each rule, or reason why there is no reading; None where no entry says so."""
+    counts = Counter((entry["prediction"] is None, entry["rule"]) for entry in entries if "rule" in entry)
+    right = Counter(entry["rule"] for entry in entries if "rule" in entry and entry["prediction"] == entry["truth"])
+    rows = [
+        (rule, str(count), "unreadable" if is_unreadable else f"{right[rule]} of {count}")
+        for (is_unreadable, rule), count in sorted(counts.items(), key=lambda each: (each[0][0], -each[1]))
+    ]
+    return Table.of("how answers were read", ["rule"], ["answers", "equal to the truth"], rows) if rows else None
 
 
 def _part_table(task: TaskResult) -> Table | None:
@@ -154,13 +167,17 @@ def _part_table(task: TaskResult) -> Table | None:
 
 
 def _describe_error(entry: dict[str, Any], task: TaskResult, picture: str) -> dict[str, str]:
-    several = task.task == "attributes"
+    def words(label: str) -> str:
+        return ", ".join(map(in_words, label.split(", "))) if task.task == "attributes" else label
+
     return {
         "id": entry["id"],
         "picture": picture,
         "item": in_words(entry["item"]) if "item" in entry else "",
         "answer": entry["answer"],
-        "truth": ", ".join(map(in_words, entry["truth"].split(", "))) if several else entry["truth"],
+        "rule": entry.get("rule", ""),
+        "prediction": words(entry["prediction"] or UNREADABLE),
+        "truth": words(entry["truth"]),
         "groups": ", ".join(entry["groups"].values()),
     }
 

@@ -10,14 +10,21 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-
 from facekit.answers.parsing import (
     parse_action_units,
+    parse_age,
     parse_attributes,
     parse_expression,
     parse_manipulation,
     parse_presence,
 )
+from facekit.answers.readers.ages import read_age
+from facekit.answers.readers.attributes import read_attributes
+from facekit.answers.readers.expressions import read_expression
+from facekit.answers.readers.manipulation import read_manipulation
+from facekit.answers.readers.units import read_action_units
+from facekit.answers.readers.yes_or_no import read_presence
+from facekit.answers.reading import Reading, Rule
 from facekit.catalog import current_registry
 from facekit.data.labels import ACTIVE_INTENSITY, ALL_EXPRESSIONS, EXPRESSIONS, FaceLabels
 from facekit.data.templates import attribute_words, canonical_question
@@ -70,6 +77,8 @@ class Task:
             only their description.
         parse_item: The presence of one label, from the answer to its question.
         adapt: The task for a data set with these truths, where it depends on them.
+        reader: As ``parse``, with the rule that read the answer and its words; without it, ``parse`` reads alone.
+        item_reader: As ``parse_item``, with the rule and the words.
     """
 
     name: str
@@ -90,6 +99,8 @@ class Task:
     ask_each: Callable[[Any], dict[str, str]] | None = None
     parse_item: Callable[[str, str], bool | None] | None = None
     adapt: Callable[[Task, Sequence[Any]], Task] | None = None
+    reader: Callable[[str], Reading[Any]] | None = None
+    item_reader: Callable[[str, str], Reading[bool]] | None = None
 
     def questions(self, truth: Any) -> dict[str, str]:
         """The questions about a face with this truth: item to text; the item is empty where there is only one."""
@@ -98,8 +109,25 @@ class Task:
     def read(self, answers: Mapping[str, str]) -> Any | None:
         """The prediction that answers by item amount to, or None where none can be read."""
         if self.ask_each is None or self.parse_item is None:
-            return self.parse(answers[""])
-        return {item: self.parse_item(answer, item) for item, answer in answers.items()}
+            return self.reading(answers[""]).value
+        return {item: self.reading(answer, item).value for item, answer in answers.items()}
+
+    def reading(self, answer: str, item: str = "") -> Reading[Any]:
+        """What one answer says, by which rule, and in which of its words.
+
+        Args:
+            answer: The answer.
+            item: The label that was asked for, for tasks that ask one by one.
+        """
+        if item and self.parse_item is not None:
+            if self.item_reader is not None:
+                return self.item_reader(answer, item)
+            value: Any | None = self.parse_item(answer, item)
+        elif self.reader is not None:
+            return self.reader(answer)
+        else:
+            value = self.parse(answer)
+        return Reading(value, Rule.NOTHING if value is None else Rule.OWN)
 
     def weighted(self, truths: Sequence[Any], predictions: Sequence[Any]) -> WeightedMetrics:
         """The metrics as a function of record weights."""
@@ -118,7 +146,12 @@ def _with_classes(task: Task, truths: Sequence[str]) -> Task:
     """Also read the expressions beyond the seven that a data set has; choose among those that it has."""
     classes = tuple(name for name in ALL_EXPRESSIONS if name in EXPRESSIONS or name in truths)
     options = tuple(name for name in ALL_EXPRESSIONS if name in truths)
-    return replace(task, parse=partial(parse_expression, classes=classes), options=options)
+    return replace(
+        task,
+        parse=partial(parse_expression, classes=classes),
+        reader=partial(read_expression, classes=classes),
+        options=options,
+    )
 
 
 def _attribute_questions(truth: Mapping[str, bool]) -> dict[str, str]:
@@ -139,6 +172,7 @@ EXPRESSION = Task(
     decide=decide_expressions,
     options=EXPRESSIONS,
     adapt=_with_classes,
+    reader=read_expression,
 )
 ACTION_UNITS = Task(
     name="action_units",
@@ -152,6 +186,7 @@ ACTION_UNITS = Task(
     headline_title="mean F1",
     weigh=weigh_action_units,
     decide=decide_presence,
+    reader=read_action_units,
 )
 ATTRIBUTES = Task(
     name="attributes",
@@ -165,6 +200,7 @@ ATTRIBUTES = Task(
     headline_title="mean accuracy",
     weigh=weigh_attributes,
     decide=decide_presence,
+    reader=read_attributes,
 )
 AGE = Task(
     name="age",
@@ -179,6 +215,7 @@ AGE = Task(
     higher_is_better=False,
     weigh=weigh_ages,
     options=tuple(str(years) for years in range(1, 101)),
+    reader=read_age,
 )
 MANIPULATION = Task(
     name="manipulation",
@@ -194,6 +231,7 @@ MANIPULATION = Task(
     decide=decide_manipulation,
     options=("genuine", "manipulated"),
     positive="manipulated",
+    reader=read_manipulation,
 )
 ATTRIBUTE_QUESTIONS = replace(
     ATTRIBUTES,
@@ -204,6 +242,7 @@ ATTRIBUTE_QUESTIONS = replace(
     options=("yes", "no"),
     ask_each=_attribute_questions,
     parse_item=parse_presence,
+    item_reader=read_presence,
 )
 """CelebA's forty attributes as forty questions, which share one reading of the picture."""
 
