@@ -70,7 +70,7 @@ def _topic(question: str) -> tuple[str, tuple[str, ...]] | None:
         clauses = Clauses(spread_hair(words, vocabulary), vocabulary)
         found: set[tuple[str, tuple[str, ...]]] = {
             (claim.label, ()) for claim in attribute_claims(clauses, attribute_table(vocabulary))
-        }  # noqa: E501
+        }
         found |= {
             (NO_BEARD if claim.label == BEARDLESS else _opposite(NO_BEARD), ()) for claim in beard_claims(clauses)
         }

@@ -74,7 +74,7 @@ _ABBREVIATIONS = frozenset(
         "min",
         "max",
         "resp",
-    ]  # noqa: E501
+    ]
 )
 _ANSWERED_QUESTION = re.compile(
     r"\?[\"'*_)\s]{0,6}(?:[-:>]{1,2}\s{0,3})?(?=(?:yes|no|nope|yeah|ja|nein|sí|si|oui|non|sim|não|nao|是|否|不|はい|いいえ)"
