@@ -34,6 +34,7 @@ OLDEST = 120.0
 
 _NUMBER = re.compile(r"(?<![\d.,/-])(?<![a-z])(\d{1,3})(?:[.,](\d{1,2}))?(?![\d])(?![.,]\d)(?!/\d)")
 _RANGED = re.compile(r"(?<![\d.,/])(?<![a-z])(\d{1,3})(?![\d])")
+_PICTOGRAM = re.compile("[\u2600-\u27bf\U0001f000-\U0001faff]")
 _BEFORE, _BEHIND = 48, 40
 
 
@@ -99,7 +100,7 @@ def _outcome(statement: Statement, vocabulary: Vocabulary, number: int) -> Outco
         text = statement.value or text
     elif is_final and mark is None:
         mark = Rank.FIELD
-    clauses = Clauses(digits_for_words(text, vocabulary), vocabulary)
+    clauses = Clauses(digits_for_words(_PICTOGRAM.sub(" ", text), vocabulary), vocabulary)
     found = list(_ages(clauses, is_field=mark not in (None, Rank.ASIDE)))
     if not found:
         said_nothing = is_undecided(clauses.text, vocabulary)

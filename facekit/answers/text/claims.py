@@ -204,7 +204,7 @@ class Clauses:
     def _joint(self) -> re.Pattern[str]:
         words = "|".join(self.vocabulary.entries("chance", "joints") + self.vocabulary.entries("chance", "words")
                          + self.vocabulary.entries("chance", "sure"))  # fmt: skip
-        return re.compile(rf"(?:\s|[:=(\[|,~≈-]|(?:{words})(?![a-zà-ɏ])){{0,14}}")
+        return re.compile(rf"(?:\s|[:=()\[|,~≈-]|(?:{words})(?![a-zà-ɏ])){{0,14}}")
 
 
 _PERCENT = re.compile(NUMBER + r"\s?(%|percent\b|per cent\b|prozent\b|por ?ciento\b|por cento\b|pour cent\b|パーセント|out of 10\b|von 10\b)")  # fmt: skip  # noqa: E501

@@ -15,7 +15,7 @@ _CASELESS_MARKS = str.maketrans({
 })  # fmt: skip
 _SIGNS = (("✓", " yes "), ("✔", " yes "), ("✅", " yes "), ("☑", " yes "), ("✗", " no "), ("✘", " no "),
           ("❌", " no "), ("✕", " no "), ("✖", " no "), ("☒", " no "), ("❎", " no "), ("☐", " no "),
-          ("➕", " + "), ("≈", " ~ "), ("≤", "<="), ("≥", ">="), ("→", " : "), ("⇒", " : "), ("\ufe0f", ""))  # fmt: skip  # noqa: E501
+          ("➕", " + "), ("≈", " ~ "), ("≤", "<="), ("≥", ">="), ("→", " : "), ("⇒", " : "), ("->", " : "), ("=>", " : "), ("\ufe0f", ""))  # fmt: skip  # noqa: E501
 _LATEX = re.compile(r"\\(?:text|mathrm|mathbf|textbf|boldsymbol|emph|textit|mathit)\s*\{([^{}]{0,200})\}")
 _LATEX_MARKS = re.compile(r"\\[()\[\]]|\$+|\\(?=[%$_#&{},;! ])|\\(?:quad|qquad|displaystyle)\b")
 _TAGS = re.compile(r"</?(?:b|i|em|strong|u|p|br|span|div|li|ul|ol|h[1-6]|code|td|tr|th|table|mark)\s*/?>")

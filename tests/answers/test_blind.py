@@ -1,0 +1,42 @@
+"""The blind lists: shares that may not fall, and texts of hostile lengths."""
+
+from __future__ import annotations
+
+import time
+
+import blind_answers as blind
+import pytest
+
+LEAST_RIGHT, MOST_WRONG = 0.87, 0.08
+SLOWEST = 3.0
+UNITS = [  # fmt: skip
+    "1, ",
+    "AU6, ",
+    "and ",
+    "not ",
+    "happy, ",
+    "no ",
+    "30 - ",
+    "| a ",
+    '{"a": ',
+    "(",
+    "very ",
+    "不",
+    "** ",
+    "fake 20 % ",
+]
+
+
+def test_answers_written_blind_are_read_as_their_writers_meant_them():
+    found = blind.results("answers")
+    assert sum(each.is_right for each in found) / len(found) >= LEAST_RIGHT, blind.table(found)
+    assert sum(each.is_confidently_wrong for each in found) / len(found) <= MOST_WRONG, blind.table(found)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("task", ["expression", "action_units", "attributes", "age", "manipulation", "yes_no"])
+def test_forty_thousand_repeated_characters_are_read_in_seconds(task, unit):
+    answer = (unit * 40_000)[:40_000] + " x"
+    began = time.perf_counter()
+    blind.read({"task": task, "answer": answer, "question": "Is the person smiling?"})
+    assert time.perf_counter() - began < SLOWEST
