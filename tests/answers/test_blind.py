@@ -9,7 +9,7 @@ import pytest
 
 LEAST_RIGHT, MOST_WRONG = 0.87, 0.08
 SLOWEST = 3.0
-UNITS = [  # fmt: skip
+UNITS = [
     "1, ",
     "AU6, ",
     "and ",

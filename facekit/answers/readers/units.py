@@ -13,7 +13,7 @@ from facekit.answers.text.claims import Claim, Clauses
 from facekit.answers.text.statements import Answer, Statement
 
 _CODE = r"[lrbtmu]?0*(\d{1,2})([a-e])?(?![\d.]*\d|\.\d|[a-z])"
-_JOINT = (  # noqa: E501
+_JOINT = (
     r"(?>\s*(?:,\s*(?:and|und|y|et|e)?|\+|/|&|;(?!\s*au)|、|と|和|and\b|und\b|y\b|et\b|e\b|or\b|plus\b|as well as)\s*)"
 )
 _HEAD = r"(?<![a-z])(?:[lrbtu])?(?:aus?|action units?|unidad(?:es)? de acci[oó]n|unidades? de a[cç][aã]o|unit[eé]s? d'action|aktionseinheit(?:en)?|bewegungseinheit(?:en)?|动作单元|動作単位|アクションユニット|facs|ua)(?: codes?)?(?: (?:are )?(?:present|active|detected|visible)(?: are)?)?[ :=\[#-]*"  # fmt: skip  # noqa: E501
