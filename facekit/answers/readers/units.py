@@ -79,15 +79,18 @@ def _read(answer: Answer, vocabulary: Vocabulary) -> Reading[frozenset[str]]:
     if not found:
         return Reading(None, Rule.UNDECIDED if undecided else Rule.NOTHING)
     best = max(rank for rank, _, _ in found)
-    kept = [each for each in found if best < Rank.FIELD or each[0] == best or _goes_on(each[2])]
+    kept = [each for each in found if best < Rank.FIELD or each[0] == best or _goes_on(each[2], vocabulary)]
     units = [unit for _, group, _ in kept for unit in group]
     rule = RULES[best] if best >= Rank.FIELD else Rule.LIST
     return Reading(_active(units), rule, kept[-1][2].source if best >= Rank.FIELD else kept[0][2].source)
 
 
-def _goes_on(statement: Statement) -> bool:
-    """Whether a statement is a row of a table, or a line that begins with a code: more of what stands above it."""
-    return statement.rule is Rule.FIELD or (statement.is_alone and _LISTED.match(statement.text) is not None)
+def _goes_on(statement: Statement, vocabulary: Vocabulary) -> bool:
+    """Whether a statement is a row of a table, or a line that begins with a unit: more of what stands above it."""
+    if statement.rule is Rule.FIELD:
+        return True
+    begins = (_LISTED, *vocabulary.labels("units").values())
+    return statement.is_alone and any(pattern.match(statement.text) for pattern in begins)
 
 
 def _active(units: Sequence[_Unit]) -> frozenset[str]:
