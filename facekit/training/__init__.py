@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from facekit.training.recipes.stages import Listeners, StageResult, plan_recipe, run_recipe
     from facekit.training.watching.history import LossHistory
     from facekit.training.watching.progress import RichProgress, TrainingProgress
+    from facekit.training.watching.validation_loss import LossValidation
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
