@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from facekit.data.dataset import count_frames
 from facekit.data.feature_cache import FeatureCache, FeatureStorage
+from facekit.data.record_media import count_frames
 from facekit.data.records import FaceRecord
 from facekit.encoders.base import VisionEncoder
 from facekit.encoders.transform import ImageTransform

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from facekit.data.dataset import DatasetOptions, count_frames, open_frames, usable_questions
+from facekit.data.dataset import DatasetOptions, usable_questions
+from facekit.data.record_media import count_frames, open_frames
 from facekit.data.records import FaceRecord
 from facekit.data.skipping import RECORD_FAULTS
 from facekit.data.usable import UsableQuestions

@@ -7,39 +7,28 @@ uninterrupted one would have seen.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from facekit.data.conversation_layout import ConversationLayout, encode_turns
 from facekit.data.formats import base_folder
 from facekit.data.formats import read_records as read_any_records
 from facekit.data.mixture import Mixture
-from facekit.data.packing import PackedTokens, pack_exchanges
-from facekit.data.records import FaceRecord, Turn, read_records
+from facekit.data.record_media import count_frames, load_media, media_frames, open_frames
+from facekit.data.records import FaceRecord, read_records
 from facekit.data.skipping import SkippedRecord
 from facekit.data.stored_files import require_stored_files
 from facekit.data.stored_records import StoredRecords, open_stored, require_whole
-from facekit.data.supervision import (
-    SupervisedTokens,
-    count_marked,
-    encode_conversation,
-    media_lead,
-    place_media,
-    without_leading_marks,
-)
 from facekit.data.usable import Arrangement, TokenLimit, UsableQuestions, find_usable
 from facekit.errors import ConfigurationError, RecordError
-from facekit.faces import NUM_LANDMARKS, CroppedFace, open_image, pad_to_square, read_clip
-from facekit.faces.frames import FRAMES_PER_CLIP
-from facekit.models.media import choose_clip_landmarks
+from facekit.faces import NUM_LANDMARKS
 from facekit.models.processing import FaceKitProcessor
-from facekit.models.sessions.encoding import MediumTensors
 
 
 @dataclass(frozen=True)
@@ -331,7 +320,16 @@ def make_example(
     rng = np.random.default_rng((options.seed, number, index, repetition)[: 4 if repetition else 3])
     frames = media_frames(record, len(points))
     try:
-        tokens = _encode_turns(record, processor, options, frames, rng, kept)
+        tokens = encode_turns(
+            record,
+            processor,
+            frames,
+            rng,
+            kept,
+            shuffle=options.shuffle_turns,
+            turns_per_example=options.turns_per_example,
+            independent=options.independent_turns,
+        )
     except RecordError as error:
         raise RecordError(f"record {record.id!r}: {error}") from error
     frames = _shown_media(processor, frames, tokens.input_ids)
@@ -359,22 +357,12 @@ def usable_questions(
     if not record.conversations:
         raise RecordError("it has no conversation; annotate the records first")
     media = media_frames(record, frames)
-    layout = _Layout.of(record, media)
+    layout = ConversationLayout.of(record, media)
     is_packed = options.independent_turns and layout.stands_alone
     # Positions of a packed question go on from the picture, so what counts for the context is each question by itself.
     at_once = 1 if is_packed and options.max_tokens is None else options.turns_per_example
     arrangement = Arrangement(not layout.stands_alone, is_packed, at_once, options.limit, not layout.media_lead)
     return find_usable(processor, layout.opening, layout.exchanges, arrangement, frames=media)
-
-
-def media_frames(record: FaceRecord, total: int) -> tuple[int, ...]:
-    """Frames of each of a record's pictures or of its clip; empty for text alone.
-
-    Args:
-        record: The record.
-        total: Frames that were opened of it.
-    """
-    return (1,) * total if record.images is not None else (total,) if total else ()
 
 
 def _shown_media(processor: FaceKitProcessor, frames: tuple[int, ...], input_ids: Sequence[int]) -> tuple[int, ...]:
@@ -388,55 +376,6 @@ def _shown_media(processor: FaceKitProcessor, frames: tuple[int, ...], input_ids
     return frames[:shown]
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """A record's conversation by questions, without the marks of media that stand before all of them.
-
-    Args:
-        opening: What comes before the first question.
-        exchanges: The questions with their answers.
-        media_lead: Whether all media stand before the first question; otherwise the questions mark them.
-        stands_alone: Whether each question can be asked by itself.
-    """
-
-    opening: list[Turn]
-    exchanges: list[list[Turn]]
-    media_lead: bool
-    stands_alone: bool
-
-    @classmethod
-    def of(cls, record: FaceRecord, frames: Sequence[int]) -> Self:
-        """Raises ``RecordError`` where the conversation has no question, or marks other media than there are."""
-        turns = place_media(record.conversations, len(frames))
-        leads = media_lead(turns)
-        opening, exchanges = split_exchanges(without_leading_marks(turns) if leads else turns)
-        return cls(opening, exchanges, leads, record.independent_questions and leads)
-
-
-def _encode_turns(
-    record: FaceRecord,
-    processor: FaceKitProcessor,
-    options: DatasetOptions,
-    frames: tuple[int, ...],
-    rng: np.random.Generator,
-    kept: Sequence[int] | None,
-) -> SupervisedTokens | PackedTokens:
-    layout = _Layout.of(record, frames)
-    opening, exchanges = layout.opening, layout.exchanges
-    if kept is None:
-        exchanges = [turns for turns in exchanges if any(turn.role == "assistant" for turn in turns)] or exchanges
-    else:
-        exchanges = [exchanges[index] for index in kept]
-    if options.shuffle_turns and layout.stands_alone:
-        exchanges = [exchanges[index] for index in rng.permutation(len(exchanges))]
-    chosen = exchanges[: options.turns_per_example]
-    dialogue = [turn for turns in chosen for turn in turns]
-    if options.independent_turns and layout.media_lead:
-        return pack_exchanges(processor, opening, chosen if layout.stands_alone else [dialogue], frames=frames)
-    shown = frames if layout.media_lead else frames[: count_marked(opening + dialogue)]
-    return encode_conversation(processor, opening + dialogue, frames=shown)
-
-
 def _disturb(points: Tensor, options: DatasetOptions, rng: np.random.Generator) -> Tensor:
     if options.landmark_dropout and rng.random() < options.landmark_dropout:
         return torch.full_like(points, float("nan"))
@@ -444,109 +383,3 @@ def _disturb(points: Tensor, options: DatasetOptions, rng: np.random.Generator) 
         noise = rng.normal(0.0, options.landmark_noise, points.shape)
         return points + torch.from_numpy(noise).to(points.dtype)
     return points
-
-
-def count_frames(record: FaceRecord, num_frames: int) -> int:
-    """How many frames a record's example has: one per picture, at most ``num_frames`` of a video file, 0 of text alone.
-
-    Of a video file that is shorter than that, all; which is not known before it is opened.
-    """
-    if isinstance(record.video, str):
-        return min(num_frames, len(record.frames)) if record.frames else num_frames
-    return len(record.media_paths(""))
-
-
-def split_exchanges(turns: Sequence[Turn]) -> tuple[list[Turn], list[list[Turn]]]:
-    """Split a conversation into what comes before the first question, and questions with their answers."""
-    opening: list[Turn] = []
-    exchanges: list[list[Turn]] = []
-    for turn in turns:
-        if turn.role == "user" and (not exchanges or exchanges[-1][-1].role == "assistant"):
-            exchanges.append([turn])
-        elif exchanges:
-            exchanges[-1].append(turn)
-        else:
-            opening.append(turn)
-    return opening, exchanges
-
-
-def load_media(record: FaceRecord, folder: Path, processor: FaceKitProcessor) -> tuple[Tensor, Tensor]:
-    """Open a record's pictures or frames; nothing is detected, because records hold face crops.
-
-    Args:
-        record: The record.
-        folder: Folder of its records file.
-        processor: Has the encoder's image transform.
-
-    Returns:
-        Pixels ``(T, 3, H, W)`` and landmarks ``(T, 68, 2)`` in [0, 1] of them; NaN rows where the record has none.
-        T counts the frames of a clip, or several pictures; it is 0 for text alone. A picture that is not square is
-        padded to one, and its landmarks move along.
-
-    Raises:
-        ImageError: A file cannot be opened as a picture or, as ``VideoError``, as a clip.
-        RecordError: The record has landmarks for another number of frames.
-    """
-    frames = open_frames(record, folder, processor.image_processor.num_frames)
-    if not frames:
-        side = processor.image_processor.image_size
-        return torch.zeros(0, 3, side, side), torch.zeros(0, NUM_LANDMARKS, 2)
-    pixels = torch.stack([processor.image_processor.transform(frame.image) for frame in frames])
-    return pixels, torch.from_numpy(np.stack([frame.landmarks_or_absent for frame in frames]))
-
-
-def open_media(record: FaceRecord, folder: Path, processor: FaceKitProcessor) -> list[MediumTensors]:
-    """Open each of a record's pictures, or its clip, as ``Session.open_many`` takes it; errors as in ``load_media``."""
-    pixels, points = load_media(record, folder, processor)
-    frames = media_frames(record, len(pixels))
-    return [
-        MediumTensors(*each, is_clip=record.video is not None)
-        for each in zip(pixels.split(frames), points.split(frames), strict=True)
-    ] if frames else []  # fmt: skip
-
-
-def open_frames(record: FaceRecord, folder: Path, num_frames: int = FRAMES_PER_CLIP) -> list[CroppedFace]:
-    """Open a record's pictures, or the frames of its clip, as squares with their landmarks.
-
-    Args:
-        record: The record.
-        folder: Folder of its records file.
-        num_frames: Frames to choose of a video file. Frames that are files of their own have been chosen already.
-
-    Returns:
-        One square per frame; landmarks None where the record has none.
-
-    Raises:
-        ImageError: A file cannot be opened as a picture or, as ``VideoError``, as a clip.
-        RecordError: The record has landmarks for another number of frames.
-    """
-    pictures, points = _read_media(record, folder, num_frames)
-    if points is None:
-        return [pad_to_square(picture) for picture in pictures]
-    frames = []
-    for picture, shape in zip(pictures, points, strict=True):
-        square = pad_to_square(picture)
-        present = np.isfinite(shape).all()
-        moved = square.from_picture(shape * picture.size).astype(np.float32) if present else None
-        frames.append(replace(square, landmarks=moved))
-    return frames
-
-
-def _read_media(record: FaceRecord, folder: Path, num_frames: int) -> tuple[Sequence[Image.Image], np.ndarray | None]:
-    points = record.landmark_array(folder)
-    points = points[None] if points is not None and points.ndim == 2 else points
-    if not isinstance(record.video, str):
-        pictures = [open_image(path) for path in record.media_paths(folder)]
-        if points is not None and len(points) != len(pictures):
-            noun = "pictures" if record.images is not None else "frames"
-            raise RecordError(f"record {record.id!r} has {len(pictures)} {noun} but landmarks for {len(points)}")
-        return pictures, points
-    clip = read_clip(folder / record.video, num_frames, among=record.frames)
-    if points is None:
-        return clip.frames, None
-    try:
-        if record.frames is not None and len(points) == len(record.frames) != clip.total:
-            return clip.frames, points[[record.frames.index(index) for index in clip.indices]]
-        return clip.frames, choose_clip_landmarks(points, clip)
-    except ConfigurationError as error:
-        raise RecordError(f"record {record.id!r}: {error}") from error

@@ -25,9 +25,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from facekit.data.collation import FaceCollator
-from facekit.data.dataset import DatasetOptions, FaceExample, load_media, make_example, usable_questions
+from facekit.data.dataset import DatasetOptions, FaceExample, make_example, usable_questions
 from facekit.data.formats.shards import sample_fields
 from facekit.data.identity import list_differences
+from facekit.data.record_media import load_media
 from facekit.data.records import FaceRecord, describe_problem
 from facekit.data.shard_index import ShardSample, count_samples, list_samples
 from facekit.data.shortened import SHORTENED_NAME, ShortenedRecord, ShortenedRecords

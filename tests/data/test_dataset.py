@@ -9,7 +9,9 @@ from PIL import Image
 from video_files import grey_frames, write_video
 
 import facekit
-from facekit.data.dataset import DatasetOptions, FaceDataset, RecordSet, load_media, split_exchanges
+from facekit.data.conversation_layout import split_exchanges
+from facekit.data.dataset import DatasetOptions, FaceDataset, RecordSet
+from facekit.data.record_media import load_media
 from facekit.data.records import FaceRecord, Turn, write_records
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError, ImageError, RecordError, VideoError

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 import facekit
-from facekit.data.dataset import DatasetOptions, FaceDataset, RecordSet, load_media, open_media
+from facekit.data.dataset import DatasetOptions, FaceDataset, RecordSet
 from facekit.data.marks import join_parts, split_marks, strip_leading_marks
+from facekit.data.record_media import load_media, open_media
 from facekit.data.records import FaceRecord, Turn, read_records
 from facekit.errors import RecordError
 

@@ -112,7 +112,7 @@ def test_what_a_template_refuses_is_told_in_its_words(strict):
     [([], "no conversation; annotate"), (SHORT[0][1:], "no user turn"), (SHORT[0][:1], "no assistant turn")],
 )
 def test_a_record_without_both_sides_is_refused(processor, turns, message):
-    from facekit.data.dataset import split_exchanges
+    from facekit.data.conversation_layout import split_exchanges
 
     with pytest.raises(RecordError, match=message):
         find_usable(processor, *split_exchanges(turns), Arrangement())

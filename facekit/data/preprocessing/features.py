@@ -16,10 +16,10 @@ from torch import Tensor
 
 from facekit.backbones.base import read_dtype
 from facekit.data.cached_encoding import CachedEncoding, MediaIdentifier
-from facekit.data.dataset import open_frames
 from facekit.data.feature_cache import FeatureStorage
 from facekit.data.formats.shards import read_shards
 from facekit.data.preprocessing.pipeline import FEATURES
+from facekit.data.record_media import open_frames
 from facekit.data.records import FaceRecord
 from facekit.data.shard_index import count_samples
 from facekit.deprecations import renamed_arguments

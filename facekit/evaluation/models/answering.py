@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from facekit.data.dataset import open_media
+from facekit.data.record_media import open_media
 from facekit.errors import ConfigurationError
 from facekit.evaluation.tasks.questions import Question
 from facekit.faces import open_image, pad_to_square

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from facekit.data.dataset import RecordSet, open_frames
+from facekit.data.dataset import RecordSet
+from facekit.data.record_media import open_frames
 from facekit.data.records import FaceRecord
 from facekit.evaluation.judging.explanations import CRITERION_TITLES
 from facekit.evaluation.judging.ratings import JudgingResult, RatedPart

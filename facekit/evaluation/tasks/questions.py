@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from PIL import Image
 
-from facekit.data.dataset import open_frames
+from facekit.data.record_media import open_frames
 from facekit.data.records import FaceRecord
 from facekit.faces import open_image
 

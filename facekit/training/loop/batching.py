@@ -19,8 +19,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from facekit.compat.accelerate import feed_device
 from facekit.data.collation import FaceCollator
-from facekit.data.dataset import FaceDataset, FaceExample, count_frames, media_frames
+from facekit.data.dataset import FaceDataset, FaceExample
 from facekit.data.mixture import Mixture, divide, take_in_turn
+from facekit.data.record_media import count_frames, media_frames
 from facekit.data.records import FaceRecord
 from facekit.errors import ConfigurationError
 from facekit.models.processing import FaceKitProcessor

@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 
 from facekit.data.atomic import write_text_atomically
-from facekit.data.dataset import RecordSet, open_frames
+from facekit.data.dataset import RecordSet
 from facekit.data.mixture import SourceShare
+from facekit.data.record_media import open_frames
 from facekit.errors import ImageError, RecordError
 from facekit.models.memory import format_bytes
 from facekit.reports import Cell, Section, Table, format_duration, image_url, line_chart, render_page

@@ -21,8 +21,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from facekit.compat.bitsandbytes import restore_layout
 from facekit.data.atomic import write_text_atomically
-from facekit.data.dataset import RecordSet, media_frames, open_media, split_exchanges
+from facekit.data.conversation_layout import split_exchanges
+from facekit.data.dataset import RecordSet
 from facekit.data.marks import count_marks, split_marks
+from facekit.data.record_media import media_frames, open_media
 from facekit.data.records import FaceRecord
 from facekit.data.supervision import media_lead, place_media, without_leading_marks
 from facekit.errors import CheckpointError, RecordError, first_line

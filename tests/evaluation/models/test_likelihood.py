@@ -17,7 +17,8 @@ from transformers import (
 )
 
 import facekit
-from facekit.data.dataset import RecordSet, load_media
+from facekit.data.dataset import RecordSet
+from facekit.data.record_media import load_media
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError, RecordError
 from facekit.evaluation import ACTION_UNITS, EXPRESSION, MANIPULATION, evaluate_model

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from small_runs import At, interrupt, small_model
 from transformers import TrainerState
 
-from facekit.data.dataset import RecordSet, count_frames
+from facekit.data.dataset import RecordSet
+from facekit.data.record_media import count_frames
 from facekit.data.records import FaceRecord, Turn
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError
