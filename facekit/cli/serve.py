@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +14,9 @@ from facekit.cli.output import say
 @with_model_options()
 def serve(
     model: Annotated[str, typer.Argument(help="A folder or hub id that facekit loads.")],
-    name: Annotated[str | None, typer.Option(help="The model's name for clients; by default as given.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The model's name for clients; by default that of its folder.")
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on; any but this machine's own needs a key.")] = (
         "127.0.0.1"
     ),
@@ -51,7 +54,7 @@ def serve(
         raise MissingExtraError(f"serving needs {error.name}; run: pip install 'facekit-mllm[serve]'") from error
 
     settings = ServerSettings(
-        name or model.rstrip("/"),
+        name or Path(model).name,
         host,
         port,
         api_key,

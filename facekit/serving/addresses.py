@@ -10,14 +10,18 @@ import http.client
 import ipaddress
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from facekit.serving.request_error import RequestError
 
 _SECONDS, _REDIRECTS, _CHUNK = 10.0, 3, 65536
 _PORTS = {"http": 80, "https": 443}
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 
 
 def fetch(url: str, allow_hosts: Collection[str], *, max_bytes: int) -> bytes:
@@ -40,7 +44,12 @@ def fetch(url: str, allow_hosts: Collection[str], *, max_bytes: int) -> bytes:
             if status != 200:
                 raise _refuse(f"{parts.hostname} answered with status {status}; send the picture as a data URL")
             return body
-        url = urljoin(url, location)
+        try:
+            url = urljoin(url, location)
+        except ValueError as error:
+            raise _refuse(
+                f"{parts.hostname} redirects to what is no address; send the picture as a data URL"
+            ) from error
     raise _refuse(f"{parts.hostname} redirects more than {_REDIRECTS} times; send the picture as a data URL")
 
 
@@ -61,48 +70,87 @@ def _check(url: str, allow_hosts: Collection[str]) -> SplitResult:
 
 def _get(parts: SplitResult, deadline: float, max_bytes: int) -> tuple[int, str | None, bytes]:
     host, port = str(parts.hostname), parts.port or _PORTS[parts.scheme]
+    path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     try:
-        with socket.create_connection((_public_address(host, port), port), timeout=_left(deadline)) as plain:
-            channel = plain
+        with _connect(host, port, deadline) as channel, _closed_at(deadline, channel):
             if parts.scheme == "https":
-                channel = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+                channel[0] = ssl.create_default_context().wrap_socket(channel[0], server_hostname=host)
             connection = http.client.HTTPConnection(host, port)
-            connection.sock = channel
-            path = parts.path or "/"
-            connection.request(
-                "GET", f"{path}?{parts.query}" if parts.query else path, headers={"Accept": "image/*,video/*"}
-            )
+            connection.sock = channel[0]
+            connection.request("GET", path, headers={"Accept": "image/*,video/*"})
             reply = connection.getresponse()
             location = reply.getheader("Location") if 300 <= reply.status < 400 else None
-            body = b"" if location or reply.status != 200 else _read(reply, channel, deadline, max_bytes, host)
+            body = b"" if location or reply.status != 200 else _read(reply, max_bytes, host)
             return reply.status, location, body
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise _refuse(f"{host} cannot be reached for the picture; send it as a data URL") from error
 
 
-def _read(reply: http.client.HTTPResponse, channel: socket.socket, deadline: float, max_bytes: int, host: str) -> bytes:
+@contextmanager
+def _connect(host: str, port: int, deadline: float) -> Iterator[list[socket.socket]]:
+    """A connection to the first public address of a host that takes one, as a list that a wrapped one can replace."""
+    failure: OSError | None = None
+    for address in _public_addresses(host, port, deadline):
+        try:
+            channel = [socket.create_connection((address, port), timeout=_left(deadline))]
+        except OSError as error:
+            failure = error
+            continue
+        try:
+            yield channel
+        finally:
+            channel[0].close()
+        return
+    raise failure or OSError("no address")
+
+
+@contextmanager
+def _closed_at(deadline: float, channel: list[socket.socket]) -> Iterator[None]:
+    """Cut a connection at the deadline, however slowly its other end drips."""
+
+    def cut() -> None:
+        with suppress(OSError):
+            channel[0].shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(_left(deadline), cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _read(reply: http.client.HTTPResponse, max_bytes: int, host: str) -> bytes:
     body = bytearray()
-    while True:
-        channel.settimeout(_left(deadline))
-        piece = reply.read1(_CHUNK)
-        if not piece:
-            return bytes(body)
+    while piece := reply.read1(_CHUNK):
         body += piece
         if len(body) > max_bytes:
             raise _refuse(f"the picture of {host} has more than {max_bytes:,} bytes; send a smaller one")
+    if reply.length:
+        raise _refuse(f"the picture of {host} broke off; send it as a data URL")
+    return bytes(body)
 
 
-def _public_address(host: str, port: int) -> str:
-    found = {str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+def _public_addresses(host: str, port: int, deadline: float) -> list[str]:
+    """The addresses of a host, those of IPv4 first."""
+    pool = ThreadPoolExecutor(1)  # a look-up has no time limit of its own
+    try:
+        looked_up = pool.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM).result(_left(deadline))
+    finally:
+        pool.shutdown(wait=False)
+    found = {str(entry[4][0]) for entry in looked_up}
     if not found or not all(is_public(address) for address in found):
         raise _refuse(f"{host} has an address in a private network, which is not asked; send the picture as a data URL")
-    return sorted(found)[0]
+    return sorted(found, key=lambda address: (":" in address, address))
 
 
 def is_public(address: str) -> bool:
     """Whether an IP address is one of the open internet; an IPv4 address inside an IPv6 one counts as itself."""
     read = ipaddress.ip_address(address.split("%")[0])
     inner = getattr(read, "ipv4_mapped", None) or getattr(read, "sixtofour", None)
+    if inner is None and read.version == 6 and read not in _GLOBAL_UNICAST:
+        return False
     return (inner or read).is_global and not read.is_multicast
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import functools
 import hmac
-import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
+import anyio
+from pydantic_core import from_json
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -23,11 +25,11 @@ from facekit.models.processing import FaceKitProcessor
 from facekit.serving.choices import Choice, wait_for
 from facekit.serving.engine import Answer, Engine, Job
 from facekit.serving.metrics import Metrics
-from facekit.serving.protocol import read_request
+from facekit.serving.protocol import ChatRequest, read_request
 from facekit.serving.questions import QuestionReader
 from facekit.serving.replies import DONE, Reply, event
 from facekit.serving.request_error import RequestError
-from facekit.serving.settings import ServerSettings
+from facekit.serving.settings import ServerSettings, available_cores, is_loopback
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,8 @@ class _Server:
         self, model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, settings: ServerSettings
     ) -> None:
         self._settings = settings
-        self._open = 0
+        self._open = self._arriving = 0
+        self._preparing = anyio.CapacityLimiter(max(2, available_cores()))
         self._metrics = Metrics(lambda: self._open)
         self._reader = QuestionReader(model, processor, settings)
         self._engine = Engine(
@@ -67,6 +70,7 @@ class _Server:
             max_batch=settings.max_batch,
             batch_seconds=settings.batch_seconds,
             cached_media=settings.cached_media,
+            cached_bytes=settings.cached_bytes,
             on_batch=self._metrics.count_batch,
         )
         self._started = int(time.time())
@@ -96,19 +100,39 @@ class _Server:
         @functools.wraps(handler)
         async def guarded(request: Request) -> Response:
             try:
+                self._check_host(request)
                 self._check_key(request)
-                return await handler(request)
+                response = await handler(request)
             except RequestError as refusal:
-                return _refuse(refusal)
+                response = _refuse(refusal)
+            except ClientDisconnect:
+                response = _refuse(RequestError(499, "the client has gone"))
+            except Exception:
+                logger.exception("a request failed")
+                response = _refuse(RequestError(500, _BROKEN))
+            if request.method == "POST":
+                self._metrics.requests.labels(str(response.status_code)).inc()
+            return response
 
         return guarded
+
+    def _check_host(self, request: Request) -> None:
+        """Without a key, refuse what a page of another site sends through somebody's browser."""
+        if self._settings.api_key is not None:
+            return
+        try:
+            host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+        except ValueError:
+            host = None
+        if host is None or not is_loopback(host):
+            raise RequestError(403, "without a key this server answers to its own machine's address only")
 
     def _check_key(self, request: Request) -> None:
         key = self._settings.api_key
         if key is None:
             return
         sent = request.headers.get("authorization", "")
-        if not hmac.compare_digest(sent.encode(), f"Bearer {key}".encode()):
+        if not hmac.compare_digest(sent.encode("latin-1"), f"Bearer {key}".encode()):
             raise RequestError(
                 401, "the API key is missing or wrong; send it as a bearer token", code="invalid_api_key"
             )
@@ -140,19 +164,17 @@ class _Server:
 
     async def _complete(self, request: Request) -> Response:
         began = time.monotonic()
-        try:
-            response = await self._answer(request)
-        except RequestError as refusal:
-            response = _refuse(refusal)
-        self._metrics.requests.labels(str(response.status_code)).inc()
-        self._metrics.seconds.observe(time.monotonic() - began)
+        response = await self._answer(request, began)
+        if not isinstance(response, StreamingResponse):  # which is timed at its end
+            self._metrics.seconds.observe(time.monotonic() - began)
         return response
 
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request, began: float) -> Response:
+        body = await self._body(request)
         self._reserve(1)
         reserved = 1
         try:
-            asked = read_request(await self._body(request))
+            asked = await anyio.to_thread.run_sync(_read_body, body, limiter=self._preparing)
             self._check_model(asked.model)
             count = asked.n or 1
             if count > self._settings.max_choices:
@@ -161,7 +183,7 @@ class _Server:
                 )
             self._reserve(count - 1)
             reserved = count
-            question = await run_in_threadpool(self._reader.read, asked)
+            question = await anyio.to_thread.run_sync(self._reader.read, asked, limiter=self._preparing)
             pieces: _Pieces | None = asyncio.Queue() if asked.stream else None
             choices = [Choice(index, asked.stops, _sender(pieces, index)) for index in range(count)]
             jobs = [choice.job(question, asked) for choice in choices]
@@ -173,7 +195,7 @@ class _Server:
         if pieces is None:
             return await self._whole(request, reply, choices, jobs)
         include_usage = asked.stream_options is not None and asked.stream_options.include_usage
-        stream = self._stream(reply, choices, jobs, pieces, include_usage=include_usage)
+        stream = self._stream(reply, choices, jobs, pieces, began, include_usage=include_usage)
         return StreamingResponse(stream, media_type="text/event-stream")
 
     def _submit(self, jobs: list[Job]) -> None:
@@ -200,17 +222,32 @@ class _Server:
             )
         self._open += count
 
-    async def _body(self, request: Request) -> Any:
-        bound = self._settings.max_body_bytes
-        body = bytearray()
+    async def _body(self, request: Request) -> bytes:
+        if not request.headers.get("content-type", "").startswith("application/json"):
+            raise RequestError(415, "the body is JSON; send it as Content-Type: application/json")
+        bound = self._settings.max_batch + self._settings.max_waiting
+        if self._arriving >= bound:
+            seconds = self._engine.seconds_until_free(self._arriving)
+            story = f"{self._arriving} requests are arriving; try again later"
+            raise RequestError(429, story, code="busy", retry_after=seconds)
+        self._arriving += 1
+        try:
+            async with asyncio.timeout(self._settings.body_seconds):
+                return await self._read_stream(request)
+        except TimeoutError as error:
+            raise RequestError(
+                408, f"the request took more than {self._settings.body_seconds:g} s to arrive"
+            ) from error
+        finally:
+            self._arriving -= 1
+
+    async def _read_stream(self, request: Request) -> bytes:
+        bound, body = self._settings.max_body_bytes, bytearray()
         async for piece in request.stream():
             body += piece
             if len(body) > bound:
                 raise RequestError(413, f"the request has more than {bound:,} bytes; send smaller pictures")
-        try:
-            return await run_in_threadpool(_read_json, bytes(body))
-        except (ValueError, RecursionError) as error:
-            raise RequestError(400, "the body is no JSON", code="invalid_json") from error
+        return bytes(body)
 
     async def _whole(self, request: Request, reply: Reply, choices: list[Choice], jobs: list[Job]) -> Response:
         answers = await _unless_gone(request, jobs)
@@ -219,7 +256,14 @@ class _Server:
         return JSONResponse(reply.whole(ended, sum(answer.end.tokens for answer in answers)))
 
     async def _stream(
-        self, reply: Reply, choices: list[Choice], jobs: list[Job], pieces: _Pieces, *, include_usage: bool
+        self,
+        reply: Reply,
+        choices: list[Choice],
+        jobs: list[Job],
+        pieces: _Pieces,
+        began: float,
+        *,
+        include_usage: bool,
     ) -> AsyncIterator[bytes]:
         answers: list[Answer] = []
         try:
@@ -245,6 +289,7 @@ class _Server:
                 yield reply.final_usage(sum(answer.end.tokens for answer in answers))
             yield DONE
         finally:
+            self._metrics.seconds.observe(time.monotonic() - began)
             for job in jobs:
                 job.cancel()
 
@@ -299,11 +344,12 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _read_json(body: bytes) -> Any:
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is no JSON")
-
-    return json.loads(body, parse_constant=refuse)
+def _read_body(body: bytes) -> ChatRequest:
+    try:
+        content = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise RequestError(400, "the body is no JSON", code="invalid_json") from error
+    return read_request(content)
 
 
 def _refuse(refusal: RequestError) -> Response:

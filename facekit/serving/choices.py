@@ -52,7 +52,15 @@ class Choice:
             read_sampling(request, self.index),
             self.push if listens else None,
             (lambda: self._is_complete) if self._stops else None,
+            self.restart if listens else None,
         )
+
+    def restart(self) -> bool:
+        """Forget what was written, to begin anew; False where a part of it has been passed on."""
+        if self._sent:
+            return False
+        self._text, self._is_complete = "", False
+        return True
 
     def push(self, piece: str) -> None:
         """Take a piece of text; what may be the beginning of a stop text is held back."""

@@ -58,6 +58,7 @@ class Job:
         sampling: How tokens are drawn; None for the most likely ones.
         on_text: Called in the engine's thread with each new piece of text; it must not raise.
         is_complete: Asked after each token whether what was written is enough.
+        restart: Asked where writing failed midway whether it may begin anew; None where nothing was passed on.
     """
 
     prompt: str
@@ -67,18 +68,25 @@ class Job:
     sampling: Sampling | None = None
     on_text: Callable[[str], None] | None = None
     is_complete: Callable[[], bool] | None = None
+    restart: Callable[[], bool] | None = None
     future: Future[Answer] = field(default_factory=Future)
     _is_cancelled: bool = False
+    _is_claimed: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def claim(self) -> bool:
+        """Begin the answer; False where nobody waits for it any more."""
+        with self._lock:
+            self._is_claimed = not self._is_cancelled
+            return self._is_claimed
 
     def cancel(self) -> None:
         """Give the answer up: it is not begun, or ends after the token that is being written."""
-        self._is_cancelled = True
+        with self._lock:
+            self._is_cancelled = True
+            if not self._is_claimed:  # it may wait in the queue for long yet
+                self.prompt, self.media, self.on_text = "", (), None
         self.future.cancel()
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether nobody waits for the answer."""
-        return self._is_cancelled
 
     def should_stop(self) -> bool:
         """Whether the answer ends here."""
@@ -94,6 +102,7 @@ class Engine:
         max_batch: Answers that are written together.
         batch_seconds: How long a batch waits for company.
         cached_media: Encoded media that are kept for later questions.
+        cached_bytes: The most memory that these take.
         on_batch: Called with the size and the seconds of each batch.
     """
 
@@ -105,10 +114,12 @@ class Engine:
         max_batch: int = 32,
         batch_seconds: float = 0.005,
         cached_media: int = 32,
+        cached_bytes: int = 512 * 2**20,
         on_batch: Callable[[int, float], None] | None = None,
     ) -> None:
         self.model, self.processor = model, processor
         self._max_batch, self._batch_seconds, self._cached_media = max_batch, batch_seconds, cached_media
+        self._cached_bytes = cached_bytes
         self._on_batch = on_batch
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._encoded: OrderedDict[bytes, EncodedMedia] = OrderedDict()
@@ -140,7 +151,7 @@ class Engine:
                 return
             batch, is_open = self._gather(first)
             began = time.monotonic()
-            live = [job for job in batch if not job.is_cancelled]
+            live = [job for job in batch if job.claim()]
             if live:
                 self._answer_safely(live)
                 seconds = time.monotonic() - began
@@ -169,11 +180,14 @@ class Engine:
             if len(jobs) > 1:
                 logger.warning("a batch of %d failed (%s); its questions are asked one by one", len(jobs), error)
                 for job in jobs:
-                    if not job.future.done():
+                    if job.future.done():
+                        continue
+                    if job.restart is None or job.restart():
                         self._answer_safely([job])
+                    else:
+                        _fail(job, error)
             else:
-                with suppress(InvalidStateError):
-                    jobs[0].future.set_exception(error)
+                _fail(jobs[0], error)
 
     def _answer(self, jobs: Sequence[Job]) -> None:
         groups: dict[bytes, list[Job]] = defaultdict(list)
@@ -207,8 +221,9 @@ class Engine:
         for key, media in found.items():
             self._encoded[key] = media
             self._encoded.move_to_end(key)
-        while len(self._encoded) > self._cached_media:
-            self._encoded.popitem(last=False)
+        held = sum(map(_size, self._encoded.values()))
+        while len(self._encoded) > self._cached_media or (self._encoded and held > self._cached_bytes):
+            held -= _size(self._encoded.popitem(last=False)[1])
         return found
 
 
@@ -217,6 +232,15 @@ def _request(job: Job, media: EncodedMedia, ends: list[AnswerEnd | None], row: i
         ends[row] = how
 
     return Request(media, job.prompt, job.max_new_tokens, job.sampling, job.on_text, job.should_stop, end)
+
+
+def _size(media: EncodedMedia) -> int:
+    return sum(each.numel() * each.element_size() for each in media.features)
+
+
+def _fail(job: Job, error: BaseException) -> None:
+    with suppress(InvalidStateError):  # its client has gone
+        job.future.set_exception(error)
 
 
 def _finish(job: Job, text: str, end: AnswerEnd | None) -> None:

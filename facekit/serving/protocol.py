@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 from facekit.faces import NUM_LANDMARKS
 from facekit.serving.request_error import RequestError
 
-_MAX_MESSAGES, _MAX_STOPS, _MAX_STOP_LENGTH = 256, 4, 200
+_MAX_MESSAGES, _MAX_PARTS, _MAX_STOPS, _MAX_STOP_LENGTH, _MAX_TOKENS = 256, 64, 4, 200, 2**31
+_EMPTY_FIELDS = ("refusal", "audio", "tool_calls", "function_call", "annotations", "reasoning_content")
+"""Of a message of ours that a client sends back; they say nothing where they are empty."""
 _NOT_OFFERED = (
     "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "audio", "modalities", "prediction",
     "logprobs", "top_logprobs", "logit_bias", "frequency_penalty", "presence_penalty", "response_format",
@@ -31,8 +33,9 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 
 Number = StrictInt | StrictFloat
-Point = Annotated[list[Number], Field(min_length=2, max_length=2)]
-Landmarks = Annotated[list[Point], Field(min_length=NUM_LANDMARKS, max_length=NUM_LANDMARKS)]
+Coordinate = Annotated[Number, Field(ge=-4, le=5)]
+Point = Annotated[list[Coordinate], Field(min_length=2, max_length=2, fail_fast=True)]
+Landmarks = Annotated[list[Point], Field(min_length=NUM_LANDMARKS, max_length=NUM_LANDMARKS, fail_fast=True)]
 
 
 class _Strict(BaseModel):
@@ -67,6 +70,7 @@ class VideoPart(_Strict):
     video_url: Address
 
 
+StopText = Annotated[StrictStr, Field(min_length=1, max_length=_MAX_STOP_LENGTH)]
 Part = Annotated[TextPart | ImagePart | VideoPart, Field(discriminator="type")]
 
 
@@ -74,7 +78,7 @@ class Message(_Strict):
     """A message of a chat."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: StrictStr | list[Part]
+    content: StrictStr | Annotated[list[Part], Field(max_length=_MAX_PARTS, fail_fast=True)]
     name: StrictStr | None = None
 
     @property
@@ -99,7 +103,7 @@ class FaceOptions(_Strict):
         num_frames: Frames to choose of a clip.
     """
 
-    landmarks: list[Landmarks | None] | None = None
+    landmarks: Annotated[list[Landmarks | None], Field(max_length=_MAX_PARTS, fail_fast=True)] | None = None
     overlay: StrictBool = False
     num_frames: Annotated[StrictInt, Field(ge=1, le=64)] | None = None
 
@@ -108,19 +112,15 @@ class ChatRequest(_Strict):
     """The body of ``POST /v1/chat/completions``; fields as in OpenAI's reference."""
 
     model: StrictStr
-    messages: Annotated[list[Message], Field(min_length=1, max_length=_MAX_MESSAGES)]
-    max_tokens: Annotated[StrictInt, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[StrictInt, Field(ge=1)] | None = None
+    messages: Annotated[list[Message], Field(min_length=1, max_length=_MAX_MESSAGES, fail_fast=True)]
+    max_tokens: Annotated[StrictInt, Field(ge=1, lt=_MAX_TOKENS)] | None = None
+    max_completion_tokens: Annotated[StrictInt, Field(ge=1, lt=_MAX_TOKENS)] | None = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
     top_k: Annotated[StrictInt, Field(ge=0)] | None = None
     n: Annotated[StrictInt, Field(ge=1)] | None = None
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] | None = None
-    stop: (
-        Annotated[StrictStr, Field(min_length=1, max_length=_MAX_STOP_LENGTH)]
-        | list[Annotated[StrictStr, Field(min_length=1, max_length=_MAX_STOP_LENGTH)]]
-        | None
-    ) = None
+    stop: StopText | Annotated[list[StopText], Field(fail_fast=True)] | None = None
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
     user: StrictStr | None = None
@@ -146,6 +146,8 @@ def read_request(content: Any) -> ChatRequest:
     if not isinstance(content, dict):
         raise RequestError(400, "the body is a JSON object with 'model' and 'messages'", code="invalid_body")
     said = dict(content)
+    if isinstance(said.get("messages"), list):
+        said["messages"] = [_without_empty_fields(message) for message in said["messages"]]
     for field in _NOT_OFFERED:
         if field in said and said.pop(field) not in _NEUTRAL.get(field, (None,)):
             raise RequestError(
@@ -157,7 +159,17 @@ def read_request(content: Any) -> ChatRequest:
         raise _explain(error) from error
     if len(request.stops) > _MAX_STOPS:
         raise RequestError(400, f"'stop' has {len(request.stops)} texts; give at most {_MAX_STOPS}", param="stop")
+    if request.stream_options is not None and not request.stream:
+        raise RequestError(400, "'stream_options' belong to a stream; set 'stream', or leave them out", param="stream")
+    if request.max_tokens is not None and request.max_completion_tokens is not None:
+        raise RequestError(400, "give 'max_tokens' or 'max_completion_tokens', not both", param="max_tokens")
     return request
+
+
+def _without_empty_fields(message: Any) -> Any:
+    if not isinstance(message, dict):
+        return message
+    return {name: value for name, value in message.items() if name not in _EMPTY_FIELDS or value not in (None, [], {})}
 
 
 def _explain(error: ValidationError) -> RequestError:

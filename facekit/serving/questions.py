@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from facekit.errors import ConfigurationError, FaceKitError
-from facekit.faces import CroppedClip, CroppedFace, draw_overlay
+from facekit.errors import ConfigurationError, FaceKitError, FaceNotFoundError, ImageError, VideoError
+from facekit.faces import CroppedClip, CroppedFace, draw_overlay, read_clip
 from facekit.models.image_processing import FaceKitImageProcessor, Medium
 from facekit.models.media import take_as_cropped
 from facekit.models.modeling import FaceKitForConditionalGeneration
@@ -24,6 +24,10 @@ from facekit.serving.media import clip_file, open_picture, read_bytes
 from facekit.serving.protocol import ChatRequest, ImagePart, TextPart, VideoPart
 from facekit.serving.request_error import RequestError
 from facekit.serving.settings import ServerSettings
+
+_CHARACTERS_A_TOKEN = 32
+_MAX_CLIP_FRAMES = 20_000
+_GREEDY_BELOW = 1e-5
 
 
 @dataclass(frozen=True)
@@ -68,18 +72,30 @@ class QuestionReader:
         Raises:
             RequestError: Something of it cannot be used; the message says what.
         """
+        self._check_length(request)
         chat, media = self._chat(request)
+        tensors = tuple(medium_tensors(self._processor.image_processor, medium) for medium in media)
+        frames = [len(each.pixel_values) for each in tensors]
         try:
             with self._tokenizing:
                 prompt = self._processor.apply_chat_template(chat, add_generation_prompt=True)
-                tensors = tuple(medium_tensors(self._processor.image_processor, medium) for medium in media)
-                frames = [len(each.pixel_values) for each in tensors]
                 length = len(tokenize_prompts(self._processor, self._config, [prompt], [frames])[0])
         except FaceKitError as error:
             code = "context_length_exceeded" if "tokens" in str(error) else "invalid_value"
             raise RequestError(400, str(error), param="messages", code=code) from error
         faces = tuple(_describe(medium, overlay=request.facekit.overlay) for medium in media)
         return Question(prompt, tensors, _digest(tensors), length, self._limit(request, length), faces)
+
+    def _check_length(self, request: ChatRequest) -> None:
+        """Refuse what is far too long before it is tokenized, which takes its time while others wait."""
+        context = getattr(self._config.get_text_config(), "max_position_embeddings", None)
+        parts = (part for message in request.messages for part in message.parts)
+        characters = sum(len(part.text) for part in parts if isinstance(part, TextPart))
+        if context is not None and characters > _CHARACTERS_A_TOKEN * context:
+            story = (
+                f"the messages have {characters:,} characters, far beyond the {context:,} tokens that the model reads"
+            )
+            raise RequestError(400, f"{story}; send less", param="messages", code="context_length_exceeded")
 
     def _chat(self, request: ChatRequest) -> tuple[list[dict[str, Any]], list[Medium]]:
         """The chat with bare marks in place of its media, so that no template can open what a client names."""
@@ -120,20 +136,39 @@ class QuestionReader:
         self, part: ImagePart | VideoPart, number: int, landmarks: np.ndarray | None, num_frames: int | None
     ) -> Medium:
         processor: FaceKitImageProcessor = self._processor.image_processor
+        bad_input: tuple[type[FaceKitError], ...] = (ImageError, FaceNotFoundError)
+        if landmarks is not None:
+            bad_input = (*bad_input, ConfigurationError)
         try:
             if isinstance(part, VideoPart):
-                content, subtype = read_bytes(part.video_url.url, "video", self._settings)
-                with clip_file(content, subtype) as path:
-                    return processor.prepare_clip(path, num_frames)
+                return self._prepare_clip(part, number, processor.num_frames if num_frames is None else num_frames)
             content, _ = read_bytes(part.image_url.url, "image", self._settings)
             picture = open_picture(content, f"picture {number}", self._settings.max_pixels)
             return processor.prepare(picture) if landmarks is None else take_as_cropped(picture, landmarks)
-        except FaceKitError as error:
+        except bad_input as error:
             kind = "clip" if isinstance(part, VideoPart) else "picture"
-            told = str(error).replace("the given image", f"picture {number}")
-            if isinstance(part, VideoPart):
-                told = _without_paths(told, number)
+            told = (
+                str(error).replace("the given image", f"picture {number}").replace("the given clip", f"clip {number}")
+            )
             raise RequestError(400, told, param="messages", code=f"invalid_{kind}") from error
+
+    def _prepare_clip(self, part: VideoPart, number: int, num_frames: int) -> Medium:
+        content, subtype = read_bytes(part.video_url.url, "video", self._settings)
+        settings = self._settings
+        with clip_file(content, subtype) as path:
+            try:
+                clip = read_clip(
+                    path,
+                    num_frames,
+                    max_pixels=settings.max_clip_pixels,
+                    max_frames=_MAX_CLIP_FRAMES,
+                    max_seconds=settings.max_clip_seconds,
+                )
+            except VideoError as error:  # of a temporary file, which is no path of the client's
+                told = str(error).replace(f"'{path}'", f"clip {number}").replace(str(path), f"clip {number}")
+                raise VideoError(told) from error
+        image_processor: FaceKitImageProcessor = self._processor.image_processor
+        return image_processor.prepare_clip(clip, num_frames)
 
     def _limit(self, request: ChatRequest, prompt_tokens: int) -> int:
         context = getattr(self._config.get_text_config(), "max_position_embeddings", None)
@@ -154,7 +189,7 @@ class QuestionReader:
 def read_sampling(request: ChatRequest, choice: int) -> Sampling | None:
     """How the tokens of one choice are drawn; None for the most likely ones, which is so without a temperature."""
     draws = request.temperature is not None or request.top_p is not None or request.top_k is not None
-    if not draws or request.temperature == 0:
+    if not draws or (request.temperature is not None and request.temperature < _GREEDY_BELOW):
         return None
     temperature = 1.0 if request.temperature is None else float(request.temperature)
     top_p = 1.0 if request.top_p is None else float(request.top_p)
@@ -163,12 +198,6 @@ def read_sampling(request: ChatRequest, choice: int) -> Sampling | None:
         return Sampling(temperature, top_p, request.top_k or 0, seed)
     except ConfigurationError as error:
         raise RequestError(400, str(error), param="temperature") from error
-
-
-def _without_paths(message: str, number: int) -> str:
-    """A message about a temporary file, which is no path of the client's."""
-    words = [f"clip {number}" if word.strip("',;:()").startswith("/") else word for word in message.split(" ")]
-    return " ".join(words)
 
 
 def _describe(medium: Medium, *, overlay: bool) -> dict[str, Any]:

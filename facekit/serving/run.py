@@ -13,6 +13,9 @@ from facekit.models.processing import FaceKitProcessor
 from facekit.serving.app import create_app
 from facekit.serving.settings import ServerSettings
 
+_LONGEST_FAREWELL = 300
+"""Seconds after which a server that was told to end does so in the middle of what it does."""
+
 
 def serve(
     model: FaceKitForConditionalGeneration,
@@ -39,7 +42,14 @@ def serve(
             f"{settings.host}:{settings.port} cannot be listened on ({error.strerror or error}); choose another --port"
         ) from error
     app = create_app(model, processor, settings)
-    config = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="on")
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=_LONGEST_FAREWELL,
+    )
     with listener:
         if on_ready is not None:
             host, port = listener.getsockname()[:2]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 
 from facekit.errors import ConfigurationError
-from facekit.faces.images import MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,14 @@ class ServerSettings:
         batch_seconds: How long a batch waits for company.
         max_new_tokens: Longest answer in tokens where a request names no limit.
         max_body_bytes: Of a request, pictures included.
+        body_seconds: How long a request may take to arrive.
         max_pixels: Of a picture.
+        max_clip_pixels: Of a frame of a clip.
+        max_clip_seconds: Of a clip.
         max_media: Pictures and clips of a request.
         max_choices: Largest ``n``.
         cached_media: Encoded pictures that are kept for further questions.
+        cached_bytes: The most memory that these take.
 
     Raises:
         ConfigurationError: A number is out of its range, or other machines could reach the server without a key.
@@ -36,20 +40,32 @@ class ServerSettings:
     name: str
     host: str = "127.0.0.1"
     port: int = 8000
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     allow_hosts: tuple[str, ...] = ()
     max_batch: int = 32
     max_waiting: int = 64
     batch_seconds: float = 0.005
     max_new_tokens: int = 256
     max_body_bytes: int = 20_000_000
-    max_pixels: int = MAX_PIXELS
+    body_seconds: float = 30.0
+    max_pixels: int = 16_000_000
+    max_clip_pixels: int = 2_500_000
+    max_clip_seconds: float = 600.0
     max_media: int = 8
     max_choices: int = 8
     cached_media: int = 32
+    cached_bytes: int = 512 * 2**20
 
     def __post_init__(self) -> None:
-        for name in ("max_batch", "max_new_tokens", "max_body_bytes", "max_pixels", "max_media", "max_choices"):
+        for name in (
+            "max_batch",
+            "max_new_tokens",
+            "max_body_bytes",
+            "max_pixels",
+            "max_clip_pixels",
+            "max_media",
+            "max_choices",
+        ):
             if getattr(self, name) < 1:
                 raise ConfigurationError(f"{name}={getattr(self, name)} serves nothing; give at least 1")
         for name in ("max_waiting", "batch_seconds", "cached_media"):
@@ -59,15 +75,21 @@ class ServerSettings:
             raise ConfigurationError(f"port={self.port} is no port; they go from 0 to 65535")
         if self.api_key is not None and not self.api_key.strip():
             raise ConfigurationError("the API key is empty; give one, or leave it out on 127.0.0.1")
-        if self.api_key is None and not _is_loopback(self.host):
+        if self.api_key is None and not is_loopback(self.host):
             raise ConfigurationError(
                 f"on {self.host} other machines reach the server, so it needs a key: set FACEKIT_API_KEY, or listen on "
                 "127.0.0.1"
             )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,5 +1,6 @@
 """Pictures by address: allowed hosts alone, never a private network, bounded, redirects checked again."""
 
+import contextlib
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -10,6 +11,7 @@ from facekit.serving.addresses import fetch, is_public
 from facekit.serving.request_error import RequestError
 
 REDIRECTS = {
+    "/bad": "http://[",
     "/away": "http://other.test/picture",
     "/file": "file:///etc/passwd",
     "/loop": "/loop",
@@ -91,6 +93,33 @@ def test_a_redirect_on_the_same_host_is_followed_but_not_for_ever(web):
     assert len(asked) == 6
 
 
+def test_a_server_that_drips_is_cut_at_the_deadline(web, monkeypatch):
+    import socket
+    import time
+
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def drip():
+        channel, _ = listener.accept()
+        with contextlib.suppress(OSError):
+            while True:
+                channel.sendall(b"H")
+                time.sleep(0.05)
+
+    threading.Thread(target=drip, daemon=True).start()
+    monkeypatch.setattr(addresses, "_SECONDS", 0.5)
+    began = time.monotonic()
+    assert "cannot be reached" in refusal(f"http://pictures.test:{listener.getsockname()[1]}/picture")
+    assert time.monotonic() - began < 8
+    listener.close()
+
+
+@pytest.mark.parametrize("path", ["/é", "/\ud800", "/bad"])
+def test_addresses_that_no_request_can_have_are_refused(web, path):
+    port, _ = web
+    refusal(f"http://pictures.test:{port}{path}")
+
+
 def test_too_much_and_a_missing_picture_are_told_without_the_path(web):
     port, _ = web
     assert "more than 1,000 bytes" in refusal(f"http://pictures.test:{port}/large?secret=1")
@@ -125,6 +154,10 @@ def test_an_address_with_a_user_without_a_host_or_of_another_scheme_is_refused(w
         ("::ffff:127.0.0.1", False),
         ("::ffff:8.8.8.8", True),
         ("2002:7f00:1::", False),
+        ("64:ff9b::a00:1", False),
+        ("::10.0.0.1", False),
+        ("::ffff:0:10.0.0.1", False),
+        ("fec0::1", False),
     ],
 )
 def test_private_addresses_are_told_from_public_ones(address, public):

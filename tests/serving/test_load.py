@@ -1,5 +1,6 @@
 """More requests than there is room for, clients that go away, and the end of a server."""
 
+import json
 import os
 import signal
 import subprocess
@@ -57,6 +58,68 @@ def test_a_client_that_goes_away_frees_its_place(served_model, stream):
             assert time.monotonic() < until
             time.sleep(0.05)
         assert httpx.post(f"{address}/v1/chat/completions", json=hello(), timeout=60).status_code == 200
+
+
+def test_bodies_that_never_come_take_no_place_and_end(served_model):
+    import socket
+
+    with running(*served_model, max_batch=1, max_waiting=3, body_seconds=1.0) as address:
+        host, port = address.removeprefix("http://").split(":")
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\n"
+        head += "Content-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+        idle = [socket.create_connection((host, int(port))) for _ in range(3)]
+        for each in idle:
+            each.sendall(head.encode())
+        assert httpx.post(f"{address}/v1/chat/completions", json=hello(), timeout=60).status_code == 200
+        assert b" 408 " in idle[0].recv(100)
+        for each in idle:
+            each.close()
+
+
+def test_a_job_that_is_given_up_in_the_queue_keeps_nothing():
+    import torch
+
+    from facekit.models.sessions import MediumTensors
+    from facekit.serving.engine import Job
+
+    medium = MediumTensors(torch.zeros(1, 3, 8, 8), torch.zeros(1, 68, 2))
+    waiting, begun = (Job("prompt", (medium,), b"key", 4) for _ in range(2))
+    assert begun.claim()
+    for job in (waiting, begun):
+        job.cancel()
+    assert waiting.media == ()
+    assert not waiting.claim()
+    assert begun.media == (medium,)
+    assert begun.should_stop()
+
+
+def test_an_answer_that_fails_midway_is_begun_anew_or_ended_but_never_doubled(served_model, monkeypatch):
+    import facekit.serving.engine as engine
+
+    real, calls = engine.generate_batch, []
+
+    def fail_midway(model, processor, requests, **options):
+        texts = real(model, processor, requests, **options)  # all pieces have been passed on
+        calls.append(len(requests))
+        if len(requests) > 1:
+            raise RuntimeError("out of memory")
+        return texts
+
+    monkeypatch.setattr(engine, "generate_batch", fail_midway)
+    with running(*served_model, batch_seconds=0.5) as address:
+
+        def ask(options):
+            return httpx.post(f"{address}/v1/chat/completions", json=hello(**options), timeout=60).text
+
+        with ThreadPoolExecutor(3) as pool:
+            whole, stopped, streamed = pool.map(ask, [{}, {"stop": "never"}, {"stream": True}])
+        text = json.loads(whole)["choices"][0]["message"]["content"]
+        assert json.loads(stopped)["choices"][0]["message"]["content"] == text
+        assert calls[0] == 3
+        pieces = [json.loads(line[6:]) for line in streamed.splitlines() if line.startswith("data: {")]
+        sent = "".join(piece["choices"][0]["delta"].get("content", "") for piece in pieces if "choices" in piece)
+        assert text.startswith(sent)
+        assert "the model failed" in streamed
 
 
 def test_a_failure_inside_a_batch_costs_its_own_request_alone(served_model, monkeypatch):

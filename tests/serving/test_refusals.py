@@ -8,6 +8,7 @@ import pytest
 from model_server import QUESTION, data_url, httpx, running, user
 from PIL import Image
 
+JSON = {"Content-Type": "application/json"}
 PNG = "data:image/png;base64,"
 
 
@@ -130,6 +131,17 @@ MALFORMED = {
         {"type": "video_url", "video_url": {"url": bytes_url(b"hello", "video/mp4")}}, {"type": "text", "text": "?"}
     ]}),
     "a prompt beyond the context": chat({"role": "user", "content": "word " * 20_000}),
+    "a lone surrogate": b'{"model": "tiny", "messages": [{"role": "user", "content": "\\ud800"}]}',
+    "a lone surrogate in the model": b'{"model": "\\ud800", "messages": [{"role": "user", "content": "Hello"}]}',
+    "a number without end": hello(facekit={"landmarks": [[[10**400, 0.5]] * 68]}),
+    "landmarks at infinity": b'{"model": "tiny", "messages": [{"role": "user", "content": "a"}], "facekit": '
+    b'{"landmarks": [[[1e999, 0]]]}}',
+    "a million parts": chat({"role": "user", "content": [1] * 300_000}),
+    "a million landmarks": hello(facekit={"landmarks": [[[0.5, 0.5]] * 68] * 3000}),
+    "endless text": chat({"role": "user", "content": "a" * 2_000_000}),
+    "tokens without end": hello() | {"max_tokens": 10**400},
+    "two limits": hello(max_completion_tokens=3),
+    "stream options without a stream": hello(stream_options={"include_usage": True}),
     "too many messages": chat(*[{"role": "user", "content": "Hello"}] * 300),
 }  # fmt: skip
 
@@ -140,7 +152,7 @@ def post(server):
 
         def send(body):
             content = body if isinstance(body, bytes) else json.dumps(body)
-            return client.post("/v1/chat/completions", content=content)
+            return client.post("/v1/chat/completions", content=content, headers=JSON)
 
         send.port = server.rsplit(":", 1)[1]
         yield send
@@ -178,9 +190,74 @@ def test_what_says_nothing_is_taken(post):
     assert post(hello(**neutral, temperature=0)).status_code == 200
 
 
+def test_hostile_bodies_do_not_hold_up_the_others(post, server):
+    import threading
+    import time
+
+    slow = [MALFORMED[name] for name in ("a million parts", "a million landmarks", "endless text", "deep")] * 3
+    sender = threading.Thread(target=lambda: [post(body) for body in slow])
+    sender.start()
+    waits = []
+    while sender.is_alive():
+        began = time.monotonic()
+        assert httpx.get(f"{server}/health", timeout=60).status_code == 200
+        waits.append(time.monotonic() - began)
+    assert len(waits) > len(slow)  # many answers to one slow request
+
+
+def test_a_message_of_ours_goes_back_as_the_client_library_has_it(post):
+    first = post(hello()).json()["choices"][0]["message"]
+    ours = {**first, "content": first["content"] or "Hm", "annotations": [], "audio": None, "tool_calls": None}
+    again = post(chat({"role": "user", "content": "Hello"}, ours, {"role": "user", "content": "And?"}))
+    assert again.status_code == 200, again.text
+
+
+def test_pages_of_other_sites_and_other_types_are_not_answered(server):
+    asked = {"json": hello(), "timeout": 60}
+    address = f"{server}/v1/chat/completions"
+    assert httpx.post(address, headers={"Host": "evil.example"}, **asked).status_code == 403
+    assert httpx.post(address, headers={"Host": "localhost:8000"}, **asked).status_code == 200
+    assert httpx.post(address, content=json.dumps(hello()), headers={"Content-Type": "text/plain"}).status_code == 415
+
+
+def test_faults_of_the_server_are_500_and_tell_nothing_of_it(served_model, portrait_url, monkeypatch):
+    from facekit.errors import CheckpointError
+
+    model, processor = served_model
+
+    def fail(picture):
+        raise CheckpointError("there is no file '/srv/secret/model.dat'")
+
+    monkeypatch.setattr(processor.image_processor, "prepare", fail)
+    with running(model, processor) as address:
+        reply = httpx.post(f"{address}/v1/chat/completions", json=shows(portrait_url))
+        assert reply.status_code == 500
+        assert "secret" not in reply.text
+        assert reply.json()["error"]["type"] == "server_error"
+        assert 'facekit_requests_total{status="500"} 1.0' in httpx.get(f"{address}/metrics").text
+
+
+def test_clips_have_bounds_of_their_own(served_model, portrait, tmp_path):
+    from video_files import write_video
+
+    path = write_video(tmp_path / "clip.mp4", [portrait] * 4)
+    body = chat({"role": "user", "content": [
+        {"type": "video_url", "video_url": {"url": bytes_url(path.read_bytes(), "video/mp4")}},
+        {"type": "text", "text": "What is shown?"},
+    ]}, facekit={"num_frames": 4})  # fmt: skip
+    with running(*served_model) as address:
+        reply = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60)
+        assert reply.status_code == 200, reply.text
+        assert len(reply.json()["facekit"]["media"][0]["frames"]) == 4
+    with running(*served_model, max_clip_pixels=1000) as address:
+        reply = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=60)
+        assert reply.status_code == 400
+        assert "clip 1" in reply.json()["error"]["message"]
+
+
 def test_a_body_that_is_too_long_is_refused_before_it_is_read(served_model):
     with running(*served_model, max_body_bytes=10_000) as address:
-        reply = httpx.post(f"{address}/v1/chat/completions", content=b" " * 20_000)
+        reply = httpx.post(f"{address}/v1/chat/completions", content=b" " * 20_000, headers=JSON)
         assert reply.status_code == 413
         assert "10,000 bytes" in reply.json()["error"]["message"]
 
