@@ -41,7 +41,7 @@ def read(row):
     if task == "action_units":
         return read_action_units(answer)
     if task == "attributes":
-        return read_attributes(answer)
+        return read_attributes(answer, row.get("asked", ()))
     if task == "age":
         return read_age(answer)
     if task == "manipulation":

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from facekit.answers.languages.vocabulary import Vocabulary
-from facekit.answers.readers.shape import RULES, Rank, is_undecided, mark_of, read_answer, undecided_claims
+from facekit.answers.readers.shape import RULES, Rank, is_undecided, mark_of, read_answer, undecided_claims, yes_or_no
 from facekit.answers.reading import Reading, Rule
 from facekit.answers.text.claims import Claim, Clauses
 from facekit.answers.text.statements import Answer, Statement
@@ -17,18 +17,35 @@ OPPOSITE = "not "
 BEARD, BEARDLESS = "beard", "beardless"
 
 
-def read_attributes(text: str) -> Reading[frozenset[str]]:
+def read_attributes(text: str, asked: Sequence[str] = ()) -> Reading[frozenset[str]]:
     """Read the attributes that the face is said to have.
 
     Saying "no beard" or "clean-shaven" affirms CelebA's ``No_Beard``; what is not named is taken as absent.
 
     Args:
         text: The answer.
+        asked: The CelebA names that the question asks for, in its order; of a single one a mere "yes" or "no" is
+            an answer, and of several a list of as many ones and zeros.
 
     Returns:
         CelebA names; empty where the answer says that there are none; None where it names no attribute at all.
     """
-    return read_answer(text, _read_all)
+    return read_answer(text, lambda answer, vocabulary: _read_asked(answer, vocabulary, asked))
+
+
+def _read_asked(answer: Answer, vocabulary: Vocabulary, asked: Sequence[str]) -> Reading[frozenset[str]]:
+    last = answer.statements[-1]
+    flags = re.findall(r"(?<!\d)[01](?!\d)", last.value) if re.fullmatch(r"[\s\[\](){}01,;]+", last.value) else []
+    if asked and len(flags) == len(asked):
+        chosen = frozenset(name for name, flag in zip(asked, flags, strict=True) if flag == "1")
+        return Reading(chosen, Rule.LIST, last.source)
+    reading = _read_all(answer, vocabulary)
+    if reading.value is None and len(asked) == 1:
+        for statement in answer.statements:
+            said = yes_or_no(statement.value or statement.text, vocabulary)
+            if said is not None:
+                return Reading(frozenset(asked if said else ()), Rule.YES_OR_NO, statement.source)
+    return reading
 
 
 def _read_all(answer: Answer, vocabulary: Vocabulary) -> Reading[frozenset[str]]:

@@ -25,6 +25,8 @@ from facekit.answers.text.normalising import normalise_words, unified
 from facekit.answers.text.statements import Answer, Statement
 
 _BARE = re.compile(r"[\s(\[{]*(?:option|choice|opci[oó]n|opção|选项|選択肢|antwort)?\s*[(\[]?([a-z])[)\]}]?[\s.:,!。]*")
+_ENDING = "(?:e[nrsm]?|s)?"
+_LETTER = re.compile(r"(?<![\w'])([B-HJ-Z])(?![\w']|[:)]\s*\S)")
 _LED = re.compile(r"[\s(\[]*([a-z])(?:[)\]]|\s?[.:)]|\s-)\s*(?=\S)")
 
 
@@ -60,6 +62,12 @@ def _outcome(
     opening = Rank.CONCLUSION if number == 0 or statement.is_alone else Rank.STATEMENT
     clauses = Clauses(text, vocabulary)
     chosen, is_plain = _by_letter(clauses, labels, is_marked=mark is not None)
+    if chosen is None and not is_undecided(text, vocabulary):
+        letters = {letter for letter in _LETTER.findall(statement.source) if letter in labels}
+        denied = any(
+            clauses.is_denied(found.start(), found.end()) for found in re.finditer(r"(?<![a-z])[a-z](?![a-z])", text)
+        )
+        chosen = letters.pop() if len(letters) == 1 and not denied else None
     named = _by_text(clauses, labels, texts)
     if chosen is None and not named:
         if is_undecided(text, vocabulary):
@@ -100,7 +108,7 @@ def _by_letter(clauses: Clauses, labels: str, *, is_marked: bool) -> tuple[str |
 
 def _by_text(clauses: Clauses, labels: str, texts: Sequence[str]) -> set[str]:
     table = {
-        label: re.compile(rf"(?<![a-z0-9à-ɏ]){re.escape(option)}(?![a-z0-9à-ɏ])")
+        label: re.compile(rf"(?<![a-z0-9à-ɏ]){re.escape(option)}{_ENDING if len(option) > 3 else ''}(?![a-z0-9à-ɏ])")
         for label, option in zip(labels, texts, strict=True)
         if option
     }

@@ -29,6 +29,7 @@ _VALUE = re.compile(
 _BARE = re.compile(
     rf"(?:facs|aus?)?[\s:\[(]*[lrbu]?\d{{1,2}}[a-e]?(?:(?:{_JOINT}|\s+)(?:aus?)?[lrbu]?\d{{1,2}}[a-e]?){{0,40}}[\s\])]*\.?"
 )
+_SUM = re.compile(r"(?<![\w.+])\d{1,2}[a-e]?(?:\s?\+\s?\d{1,2}[a-e]?){1,24}(?![\w%]|\s?=)")
 _FACTOR = re.compile(r"[lrbu]?0*(\d{1,2})([a-e])?")
 ACTIVE_SHARE, ACTIVE_LEVEL = 0.5, 1.0
 _HIGHEST_LEVEL = 5.0
@@ -132,6 +133,9 @@ def _units(statement: Statement, vocabulary: Vocabulary) -> Iterator[_Unit]:
         codes = tuple(f"AU{int(number)}" for number, _ in _FACTOR.findall(statement.value))
         yield _Unit(codes, not denied)
         return
+    if not denied and not _LISTED.search(text) and (summed := _SUM.search(text)) is not None:
+        yield _Unit(tuple(f"AU{int(number)}" for number, _ in _FACTOR.findall(summed[0])), is_active=True)
+        return
     names = clauses.find(vocabulary.labels("units"))
     told: set[int] = set()
     for match in _LISTED.finditer(text):
@@ -186,7 +190,9 @@ def _listed(match: re.Match[str], clauses: Clauses, statement: Statement, end: i
         value, is_percent = _value(text, behind.end())
     if value is not None and not more:
         return _Unit(codes, not is_off, value, is_percent)
-    denied = clauses.is_denied(match.start(), end)
+    start = match.start() - 1 if text[max(0, match.start() - 1) : match.start()] == "(" else match.start()
+    close = end + 1 if start < match.start() and text[end : end + 1] == ")" else end
+    denied = clauses.is_denied(start, close)
     if not denied and behind is not None:
         denied = clauses.is_denied(match.start(), behind.end())
     return _Unit(codes, not (is_off or denied))

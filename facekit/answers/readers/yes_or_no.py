@@ -36,6 +36,8 @@ from facekit.answers.text.claims import Claim, Clauses
 from facekit.answers.text.normalising import normalise_words
 from facekit.answers.text.statements import Answer, Statement
 
+_SUBJECT = "Male"
+"""The attribute that a question names by its mere subject: "is the man bald"."""
 ClaimsOf = Callable[[Clauses], list[Claim]]
 """What a statement claims of the thing that is asked for, and of its opposite."""
 
@@ -78,6 +80,8 @@ def _topic(question: str) -> tuple[str, tuple[str, ...]] | None:
         found |= {(f"AU{int(number)}", ()) for number in re.findall(r"(?<![a-z])au\s?0*(\d{1,2})(?!\d)", clauses.text)}
         for path in (("verdicts", "names"), ("expressions", "names")):
             found |= {(claim.label, path) for claim in clauses.find(vocabulary.labels(*path))}
+        if len(found) > 1:
+            found = {each for each in found if each[0].removeprefix(OPPOSITE) != _SUBJECT}
         if found:
             return found.pop() if len(found) == 1 else None
     return None

@@ -127,6 +127,9 @@ class Clauses:
     def _denied_after(self, start: int, end: int) -> bool:
         after = self.text[end : end + 2 * _WINDOW]
         match = self.vocabulary.raw("deny", "after").match(after)
+        if match is None and (aside := _ASIDE.match(after)) is not None:
+            after = after[aside.end() :]
+            match = self.vocabulary.raw("deny", "after").match(after)
         if match is None:
             return bool(self.vocabulary.raw("deny", "after_list").match(after))
         harmless = self.vocabulary.words("deny", "pseudo").finditer(after[: match.end() + 6])
@@ -209,6 +212,7 @@ class Clauses:
 
 _PERCENT = re.compile(NUMBER + r"\s?(%|percent\b|per cent\b|prozent\b|por ?ciento\b|por cento\b|pour cent\b|パーセント|out of 10\b|von 10\b)")  # fmt: skip  # noqa: E501
 _VALUE = re.compile(NUMBER + _UNIT + r"(?![\d-])")
+_ASIDE = re.compile(r"\s?\([^)]{0,60}\)")
 _LEVELS = (("low", 0.1), ("high", 0.9), ("middle", 0.5))
 
 
