@@ -7,7 +7,7 @@ import time
 import blind_answers as blind
 import pytest
 
-LEAST_RIGHT, MOST_WRONG = 0.87, 0.08
+LEAST_RIGHT, MOST_WRONG = 0.91, 0.07
 SLOWEST = 3.0
 UNITS = [
     "1, ",

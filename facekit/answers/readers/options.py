@@ -26,7 +26,7 @@ from facekit.answers.text.statements import Answer, Statement
 
 _BARE = re.compile(r"[\s(\[{]*(?:option|choice|opci[oó]n|opção|选项|選択肢|antwort)?\s*[(\[]?([a-z])[)\]}]?[\s.:,!。]*")
 _ENDING = "(?:e[nrsm]?|s)?"
-_LETTER = re.compile(r"(?<![\w'])([B-HJ-Z])(?![\w']|[:)]\s*\S)")
+_LETTER = re.compile(r"(?<![\w'])([B-HJ-Z])[.!)*]{0,3}\s*$")
 _LED = re.compile(r"[\s(\[]*([a-z])(?:[)\]]|\s?[.:)]|\s-)\s*(?=\S)")
 
 

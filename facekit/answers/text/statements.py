@@ -20,6 +20,7 @@ _TAG = re.compile(
     r"|<\|begin_of_box\|>|\\boxed\s?\{|\\fbox\s?\{",
     re.IGNORECASE,
 )
+_COMMENT = re.compile(r"<!--.{0,4000}?(?:-->|$)", re.DOTALL)
 _CONTINUATION = re.compile(
     r"\n\s{0,9}(?:#{1,6}\s?)?(?:question|q|user|human|usuario|benutzer|utilisateur|用户|问题|質問|ユーザー)\s?\d{0,3}\s?[:：]",
     re.IGNORECASE,
@@ -131,7 +132,9 @@ def split_answer(text: str) -> Answer:
             of very long answers the middle.
     """
     text, is_cut = strip_thoughts(text)
-    marked, text = _marked(bounded(text))
+    marked, text = _marked(_COMMENT.sub(" ", bounded(text)))
+    if marked is None:
+        return Answer((), Rule.CONTRADICTORY)
     text = strip_control_tokens(text)
     going_on = _CONTINUATION.search(text)
     if going_on and text[: going_on.start()].strip():
@@ -147,9 +150,10 @@ def split_answer(text: str) -> Answer:
     return Answer(tuple(statements), None, normalise_words(unified(text))[: 2 * LONGEST_STATEMENT])
 
 
-def _marked(text: str) -> tuple[list[tuple[Rule, str]], str]:
-    """What is boxed or tagged, the last of each kind, and the text without the marks."""
+def _marked(text: str) -> tuple[list[tuple[Rule, str]] | None, str]:
+    """What is boxed or tagged, the last of each kind, and the text without the marks; None where one tag has two texts."""
     found: dict[Rule, str] = {}
+    texts: dict[str, str] = {}
     for match in _TAG.finditer(text):
         if match[1]:
             end = text.lower().find(f"</{match[1].lower()}", match.end())
@@ -160,13 +164,17 @@ def _marked(text: str) -> tuple[list[tuple[Rule, str]], str]:
         else:
             inside, rule = _braced(text, match.end()), Rule.BOXED
         if inside.strip():
+            words = normalise_words(inside)
+            if texts.setdefault((match[1] or rule).lower(), words) != words:
+                return None, text
             found[rule] = inside
         if len(inside) > LONGEST_STATEMENT:
             break
     if not found:
         return [], text
     plain = _TAG.sub(" ", re.sub(r"<\|end_of_box\|>|</\w{1,20}>", " ", text))
-    return [(rule, found[rule]) for rule in (Rule.TAGGED, Rule.BOXED) if rule in found], plain
+    kinds = (Rule.TAGGED, Rule.BOXED)
+    return [(rule, found[rule]) for rule in kinds if rule in found], plain
 
 
 def _braced(text: str, start: int) -> str:
