@@ -151,7 +151,7 @@ def split_answer(text: str) -> Answer:
 
 
 def _marked(text: str) -> tuple[list[tuple[Rule, str]] | None, str]:
-    """What is boxed or tagged, the last of each kind, and the text without the marks; None where one tag has two texts."""
+    """What is boxed or tagged, the last of each kind, and the text around it; None where one tag has two texts."""
     found: dict[Rule, str] = {}
     texts: dict[str, str] = {}
     for match in _TAG.finditer(text):
