@@ -60,6 +60,15 @@ def _read(answer: Answer, vocabulary: Vocabulary, yes_means: bool | None) -> Rea
         _outcome(statement, vocabulary, yes_means, number) for number, statement in enumerate(answer.statements)
     ]
     reading = strongest(outcomes)
+    made = [each for each in outcomes if each is not None]
+    weighed = {each.value for each in made if each.rank <= Rank.SUBJECT and each.value is not None}
+    if (
+        made
+        and made[-1].rule is Rule.UNDECIDED
+        and len(weighed) > 1
+        and max(each.rank for each in made) <= Rank.SUBJECT
+    ):
+        return Reading(None, Rule.UNDECIDED, made[-1].span)
     if reading.rule is Rule.SIGN:
         signs = {each.value for each in outcomes if each is not None and each.rank is Rank.SIGN}
         if len(signs) > 1:
@@ -105,6 +114,8 @@ def _settle(
     if not kept:
         asked = all(claim.is_asked for claim in claims)
         return None if asked else undecided
+    if is_undecided(clauses.text, vocabulary) and len({_side(claim) for claim in kept}) > 1:
+        return undecided
     firm = [claim for claim in kept if claim.share is not None or not _is_modal(clauses, claim)]
     if not firm:
         return undecided
