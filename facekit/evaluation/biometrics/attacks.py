@@ -6,7 +6,6 @@ log-probability of "yes, an attack" beyond that of "no".
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,10 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from facekit.data.atomic import write_text_atomically
 from facekit.errors import RecordError
 from facekit.evaluation.biometrics.attack_sets import read_attacks
-from facekit.evaluation.biometrics.trials import Trial, TrialVerdict, ask_trials, choose_scoring
+from facekit.evaluation.biometrics.trials import (
+    Trial,
+    TrialVerdict,
+    ask_trials,
+    choose_evenly,
+    choose_scoring,
+    write_result,
+)
 from facekit.evaluation.biometrics.verdicts import read_attack
 from facekit.evaluation.metrics.attack_detection import (
     ALLOWED_APCER,
@@ -142,8 +147,7 @@ def detect_attacks(
         ConfigurationError: The folder has another run's answers, or the model cannot be scored that way.
     """
     scoring, trials = choose_scoring(model, scoring), read_attacks(benchmark, root)
-    if limit is not None and limit < len(trials):
-        trials = [trials[index] for index in np.unique(np.linspace(0, len(trials) - 1, limit).round().astype(int))]
+    trials = choose_evenly(trials, limit)
     sizes = {len(trial.pictures) for trial in trials}
     if len(sizes) > 1:
         raise RecordError(f"{root} has presentations with a trusted picture and without; put them into two lists")
@@ -161,8 +165,7 @@ def detect_attacks(
     )
     seconds = time.perf_counter() - started
     result = score_attacks(trials, verdicts, model=model.name, benchmark=benchmark, scoring=scoring, seconds=seconds)
-    if output_dir is not None:
-        write_text_atomically(Path(output_dir) / RESULT_NAME, json.dumps(asdict(result), indent=2) + "\n")
+    write_result(asdict(result), output_dir, RESULT_NAME)
     return result
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from facekit.data.atomic import write_text_atomically
 from facekit.data.records import FaceRecord
 from facekit.errors import ConfigurationError, RecordError
 from facekit.evaluation.biometrics.verdicts import YesNoReader
@@ -59,6 +62,19 @@ class TrialVerdict:
     score: float | None = None
     answer: str = ""
     problem: str | None = None
+
+
+def choose_evenly(trials: list[Trial], limit: int | None) -> list[Trial]:
+    """So many trials, evenly spread over the list; all of them without a limit."""
+    if limit is None or limit >= len(trials):
+        return trials
+    return [trials[index] for index in np.unique(np.linspace(0, len(trials) - 1, limit).round().astype(int))]
+
+
+def write_result(result: dict[str, Any], output_dir: str | Path | None, name: str) -> None:
+    """Write what a benchmark found as JSON; nothing without a folder."""
+    if output_dir is not None:
+        write_text_atomically(Path(output_dir) / name, json.dumps(result, indent=2) + "\n")
 
 
 def ask_trials(

@@ -6,7 +6,6 @@ there is no gallery. The score is the log-probability of "yes" beyond that of "n
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -15,9 +14,16 @@ from statistics import fmean
 
 import numpy as np
 
-from facekit.data.atomic import write_text_atomically
 from facekit.evaluation.biometrics.pair_lists import read_pairs
-from facekit.evaluation.biometrics.trials import Trial, TrialVerdict, ask_trials, choose_scoring, weigh_subjects
+from facekit.evaluation.biometrics.trials import (
+    Trial,
+    TrialVerdict,
+    ask_trials,
+    choose_evenly,
+    choose_scoring,
+    weigh_subjects,
+    write_result,
+)
 from facekit.evaluation.biometrics.verdicts import read_same_person
 from facekit.evaluation.metrics.intervals import RESAMPLES, Interval
 from facekit.evaluation.metrics.roc import RocCurve, accuracy_by_folds, decide_by_folds
@@ -136,8 +142,7 @@ def verify_pairs(
         ConfigurationError: The folder has another run's answers, or the model cannot be scored that way.
     """
     scoring, trials = choose_scoring(model, scoring), read_pairs(benchmark, root)
-    if limit is not None and limit < len(trials):
-        trials = [trials[index] for index in np.unique(np.linspace(0, len(trials) - 1, limit).round().astype(int))]
+    trials = choose_evenly(trials, limit)
     started = time.perf_counter()
     verdicts = ask_trials(
         model,
@@ -154,8 +159,7 @@ def verify_pairs(
     result = score_verification(
         trials, verdicts, model=model.name, benchmark=benchmark, scoring=scoring, seconds=seconds
     )
-    if output_dir is not None:
-        write_text_atomically(Path(output_dir) / RESULT_NAME, json.dumps(asdict(result), indent=2) + "\n")
+    write_result(asdict(result), output_dir, RESULT_NAME)
     return result
 
 

@@ -7,7 +7,8 @@ import logging
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from adapter_runs import adapt_with_peft, logits
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
 import facekit
@@ -48,27 +49,9 @@ def base(tmp_path_factory):
     return folder
 
 
-def logits(model):
-    inputs = {
-        "pixel_values": torch.randn(1, 1, 3, 48, 48, generator=torch.Generator().manual_seed(0)),
-        "input_ids": torch.cat([torch.full((1, 9), model.config.image_token_id), torch.arange(3, 30)[None]], dim=1),
-    }
-    with torch.no_grad():
-        return model(**inputs).logits
-
-
 def train_with_peft(base, folder, **options):
     """Save an adapter whose every trainable tensor was moved at random; return its logits."""
-    model = facekit.load(base)[0]
-    config = LoraConfig(**{"r": 2, "target_modules": ["q_proj"], **options}, base_model_name_or_path=str(base))
-    trained = get_peft_model(model, config)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in trained.parameters():
-            if parameter.requires_grad:
-                parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
-    trained.save_pretrained(folder)
-    return logits(trained.eval())
+    return logits(adapt_with_peft(base, folder, 0.2, **options))
 
 
 @pytest.mark.parametrize("kind", KINDS)

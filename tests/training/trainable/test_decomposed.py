@@ -6,11 +6,12 @@ import json
 
 import pytest
 import torch
+from adapter_runs import cut_and_resume
 from peft import PeftModel
 
 import facekit
 from facekit.data.synthetic import write_synthetic_dataset
-from facekit.errors import ConfigurationError, TrainingInterrupted
+from facekit.errors import ConfigurationError
 from facekit.training import TrainingSettings, train
 from facekit.training.trainable.adapters import adapters_in_place
 
@@ -57,25 +58,7 @@ def test_what_was_trained_is_saved_merged_and_as_peft_reads_it(records, tmp_path
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_cut_run_leaves_the_weights_as_they_were_and_resumes_to_the_bit(records, tmp_path, kind):
-    settings = TrainingSettings(**SETTINGS, lora=KINDS[kind])
-    whole = train(*fresh(), records, tmp_path / "whole", settings)
-    model, processor = fresh()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-
-    def stop(progress):
-        if progress.step == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(TrainingInterrupted):
-        train(model, processor, records, tmp_path / "cut", settings, on_progress=stop)
-    after = model.state_dict()
-    assert after.keys() == before.keys()
-    assert all(torch.equal(after[name], before[name]) for name in before)
-    resumed = train(model, processor, records, tmp_path / "cut", settings, resume=True)
-    assert resumed.resumed_from == 2
-    assert resumed.history.losses == whole.history.losses
-    first, second = (facekit.load(tmp_path / name)[0].state_dict() for name in ("whole", "cut"))
-    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    cut_and_resume(fresh, records, tmp_path, TrainingSettings(**SETTINGS, lora=KINDS[kind]))
 
 
 def test_pissa_begins_at_the_models_own_answers_and_holds_its_largest_singular_values():

@@ -6,12 +6,13 @@ import json
 
 import pytest
 import torch
+from adapter_runs import adapt_with_peft, cut_and_resume, logits
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 
 import facekit
 from facekit.data.synthetic import write_synthetic_dataset
-from facekit.errors import ConfigurationError, TrainingInterrupted
+from facekit.errors import ConfigurationError
 from facekit.training import TrainingSettings, load_recipe, run_recipe, train
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -46,26 +47,9 @@ def adapter(base, records, tmp_path_factory):
     return folder / "adapter"
 
 
-def logits(model):
-    inputs = {
-        "pixel_values": torch.randn(1, 1, 3, 48, 48, generator=torch.Generator().manual_seed(0)),
-        "input_ids": torch.cat([torch.full((1, 9), model.config.image_token_id), torch.arange(3, 30)[None]], dim=1),
-    }
-    with torch.no_grad():
-        return model(**inputs).logits
-
-
 def with_peft(base, folder, **options):
     """An adapter of PEFT with whole tensors, each moved at random."""
-    model = facekit.load(base)[0]
-    config = LoraConfig(**{"r": 2, "target_modules": ["q_proj"], **options}, base_model_name_or_path=str(base))
-    trained = get_peft_model(model, config)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in trained.parameters():
-            if parameter.requires_grad:
-                parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    trained.save_pretrained(folder)
+    adapt_with_peft(base, folder, 0.1, **options)
     return folder
 
 
@@ -92,26 +76,8 @@ def test_the_first_step_begins_where_the_adapter_ended(adapter, records, tmp_pat
 
 
 def test_a_run_that_is_cut_leaves_the_loaded_adapter_and_is_resumed_from_it(adapter, records, tmp_path):
-    settings = TrainingSettings(**SETTINGS)
-    whole = train(*facekit.load(adapter), records, tmp_path / "whole", settings)
-    model, processor = facekit.load(adapter)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-
-    def stop(progress):
-        if progress.step == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(TrainingInterrupted):
-        train(model, processor, records, tmp_path / "cut", settings, on_progress=stop)
-    after = model.state_dict()
-    assert after.keys() == before.keys()
-    assert all(torch.equal(after[name], before[name]) for name in before)
+    model = cut_and_resume(lambda: facekit.load(adapter), records, tmp_path, TrainingSettings(**SETTINGS))
     assert model.loaded_adapter is not None
-    resumed = train(model, processor, records, tmp_path / "cut", settings, resume=True)
-    assert resumed.resumed_from == 2
-    assert resumed.history.losses == whole.history.losses
-    first, second = (facekit.load(tmp_path / name)[0].state_dict() for name in ("whole", "cut"))
-    assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
 @pytest.mark.parametrize(
