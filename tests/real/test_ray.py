@@ -29,7 +29,7 @@ def photographs(tmp_path_factory):
 
 def preprocess(records, output, engine):
     program = "from facekit.cli.main import main; main()"
-    options = ["--engine", engine, "--workers", "2", "--records-per-shard", "2", "--size", "128"]
+    options = ["--engine", engine, "--workers", "2", "--records-per-shard", "2", "--size", "128", "--max-failures", "1"]
     subprocess.run(
         [sys.executable, "-c", program, "preprocess", str(records), str(output), *options], check=True, timeout=200
     )
