@@ -58,6 +58,13 @@ def library(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
+@pytest.fixture
+def log_of_transformers(caplog, monkeypatch):
+    """What transformers logs, which by its own setting may stop at its own logger, where caplog does not listen."""
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    return caplog
+
+
 @pytest.mark.parametrize("category", [DeprecationWarning, PendingDeprecationWarning, FutureWarning])
 @pytest.mark.parametrize("stacklevel", [1, 2, 3])
 def test_a_deprecated_call_of_ours_is_an_error_whatever_its_category_and_stack_level(library, category, stacklevel):
@@ -83,12 +90,12 @@ def test_a_deprecation_that_is_only_logged_is_an_error_whatever_the_log_level(li
         library[0].logged()
 
 
-def test_a_library_that_uses_what_another_deprecates_fails_no_test(library, caplog):
+def test_a_library_that_uses_what_another_deprecates_fails_no_test(library, log_of_transformers):
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         assert library[1].calls_it() is True
     assert [str(each.message) for each in seen] == ["old() goes away", "`flag` goes away"]
-    assert caplog.messages == ["`logged` is deprecated, use `log`"]
+    assert log_of_transformers.messages == ["`logged` is deprecated, use `log`"]
 
 
 def test_a_callback_of_ours_that_a_library_calls_is_ours(library):
@@ -96,10 +103,10 @@ def test_a_callback_of_ours_that_a_library_calls_is_ours(library):
         library[1].calls_back(lambda: library[0].old())
 
 
-def test_other_warnings_and_log_lines_pass_and_keep_where_they_came_from(library, caplog):
+def test_other_warnings_and_log_lines_pass_and_keep_where_they_came_from(library, log_of_transformers):
     with pytest.warns(UserWarning, match="^plain$") as seen:
         library[0].old.__globals__["warnings"].warn("plain", UserWarning, stacklevel=1)
     assert seen[0].filename == __file__
     logging.getLogger("transformers.some_room").warning("a %s line", "plain")
-    assert caplog.messages == ["a plain line"]
-    assert caplog.records[0].pathname == __file__
+    assert log_of_transformers.messages == ["a plain line"]
+    assert log_of_transformers.records[0].pathname == __file__
