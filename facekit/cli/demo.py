@@ -17,9 +17,17 @@ def demo(
         Path | None, typer.Option(help="A photograph to describe; by default NASA's portrait of Eileen Collins.")
     ] = None,
     connector: Annotated[str, typer.Option(help="The connector; 'mlp' goes without landmarks.")] = "region",
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="The language model. One that has learned before, such as gguf:PATH or hf:NAME, learns by LoRA "
+            "adapters, and takes longer: begin with --faces 800 --epochs 1 --batch-size 8 --test-faces 100."
+        ),
+    ] = "tiny?width=192&depth=3",
     faces: Annotated[int, typer.Option(min=1, help="Drawn faces to train on.")] = 6000,
     test_faces: Annotated[int, typer.Option(min=1, help="Drawn faces to evaluate on.")] = 600,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training faces.")] = 4,
+    batch_size: Annotated[int, typer.Option(min=1, help="Faces a step.")] = 32,
     seed: Annotated[int, typer.Option(help="Decides faces, weights and order.")] = 0,
 ) -> None:
     """Draw faces, train a tiny Face-LLaVA on them, evaluate it, describe a photograph, and write a report.
@@ -30,7 +38,10 @@ def demo(
     from facekit.demo.settings import DemoSettings
     from facekit.evaluation import metric_table
 
-    settings = DemoSettings(connector=connector, train_faces=faces, test_faces=test_faces, epochs=epochs, seed=seed)
+    settings = DemoSettings(
+        connector=connector, backbone=backbone, train_faces=faces, test_faces=test_faces, epochs=epochs,
+        batch_size=batch_size, seed=seed,
+    )  # fmt: skip
     with stopped_training("the same command goes on"), progress_display() as progress:
         result = run_demo(output, settings, photo=photo, on_progress=progress)
     show_table(metric_table(result.evaluation))

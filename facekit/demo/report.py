@@ -98,7 +98,9 @@ def write_report(
     page = render_page(
         TEMPLATE,
         kind="demo",
-        title="A tiny Face-LLaVA, trained from drawings",
+        title="A small language model that sees faces, trained on drawings"
+        if settings.adapts
+        else "A tiny Face-LLaVA, trained from drawings",
         contents=[section for section in SECTIONS if groups or section.anchor != "groups"],
         settings=settings,
         has_pretrained_encoder="pretrained=" in settings.encoder,

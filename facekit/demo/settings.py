@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from facekit.data.atomic import require_writable, write_text_atomically
 from facekit.data.identity import list_differences
 from facekit.errors import ConfigurationError
+from facekit.spec import PartSpec
 from facekit.training.recipes.settings import TrainingSettings
 
 MARK_NAME = "demo.json"
@@ -29,12 +30,13 @@ class DemoSettings:
     Args:
         connector: Spec of the connector.
         encoder: Spec of the vision encoder; it stays as it is.
-        backbone: Spec of the language model.
+        backbone: Spec of the language model: ``tiny`` learns from random weights, any other keeps its own and learns by
+            LoRA adapters.
         train_faces: Drawn faces to learn from.
         test_faces: Drawn faces to be evaluated on; none of them is among the former.
         epochs: Passes over the training faces.
         batch_size: Faces per step.
-        learning_rate: Peak learning rate.
+        learning_rate: Peak learning rate; adapters learn at half of it.
         seed: Decides faces, weights and order.
 
     Raises:
@@ -59,16 +61,26 @@ class DemoSettings:
             raise ConfigurationError(f"the demo's learning_rate lies between 0 and 1, not at {self.learning_rate}")
 
     @property
+    def adapts(self) -> bool:
+        """Whether the language model has learned before, so that only adapters of it are trained."""
+        return PartSpec.parse(self.backbone).name != "tiny"
+
+    @property
     def training(self) -> TrainingSettings:
         """The settings of the training run."""
+        whole: dict[str, Any] = {"parts": ("connector", "language_model"), "logits": "all"}
+        adapted: dict[str, Any] = {
+            "parts": ("connector", "language_model.lora"),
+            "learning_rates": {"language_model.lora": self.learning_rate / 2},
+            "independent_turns": True,
+        }
         return TrainingSettings(
             epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
-            parts=("connector", "language_model"),
             cache_features=True,
-            logits="all",
             seed=self.seed,
+            **(adapted if self.adapts else whole),
         )
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import torch
 from browser import check_phone, lay_out, needs_chromium
+from language_families import FAMILIES
 from PIL import Image
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 import facekit
 from facekit.data.dataset import RecordSet
@@ -155,3 +160,41 @@ def test_a_photograph_without_a_face_is_an_error_that_keeps_the_model(demo, tmp_
 def test_settings_out_of_range_are_refused(values):
     with pytest.raises(ConfigurationError, match=next(iter(values))):
         DemoSettings(**values)
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("adapted")
+    torch.manual_seed(0)
+    FAMILIES["qwen2"].save(folder / "language")
+    settings = replace(SETTINGS, backbone=f"hf:{folder / 'language'}", train_faces=12, test_faces=6)
+    return run_demo(folder / "demo", settings), settings, folder / "language"
+
+
+def test_a_language_model_that_has_learned_before_learns_by_adapters(adapted):
+    result, settings, language = adapted
+    assert settings.training.parts == ("connector", "language_model.lora")
+    assert SETTINGS.training.parts == ("connector", "language_model")
+    adapter = load_file(result.folder / "adapter" / "adapter_model.safetensors")
+    assert any(bool(value.any()) for name, value in adapter.items() if "lora_B" in name)
+    before = AutoModelForCausalLM.from_pretrained(language).state_dict()
+    after = facekit.load(result.folder)[0].language_model.state_dict()
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert changed
+    assert not any("embed" in name or "norm" in name for name in changed), "adapters reach linear layers only"
+
+
+def test_its_page_says_what_learned_and_how(adapted):
+    page = adapted[0].report.read_text(encoding="utf-8")
+    assert "by low-rank adapters" in page
+    assert "A small language model that sees faces, trained on drawings" in page
+
+
+def test_a_demo_with_adapters_goes_on_without_training_again(adapted):
+    result, settings, _ = adapted
+    weights = (result.folder / "model.safetensors").read_bytes()
+    seen = []
+    again = run_demo(result.folder, settings, on_progress=seen.append)
+    assert seen == []
+    assert again.history == result.history
+    assert (result.folder / "model.safetensors").read_bytes() == weights
