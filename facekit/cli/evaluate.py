@@ -9,7 +9,12 @@ import typer
 
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, progress_display, say, show_json, show_table
+from facekit.cli.previews import DryRun, show_previews
 
+_PROMPTS = (
+    "trained (facekit's own), closed (with labels and form of the answer), or a YAML file with a prompt for each task; "
+    "by default closed for models that facekit did not train."
+)
 _MODEL = "A folder with a saved model, hf:ID, openai:MODEL?base_url=URL, or predictions:FILE."
 
 
@@ -26,6 +31,13 @@ def evaluate(
     output: Annotated[Path | None, typer.Option(help="Where metrics and predictions go.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Pictures at a time.")] = None,
     scoring: Annotated[str, typer.Option(help="generation, or likelihood: the most likely option.")] = "generation",
+    prompts: Annotated[str | None, typer.Option(help=_PROMPTS)] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Faces of each task: a sample with every label in its share.")
+    ] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer in tokens; models that think need thousands.")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with the answers that are in --output.")] = False,
     compare: Annotated[
         list[str] | None, typer.Option(help="Another model to compare with; may be given again.")
@@ -33,6 +45,7 @@ def evaluate(
     ratings: Annotated[
         list[Path] | None, typer.Option(help="A judging.json of facekit judge to put into the page; may be repeated.")
     ] = None,
+    dry_run: DryRun = False,
     *,
     opening: ModelOptions,
     as_json: AsJson = False,
@@ -52,6 +65,7 @@ def evaluate(
         load_tasks,
         metric_table,
         open_model,
+        preview_evaluation,
         sign_off_table,
         write_report,
     )
@@ -60,19 +74,25 @@ def evaluate(
         raise ConfigurationError("--compare keeps each model's predictions; say where with --output")
     if ratings and output is None:
         raise ConfigurationError("--ratings go into the report; say where it goes with --output")
+    asking = {"scoring": scoring, "prompts": prompts, "limit": limit, "max_new_tokens": max_new_tokens}
     rated = [JudgingResult.read(path) for path in ratings or ()]
     chosen = ALL_TASKS if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
     source = opening.source(model)
+    sources = [replace(source, path=spec) for spec in (model, *(compare or ()))]
+    if dry_run:
+        previews = [preview_evaluation(each, records, chosen, **asking) for each in sources]
+        show_previews(previews, output, as_json=as_json)
+        return
     runs, results = {}, []
-    for number, spec in enumerate((model, *(compare or ()))):
-        under_test = open_model(replace(source, path=spec), batch_size=batch_size)
+    for number, each in enumerate(sources):
+        under_test = open_model(each, batch_size=batch_size)
         folder = output if output is None or number == 0 else output / f"compare-{number}"
         with progress_display() as progress:
             result = evaluate_model(
                 under_test,
                 records,
                 chosen,
-                scoring=scoring,
+                **asking,
                 training_records=training_records,
                 output_dir=folder,
                 resume=resume,
@@ -85,10 +105,11 @@ def evaluate(
         rate = f"{result.questions_per_second:.1f} a second"
         cost = getattr(under_test, "cost", None)
         spent = "" if cost is None else f", ${cost:.2f} spent"
+        say(f"prompts: {result.prompts}")
         say(f"{result.questions} questions in {result.seconds:.1f} s, {rate}{spent}")
         if folder is not None:
             runs[f"{number + 1}. {under_test.name}"] = folder / "predictions.jsonl"
-    differences = compare_runs(records, runs, chosen) if compare else ()
+    differences = compare_runs(records, runs, chosen, limit=limit) if compare else ()
     if differences and not as_json:
         show_table(comparison_table(differences))
     report = None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from facekit.evaluation.models.answering import FaceKitModel
     from facekit.evaluation.models.endpoint_model import EndpointModel
     from facekit.evaluation.models.other_models import HuggingFaceModel, RecordedModel, open_model
+    from facekit.evaluation.preview import Preview, preview_benchmark, preview_evaluation
     from facekit.evaluation.report.exports import to_csv, to_latex
     from facekit.evaluation.report.group_results import Disparity, GroupComparison, GroupScore, RateGap
     from facekit.evaluation.report.leaderboard import write_leaderboard
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         Task,
         load_tasks,
     )
+    from facekit.evaluation.tasks.prompts import PromptStyle
     from facekit.evaluation.tasks.questions import ModelUnderTest, Question, Unanswered
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
@@ -75,6 +77,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "models.answering": ["FaceKitModel"],
         "models.endpoint_model": ["EndpointModel"],
         "models.other_models": ["HuggingFaceModel", "RecordedModel", "open_model"],
+        "preview": ["Preview", "preview_benchmark", "preview_evaluation"],
         "report.exports": ["to_csv", "to_latex"],
         "report.group_results": ["Disparity", "GroupComparison", "GroupScore", "RateGap"],
         "report.leaderboard": ["write_leaderboard"],
@@ -102,6 +105,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "Task",
             "load_tasks",
         ],
+        "tasks.prompts": ["PromptStyle"],
         "tasks.questions": ["ModelUnderTest", "Question", "Unanswered"],
     },
 )

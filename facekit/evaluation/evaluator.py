@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -25,9 +25,11 @@ from facekit.evaluation.metrics.weighted import weigh_auc
 from facekit.evaluation.models.answer_log import ANSWERS_NAME, AnswerLog
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.report.results import EvaluationResult, TaskResult
+from facekit.evaluation.tasks.asked import AskedTask, plan_questions, plan_tasks, question_id
 from facekit.evaluation.tasks.collecting import collect_replies, identify_answers
 from facekit.evaluation.tasks.definitions import ALL_TASKS, Task
-from facekit.evaluation.tasks.questions import ModelUnderTest, Question, Reply
+from facekit.evaluation.tasks.prompts import TRAINED, PromptStyle
+from facekit.evaluation.tasks.questions import ModelUnderTest, Reply
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.reports import ProgressListener, as_listener
@@ -101,6 +103,9 @@ def evaluate_model(
     tasks: Sequence[Task] = ALL_TASKS,
     *,
     scoring: str = "generation",
+    prompts: str | Path | PromptStyle | None = None,
+    limit: int | None = None,
+    max_new_tokens: int | None = None,
     training_records: RecordSet | str | Path | None = None,
     output_dir: str | Path | None = None,
     resume: bool = False,
@@ -115,6 +120,12 @@ def evaluate_model(
         tasks: What to ask; a record is asked what it has a label for.
         scoring: ``generation``, the model writes its answers; ``likelihood``, the most likely option of each task is
             its answer, and tasks without options are left out.
+        prompts: ``trained``, the questions that facekit's models learned; ``closed``, questions that name the labels
+            and the form of the answer; or a YAML file with a prompt for each task. By default what the model says of
+            itself by ``prompt_style``: ``closed`` for models that facekit did not train.
+        limit: Ask about so many records of each task: a sample that has every label in its share, the same in every
+            run, and among what a higher limit asks.
+        max_new_tokens: Longest answer in tokens; by default each task's own. Models that think need thousands.
         training_records: Where the baselines' constant answers come from; without it there are no baselines.
         output_dir: Where ``answers.jsonl`` (as they come), ``predictions.jsonl`` and ``metrics.json`` are written; None
             writes nothing.
@@ -128,7 +139,8 @@ def evaluate_model(
 
     Raises:
         RecordError: There are no records, or none has a label of any of the tasks.
-        ConfigurationError: The folder has another run's answers, or the model cannot be scored that way.
+        ConfigurationError: The folder has another run's answers, the model cannot be scored that way, or there are no
+            such prompts.
         ImageError: A picture cannot be opened.
         MissingExtraError: scikit-learn is not installed.
     """
@@ -136,8 +148,9 @@ def evaluate_model(
     on_progress = as_listener(on_progress, "evaluate_model")
     record_set = RecordSet.of(records)
     training = None if training_records is None else RecordSet.of(training_records)
-    chosen = _labelled_tasks(record_set, tasks, scoring)
-    questions = [question for record in record_set.records for question in _ask(chosen, record, record_set.folder)]
+    style = PromptStyle.of(prompts or getattr(model, "prompt_style", TRAINED))
+    planned = plan_tasks(record_set, tasks, scoring, prompts=style, limit=limit, max_new_tokens=max_new_tokens)
+    questions = plan_questions(record_set, planned)
     folder = None if output_dir is None else Path(output_dir)
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -152,11 +165,11 @@ def evaluate_model(
     by_id = {question.id: reply for question, reply in zip(questions, replies, strict=True)}
     counted = statistics or Statistics()
     results = tuple(
-        _score(task, record_set.records, by_id, training.records if training else (), counted) for task in chosen
+        _score(each, record_set.records, by_id, training.records if training else (), counted) for each in planned
     )
-    result = EvaluationResult(len(record_set), results, seconds, model.name, len(questions))
+    result = EvaluationResult(len(record_set), results, seconds, model.name, len(questions), style.name, limit)
     if folder is not None:
-        _write_predictions(folder / PREDICTIONS_NAME, chosen, record_set.records, by_id)
+        _write_predictions(folder / PREDICTIONS_NAME, planned, record_set.records, by_id)
         result.write(folder / METRICS_NAME)
     return result
 
@@ -197,49 +210,14 @@ def score_task(
     return _score_rows(task, rows, kept, training, statistics)
 
 
-def _labelled_tasks(records: RecordSet, tasks: Sequence[Task], scoring: str) -> list[Task]:
-    chosen = []
-    for task in tasks:
-        truths = [truth for record in records.records if (truth := task.truth(record.labels)) is not None]
-        if truths and (scoring != "likelihood" or task.options):
-            chosen.append(task.adapt(task, truths) if task.adapt is not None else task)
-    if not chosen:
-        wanted = "a label" if scoring != "likelihood" else "a label, with options to choose from,"
-        raise RecordError(
-            f"none of the {len(records)} records in {records.folder} has {wanted} of the tasks "
-            f"{', '.join(task.name for task in tasks)}"
-        )
-    return chosen
-
-
-def _ask(tasks: Sequence[Task], record: FaceRecord, folder: Path) -> Iterable[Question]:
-    for task in tasks:
-        truth = task.truth(record.labels)
-        if truth is not None:
-            for item, text in task.questions(truth).items():
-                yield Question(
-                    question_id(record, task, item),
-                    text,
-                    record=record,
-                    folder=folder,
-                    max_new_tokens=task.max_new_tokens,
-                    options=task.options,
-                )
-
-
-def question_id(record: FaceRecord, task: Task, item: str = "") -> str:
-    """The id of a task's question about a record: ``RECORD/TASK`` or ``RECORD/TASK/ITEM``."""
-    return f"{record.id}/{task.name}/{item}" if item else f"{record.id}/{task.name}"
-
-
 def _score(
-    task: Task,
+    asked: AskedTask,
     records: Sequence[FaceRecord],
     replies: Mapping[str, Reply],
     training: Sequence[FaceRecord],
     statistics: Statistics,
 ) -> TaskResult:
-    kept = [record for record in records if task.truth(record.labels) is not None]
+    task, kept = asked.task, [records[index] for index in asked.indices]
     truths = [task.truth(record.labels) for record in kept]
     answered = [
         {item: replies[question_id(record, task, item)] for item in task.questions(truth)}
@@ -251,7 +229,8 @@ def _score(
         scores = [_margin(row[""].scores or {}, task.positive) for row in answered]
     unanswered = sum(any(reply.problem for reply in row.values()) for row in answered)
     rows = ScoredRows(kept, truths, predictions, _overconfidences(truths, predictions, answered))
-    return _score_rows(task, rows, scores, training, statistics, unanswered)
+    scored = _score_rows(task, rows, scores, training, statistics, unanswered)
+    return replace(scored, labelled=asked.labelled, prompts=asked.prompts(truths))
 
 
 def _overconfidences(
@@ -343,13 +322,14 @@ def describe_label(label: Any) -> str:
 
 
 def _write_predictions(
-    path: Path, tasks: Sequence[Task], records: Sequence[FaceRecord], replies: Mapping[str, Reply]
+    path: Path, planned: Sequence[AskedTask], records: Sequence[FaceRecord], replies: Mapping[str, Reply]
 ) -> None:
+    about = [(each.task, frozenset(each.indices)) for each in planned]
     with open_atomically(path) as lines:
-        for record in records:
-            for task in tasks:
+        for index, record in enumerate(records):
+            for task in (task for task, indices in about if index in indices):
                 truth = task.truth(record.labels)
-                for item in () if truth is None else task.questions(truth):
+                for item in task.questions(truth):
                     reply = replies[question_id(record, task, item)]
                     entry = _describe_reply(task, item, truth, reply)
                     entry = {"id": record.id, "task": task.name, **entry, "groups": record.groups}

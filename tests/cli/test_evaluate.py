@@ -135,3 +135,28 @@ def test_facexbench_prints_our_row_below_the_published_ones(tmp_path):
         assert words in outcome.output
     strict = json.loads((tmp_path / "out" / "metrics.json").read_text())["strict"]
     assert strict["overall"] == {"right": 1, "count": 2}
+
+
+def test_a_dry_run_shows_prompts_and_counts_and_touches_nothing(records, tmp_path):
+    output = tmp_path / "out"
+    told = (
+        "eval",
+        "openai:gpt-x?base_url=http://127.0.0.1:9/v1",
+        records,
+        "--limit",
+        7,
+        "--output",
+        output,
+        "--dry-run",
+    )
+    outcome = invoke(*told, "--max-new-tokens", 4000, "--compare", write_answers(tmp_path / "a.jsonl", records, 24))
+    assert outcome.exit_code == 0, outcome.output
+    assert "closed prompts, generation" in outcome.stdout
+    assert "recorded prompts" in outcome.stdout
+    assert "Answer with one number: the age in years.\t7\t7 of 24\t4,000" in outcome.stdout
+    assert f"nothing was asked; results would go to {output}" in outcome.stderr
+    assert not output.exists()
+    told = json.loads(invoke(*told, "--prompts", "trained", "--tasks", "age", "--json").stdout)["previews"][0]
+    assert told["parts"] == [
+        {"name": "age", "questions": 7, "faces": "7 of 24", "max_new_tokens": 96, "prompt": "How old is this person?"}
+    ]

@@ -23,8 +23,9 @@ from facekit.data.labels import TASKS
 from facekit.data.records import FaceRecord
 from facekit.data.templates import label_words
 from facekit.errors import RecordError
-from facekit.evaluation.evaluator import PREDICTIONS_NAME, describe_label, question_id
+from facekit.evaluation.evaluator import PREDICTIONS_NAME, describe_label
 from facekit.evaluation.models.answer_log import ANSWERS_NAME, AnswerLog, resumed_by_default
+from facekit.evaluation.tasks.asked import question_id
 from facekit.evaluation.tasks.collecting import collect_replies, identify_answers
 from facekit.evaluation.tasks.definitions import ALL_TASKS, Task, load_tasks
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question

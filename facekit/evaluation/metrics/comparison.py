@@ -16,11 +16,11 @@ import numpy as np
 
 from facekit.data.dataset import RecordSet
 from facekit.data.records import FaceRecord
-from facekit.evaluation.evaluator import question_id
 from facekit.evaluation.fairness.groups import subject_of
 from facekit.evaluation.fairness.permutation import PERMUTATIONS
 from facekit.evaluation.metrics.intervals import RESAMPLES, Interval, draw_weights, number_clusters, replicate
 from facekit.evaluation.models.other_models import RecordedModel
+from facekit.evaluation.tasks.asked import plan_tasks, question_id
 from facekit.evaluation.tasks.definitions import ALL_TASKS, Task
 from facekit.evaluation.tasks.questions import Question
 
@@ -101,7 +101,11 @@ def compare_predictions(
 
 
 def compare_runs(
-    records: RecordSet | str | Path, runs: Mapping[str, str | Path], tasks: Sequence[Task] = ALL_TASKS
+    records: RecordSet | str | Path,
+    runs: Mapping[str, str | Path],
+    tasks: Sequence[Task] = ALL_TASKS,
+    *,
+    limit: int | None = None,
 ) -> tuple[PairedDifference, ...]:
     """Compare models by the predictions that their evaluations left.
 
@@ -109,6 +113,7 @@ def compare_runs(
         records: The records that all were evaluated on.
         runs: Name of a model to its ``predictions.jsonl``.
         tasks: What to compare; tasks without labels are left out.
+        limit: That of the evaluations.
 
     Raises:
         RecordError: A file cannot be read, or has no answer to a question.
@@ -117,11 +122,11 @@ def compare_runs(
     models = {name: RecordedModel(path) for name, path in runs.items()}
     found: list[PairedDifference] = []
     for plain in tasks:
-        labelled = [record for record in record_set.records if plain.truth(record.labels) is not None]
-        if not labelled:
+        if not any(plain.truth(record.labels) is not None for record in record_set.records):
             continue
-        truths = [plain.truth(record.labels) for record in labelled]
-        task = plain.adapt(plain, truths) if plain.adapt is not None else plain
+        (asked,) = plan_tasks(record_set, [plain], limit=limit)
+        task, labelled = asked.task, [record_set.records[index] for index in asked.indices]
+        truths = [task.truth(record.labels) for record in labelled]
         predictions = {name: _read(task, model, labelled, truths) for name, model in models.items()}
         found += compare_predictions(task, labelled, truths, predictions)
     return tuple(found)

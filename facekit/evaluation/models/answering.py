@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from facekit.data.record_media import open_media
 from facekit.errors import ConfigurationError
+from facekit.evaluation.tasks.prompts import TRAINED
 from facekit.evaluation.tasks.questions import Question
 from facekit.faces import open_image, pad_to_square
 from facekit.models.identity import describe_parts, sample_weights
@@ -33,6 +34,7 @@ class FaceKitModel:
         crop: Whether pictures without a record are cropped to their face; otherwise they are seen whole, without
             landmarks. Records hold face crops already.
         shared_from: Questions about one picture from which on they share its keys and values.
+        prompt_style: How tasks are put to it by default; ``closed`` for one that facekit did not train.
 
     Raises:
         ConfigurationError: ``batch_size`` is below 1.
@@ -47,11 +49,13 @@ class FaceKitModel:
         batch_size: int = 64,
         crop: bool = False,
         shared_from: int = SHARED_FROM,
+        prompt_style: str = TRAINED,
     ) -> None:
         if batch_size < 1:
             raise ConfigurationError(f"batch_size must be at least 1, not {batch_size}")
         self.model, self.processor, self.name = model, processor, name
         self.batch_size, self.crop, self.shared_from = batch_size, crop, shared_from
+        self.prompt_style = prompt_style
 
     @property
     def identity(self) -> dict[str, str]:

@@ -25,6 +25,7 @@ from facekit.endpoints.replies import CONTENT_FILTER, LENGTH
 from facekit.endpoints.requests import EndpointError, Reply, Request, Review
 from facekit.endpoints.settings import CallSettings
 from facekit.errors import ConfigurationError
+from facekit.evaluation.tasks.prompts import CLOSED
 from facekit.evaluation.tasks.questions import Question, Unanswered
 from facekit.spec import Range
 
@@ -117,7 +118,7 @@ class EndpointModel:
             raise ConfigurationError(
                 f"an endpoint needs concurrency of at least 1 and retries of at least 0, not {concurrency}, {retries}"
             )
-        self.name = f"openai:{model}"
+        self.name, self.prompt_style = f"openai:{model}", CLOSED
         self.settings = settings or CallSettings(concurrency=concurrency, attempts=retries + 1)
         base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
         key = api_key or os.environ.get(DEFAULT_VARIABLE, "").strip()

@@ -6,7 +6,7 @@ All keep to the protocol of ``facekit.evaluation.tasks.questions``, and ``open_m
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +14,16 @@ import torch
 
 from facekit.backbones.base import choose_device, read_dtype
 from facekit.backbones.quantization import read_quantization
+from facekit.data.identity import describe_items
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, RecordError
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.models.endpoint_model import EndpointModel
+from facekit.evaluation.tasks.prompts import CLOSED, RECORDED, TRAINED
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question
+from facekit.hub import fetch_folder
+from facekit.models.foreign_prompts import escape_chat, tokenize_chats
+from facekit.models.identity import sample_weights
+from facekit.models.interoperability.recognition import CheckpointFormat, recognise
 from facekit.models.placement import check_device_map
 from facekit.models.sessions import option_log_likelihoods, option_tokens
 from facekit.models.source import ModelSource
@@ -32,12 +38,29 @@ class HuggingFaceModel:
         processor: Its processor, with a chat template.
         name: Its name in reports.
         batch_size: Questions at a time; questions of like length go together.
+        options: How it was opened, which a resumed run is compared by beside its name and weights.
     """
 
-    def __init__(self, model: Any, processor: Any, *, name: str, batch_size: int = 8) -> None:
+    prompt_style = CLOSED
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
+        *,
+        name: str,
+        batch_size: int = 8,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
         if batch_size < 1:
             raise ConfigurationError(f"batch_size must be at least 1, not {batch_size}")
         self.model, self.processor, self.name, self.batch_size = model.eval(), processor, name, batch_size
+        self._options = dict(options or {})
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """How it was opened and a sample of its weights, so that it is another one under the same name."""
+        return {**self._options, "weights": sample_weights(self.model)}
 
     @classmethod
     def load(
@@ -86,7 +109,10 @@ class HuggingFaceModel:
             reason = str(error).strip().partition("\n")[0]
             raise CheckpointError(f"'{path}' cannot be loaded as an image-text-to-text model: {reason}") from error
         is_placed = load_in is not None or device_map is not None
-        return cls(model if is_placed else model.to(where), processor, name=f"hf:{path}", batch_size=batch_size)
+        placed = model if is_placed else model.to(where)
+        options = {"dtype": str(placed.dtype), "load_in": load_in or "", "revision": revision}
+        options |= {"tokenizer": "" if tokenizer is None else str(tokenizer)}
+        return cls(placed, processor, name=f"hf:{path}", batch_size=batch_size, options=options)
 
     def answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, str]]:
         """Answer questions greedily; see ``ModelUnderTest``."""
@@ -108,21 +134,17 @@ class HuggingFaceModel:
         """Log-probability of each question's options; see ``ScoresOptions``."""
         for index, question in enumerate(questions):
             inputs = self._inputs([question])
-            prompt = self.processor.apply_chat_template(_chat(question), add_generation_prompt=True)
+            chat = escape_chat(self.processor, _chat(question))
+            prompt = self.processor.apply_chat_template(chat, add_generation_prompt=True)
             tokenizer = self.processor.tokenizer
             ids = [option_tokens(tokenizer, prompt, option) for option in question.options]
             yield index, dict(zip(question.options, option_log_likelihoods(self.model, inputs, ids), strict=True))
 
     def _inputs(self, questions: Sequence[Question]) -> Any:
         self.processor.tokenizer.padding_side = "left"
-        return self.processor.apply_chat_template(
-            [_chat(question) for question in questions],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            padding=len(questions) > 1,
-        ).to(self.model.device)
+        chats = [_chat(question) for question in questions]
+        inputs = tokenize_chats(self.processor, chats, add_generation_prompt=True, padding=len(questions) > 1)
+        return inputs.to(self.model.device)
 
 
 class RecordedModel:
@@ -138,6 +160,8 @@ class RecordedModel:
         RecordError: It cannot be read; the message has the line.
     """
 
+    prompt_style = RECORDED
+
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.name = f"predictions:{self.path}"
@@ -149,6 +173,11 @@ class RecordedModel:
         for number, line in enumerate(lines, 1):
             if line.strip():
                 self._read(line, number)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The file's contents."""
+        return {"answers": describe_items(json.dumps(each) for each in sorted(self._answers.items()))}
 
     def answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, str]]:
         """Look the answers up; see ``ModelUnderTest``.
@@ -189,11 +218,10 @@ def open_model(spec: str | ModelSource, *, batch_size: int | None = None) -> Mod
         RecordError: A predictions file cannot be read.
     """
     source = spec if isinstance(spec, ModelSource) else ModelSource(spec)
-    spec = str(source.path)
-    kind = spec.partition(":")[0]
+    spec, kind = str(source.path), _kind(source)
     sizes: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
-    if kind not in ("hf", "openai", "predictions") or Path(spec).exists():
-        return FaceKitModel(*source.load(), name=spec, **sizes)
+    if kind is None:
+        return FaceKitModel(*source.load(), name=spec, prompt_style=default_prompt_style(source), **sizes)
     parsed = PartSpec.parse(spec)
     if parsed.argument is None:
         raise InvalidSpecError(f"the model spec '{spec}' has no name after '{kind}:'")
@@ -210,6 +238,36 @@ def open_model(spec: str | ModelSource, *, batch_size: int | None = None) -> Mod
     chosen = {name: getattr(source, name) for name in source.given}
     context = {**sizes, **chosen} if kind == "hf" else {}
     return call_with_options(f"model '{kind}'", called[kind], parsed.argument, parsed.options, **context)
+
+
+def default_prompt_style(spec: str | ModelSource) -> str:
+    """How tasks are put by default to a model that a spec string names; it is not opened.
+
+    Returns:
+        ``trained`` for what facekit composed or trained an adapter of, ``recorded`` for a file of answers, else
+        ``closed``.
+
+    Raises:
+        CheckpointError: There is no such checkpoint.
+    """
+    source = spec if isinstance(spec, ModelSource) else ModelSource(spec)
+    kind = _kind(source)
+    if kind is not None:
+        return RECORDED if kind == "predictions" else CLOSED
+    recognised = recognise(fetch_folder(source.path, source.revision, weights=False))
+    return TRAINED if recognised.format in (CheckpointFormat.FACEKIT, CheckpointFormat.ADAPTER) else CLOSED
+
+
+def scores_options(spec: str | ModelSource) -> bool:
+    """Whether a model that a spec string names gives likelihoods; it is not opened."""
+    return _kind(spec if isinstance(spec, ModelSource) else ModelSource(spec)) not in ("openai", "predictions")
+
+
+def _kind(source: ModelSource) -> str | None:
+    """What stands before the colon of a spec string; None for folders and hub ids."""
+    spec = str(source.path)
+    kind = spec.partition(":")[0]
+    return None if kind not in ("hf", "openai", "predictions") or Path(spec).exists() else kind
 
 
 def _chat(question: Question) -> list[dict[str, Any]]:

@@ -42,7 +42,8 @@ def to_latex(results: Sequence[EvaluationResult]) -> str:
     for name in tasks:
         scores = [found[result.model, name].score for result in results if (result.model, name) in found]
         best[name] = max(scores) if titles[name].higher_is_better else min(scores)
-    lines = [rf"\begin{{tabular}}{{l{'c' * len(tasks)}}}", r"\toprule"]
+    lines = [f"% {each.title}: a sample of {each.sample_words} faces" for each in titles.values() if each.sample_words]
+    lines += [rf"\begin{{tabular}}{{l{'c' * len(tasks)}}}", r"\toprule"]
     heads = [f"{titles[name].title} ({_metric_title(name, titles[name].headline_title)})" for name in tasks]
     lines += [" & ".join(["model", *map(_escape, heads)]) + r" \\", r"\midrule"]
     for result in results:

@@ -107,7 +107,8 @@ def write_leaderboard(folder: str | Path, runs: Sequence[str | Path]) -> Path:
 def _of_tasks(result: EvaluationResult) -> Iterator[Standing]:
     for task in result.tasks:
         low, high = task.intervals.get(task.headline, (None, None))
-        column = f"{task.title}, {task.headline_title}"
+        sample = f", {task.sample_words} faces" if task.sample_words else ""
+        column = f"{task.title}, {task.headline_title}{sample}"
         yield Standing(result.model, column, task.score, low, high, task.higher_is_better)
 
 

@@ -17,6 +17,7 @@ from facekit.evaluation.metrics.comparison import PairedDifference
 from facekit.evaluation.report.exports import to_csv, to_latex
 from facekit.evaluation.report.runs import Run
 from facekit.evaluation.report.sections import (
+    describe_prompts,
     describe_rating,
     describe_task,
     difference_table,
@@ -71,6 +72,7 @@ def write_report(
             *([Section("ratings", "Explanations")] if ratings else []),
         ],
         result=first,
+        prompts=describe_prompts(results),
         detailed=names[0] if len(results) > 1 else "",
         scores=score_table(results),
         differences=difference_table(differences) if differences else None,

@@ -30,7 +30,7 @@ class TaskResult:
         task: Name of the task.
         title: Its name for people.
         question: What was asked.
-        count: Faces with a label.
+        count: Faces that were asked about.
         unreadable: Answers that named no label; they were scored as wrong.
         headline: Name of the metric that stands for the task.
         headline_title: Its name for people.
@@ -42,6 +42,9 @@ class TaskResult:
         intervals: 95 % intervals of the metrics, lower and upper end; empty where none were computed.
         intersections: Comparisons between the groups where two attributes cross.
         unanswered: Faces of ``unreadable`` about which the model gave no answer to a question.
+        labelled: Faces with a label; more than ``count`` where a sample of them was asked about. 0 where that is not
+            known, from an earlier version.
+        prompts: What was asked, word for word: by label where each is asked for, else under an empty name.
     """
 
     task: str
@@ -59,12 +62,19 @@ class TaskResult:
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     intersections: tuple[GroupComparison, ...] = ()
     unanswered: int = 0
+    labelled: int = 0
+    prompts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def unreadable_words(self) -> str:
         """Number of unreadable answers, such as ``5 of 20 (2 unanswered)``."""
         missing = f" ({self.unanswered:,} unanswered)" if self.unanswered else ""
         return f"{self.unreadable:,} of {self.count:,}{missing}"
+
+    @property
+    def sample_words(self) -> str:
+        """How many faces were asked about of how many, such as ``200 of 5,000``; empty where all were."""
+        return f"{self.count:,} of {self.labelled:,}" if self.labelled > self.count else ""
 
     @property
     def score(self) -> float:
@@ -87,6 +97,9 @@ class EvaluationResult:
         seconds: How long the model took to answer.
         model: Name of the model, where it has one.
         questions: Questions answered, over all tasks.
+        prompts: The style of the prompts: ``trained``, ``closed``, ``recorded`` or the name of a file; empty where an
+            earlier version did not say. Their texts are with the tasks.
+        limit: Records of each task that were asked about at most; None for all.
     """
 
     faces: int
@@ -94,6 +107,8 @@ class EvaluationResult:
     seconds: float
     model: str = ""
     questions: int = 0
+    prompts: str = ""
+    limit: int | None = None
 
     @property
     def questions_per_second(self) -> float:
@@ -163,7 +178,10 @@ class EvaluationResult:
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
             tasks = tuple(_read_task(entry) for entry in values["tasks"])
-            return cls(values["faces"], tasks, values["seconds"], values.get("model", ""), values.get("questions", 0))
+            return cls(
+                values["faces"], tasks, values["seconds"], values.get("model", ""), values.get("questions", 0),
+                values.get("prompts", ""), values.get("limit"),
+            )  # fmt: skip
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise CheckpointError(f"{path} is not an evaluation result ({error}); evaluate the model again") from error
 

@@ -38,6 +38,21 @@ def short_names(results: Sequence[EvaluationResult]) -> list[str]:
     return names if len(set(names)) == len(names) else [result.model for result in results]
 
 
+_STYLES = {
+    "trained": "those that facekit's models are trained on",
+    "closed": "closed, with the labels to choose from and the form of the answer",
+    "recorded": "not known, the answers are from a file",
+}
+
+
+def describe_prompts(results: Sequence[EvaluationResult]) -> str:
+    """What models were asked by, in words, each model's own where they differ; empty where no result says so."""
+    styles = [_STYLES.get(result.prompts, result.prompts) for result in results]
+    if len(set(styles)) == 1:
+        return styles[0]
+    return "; ".join(f"of {name} {style}" for name, style in zip(short_names(results), styles, strict=True))
+
+
 def score_table(results: Sequence[EvaluationResult]) -> Table:
     """Every task's metrics with their intervals, a column per model, beside the baseline."""
     rows: list[list[Cell | str]] = []
@@ -49,7 +64,7 @@ def score_table(results: Sequence[EvaluationResult]) -> Table:
                 baseline = task.baseline.get(metric)
                 rows.append(
                     [
-                        task.title,
+                        Cell(task.title, f"{task.sample_words} faces" if task.sample_words else ""),
                         title if task.higher_is_better else f"{title}\N{NO-BREAK SPACE}↓",
                         *("" if each is None else _score(each, metric) for each in found),
                         "" if baseline is None else format_metric(task, baseline),
@@ -126,6 +141,8 @@ def describe_task(task: TaskResult, run: Run, faces: dict[str, FaceRecord], reco
         "section": Section(Section.of("task", task.task).anchor, task.title),
         "title": task.title,
         "question": task.question,
+        "prompts": [(in_words(item), text) for item, text in task.prompts.items() if item],
+        "sample": task.sample_words,
         "metric": task.headline_title,
         "columns": columns,
         "confusion": [(truth, [(count, count / max(1, sum(counts))) for count in counts]) for truth, counts in rows],

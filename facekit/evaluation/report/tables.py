@@ -27,7 +27,7 @@ def metric_table(result: EvaluationResult) -> Table:
                 baseline = task.baseline.get(name)
                 is_headline = name == task.headline
                 table.add_row(
-                    task.title if is_headline else "",
+                    _sampled(task) if is_headline else "",
                     task.headline_title if is_headline else _SHOWN[name],
                     format_metric(task, value),
                     format_interval(task, *task.intervals.get(name, (None, None))),
@@ -35,6 +35,11 @@ def metric_table(result: EvaluationResult) -> Table:
                     task.unreadable_words if is_headline else "",
                 )
     return table
+
+
+def _sampled(task: TaskResult) -> str:
+    """A task's title; of a sample, also how many faces it is of how many."""
+    return f"{task.title} ({task.sample_words})" if task.sample_words else task.title
 
 
 def group_table(result: EvaluationResult) -> Table:

@@ -51,6 +51,14 @@ from facekit.evaluation.metrics.weighted import (
     weigh_manipulation,
     weigh_scores,
 )
+from facekit.evaluation.tasks.closed_questions import (
+    REAL_OR_FAKE,
+    ask_action_units,
+    ask_age,
+    ask_attributes,
+    ask_expression,
+    ask_manipulation,
+)
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,10 @@ class Task:
         adapt: The task for a data set with these truths, where it depends on them.
         reader: As ``parse``, with the rule that read the answer and its words; without it, ``parse`` reads alone.
         item_reader: As ``parse_item``, with the rule and the words.
+        closed: The question with the labels to choose from and the form of the answer, from the truths of a data set;
+            without it, ``question`` is asked of every model.
+        closed_options: ``options`` in the words of the closed question, in the same order; empty where they are the
+            same.
     """
 
     name: str
@@ -101,6 +113,8 @@ class Task:
     adapt: Callable[[Task, Sequence[Any]], Task] | None = None
     reader: Callable[[str], Reading[Any]] | None = None
     item_reader: Callable[[str, str], Reading[bool]] | None = None
+    closed: Callable[[Sequence[Any]], str] | None = None
+    closed_options: tuple[str, ...] = ()
 
     def questions(self, truth: Any) -> dict[str, str]:
         """The questions about a face with this truth: item to text; the item is empty where there is only one."""
@@ -173,6 +187,7 @@ EXPRESSION = Task(
     options=EXPRESSIONS,
     adapt=_with_classes,
     reader=read_expression,
+    closed=ask_expression,
 )
 ACTION_UNITS = Task(
     name="action_units",
@@ -187,6 +202,7 @@ ACTION_UNITS = Task(
     weigh=weigh_action_units,
     decide=decide_presence,
     reader=read_action_units,
+    closed=ask_action_units,
 )
 ATTRIBUTES = Task(
     name="attributes",
@@ -201,6 +217,7 @@ ATTRIBUTES = Task(
     weigh=weigh_attributes,
     decide=decide_presence,
     reader=read_attributes,
+    closed=ask_attributes,
 )
 AGE = Task(
     name="age",
@@ -216,6 +233,7 @@ AGE = Task(
     weigh=weigh_ages,
     options=tuple(str(years) for years in range(1, 101)),
     reader=read_age,
+    closed=ask_age,
 )
 MANIPULATION = Task(
     name="manipulation",
@@ -232,6 +250,8 @@ MANIPULATION = Task(
     options=("genuine", "manipulated"),
     positive="manipulated",
     reader=read_manipulation,
+    closed=ask_manipulation,
+    closed_options=REAL_OR_FAKE,
 )
 ATTRIBUTE_QUESTIONS = replace(
     ATTRIBUTES,
@@ -243,6 +263,7 @@ ATTRIBUTE_QUESTIONS = replace(
     ask_each=_attribute_questions,
     parse_item=parse_presence,
     item_reader=read_presence,
+    closed=None,
 )
 """CelebA's forty attributes as forty questions, which share one reading of the picture."""
 

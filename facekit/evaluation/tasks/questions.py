@@ -68,6 +68,9 @@ class Unanswered:
 class ModelUnderTest(Protocol):
     """Anything that answers questions about pictures.
 
+    A model may also say by ``prompt_style`` how tasks are put to it by default (see
+    ``facekit.evaluation.tasks.prompts``), and by a mapping ``identity`` what it is beyond its name.
+
     Attributes:
         name: Its name in reports, and what a resumed run is compared by.
     """
