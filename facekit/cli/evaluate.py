@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -74,7 +74,7 @@ def evaluate(
         raise ConfigurationError("--compare keeps each model's predictions; say where with --output")
     if ratings and output is None:
         raise ConfigurationError("--ratings go into the report; say where it goes with --output")
-    asking = {"scoring": scoring, "prompts": prompts, "limit": limit, "max_new_tokens": max_new_tokens}
+    asking: dict[str, Any] = {"scoring": scoring, "prompts": prompts, "limit": limit, "max_new_tokens": max_new_tokens}
     rated = [JudgingResult.read(path) for path in ratings or ()]
     chosen = ALL_TASKS if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
     source = opening.source(model)

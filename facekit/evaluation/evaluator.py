@@ -148,7 +148,7 @@ def evaluate_model(
     on_progress = as_listener(on_progress, "evaluate_model")
     record_set = RecordSet.of(records)
     training = None if training_records is None else RecordSet.of(training_records)
-    style = PromptStyle.of(prompts or getattr(model, "prompt_style", TRAINED))
+    style = PromptStyle.of(getattr(model, "prompt_style", TRAINED) if prompts is None else prompts)
     planned = plan_tasks(record_set, tasks, scoring, prompts=style, limit=limit, max_new_tokens=max_new_tokens)
     questions = plan_questions(record_set, planned)
     folder = None if output_dir is None else Path(output_dir)

@@ -74,7 +74,7 @@ def preview_evaluation(
     """Say what ``evaluate_model`` would ask; arguments and errors are its own, but the model is only named."""
     record_set = RecordSet.of(records)
     source = model if isinstance(model, ModelSource) else ModelSource(model)
-    style = PromptStyle.of(prompts or default_prompt_style(source))
+    style = PromptStyle.of(default_prompt_style(source) if prompts is None else prompts)
     planned = plan_tasks(record_set, tasks, scoring, prompts=style, limit=limit, max_new_tokens=max_new_tokens)
     parts = []
     for each in planned:
