@@ -1,10 +1,12 @@
 """Training with a shared prefix against the usual ways: samples and tokens per second, peak memory, MFU.
 
-Three ways to make one optimiser step on the same questions with the same model and the same loss, which is checked:
+Ways to make one optimiser step on the same questions with the same model and the same loss, which is checked:
 
 - ``padded``: one question per sample, the image repeated for each, batches padded to the longest;
 - ``packed``: the same samples one after the other in rows, kept apart by transformers' own packing mask;
-- ``shared``: facekit's: the questions of an image after one copy of its tokens, logits where there are labels.
+- ``shared``: facekit's: the questions of an image after one copy of its tokens, logits where there are labels;
+- ``trl``: ``SFTTrainer`` of TRL on the samples of ``padded``, where it is installed (``pip install trl``); see
+  ``benchmarks.training_trl``.
 
 Two loads: ``face`` is FairFaceGPT-shaped (256 image tokens, 8 questions, answers of 60 to 180 tokens), ``video`` is
 Face-LLaVA's clip (8 frames of 257 tokens, 4 questions). Weights and tokens are random: neither changes the time. The
@@ -38,6 +40,7 @@ from benchmarks.harness import (
     results_path,
     write_results,
 )
+from benchmarks.training_trl import build_trl_step, trl_version
 from facekit.connectors.mlp import MlpConnector
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import FaceExample
@@ -51,7 +54,7 @@ from facekit.training.loop.prefix_attention import packed_inputs, split_attentio
 
 IMAGE_TOKEN, PAD_TOKEN, FIRST_WORD = 1, 0, 2
 PATCH = 16
-WAYS = ("shared", "packed", "padded")
+WAYS = ("shared", "packed", "padded", "trl")
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,9 @@ class Way:
         tokens: that pass through the language model, padding left out.
         pairs: of tokens that see each other.
         logits: positions whose logits are computed.
+        labelled: tokens that the loss covers.
         pictures: frames that are encoded.
+        run: forward and backward, where that is more than ``loss().backward()``.
     """
 
     name: str
@@ -193,11 +198,20 @@ class Way:
     tokens: int
     pairs: int
     logits: int
+    labelled: int
     pictures: int
+    run: Callable[[], object] | None = None
+
+    def go(self) -> None:
+        """Compute the gradients."""
+        if self.run is None:
+            self.loss().backward()
+        else:
+            self.run()
 
 
 def build_ways(model: FaceKitForConditionalGeneration, load: Load, shape: Shape, attention: str) -> Iterator[Way]:
-    """The three ways on one model, from the one that needs the least memory on."""
+    """The ways on one model, from the one that needs the least memory on."""
     visual_tokens = model.tokens_per_frame * load.frames
     shared, apart = draw_examples(load, shape, visual_tokens)
     lengths = [len(example.input_ids) for example in apart]
@@ -217,7 +231,8 @@ def build_ways(model: FaceKitForConditionalGeneration, load: Load, shape: Shape,
     beginnings = [int((example.segments == SHARED).sum()) for example in shared if example.segments is not None]
     repeated = sum(length * (length + 1) // 2 for length in beginnings)
     pairs = causal - (load.questions - 1) * repeated
-    yield Way("shared", batch, shared_loss, tokens, pairs, len(targets.labels), load.images * load.frames)
+    labelled = len(targets.labels)
+    yield Way("shared", batch, shared_loss, tokens, pairs, labelled, labelled, load.images * load.frames)
 
     packed = _to(FaceCollator(PAD_TOKEN, multiple=multiple, row_tokens=load.row_tokens)(apart), model)
     packed.pop("segments")
@@ -226,14 +241,26 @@ def build_ways(model: FaceKitForConditionalGeneration, load: Load, shape: Shape,
     def packed_loss() -> Tensor:
         return model(**packed, use_cache=False).loss
 
-    yield Way("packed", packed, packed_loss, sum(lengths), causal, packed["labels"].numel(), pictures)
+    logits = packed["labels"].numel()
+    yield Way("packed", packed, packed_loss, sum(lengths), causal, logits, _count_labels(packed), pictures)
 
     padded = _to(FaceCollator(PAD_TOKEN)(apart), model)
 
     def padded_loss() -> Tensor:
         return model(**padded, use_cache=False).loss
 
-    yield Way("padded", padded, padded_loss, sum(lengths), causal, padded["labels"].numel(), pictures)
+    logits = padded["labels"].numel()
+    yield Way("padded", padded, padded_loss, sum(lengths), causal, logits, _count_labels(padded), pictures)
+
+    if trl_version() is not None:
+        trl = build_trl_step(model, apart, PAD_TOKEN)
+        logits = trl.labelled if model.device.type == "cuda" else logits  # elsewhere TRL scores every position
+        yield Way("trl", trl.batch, trl.loss, sum(lengths), causal, logits, trl.labelled, pictures, trl.run)
+
+
+def _count_labels(batch: dict[str, Tensor]) -> int:
+    """Labels that have a token before them to predict them from."""
+    return int((batch["labels"][:, 1:] != IGNORED).sum())
 
 
 def _to(batch: dict[str, Tensor], model: FaceKitForConditionalGeneration) -> dict[str, Tensor]:
@@ -272,9 +299,11 @@ def measure_load(
     tolerance = 0.02 if device.type == "cuda" else 1e-4
     if max(losses.values()) - min(losses.values()) > tolerance:
         raise SystemExit(f"the ways do not compute the same loss: {losses}")
+    if len({way.labelled for way in ways}) > 1:
+        raise SystemExit(f"the ways do not learn the same tokens: { {way.name: way.labelled for way in ways} }")
 
     def step(way: Way) -> None:
-        way.loss().backward()
+        way.go()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -291,7 +320,8 @@ def measure_load(
         rows.append(
             {
                 "load": name, "way": way.name, "attention": options.attention, "loss": losses[way.name],
-                "samples": samples, "tokens": way.tokens, "logits": way.logits, "flops": flops,
+                "samples": samples, "tokens": way.tokens, "labelled_tokens": way.labelled, "logits": way.logits,
+                "flops": flops,
                 "samples_per_second": samples / seconds, "tokens_per_second": way.tokens / seconds,
                 "share_of_matrix_product": flops / seconds / ceilings.flops_per_second,
                 "speed_of_shared": seconds / timings["shared"].median,
@@ -351,7 +381,10 @@ def main(arguments: list[str] | None = None) -> None:
     path = options.output or results_path("training", device, "json")
     facts, ceilings = environment(device), measure_ceilings(device, torch.bfloat16 if on_gpu else torch.float32)
     console, stopwatch, rows = Console(width=120), Stopwatch(device), []
+    facts["trl"] = trl_version()
     console.print(f"{facts['device']}, torch {facts['torch']}, load {facts['load_average_at_start']}")
+    console.print("TRL is not installed, so its trainer is left out (pip install trl)" if facts["trl"] is None
+                  else f"TRL {facts['trl']}")  # fmt: skip
     for name in options.loads:
         defaults = LOADS[name]
         load = Load(

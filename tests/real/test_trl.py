@@ -1,4 +1,4 @@
-"""TRL's own trainer takes the language model that facekit exports, with its tokenizer and its chat template."""
+"""TRL's own trainer takes the language model that facekit exports, and computes the benchmark's loss and gradients."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import SFTConfig, SFTTrainer
 
 import facekit
+from benchmarks import training
 from facekit.models.interoperability import export
 
 
@@ -36,3 +37,22 @@ def test_an_exported_language_model_is_fine_tuned(tmp_path):
     with torch.no_grad():
         tokens = language.generate(**prompt, max_new_tokens=12, do_sample=False)
     assert "fear" in tokenizer.decode(tokens[0, prompt["input_ids"].shape[1] :])
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")  # the name that older versions know
+@pytest.mark.parametrize("load", ["face", "video"])
+def test_a_step_of_its_trainer_learns_what_the_shared_prefix_does(load):
+    chosen, shape = training.LOADS[load], training.SHAPES["smoke"]
+    model = training.build_model(shape, chosen, "sdpa", torch.device("cpu"))
+    ways = {way.name: way for way in training.build_ways(model, chosen, shape, "sdpa")}
+    losses, gradients = {}, {}
+    for name in ("shared", "trl"):
+        losses[name] = float(ways[name].loss().detach())
+        ways[name].go()
+        gradients[name] = {key: value.grad.clone() for key, value in model.named_parameters() if value.requires_grad}
+        model.zero_grad(set_to_none=True)
+    assert ways["trl"].labelled == ways["shared"].labelled > 500
+    assert losses["trl"] == pytest.approx(losses["shared"], abs=1e-5)
+    assert gradients["trl"].keys() == gradients["shared"].keys()
+    for name, value in gradients["shared"].items():
+        torch.testing.assert_close(gradients["trl"][name], value, rtol=1e-3, atol=1e-6, msg=name)
