@@ -225,10 +225,10 @@ def test_faults_of_the_server_are_500_and_tell_nothing_of_it(served_model, portr
 
     model, processor = served_model
 
-    def fail(picture):
+    def fail(self, picture):
         raise CheckpointError("there is no file '/srv/secret/model.dat'")
 
-    monkeypatch.setattr(processor.image_processor, "prepare", fail)
+    monkeypatch.setattr(type(processor.image_processor), "prepare", fail)
     with running(model, processor) as address:
         reply = httpx.post(f"{address}/v1/chat/completions", json=shows(portrait_url))
         assert reply.status_code == 500

@@ -18,7 +18,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 
 MEASURE = """
-addEventListener('load', () => setTimeout(() => {
+const measure = looks => {
   const page = document.querySelector('iframe').contentDocument
   const shown = element => element !== null && getComputedStyle(element).display !== 'none'
   const split = (node, word) => {
@@ -32,6 +32,9 @@ addEventListener('load', () => setTimeout(() => {
     .flatMap(element => [...element.childNodes]).filter(node => node.nodeType === 3 && node.textContent.trim())
   const boxes = [...page.querySelectorAll('.scroll')]
   const overflows = box => box.scrollWidth > box.clientWidth + 1
+  const hinted = box => shown(box.querySelector('.hint'))
+  // A box knows that it overflows one frame after its layout; a busy machine draws that frame late.
+  if (looks > 0 && boxes.some(box => hinted(box) !== overflows(box))) return setTimeout(measure, 200, looks - 1)
   document.body.dataset.measured = JSON.stringify({
     width: page.documentElement.scrollWidth,
     height: page.documentElement.scrollHeight,
@@ -40,7 +43,7 @@ addEventListener('load', () => setTimeout(() => {
     dots: [...page.querySelectorAll('.dot b')].filter(dot => dot.getBoundingClientRect().width > 0).length,
     broken: texts.flatMap(node => ordinary(node).filter(word => split(node, word)).map(word => word[0])),
     overflowing: boxes.filter(overflows).length,
-    hints: boxes.filter(box => shown(box.querySelector('.hint'))).length,
+    hints: boxes.filter(hinted).length,
     bare: [...page.querySelectorAll('table')].filter(table => !table.closest('.scroll, .scores')).length,
     background: getComputedStyle(page.body).backgroundColor,
     ink: getComputedStyle(page.body).color,
@@ -49,7 +52,8 @@ addEventListener('load', () => setTimeout(() => {
       return parseFloat(getComputedStyle(text).fontSize) * svg.getBoundingClientRect().width / svg.viewBox.baseVal.width
     })),
   })
-}, 500))  // a box knows that it overflows one frame after its layout
+}
+addEventListener('load', () => setTimeout(measure, 500, 10))
 """
 
 
