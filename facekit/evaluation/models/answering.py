@@ -80,9 +80,10 @@ class FaceKitModel:
         """Log-probability of each question's options; see ``ScoresOptions``."""
         for batch in self._open_sessions(questions):
             for session, members in batch:
-                for index in members:
-                    options = questions[index].options
-                    yield index, dict(zip(options, session.score(questions[index].text, options), strict=True))
+                options = [questions[index].options for index in members]
+                sums = session.score_each([questions[index].text for index in members], options)
+                for index, choices, scores in zip(members, options, sums, strict=True):
+                    yield index, dict(zip(choices, scores, strict=True))
 
     def _open_sessions(self, questions: Sequence[Question]) -> Iterator[list[tuple[Session, list[int]]]]:
         """Sessions with the indices of their questions, so many at a time."""

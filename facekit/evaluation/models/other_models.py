@@ -6,6 +6,7 @@ All keep to the protocol of ``facekit.evaluation.tasks.questions``, and ``open_m
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +26,7 @@ from facekit.models.foreign_prompts import escape_chat, tokenize_chats
 from facekit.models.identity import sample_weights
 from facekit.models.interoperability.recognition import CheckpointFormat, recognise
 from facekit.models.placement import check_device_map
-from facekit.models.sessions import option_log_likelihoods, option_tokens
+from facekit.models.sessions import option_tokens, question_log_likelihoods
 from facekit.models.source import ModelSource
 from facekit.spec import PartSpec, PositiveInt, call_with_options
 
@@ -132,13 +133,19 @@ class HuggingFaceModel:
 
     def score_options(self, questions: Sequence[Question]) -> Iterator[tuple[int, dict[str, float]]]:
         """Log-probability of each question's options; see ``ScoresOptions``."""
+        subjects: dict[object, list[int]] = defaultdict(list)
         for index, question in enumerate(questions):
-            inputs = self._inputs([question])
-            chat = escape_chat(self.processor, _chat(question))
-            prompt = self.processor.apply_chat_template(chat, add_generation_prompt=True)
-            tokenizer = self.processor.tokenizer
-            ids = [option_tokens(tokenizer, prompt, option) for option in question.options]
-            yield index, dict(zip(question.options, option_log_likelihoods(self.model, inputs, ids), strict=True))
+            subjects[question.subject].append(index)
+        for indices in subjects.values():
+            prompts = [self._inputs([questions[index]]) for index in indices]
+            options = [self._option_ids(questions[index]) for index in indices]
+            for index, sums in zip(indices, question_log_likelihoods(self.model, prompts, options), strict=True):
+                yield index, dict(zip(questions[index].options, sums, strict=True))
+
+    def _option_ids(self, question: Question) -> list[list[int]]:
+        chat = escape_chat(self.processor, _chat(question))
+        prompt = self.processor.apply_chat_template(chat, add_generation_prompt=True)
+        return [option_tokens(self.processor.tokenizer, prompt, option) for option in question.options]
 
     def _inputs(self, questions: Sequence[Question]) -> Any:
         self.processor.tokenizer.padding_side = "left"

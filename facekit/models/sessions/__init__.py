@@ -13,7 +13,7 @@ import lazy_loader
 if TYPE_CHECKING:
     from facekit.models.sessions.encoding import EncodedMedia, MediumTensors, encode_media
     from facekit.models.sessions.generation import generate_batch
-    from facekit.models.sessions.likelihood import option_log_likelihoods, option_tokens
+    from facekit.models.sessions.likelihood import option_log_likelihoods, option_tokens, question_log_likelihoods
     from facekit.models.sessions.planning import iterate_answers
     from facekit.models.sessions.prompts import check_questions, write_prompt
     from facekit.models.sessions.requests import AnswerEnd, Request, Sampling
@@ -24,7 +24,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "encoding": ["EncodedMedia", "MediumTensors", "encode_media"],
         "generation": ["generate_batch"],
-        "likelihood": ["option_log_likelihoods", "option_tokens"],
+        "likelihood": ["option_log_likelihoods", "option_tokens", "question_log_likelihoods"],
         "planning": ["iterate_answers"],
         "prompts": ["check_questions", "write_prompt"],
         "requests": ["AnswerEnd", "Request", "Sampling"],

@@ -1,19 +1,27 @@
-"""Log-likelihoods of answer options: the prompt is read once and its keys and values are shared.
+"""Log-likelihoods of answer options: what prompts begin with is read once and its keys and values are shared.
 
 Choosing among options by their likelihood needs no parsing, and gives a score where a metric such as AUC wants one.
+The questions about a picture share its reading, too. Where a model cannot go on from a beginning exactly, each option
+is read with its whole prompt.
 """
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from facekit.compat.transformers_cache import cache_argument, cache_of
 from facekit.models.control_tokens import ControlTokens
+from facekit.models.native.inputs import can_continue, extend_inputs, media_inputs, text_inputs
+
+ROWS_AT_A_TIME = 32
 
 
 def option_log_likelihoods(
@@ -29,32 +37,87 @@ def option_log_likelihoods(
     Returns:
         ``K`` sums of the log-probabilities of an option's tokens.
     """
-    config: Any = model.config
+    return question_log_likelihoods(model, [prompt], [options])[0]
+
+
+def question_log_likelihoods(
+    model: nn.Module, prompts: Sequence[Mapping[str, Tensor]], options: Sequence[Sequence[Sequence[int]]]
+) -> list[list[float]]:
+    """Log-probability of the options of several questions about the same pictures.
+
+    Args:
+        model: See ``option_log_likelihoods``.
+        prompts: Its inputs for each prompt alone; the pictures of all are those of the first.
+        options: Of each question, the token ids of its options.
+
+    Returns:
+        For each question a sum for each option.
+    """
+    rows: list[Tensor] = []
+    starts: list[int] = []
+    for prompt, choices in zip(prompts, options, strict=True):
+        ids = prompt["input_ids"][0]
+        for choice in choices:
+            rows.append(torch.cat([ids, torch.tensor(list(choice)).to(ids)]))
+            starts.append(len(ids))
+    shared = _shared_length(model, rows, min(starts)) if can_continue(model) else 0
     with torch.inference_mode():
-        empty = DynamicCache(config=config.get_text_config())
-        first = model(**prompt, **cache_argument(model, empty), use_cache=True)
-        count, width = len(options), max(map(len, options))
-        device = first.logits.device
-        tokens, real = torch.zeros(count, width, dtype=torch.long), torch.zeros(count, width, dtype=torch.long)
-        for row, option in enumerate(options):
-            tokens[row, : len(option)] = torch.tensor(list(option))
-            real[row, : len(option)] = 1
-        tokens, real = tokens.to(device), real.to(device)
-        logits = first.logits[:, -1:].expand(count, -1, -1)
-        if width > 1:
-            cache = cache_of(first)
-            cache.batch_repeat_interleave(count)
-            read = torch.ones(count, prompt["input_ids"].shape[1], dtype=torch.long, device=device)
-            following = model(
-                input_ids=tokens[:, :-1],
-                attention_mask=torch.cat([read, real[:, :-1]], dim=1),
-                **cache_argument(model, cache),
-                use_cache=True,
-            )
-            logits = torch.cat([logits, following.logits], dim=1)  # (K, width, vocabulary)
-        chosen = logits.float().log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
-        sums: list[float] = (chosen * real).sum(1).tolist()
-        return sums
+        if shared:
+            sums = _score_from_beginning(model, rows, starts, shared, media_inputs(prompts[0]))
+        else:
+            pairs = [(prompt, choice) for prompt, choices in zip(prompts, options, strict=True) for choice in choices]
+            sums = [_score_whole(model, prompt, torch.tensor(list(choice))) for prompt, choice in pairs]
+    scored = iter(sums)
+    return [[next(scored) for _ in choices] for choices in options]
+
+
+def _shared_length(model: nn.Module, rows: Sequence[Tensor], first_start: int) -> int:
+    """Tokens that all rows begin with, before the last one of the shortest prompt; 0 where pictures stand behind."""
+    config: Any = model.config
+    shortest = min(map(len, rows))
+    same = torch.stack([row[:shortest] == rows[0][:shortest] for row in rows]).all(dim=0)
+    shared = min(int(same.int().cumprod(dim=0).sum()), first_start - 1)
+    image = getattr(config, "image_token_id", None)
+    return 0 if image is not None and any((row[shared:] == image).any() for row in rows) else shared
+
+
+def _score_from_beginning(
+    model: nn.Module, rows: Sequence[Tensor], starts: Sequence[int], shared: int, media: Mapping[str, Any]
+) -> list[float]:
+    config: Any = model.config
+    beginning = rows[0][:shared][None]
+    empty = DynamicCache(config=config.get_text_config())
+    reading = text_inputs(model, beginning, torch.ones_like(beginning), media)
+    first = model(**reading, **media, **cache_argument(model, empty), use_cache=True)
+    takes_kept = "logits_to_keep" in inspect.signature(model.forward).parameters
+    sums: list[float] = []
+    for begin in range(0, len(rows), ROWS_AT_A_TIME):
+        chunk = rows[begin : begin + ROWS_AT_A_TIME]
+        ids = pad_sequence(list(chunk), batch_first=True)
+        lengths = torch.tensor([len(row) for row in chunk], device=ids.device)
+        mask = (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).long()
+        cache = copy.deepcopy(cache_of(first))
+        cache.batch_repeat_interleave(len(chunk))
+        grids = media.get("image_grid_thw")
+        repeated = {} if grids is None else {"image_grid_thw": grids.repeat(len(chunk), 1)}
+        following = text_inputs(model, ids, mask, repeated, read=shared)
+        skipped = min(starts[begin : begin + len(chunk)]) - 1  # a large vocabulary's logits fill the memory
+        kept = {"logits_to_keep": ids.shape[1] - skipped} if takes_kept else {}
+        logits = model(**following, **cache_argument(model, cache), use_cache=True, **kept).logits
+        skipped = ids.shape[1] - logits.shape[1]
+        for row, start, scores in zip(chunk, starts[begin:], logits, strict=False):
+            sums.append(_sum_chosen(scores[start - 1 - skipped : len(row) - 1 - skipped], row[start:]))
+    return sums
+
+
+def _score_whole(model: nn.Module, prompt: Mapping[str, Tensor], option: Tensor) -> float:
+    logits = model(**extend_inputs(prompt, option), use_cache=False).logits[0]
+    return _sum_chosen(logits[-len(option) - 1 : -1], option.to(logits.device))
+
+
+def _sum_chosen(logits: Tensor, tokens: Tensor) -> float:
+    """Log-probability of tokens ``(n,)`` by the logits ``(n, V)`` before each."""
+    return float(logits.float().log_softmax(-1).gather(-1, tokens[:, None]).sum())
 
 
 def option_tokens(

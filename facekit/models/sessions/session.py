@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
 from facekit.errors import ConfigurationError
@@ -17,7 +18,7 @@ from facekit.models.media import take_as_cropped, take_clip_as_cropped
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.sessions.encoding import EncodedMedia, MediumTensors, answering_mode, encode_media, join_features
-from facekit.models.sessions.likelihood import option_log_likelihoods, option_tokens
+from facekit.models.sessions.likelihood import option_tokens, question_log_likelihoods
 from facekit.models.sessions.planning import iterate_answers
 from facekit.models.sessions.prompts import check_questions, tokenize_prompts, write_prompt
 from facekit.models.sessions.requests import Request, Sampling
@@ -161,19 +162,45 @@ class Session:
         Raises:
             ConfigurationError: There is no option, or see ``generate``.
         """
-        if not options:
+        return self.score_each([question], [options], system=system)[0]
+
+    def score_each(
+        self, questions: Sequence[str], options: Sequence[Sequence[str]], *, system: str | None = None
+    ) -> list[list[float]]:
+        """Return the log-probability of the options of several questions; what the prompts share is read once.
+
+        Args:
+            questions: The questions.
+            options: Of each, the answers to compare.
+            system: A system message before each question.
+
+        Raises:
+            ConfigurationError: A question has no option, or see ``generate``.
+        """
+        if not all(options):
             raise ConfigurationError("there is no option to score")
-        prompt = self.write_prompt(check_questions(question)[0], system)
-        ids = tokenize_prompts(self.processor, self.model.config, [prompt], [self.media.frames])[0]
-        input_ids = ids[None].to(self.model.device)
-        reading: dict[str, Any] = {
-            "add_special_tokens": self.processor.adds_special_tokens(prompt),
-            "control_tokens": self.processor.control_tokens,
-        }
-        tokens = [option_tokens(self.processor.tokenizer, prompt, option, **reading) for option in options]
+        written = [self.write_prompt(question, system) for question in check_questions(questions)]
+        rows = tokenize_prompts(self.processor, self.model.config, written, [self.media.frames] * len(written))
+        tokens = [
+            [self._option_tokens(prompt, option) for option in choices]
+            for prompt, choices in zip(written, options, strict=True)
+        ]
         with answering_mode(self.model):
-            inputs = {"input_ids": input_ids, "attention_mask": input_ids.new_ones(input_ids.shape)}
-            return option_log_likelihoods(self.model, {**inputs, **join_features([self.media])}, tokens)
+            media = join_features([self.media])
+            prompts = []
+            for row in rows:
+                input_ids = row[None].to(self.model.device)
+                prompts.append({"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids), **media})
+            return question_log_likelihoods(self.model, prompts, tokens)
+
+    def _option_tokens(self, prompt: str, option: str) -> list[int]:
+        return option_tokens(
+            self.processor.tokenizer,
+            prompt,
+            option,
+            add_special_tokens=self.processor.adds_special_tokens(prompt),
+            control_tokens=self.processor.control_tokens,
+        )
 
 
 def medium_tensors(image_processor: FaceKitImageProcessor, medium: Medium) -> MediumTensors:
