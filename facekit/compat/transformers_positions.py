@@ -40,8 +40,9 @@ def multimodal_positions(
         earlier call, or plain ones.
     Until: a public way to ask for the positions of tokens behind a cache.
     """
-    compute = getattr(model, "model", model).get_rope_index
-    merge = int(model.config.vision_config.spatial_merge_size)  # type: ignore[union-attr]  # of every such family
+    inner: Any = getattr(model, "model", model)
+    compute = inner.get_rope_index
+    merge = int(inner.config.vision_config.spatial_merge_size)
     taken = inspect.signature(compute).parameters
     grids = iter(image_grid_thw)
     result = positions.expand(3, -1, -1).clone()

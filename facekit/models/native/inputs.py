@@ -59,7 +59,8 @@ def text_inputs(
     """
     config: Any = model.config
     arguments: dict[str, Any] = {"input_ids": input_ids[:, read:], "attention_mask": attention_mask}
-    is_image = input_ids == getattr(config, "image_token_id", None)
+    image_token_id: int | None = getattr(config, "image_token_id", None)
+    is_image = input_ids.eq(-1 if image_token_id is None else image_token_id)
     taken = inspect.signature(model.forward).parameters
     if not read:
         arguments |= {name: is_image.long() for name in TOKEN_TYPES if name in taken}
