@@ -7,7 +7,8 @@ import signal
 import blind_answers as blind
 import pytest
 
-LEAST_RIGHT, MOST_WRONG = 0.91, 0.07
+SHARES = {"answers": (0.975, 0.01), "hostile": (0.9, 0.08)}
+"""Per list the least share that is read right and the largest that is read wrong with confidence."""
 HANGS_AFTER = 120  # seconds; a pattern that is not linear needs longer than anyone waits
 UNITS = [
     "1, ",
@@ -27,10 +28,12 @@ UNITS = [
 ]
 
 
-def test_answers_written_blind_are_read_as_their_writers_meant_them():
-    found = blind.results("answers")
-    assert sum(each.is_right for each in found) / len(found) >= LEAST_RIGHT, blind.table(found)
-    assert sum(each.is_confidently_wrong for each in found) / len(found) <= MOST_WRONG, blind.table(found)
+@pytest.mark.parametrize("name", SHARES)
+def test_answers_written_blind_are_read_as_their_writers_meant_them(name):
+    found = blind.results(name)
+    least_right, most_wrong = SHARES[name]
+    assert sum(each.is_right for each in found) / len(found) >= least_right, blind.table(found)
+    assert sum(each.is_confidently_wrong for each in found) / len(found) <= most_wrong, blind.table(found)
 
 
 @pytest.mark.parametrize("unit", UNITS)

@@ -8,7 +8,7 @@ together with English, whose labels models write in answers of any language.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from importlib import resources
 from typing import Any
@@ -83,6 +83,13 @@ class Vocabulary:
         if path not in self._lists:
             self._lists[path] = tuple(map(re.compile, self.entries(*path)))
         return self._lists[path]
+
+    def pattern(self, name: str, write: Callable[[Vocabulary], str]) -> re.Pattern[str]:
+        """A pattern that is put together from several entries, compiled once under a name."""
+        key = ("written", name)
+        if key not in self._patterns:
+            self._patterns[key] = re.compile(write(self))
+        return self._patterns[key]
 
     @cached_property
     def rewrites(self) -> Sequence[tuple[re.Pattern[str], str]]:

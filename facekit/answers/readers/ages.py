@@ -19,6 +19,7 @@ from facekit.answers.readers.shape import (
     Outcome,
     Rank,
     final_part,
+    group_of,
     is_conclusion,
     is_undecided,
     mark_of,
@@ -69,7 +70,7 @@ def read_age(text: str) -> Reading[float]:
 def _read(answer: Answer, vocabulary: Vocabulary) -> Reading[float]:
     outcomes = [_outcome(statement, vocabulary, number) for number, statement in enumerate(answer.statements)]
     outcomes.append(_bounds(answer, vocabulary))
-    return strongest(outcomes)
+    return strongest(outcomes, answer, vocabulary)
 
 
 def _bounds(answer: Answer, vocabulary: Vocabulary) -> Outcome[float] | None:
@@ -109,7 +110,8 @@ def _outcome(statement: Statement, vocabulary: Vocabulary, number: int) -> Outco
     rank = mark or _rank(clauses, statement, best, number)
     if mark is Rank.FIELD and is_exact and best.kind is not RANGE:
         rank = Rank.FINAL
-    return Outcome(best.years, rank, RULES[rank], statement.source)
+    group = group_of(statement, mark, is_bare=len(clauses.text) < 12) if best.kind in (STATED, GUESSED, BARE) else None
+    return Outcome(best.years, rank, RULES[rank], statement.source, group)
 
 
 def _rank(clauses: Clauses, statement: Statement, found: _Found, number: int) -> Rank:

@@ -6,9 +6,20 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from facekit.answers.languages.vocabulary import Vocabulary
-from facekit.answers.readers.shape import RULES, Rank, is_undecided, mark_of, read_answer, undecided_claims, yes_or_no
+from facekit.answers.readers.shape import (
+    RULES,
+    Rank,
+    is_modal,
+    is_undecided,
+    mark_of,
+    read_answer,
+    undecided_claims,
+    verdict_of,
+    yes_or_no,
+)
 from facekit.answers.reading import Reading, Rule
 from facekit.answers.text.claims import Claim, Clauses
+from facekit.answers.text.discourse import takes_back
 from facekit.answers.text.statements import Answer, Statement
 
 NO_BEARD = "No_Beard"
@@ -39,13 +50,32 @@ def _read_asked(answer: Answer, vocabulary: Vocabulary, asked: Sequence[str]) ->
     if asked and len(flags) == len(asked):
         chosen = frozenset(name for name, flag in zip(asked, flags, strict=True) if flag == "1")
         return Reading(chosen, Rule.LIST, last.source)
-    reading = _read_all(answer, vocabulary)
-    if reading.value is None and len(asked) == 1:
+    reading = _of_all(answer, vocabulary, asked) if asked else None
+    reading = reading or _read_all(answer, vocabulary)
+    if reading.value is None and reading.rule is Rule.NOTHING and len(asked) == 1:
+        if takes_back(answer.statements[-1], vocabulary):
+            return Reading(None, Rule.UNDECIDED, answer.statements[-1].source)
         for statement in answer.statements:
             said = yes_or_no(statement.value or statement.text, vocabulary)
             if said is not None:
                 return Reading(frozenset(asked if said else ()), Rule.YES_OR_NO, statement.source)
     return reading
+
+
+def _of_all(answer: Answer, vocabulary: Vocabulary, asked: Sequence[str]) -> Reading[frozenset[str]] | None:
+    """All or none of what is asked for, less what is excepted: "all three apply", "none of them except bangs"."""
+    for statement in reversed(answer.statements):
+        for kind in ("none_of", "all_of"):
+            match = vocabulary.raw("discourse", kind).search(statement.text)
+            if match is None or mark_of(statement, vocabulary, "attributes") is Rank.ASIDE:
+                continue
+            clauses = Clauses(statement.text, vocabulary)
+            excepted = vocabulary.words("discourse", "except").search(clauses.text)
+            table = {name: pattern for name, pattern in attribute_table(vocabulary).items() if name in asked}
+            named = {claim.label for claim in attribute_claims(clauses, table)} if excepted is not None else set()
+            holds = kind == "all_of" and not clauses.is_denied(match.start(), match.end())
+            return Reading(frozenset(set(asked) - named if holds else named), Rule.LIST, statement.source)
+    return None
 
 
 def _read_all(answer: Answer, vocabulary: Vocabulary) -> Reading[frozenset[str]]:
@@ -55,11 +85,18 @@ def _read_all(answer: Answer, vocabulary: Vocabulary) -> Reading[frozenset[str]]
     best = Rank.STATEMENT
     nothing: Statement | None = None
     undecided = False
+    fields: dict[str, dict[str, bool]] = {}
+    verdicts: dict[str, bool | None] = {}
     for statement in answer.statements:
         rank = mark_of(statement, vocabulary, "attributes")
-        if rank is Rank.ASIDE:
+        if rank is Rank.ASIDE or vocabulary.raw("others").search(statement.text):
             continue
         held = dict(_held(statement, vocabulary))
+        verdicts.update(_topic_verdict(statement, vocabulary, held))
+        if statement.key and statement.rule is not Rule.STATEMENT:
+            for name, holds in held.items():
+                if fields.setdefault(statement.key, {}).setdefault(name, holds) != holds:
+                    return Reading(None, Rule.CONTRADICTORY, statement.source)
         if held and rank is not None and rank > max(best, Rank.FIELD):
             present, absent = set(), set()
         if held and (rank or Rank.STATEMENT) >= (best if best > Rank.FIELD else Rank.STATEMENT):
@@ -72,11 +109,39 @@ def _read_all(answer: Answer, vocabulary: Vocabulary) -> Reading[frozenset[str]]
         elif not held:
             undecided = undecided or is_undecided(statement.text, vocabulary)
     if named is not None:
+        last = answer.statements[-1]
+        if best < Rank.FIELD and takes_back(last, vocabulary) and not dict(_held(last, vocabulary, is_open=True)):
+            return Reading(None, Rule.UNDECIDED, last.source)
+        present |= {name for name, holds in verdicts.items() if holds}
+        present -= {name for name, holds in verdicts.items() if not holds}
         known = frozenset(name for name in present if not name.startswith(OPPOSITE))
         return Reading(known, RULES[best] if best >= Rank.FIELD else Rule.LIST, named.source)
     if nothing is not None:
         return Reading(frozenset(), Rule.LIST, nothing.source)
     return Reading(None, Rule.UNDECIDED if undecided else Rule.NOTHING)
+
+
+def _topic_verdict(statement: Statement, vocabulary: Vocabulary, held: Mapping[str, bool]) -> dict[str, bool | None]:
+    """What a statement says of the attribute that its line names: "so I'd mark this as not present"."""
+    topic = (
+        statement.key
+        if held and statement.key
+        else ""
+        if held
+        else statement.topic or " ".join(statement.headings[-1:])
+    )
+    clauses = Clauses(topic, vocabulary)
+    names = {claim.label for claim in attribute_claims(clauses, vocabulary.labels("attributes"))}
+    names |= {NO_BEARD for claim in clauses.find({BEARDLESS: vocabulary.words("beardless")})}
+    text = statement.value if held else statement.text
+    others = {claim.label for claim in attribute_claims(Clauses(text, vocabulary), attribute_table(vocabulary))}
+    if len(names) != 1 or others - names - {f"{OPPOSITE}{name}" for name in names}:
+        return {}
+    holds = verdict_of(text, vocabulary)
+    unknown = holds is None and (
+        is_undecided(text, vocabulary) or vocabulary.words("discourse", "unknowable").search(text)
+    )
+    return {names.pop(): holds} if holds is not None or unknown else {}
 
 
 def _says_none(statement: Statement, vocabulary: Vocabulary, rank: Rank | None) -> bool:
@@ -86,14 +151,18 @@ def _says_none(statement: Statement, vocabulary: Vocabulary, rank: Rank | None) 
     return bool(vocabulary.words("no_attributes").search(statement.text)) or statement.text.strip(" .") == "[]"
 
 
-def _held(statement: Statement, vocabulary: Vocabulary) -> Iterator[tuple[str, bool]]:
-    """Attribute names and opposites, and whether each is said to hold."""
+def _held(statement: Statement, vocabulary: Vocabulary, *, is_open: bool = False) -> Iterator[tuple[str, bool]]:
+    """Attribute names and opposites, and whether each is said to hold; with ``is_open`` all that are named at all."""
+    if is_open:
+        table = {**vocabulary.labels("attributes"), BEARD: vocabulary.words("beard")}
+        yield from ((claim.label, True) for claim in Clauses(statement.text, vocabulary).find(table))
+        return
     if statement.key and vocabulary.words("undecided").fullmatch(statement.value.strip(" .")):
         return
     clauses = Clauses(spread_hair(statement.text, vocabulary), vocabulary)
     denied = any(vocabulary.words("deny", "heading").search(name) for name in statement.headings)
-    for claim in attribute_claims(clauses, attribute_table(vocabulary)):
-        if claim.holds is not None:
+    for claim in undecided_claims(clauses, attribute_claims(clauses, attribute_table(vocabulary))):
+        if claim.holds is not None and (claim.denied or not is_modal(clauses, claim.start)):
             yield claim.label, claim.holds and not denied
     beards = beard_claims(clauses)
     if beards:

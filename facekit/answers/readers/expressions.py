@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.readers.scores import first_ranked, highest_score
 from facekit.answers.readers.shape import (
     RULES,
     Outcome,
     Rank,
     final_part,
+    group_of,
     is_aside,
     is_bare,
     is_conclusion,
@@ -53,8 +55,8 @@ def _read(answer: Answer, vocabulary: Vocabulary, classes: Sequence[str]) -> Rea
     outcomes: list[Outcome[str] | None] = [
         _outcome(statement, vocabulary, tables, number) for number, statement in enumerate(answer.statements)
     ]
-    outcomes.append(_highest(answer, vocabulary, tables[0]))
-    return strongest(outcomes)
+    outcomes += [highest_score(answer, vocabulary, tables[0]), first_ranked(answer, vocabulary, tables[0])]
+    return strongest(outcomes, answer, vocabulary)
 
 
 def _outcome(statement: Statement, vocabulary: Vocabulary, tables: Sequence[Table], number: int) -> Outcome[str] | None:
@@ -87,7 +89,8 @@ def _settle(
             continue
         label = _single(clauses, labels, kept, statement)
         rank = mark or _rank(clauses, statement, kept, is_sign=is_sign, number=number)
-        return Outcome(label, rank, RULES[rank] if label else Rule.CONTRADICTORY, statement.source)
+        group = group_of(statement, mark, is_bare=is_bare(clauses.text, kept))
+        return Outcome(label, rank, RULES[rank] if label else Rule.CONTRADICTORY, statement.source, group)
     if is_undecided(clauses.text, vocabulary) and not any(clauses.find(table) for table in tables):
         return Outcome(None, mark or Rank.UNDECIDED, Rule.UNDECIDED, statement.source)
     return None
@@ -149,19 +152,3 @@ def _fold_own_denials(clauses: Clauses, claims: Iterable[Claim]) -> list[Claim]:
             claim = replace(claim, denied=part.is_denied(claim.start - by, claim.end - by))
         folded.append(claim)
     return folded
-
-
-def _highest(answer: Answer, vocabulary: Vocabulary, table: Table) -> Outcome[str] | None:
-    """The label with the highest of at least two numbers, over the whole answer."""
-    shares: dict[str, float] = {}
-    spans: dict[str, str] = {}
-    for statement in answer.statements:
-        for claim in Clauses(statement.text, vocabulary).find(table):
-            if claim.share is not None and not claim.denied and claim.share > shares.get(claim.label, -1.0):
-                shares[claim.label], spans[claim.label] = claim.share, statement.source
-    ranked = sorted(shares, key=lambda label: shares[label], reverse=True)
-    if len(ranked) < 2:
-        return None
-    if shares[ranked[0]] == shares[ranked[1]]:
-        return Outcome(None, Rank.SCORES, Rule.CONTRADICTORY, spans[ranked[0]])
-    return Outcome(ranked[0], Rank.SCORES, Rule.SCORES, spans[ranked[0]])

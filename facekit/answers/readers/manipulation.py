@@ -11,8 +11,10 @@ from facekit.answers.readers.shape import (
     Outcome,
     Rank,
     final_part,
+    group_of,
     is_bare,
     is_conclusion,
+    is_modal,
     is_undecided,
     mark_of,
     read_answer,
@@ -59,7 +61,7 @@ def _read(answer: Answer, vocabulary: Vocabulary, yes_means: bool | None) -> Rea
     outcomes = [
         _outcome(statement, vocabulary, yes_means, number) for number, statement in enumerate(answer.statements)
     ]
-    reading = strongest(outcomes)
+    reading = strongest(outcomes, answer, vocabulary)
     made = [each for each in outcomes if each is not None]
     weighed = {each.value for each in made if each.rank <= Rank.SUBJECT and each.value is not None}
     if (
@@ -92,7 +94,8 @@ def _outcome(statement: Statement, vocabulary: Vocabulary, yes_means: bool | Non
         said = yes_or_no(part, vocabulary)
         if said is not None and yes_means is not None:
             bare = rank or (Rank.CONCLUSION if number == 0 or statement.is_alone else Rank.STATEMENT)
-            return Outcome(said == yes_means, bare, Rule.YES_OR_NO, statement.source)
+            group = group_of(statement, mark, is_bare=len(part) < 6)
+            return Outcome(said == yes_means, bare, Rule.YES_OR_NO, statement.source, group)
     return None
 
 
@@ -116,13 +119,14 @@ def _settle(
         return None if asked else undecided
     if is_undecided(clauses.text, vocabulary) and len({_side(claim) for claim in kept}) > 1:
         return undecided
-    firm = [claim for claim in kept if claim.share is not None or not _is_modal(clauses, claim)]
+    firm = [claim for claim in kept if claim.share is not None or not is_modal(clauses, claim.start)]
     if not firm:
         return undecided
     verdict = _weigh(clauses, firm, statement)
     rank = mark or _rank(clauses, statement, firm, verdict=verdict, number=number)
     rule = Rule.CONTRADICTORY if verdict is None else RULES[rank]
-    return Outcome(verdict, rank, rule, statement.source)
+    group = group_of(statement, mark, is_bare=is_bare(text, firm))
+    return Outcome(verdict, rank, rule, statement.source, group)
 
 
 def _sign(
@@ -185,11 +189,6 @@ def _side(claim: Claim) -> bool:
 
 def _follows_verdict(clauses: Clauses, claim: Claim) -> bool:
     return bool(clauses.vocabulary.raw("strong_verdict").search(clauses.text[: claim.start]))
-
-
-def _is_modal(clauses: Clauses, claim: Claim) -> bool:
-    start = clauses.clause_start(claim.start)
-    return bool(clauses.vocabulary.words("modal").search(clauses.text, start, claim.start))
 
 
 def _is_about_part(clauses: Clauses, claim: Claim) -> bool:

@@ -7,17 +7,20 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 
 from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.readers.scores import first_ranked, highest_score
 from facekit.answers.readers.shape import (
     RULES,
     Outcome,
     Rank,
     final_part,
+    group_of,
     is_conclusion,
     is_undecided,
     mark_of,
     read_answer,
     strongest,
     undecided_claims,
+    verdict_of,
 )
 from facekit.answers.reading import Reading, Rule
 from facekit.answers.text.claims import Clauses
@@ -26,7 +29,13 @@ from facekit.answers.text.statements import Answer, Statement
 
 _BARE = re.compile(r"[\s(\[{]*(?:option|choice|opci[oó]n|opção|选项|選択肢|antwort)?\s*[(\[]?([a-z])[)\]}]?[\s.:,!。]*")
 _ENDING = "(?:e[nrsm]?|s)?"
-_LETTER = re.compile(r"(?<![\w'])([B-HJ-Z])[.!)*]{0,3}\s*$")
+_ANY_LETTER = re.compile(r"(?<![a-z0-9'])[(\[]?([a-z])[)\]]?(?![a-z0-9'])")
+_ARTICLE = re.compile(r"[aoe] (?:option |letra |opción |opção )?[a-z](?![a-z0-9])")
+"""A word of one letter before an option's letter: "a alternativa é a C"."""
+_CAPITAL = re.compile(
+    r"(?<![\w'])([A-HJ-Z])(?![\w'])(?!\s+[a-z]{3})|(?<![\w'])([A-HJ-Z])(?=\s(?:and|or|und|oder|just|y|o|et|ou|e)\s)"
+)
+_LISTED = re.compile(r"(?<![a-z0-9'])\(?([a-z])(?:[.):](?=\s)|,(?=\s[a-z](?![a-z])))")
 _LED = re.compile(r"[\s(\[]*([a-z])(?:[)\]]|\s?[.:)]|\s-)\s*(?=\S)")
 
 
@@ -45,9 +54,59 @@ def read_option(text: str, options: Sequence[str]) -> Reading[str]:
 
 
 def _read(answer: Answer, vocabulary: Vocabulary, labels: str, texts: Sequence[str]) -> Reading[str]:
-    return strongest(
-        _outcome(statement, vocabulary, labels, texts, number) for number, statement in enumerate(answer.statements)
-    )
+    outcomes: list[Outcome[str] | None] = []
+    led: set[str] = set()
+    denied: set[str] = set()
+    for number, statement in enumerate(answer.statements):
+        outcomes.append(_outcome(statement, vocabulary, labels, texts, number))
+        led |= _led_by(statement, labels)
+        denied |= _denied_letters(statement, vocabulary, labels, texts)
+    if len(led) > 1:  # each option is weighed on a line of its own: none of these lines chooses
+        outcomes = [
+            None if outcome is not None and outcome.rank < Rank.FIELD and _led_by(statement, labels) else outcome
+            for outcome, statement in zip(outcomes, answer.statements, strict=True)
+        ]
+        outcomes.append(_ticked(answer, vocabulary, labels))
+    outcomes.append(_left_over(answer, vocabulary, labels, denied, outcomes))
+    table = _table(labels, texts, with_letters=True)
+    outcomes += [highest_score(answer, vocabulary, table), first_ranked(answer, vocabulary, table)]
+    return strongest(outcomes, answer, vocabulary)
+
+
+def _led_by(statement: Statement, labels: str) -> set[str]:
+    """The letter of the option that a line is about: "B: no smile"; none for a letter alone or with a full stop."""
+    match = _LED.match(statement.text) if not _BARE.fullmatch(statement.text) else None
+    return {match[1].upper()} & set(labels) if match is not None else set()
+
+
+def _ticked(answer: Answer, vocabulary: Vocabulary, labels: str) -> Outcome[str] | None:
+    """The one option whose line says that it is right, of options that are weighed line by line."""
+    right: dict[str, str] = {}
+    led: set[str] = set()
+    for statement in answer.statements:
+        led = _led_by(statement, labels) or (led if statement.topic else set())
+        if led and verdict_of(statement.value if _led_by(statement, labels) else statement.text, vocabulary):
+            right[next(iter(led))] = statement.source
+    if len(right) != 1:
+        return None
+    label, span = next(iter(right.items()))
+    return Outcome(label, Rank.CONCLUSION, Rule.LIST, span)
+
+
+def _denied_letters(statement: Statement, vocabulary: Vocabulary, labels: str, texts: Sequence[str]) -> set[str]:
+    claims = Clauses(statement.text, vocabulary).find(_table(labels, texts, with_letters=True))
+    return {claim.label for claim in claims if claim.denied}
+
+
+def _left_over(
+    answer: Answer, vocabulary: Vocabulary, labels: str, denied: set[str], outcomes: Sequence[Outcome[str] | None]
+) -> Outcome[str] | None:
+    """The one option that is not ruled out, where the answer says that it is what remains."""
+    left = [label for label in labels if label not in denied]
+    says = [each for each in answer.statements if vocabulary.words("discourse", "remains").search(each.text)]
+    if len(left) != 1 or not says or any(each is not None and each.rank >= Rank.FIELD for each in outcomes):
+        return None
+    return Outcome(left[0], Rank.CONCLUSION, Rule.CONCLUSION, says[-1].source)
 
 
 def _outcome(
@@ -61,56 +120,81 @@ def _outcome(
         mark = Rank.FIELD
     opening = Rank.CONCLUSION if number == 0 or statement.is_alone else Rank.STATEMENT
     clauses = Clauses(text, vocabulary)
-    chosen, is_plain = _by_letter(clauses, labels, is_marked=mark is not None)
-    if chosen is None and not is_undecided(text, vocabulary):
-        letters = {letter for letter in _LETTER.findall(statement.source) if letter in labels}
-        denied = any(
-            clauses.is_denied(found.start(), found.end()) for found in re.finditer(r"(?<![a-z])[a-z](?![a-z])", text)
-        )
-        chosen = letters.pop() if len(letters) == 1 and not denied else None
+    letters, is_plain = _by_letter(clauses, statement, labels, is_marked=mark is not None)
     named = _by_text(clauses, labels, texts)
-    if chosen is None and not named:
+    if not letters and not named:
         if is_undecided(text, vocabulary):
             return Outcome(None, mark or Rank.UNDECIDED, Rule.UNDECIDED, statement.source)
         return None
-    label = chosen if chosen is not None else (named.pop() if len(named) == 1 else None)
+    chosen = letters or named
+    if len(letters) == 1 and len(named) == 1 and letters != named and _LED.match(text) and is_plain:
+        chosen = letters | named  # a letter beside another option's text
+    label = next(iter(chosen)) if len(chosen) == 1 else None
     rank = mark or (opening if is_plain else Rank.SUBJECT)
     if mark is None and is_conclusion(text, vocabulary):
         rank = Rank.CONCLUSION
-    if chosen is None and mark is None and not is_plain:
+    if not letters and mark is None:
         alone = any(text.strip(" .") == option for option in texts)
         rank = rank if rank is Rank.CONCLUSION else opening if alone else Rank.MENTION
-    return Outcome(label, rank, Rule.CONTRADICTORY if label is None else RULES[rank], statement.source)
+    group = group_of(statement, mark, is_bare=is_plain and len(text) < 6)
+    return Outcome(label, rank, Rule.CONTRADICTORY if label is None else RULES[rank], statement.source, group)
 
 
-def _by_letter(clauses: Clauses, labels: str, *, is_marked: bool) -> tuple[str | None, bool]:
-    """The option named by its letter, and whether the statement begins with it."""
+def _by_letter(clauses: Clauses, statement: Statement, labels: str, *, is_marked: bool) -> tuple[set[str], bool]:
+    """The options named by their letters, and whether the statement begins with one."""
     text = clauses.text
     bare = _BARE.fullmatch(text)
     led = bare or _LED.match(text)
-    if led is not None and led[1].upper() in labels:
-        return led[1].upper(), True
+    several = {letter.upper() for letter in _LISTED.findall(text)} & set(labels)
+    if len(several) > 2:
+        return several, False
+    if led is not None and led[1].upper() in labels and (bare is not None or not _denies_lead(clauses, led)):
+        return {led[1].upper()}, True
     before = clauses.vocabulary.raw("options", "letter_before")
-    found: set[str] = set()
-    for match in re.finditer(r"(?<![a-z0-9'])[(\[]?([a-z])[)\]]?(?![a-z0-9'])", text):
+    strong: set[str] = set()
+    weak: set[str] = set()
+    for match in _ANY_LETTER.finditer(text):
         letter = match[1].upper()
         if letter not in labels or clauses.is_denied(match.start(), match.end()):
             continue
+        if _ARTICLE.match(text, match.start()) or _letter_open(clauses, match):
+            continue
         enclosed = match[0][0] in "([" or match[0][-1] in ")]"
-        if (
-            enclosed
-            or before.search(text[max(0, match.start() - 60) : match.start()])
-            or (is_marked and not match.start() and letter != "A")
-        ):
-            found.add(letter)
-    return (found.pop(), False) if len(found) == 1 else (None, False)
+        leads = is_marked and not match.start() and letter != "A"
+        if enclosed or leads or before.search(text[max(0, match.start() - 60) : match.start()]):
+            strong.add(letter)
+        elif letter.lower() in statement.bold or (match.end() == len(text.rstrip(" .!")) and letter != "A"):
+            weak.add(letter)
+    capitals = {letter for groups in _CAPITAL.findall(statement.source) if (letter := "".join(groups)) in labels}
+    weak |= {letter for letter in capitals if len(capitals) > 1 and not _letter_denied(clauses, letter)}
+    return strong or weak, False
 
 
-def _by_text(clauses: Clauses, labels: str, texts: Sequence[str]) -> set[str]:
-    table = {
-        label: re.compile(rf"(?<![a-z0-9à-ɏ]){re.escape(option)}{_ENDING if len(option) > 3 else ''}(?![a-z0-9à-ɏ])")
+def _letter_open(clauses: Clauses, match: re.Match[str]) -> bool:
+    return clauses.is_open(match.start(), match.end())
+
+
+def _denies_lead(clauses: Clauses, led: re.Match[str]) -> bool:
+    return clauses.is_denied(led.start(1), led.end(1))
+
+
+def _letter_denied(clauses: Clauses, letter: str) -> bool:
+    found = re.search(rf"(?<![a-z]){letter.lower()}(?![a-z])", clauses.text)
+    return found is not None and clauses.is_denied(found.start(), found.end())
+
+
+def _table(labels: str, texts: Sequence[str], *, with_letters: bool = False) -> dict[str, re.Pattern[str]]:
+    """Options' letters to patterns of their texts, and of the letters themselves behind "option" or before a number."""
+    return {
+        label: re.compile(
+            rf"(?<![a-z0-9à-ɏ]){re.escape(option)}{_ENDING if len(option) > 3 else ''}(?![a-z0-9à-ɏ])"
+            + (rf"|(?<![a-z0-9à-ɏ]){label.lower()}(?=[):=|]|\s?[(:=|-]|,|\s-|\.?$)(?!')" if with_letters else "")
+        )
         for label, option in zip(labels, texts, strict=True)
         if option
     }
-    claims = undecided_claims(clauses, clauses.find(table))
+
+
+def _by_text(clauses: Clauses, labels: str, texts: Sequence[str]) -> set[str]:
+    claims = undecided_claims(clauses, clauses.find(_table(labels, texts)))
     return {claim.label for claim in claims if not claim.denied and not claim.is_asked}

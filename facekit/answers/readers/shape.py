@@ -15,6 +15,8 @@ from facekit.answers.languages.telling import vocabularies_for
 from facekit.answers.languages.vocabulary import Vocabulary
 from facekit.answers.reading import Reading, Rule
 from facekit.answers.text.claims import Claim, Clauses
+from facekit.answers.text.discourse import said_here, takes_back
+from facekit.answers.text.normalising import normalise_words
 from facekit.answers.text.statements import Answer, Statement, split_answer
 
 Value = TypeVar("Value")
@@ -54,14 +56,17 @@ class Outcome(Generic[Value]):
         rank: How firmly.
         rule: The rule, or why there is no label.
         span: The statement's own words.
+        group: What it answers, such as its key; two values in one group contradict each other.
     """
 
     value: Value | None
     rank: Rank
     rule: Rule
     span: str
+    group: str | None = None
 
 
+_AFTER_VERDICT = re.compile(r"\s*\([^()]{0,80}\)\s*[.!]*$")
 _ENDS = re.compile(
     r"\s*(?:$|[,.;:!?()/-]|(?=[\u3040-\u9fff])|(?:there|it|the|this|that|he|she|they|based|i|from|because|as)\b)"
 )
@@ -80,19 +85,43 @@ def read_answer(text: str, reader: Reader[Value]) -> Reading[Value]:
     if answer.problem is not None:
         return Reading(None, answer.problem)
     for vocabulary in vocabularies_for(answer.words):
-        reading = reader(answer, vocabulary)
+        answer = said_here(answer, vocabulary)
+        reading = reader(answer, vocabulary) if answer.statements else Reading(None, Rule.NOTHING)
         if reading.rule is not Rule.NOTHING:
             return reading.shortened()
     return Reading(None, Rule.NOTHING)
 
 
-def strongest(outcomes: Iterable[Outcome[Value] | None]) -> Reading[Value]:
-    """The reading of the last outcome of the highest rank."""
-    best: Outcome[Value] | None = None
-    for outcome in outcomes:
-        if outcome is not None and (best is None or outcome.rank >= best.rank):
-            best = outcome
-    return Reading(None, Rule.NOTHING) if best is None else Reading(best.value, best.rule, best.span)
+def strongest(
+    outcomes: Iterable[Outcome[Value] | None], answer: Answer, vocabulary: Vocabulary, *, is_one: bool = True
+) -> Reading[Value]:
+    """The reading of the last outcome of the highest rank.
+
+    Args:
+        outcomes: One per statement, then those of the answer as a whole.
+        answer: The answer.
+        vocabulary: The language.
+        is_one: Whether there is but one right value, so that two of them under one key contradict each other.
+    """
+    placed = [(place, outcome) for place, outcome in enumerate(outcomes) if outcome is not None]
+    if not placed:
+        return Reading(None, Rule.NOTHING)
+    rank = max(outcome.rank for _, outcome in placed)
+    place, best = next((place, outcome) for place, outcome in reversed(placed) if outcome.rank == rank)
+    if rank < Rank.SCORES:
+        back = [number for number, each in enumerate(answer.statements) if takes_back(each, vocabulary)]
+        if back and back[-1] >= min(place, len(answer.statements) - 1):
+            return Reading(None, Rule.UNDECIDED, answer.statements[back[-1]].source)
+    group = [outcome for _, outcome in placed if outcome.group == best.group is not None]
+    values = {outcome.value for outcome in group if outcome.value is not None}
+    if is_one and len(values) > 1 and not is_revised(normalise_words(best.span), vocabulary):
+        return Reading(None, Rule.CONTRADICTORY, best.span)
+    return Reading(best.value, best.rule, best.span)
+
+
+def is_revised(text: str, vocabulary: Vocabulary) -> bool:
+    """Whether a statement begins by correcting what came before it."""
+    return bool(vocabulary.words("revisions").search(text[:60]))
 
 
 def mark_of(statement: Statement, vocabulary: Vocabulary, task: str) -> Rank | None:
@@ -133,6 +162,13 @@ def final_part(text: str, vocabulary: Vocabulary) -> tuple[str, bool]:
     return text[found.end() :], True
 
 
+def group_of(statement: Statement, mark: Rank | None, *, is_bare: bool) -> str | None:
+    """What a statement answers: its key where it is marked, or the question itself where it is nothing but a label."""
+    if mark not in (None, Rank.ASIDE):
+        return f"{mark}{statement.key}"
+    return "bare" if is_bare else None
+
+
 def is_conclusion(text: str, vocabulary: Vocabulary) -> bool:
     """Whether a statement begins as a conclusion does."""
     return bool(vocabulary.words("conclusions").match(text.lstrip("- ,")))
@@ -156,9 +192,14 @@ def undecided_claims(clauses: Clauses, claims: Iterable[Claim]) -> list[Claim]:
             "," not in text[max(before) : claim.start]
             or vocabulary.words("whether").search(text[clause : claim.start]) is not None
         )
-        if not doubted:
+        if not doubted and not claim.is_open:
             kept.append(claim)
     return kept
+
+
+def is_modal(clauses: Clauses, place: int) -> bool:
+    """Whether what stands at a place is named as a mere possibility: "maybe AU4", "she might wear glasses"."""
+    return bool(clauses.vocabulary.words("modal").search(clauses.text, clauses.clause_start(place), place))
 
 
 def is_undecided(text: str, vocabulary: Vocabulary) -> bool:
@@ -180,6 +221,20 @@ def yes_or_no(text: str, vocabulary: Vocabulary) -> bool | None:
         match = pattern.match(text)
         if match and _ENDS.match(text, match.end()):
             return value
+    return None
+
+
+def verdict_of(text: str, vocabulary: Vocabulary) -> bool | None:
+    """Yes or no where a statement's last clause says nothing else of its subject: "so I'd mark this as present"."""
+    clause = re.split(r"[,;:]\s|\s-+\s", _AFTER_VERDICT.sub("", text))[-1].strip(" .!)(")
+    for kind, value in (("no", False), ("yes", True)):
+        for match in vocabulary.words(kind).finditer(clause):
+            rest = clause[match.end() :]
+            if match.end() - match.start() > 1 and vocabulary.raw("discourse", "verdict_tail").fullmatch(rest):
+                before = vocabulary.words("discourse", "verdict_fillers").sub(" ", clause[: match.start()])
+                if not re.search(r"\w", before):
+                    denied = vocabulary.words("deny", "before").search(clause, 0, match.start()) is not None
+                    return value if not denied else not value
     return None
 
 

@@ -7,9 +7,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from facekit.answers.languages.vocabulary import Vocabulary
-from facekit.answers.readers.shape import RULES, Rank, is_undecided, mark_of, read_answer
+from facekit.answers.readers.shape import (
+    RULES,
+    Rank,
+    is_conclusion,
+    is_modal,
+    is_undecided,
+    mark_of,
+    read_answer,
+    verdict_of,
+)
 from facekit.answers.reading import Reading, Rule
 from facekit.answers.text.claims import Claim, Clauses
+from facekit.answers.text.discourse import takes_back
 from facekit.answers.text.statements import Answer, Statement
 
 _CODE = r"[lrbtmu]?0*(\d{1,2})([a-e])?(?![\d.]*\d|\.\d|[a-z])"
@@ -43,6 +53,7 @@ class _Unit:
     is_active: bool
     value: float | None = None
     is_percent: bool = False
+    is_open: bool = False
 
 
 def read_action_units(text: str) -> Reading[frozenset[str]]:
@@ -64,12 +75,20 @@ def read_action_units(text: str) -> Reading[frozenset[str]]:
 def _read(answer: Answer, vocabulary: Vocabulary) -> Reading[frozenset[str]]:
     found: list[tuple[Rank, list[_Unit], Statement]] = []
     empty: tuple[Rank, Statement] | None = None
+    verdicts: dict[str, bool | None] = {}
     undecided = False
     for statement in answer.statements:
-        rank = mark_of(statement, vocabulary, "units") or Rank.STATEMENT
+        rank = mark_of(statement, vocabulary, "units") or _plain_rank(statement, vocabulary)
         units = list(_units(statement, vocabulary))
+        topic = _topic_verdict(statement, vocabulary, has_units=bool(units))
+        verdicts.update(topic)
+        if any(unit.is_open for unit in units):
+            undecided = True
+            units = [unit for unit in units if not unit.is_open]
         if units:
             found.append((rank, units, statement))
+        elif topic:
+            continue
         elif _says_none(statement, vocabulary, rank):
             empty = (rank, statement) if empty is None or rank >= empty[0] else empty
         else:
@@ -80,10 +99,87 @@ def _read(answer: Answer, vocabulary: Vocabulary) -> Reading[frozenset[str]]:
     if not found:
         return Reading(None, Rule.UNDECIDED if undecided else Rule.NOTHING)
     best = max(rank for rank, _, _ in found)
-    kept = [each for each in found if best < Rank.FIELD or each[0] == best or _goes_on(each[2], vocabulary)]
+    if (
+        best < Rank.FIELD
+        and found[-1][2] is not answer.statements[-1]
+        and takes_back(answer.statements[-1], vocabulary)
+    ):
+        return Reading(None, Rule.UNDECIDED, answer.statements[-1].source)
+    kept = _of_rank(found, best, vocabulary)
     units = [unit for _, group, _ in kept for unit in group]
-    rule = RULES[best] if best >= Rank.FIELD else Rule.LIST
-    return Reading(_active(units), rule, kept[-1][2].source if best >= Rank.FIELD else kept[0][2].source)
+    active = _active(units, _contradicted(kept))
+    if active is None:
+        return Reading(None, Rule.CONTRADICTORY, kept[-1][2].source)
+    active = frozenset((active | {code for code, holds in verdicts.items() if holds})
+                       - {code for code, holds in verdicts.items() if not holds})  # fmt: skip
+    rule = RULES[best] if best >= Rank.CONCLUSION else Rule.LIST
+    return Reading(active, rule, kept[-1][2].source if best >= Rank.CONCLUSION else kept[0][2].source)
+
+
+_Found = tuple[Rank, list[_Unit], Statement]
+
+
+def _plain_rank(statement: Statement, vocabulary: Vocabulary) -> Rank:
+    """The rank of an unmarked statement: a conclusion where it says that what it lists is the coding."""
+    text = statement.text
+    sums_up = vocabulary.words("discourse", "sums_up").search(text) is not None
+    return Rank.CONCLUSION if sums_up and is_conclusion(text, vocabulary) else Rank.STATEMENT
+
+
+def _of_rank(found: Sequence[_Found], best: Rank, vocabulary: Vocabulary) -> list[_Found]:
+    """What counts: everything, or what is marked best with the lines that go on with it."""
+    if best < Rank.CONCLUSION:
+        return list(found)
+    first = next(place for place, each in enumerate(found) if each[0] == best)
+    if best < Rank.FIELD:
+        return [each for place, each in enumerate(found) if place >= first]
+    return [each for each in found if each[0] == best or _goes_on(each[2], vocabulary)]
+
+
+def _contradicted(found: Sequence[_Found]) -> set[str]:
+    """Codes that one field says are active and another of the same name that they are not."""
+    said: dict[str, dict[str, bool]] = {}
+    twice: set[str] = set()
+    for _, units, statement in found:
+        for unit in units:
+            for code in unit.codes if statement.key else ():
+                named = said.setdefault(f"{statement.key} {statement.headings}", {})
+                is_active = unit.is_active if unit.value is None else unit.value > 0
+                if named.setdefault(code, is_active) != is_active:
+                    twice.add(code)
+    return twice
+
+
+def _topic_verdict(statement: Statement, vocabulary: Vocabulary, *, has_units: bool) -> dict[str, bool | None]:
+    """What a statement says of the unit that its line or its heading names: "Not active.", "so it is present"."""
+    names = [name for name in (statement.topic, *reversed(statement.headings)) if name]
+    topic = statement.key if has_units and statement.key else "" if has_units else next(iter(names), "")
+    codes = _codes_of(topic, vocabulary)
+    text = statement.value if has_units else statement.text
+    if not codes or set(_codes_of(text, vocabulary)) - set(codes):
+        return {}
+    holds = verdict_of(text, vocabulary)
+    if holds is not None:
+        return dict.fromkeys(codes, holds)
+    if not has_units and vocabulary.words("discourse", "unknowable").search(text):
+        return dict.fromkeys(codes, None)
+    if has_units and statement.value and vocabulary.words("discourse", "quiet").search(text) and not _VALUE.match(text):
+        others = Clauses(text, vocabulary)
+        if not others.find(vocabulary.labels("units")) and not vocabulary.words("yes").search(text):
+            return dict.fromkeys(codes, False)
+    return {}
+
+
+def _codes_of(topic: str, vocabulary: Vocabulary) -> list[str]:
+    """The codes of the units that a key names, where it names nothing else."""
+    if not topic:
+        return []
+    found = [f"AU{int(number)}" for match in _LISTED.finditer(topic) for number in _numbers_of(match)]
+    return found or [claim.label for claim in Clauses(topic, vocabulary).find(vocabulary.labels("units"))]
+
+
+def _numbers_of(match: re.Match[str]) -> list[str]:
+    return [match[1], *re.findall(r"(\d{1,2})[a-e]?", match["more"] or "")]
 
 
 def _goes_on(statement: Statement, vocabulary: Vocabulary) -> bool:
@@ -94,7 +190,8 @@ def _goes_on(statement: Statement, vocabulary: Vocabulary) -> bool:
     return statement.is_alone and any(pattern.match(statement.text) for pattern in begins)
 
 
-def _active(units: Sequence[_Unit]) -> frozenset[str]:
+def _active(units: Sequence[_Unit], contradicted: set[str]) -> frozenset[str] | None:
+    """The codes of the active units; None where nothing is left of what is contradicted."""
     values = [unit.value for unit in units if unit.value is not None and not unit.is_percent]
     highest = max(values, default=0.0)
     active: set[str] = set()
@@ -110,7 +207,9 @@ def _active(units: Sequence[_Unit]) -> frozenset[str]:
             is_active = unit.value >= ACTIVE_LEVEL
         (active if is_active else off).update(unit.codes)
     measured = {code for unit in units if unit.value is not None for code in unit.codes}
-    return frozenset(active - (off & measured) - {"AU0"})
+    if contradicted and not active - contradicted:
+        return None
+    return frozenset(active - contradicted - (off & measured) - {"AU0"})
 
 
 def _says_none(statement: Statement, vocabulary: Vocabulary, rank: Rank) -> bool:
@@ -144,8 +243,12 @@ def _units(statement: Statement, vocabulary: Vocabulary) -> Iterator[_Unit]:
         yield _listed(match, clauses, statement, own or match.end(), is_off=denied)
     for index, claim in enumerate(names):
         if index not in told:
-            value, is_percent = _value(text, claim.end)
-            yield _Unit((claim.label,), not (denied or claim.denied), None if claim.denied else value, is_percent)
+            own = re.compile(rf"\s?\(\s?(?:au\s?)?0*{claim.label[2:]}\s?\)").match(text, claim.end)
+            value, is_percent = _value(text, own.end() if own is not None else claim.end)
+            is_open = claim.is_open or claim.is_asked or (not claim.denied and is_modal(clauses, claim.start))
+            yield _Unit(
+                (claim.label,), not (denied or claim.denied), None if claim.denied else value, is_percent, is_open
+            )
 
 
 def _own_name(match: re.Match[str], names: Sequence[Claim], text: str) -> int | None:
@@ -177,8 +280,8 @@ def _is_denying(statement: Statement, vocabulary: Vocabulary) -> bool:
 
 
 def _listed(match: re.Match[str], clauses: Clauses, statement: Statement, end: int, *, is_off: bool) -> _Unit:
-    more = re.findall(r"(\d{1,2})[a-e]?", match["more"] or "")
-    codes = tuple(f"AU{int(number)}" for number in (match[1], *more))
+    numbers = _numbers_of(match)
+    codes, more = tuple(f"AU{int(number)}" for number in numbers), numbers[1:]
     text, vocabulary = clauses.text, clauses.vocabulary
     if statement.rule is Rule.FIELD and ", " in statement.value and match.start() < len(statement.key):
         for cell in statement.value.split(", "):
@@ -195,7 +298,8 @@ def _listed(match: re.Match[str], clauses: Clauses, statement: Statement, end: i
     denied = clauses.is_denied(start, close)
     if not denied and behind is not None:
         denied = clauses.is_denied(match.start(), behind.end())
-    return _Unit(codes, not (is_off or denied))
+    is_open = clauses.is_open(start, close) or (not denied and is_modal(clauses, match.start()))
+    return _Unit(codes, not (is_off or denied), is_open=is_open)
 
 
 def _value(text: str, place: int) -> tuple[float | None, bool]:

@@ -17,11 +17,14 @@ from facekit.answers.readers.attributes import (
     beard_claims,
     spread_hair,
 )
+from facekit.answers.readers.questions import Asked
+from facekit.answers.readers.scores import highest_score
 from facekit.answers.readers.shape import (
     RULES,
     Outcome,
     Rank,
     final_part,
+    group_of,
     is_bare,
     is_conclusion,
     is_undecided,
@@ -62,12 +65,13 @@ def read_yes_or_no(text: str, question: str = "") -> Reading[bool]:
     """
     topic = _topic(question)
     name, path = topic if topic is not None else ("", ())
-    return read_answer(text, lambda answer, vocabulary: _read(answer, vocabulary, name, path))
+    asked = Asked(question)
+    return read_answer(text, lambda answer, vocabulary: _read(answer, vocabulary, name, path, asked))
 
 
 def _topic(question: str) -> tuple[str, tuple[str, ...]] | None:
     """The one label that a question names, and the table that it stands in; an empty path for attributes and units."""
-    words = normalise_words(question)
+    words = normalise_words(question).rstrip(" ?？")
     for vocabulary in vocabularies_for(words) if words else ():
         clauses = Clauses(spread_hair(words, vocabulary), vocabulary)
         found: set[tuple[str, tuple[str, ...]]] = {
@@ -87,13 +91,26 @@ def _topic(question: str) -> tuple[str, tuple[str, ...]] | None:
     return None
 
 
-def _read(answer: Answer, vocabulary: Vocabulary, name: str, path: tuple[str, ...]) -> Reading[bool]:
+def _read(
+    answer: Answer, vocabulary: Vocabulary, name: str, path: tuple[str, ...], asked: Asked | None = None
+) -> Reading[bool]:
     def claims_of(clauses: Clauses) -> list[Claim]:
         return _of_label(clauses, name, path) if path else _of_attribute(clauses, name)
 
-    return strongest(
-        _presence(statement, vocabulary, name, claims_of, number) for number, statement in enumerate(answer.statements)
-    )
+    outcomes = [
+        _presence(statement, vocabulary, name, claims_of, number)
+        or (asked.outcome(statement, vocabulary, number) if asked is not None else None)
+        for number, statement in enumerate(answer.statements)
+    ]
+    outcomes.append(_likelier(answer, vocabulary))
+    return strongest(outcomes, answer, vocabulary)
+
+
+def _likelier(answer: Answer, vocabulary: Vocabulary) -> Outcome[bool] | None:
+    """Of "yes: 0.7, no: 0.3" the likelier."""
+    table = {"yes": vocabulary.words("answers_yes"), "no": vocabulary.words("answers_no")}
+    found = highest_score(answer, vocabulary, table)
+    return None if found is None else replace(found, value=None if found.value is None else found.value == "yes")
 
 
 def _presence(
@@ -101,10 +118,10 @@ def _presence(
 ) -> Outcome[bool] | None:
     mark = mark_of(statement, vocabulary, "attributes")
     text, is_final = final_part(statement.text, vocabulary)
-    if is_final and mark is None:
-        mark = Rank.FIELD
     if mark not in (None, Rank.ASIDE):
-        text = statement.value or text
+        text, _ = final_part(statement.value or text, vocabulary)
+    elif is_final and mark is None:
+        mark = Rank.FIELD
     clauses = Clauses(spread_hair(text, vocabulary), vocabulary)
     claims = undecided_claims(clauses, claims_of(clauses))
     held = {side for claim in claims if (side := _side(claim)) is not None}
@@ -112,7 +129,8 @@ def _presence(
     opening = Rank.CONCLUSION if number == 0 or statement.is_alone else Rank.STATEMENT
     if said is not None and not (name == NO_BEARD and held):
         rank = mark or opening
-        return Outcome(said, rank, Rule.YES_OR_NO if mark is None else RULES[rank], statement.source)
+        group = group_of(statement, mark, is_bare=len(text) < 6)
+        return Outcome(said, rank, Rule.YES_OR_NO if mark is None else RULES[rank], statement.source, group)
     if held:
         value = held.pop() if len(held) == 1 else None
         concludes = is_conclusion(text, vocabulary) or said is not None or (is_bare(text, claims) and number == 0)

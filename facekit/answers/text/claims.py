@@ -33,6 +33,7 @@ class Claim:
         share: How likely it is said to be that the label holds, from 0 to 1; None where no number or degree is given.
         is_minor: Whether it is named as a mere possibility or a trace.
         is_asked: Whether it stands in a question.
+        is_open: Whether the statement says that it cannot be known ("AU6 cannot be scored", "may or may not smile").
     """
 
     label: str
@@ -42,11 +43,12 @@ class Claim:
     share: float | None = None
     is_minor: bool = False
     is_asked: bool = False
+    is_open: bool = False
 
     @property
     def holds(self) -> bool | None:
-        """Whether the label is said to hold; None where that is asked, or as likely as not."""
-        if self.is_asked or (self.share is not None and abs(self.share - 0.5) < 0.02):
+        """Whether the label is said to hold; None where that is asked or left open, or as likely as not."""
+        if self.is_asked or self.is_open or (self.share is not None and abs(self.share - 0.5) < 0.02):
             return None
         return not self.denied if self.share is None else self.share > 0.5
 
@@ -75,9 +77,12 @@ class Clauses:
     @cached_property
     def _denials(self) -> list[tuple[int, int]]:
         """Words that deny what follows, without those that only look so ("no doubt", "not only")."""
-        harmless = [match.span() for match in self.vocabulary.words("deny", "pseudo").finditer(self.text)]
         found = [match.span() for match in self.vocabulary.words("deny", "before").finditer(self.text)]
-        return [each for each in found if not any(low < each[1] and each[0] < high for low, high in harmless)]
+        return [each for each in found if not any(low < each[1] and each[0] < high for low, high in self._harmless)]
+
+    @cached_property
+    def _harmless(self) -> list[tuple[int, int]]:
+        return [match.span() for match in self.vocabulary.words("deny", "pseudo").finditer(self.text)]
 
     def clause_start(self, place: int) -> int:
         """Where the clause begins that a character stands in."""
@@ -118,14 +123,70 @@ class Clauses:
             share = 1 - share
         asked = bool(re.match(r"[^.;:!?\n]*\?", after))
         minor = bool(self.vocabulary.raw("minor").search(self.text[max(0, start - _WINDOW) : start]))
-        return Claim(label, start, end, denied, share, minor, asked)
+        return Claim(label, start, end, denied, share, minor, asked, self.is_open(start, end))
 
     def is_denied(self, start: int, end: int) -> bool:
-        """Whether the words from ``start`` to ``end`` stand under a denial."""
-        return self._denied_after(start, end) != self._denied_before(start, end)
+        """Whether the words from ``start`` to ``end`` stand under a denial, or were considered and dismissed."""
+        if any(low <= start < high for low, high in self._dismissed):
+            return True
+        denied = self._denied_after(start, end) != self._denied_before(start, end)
+        return denied or self.vocabulary.raw("discourse", "not_here").search(self.text, end) is not None
+
+    def is_open(self, start: int, end: int) -> bool:
+        """Whether the words from ``start`` to ``end`` are said to be beyond knowing."""
+        clause = self.clause_start(start)
+        for low, high in self._unknowable:
+            if clause <= low and high <= start:
+                between = self.text[high:start]
+            elif end <= low:
+                aside = _ASIDE.match(self.text, end)
+                place = aside.end() if aside is not None else end
+                if low >= self.clause_end(place):
+                    continue
+                between = self.text[place:low]
+            else:
+                continue
+            joints = (self.vocabulary.words("joints", name) for name in ("and", "or"))
+            if "," not in between or any(joint.search(between.rsplit(",", 1)[1]) for joint in joints):
+                return True
+        return False
+
+    @cached_property
+    def _unknowable(self) -> list[tuple[int, int]]:
+        return [match.span() for match in self.vocabulary.words("discourse", "unknowable").finditer(self.text)]
+
+    @cached_property
+    def _dismissed(self) -> list[tuple[int, int]]:
+        """Spans of what was considered and dismissed: "I first thought of fear, but …", "what I left out: AU14"."""
+        turns = self.vocabulary.words("turns")
+        spans: list[tuple[int, int]] = []
+        for match in self.vocabulary.words("discourse", "first_thoughts").finditer(self.text):
+            turn = turns.search(self.text, match.end())
+            if turn is not None:
+                spans.append((self._sentence_start(match.start()), turn.start()))
+        for match in self.vocabulary.words("discourse", "discarded").finditer(self.text):
+            end = next((stop for stop in self._turning_points if stop >= match.end()), len(self.text))
+            if not any(low <= match.start() < high for low, high in self._harmless):
+                spans.append((self._sentence_start(match.start()), end))
+        return spans
+
+    @cached_property
+    def _turning_points(self) -> list[int]:
+        """Where a clause ends by a word ("but", "so") and not by a mark."""
+        found = self.vocabulary.raw("breaks").finditer(self.text)
+        return [match.start() for match in found if re.search(r"\w", match[0])]
+
+    def _sentence_start(self, place: int) -> int:
+        """Where the sentence begins that a character stands in, or its part behind the last "but"."""
+        start = max((self.text.rfind(mark, 0, place) + 1 for mark in ".;!?。！？；"), default=0)
+        for match in self.vocabulary.words("turns").finditer(self.text, start, place):
+            start = match.end()
+        return start
 
     def _denied_after(self, start: int, end: int) -> bool:
         after = self.text[end : end + 2 * _WINDOW]
+        if self._negative_value.match(after):
+            return True
         match = self.vocabulary.raw("deny", "after").match(after)
         if match is None and (aside := _ASIDE.match(after)) is not None:
             after = after[aside.end() :]
@@ -134,6 +195,17 @@ class Clauses:
             return bool(self.vocabulary.raw("deny", "after_list").match(after))
         harmless = self.vocabulary.words("deny", "pseudo").finditer(after[: match.end() + 6])
         return not any(low < match.end() <= high for low, high in (each.span() for each in harmless))
+
+    @cached_property
+    def _negative_value(self) -> re.Pattern[str]:
+        """What gives a label the value no, in any language: ": false", "- falso", "= -1"."""
+        return self.vocabulary.pattern(
+            "negative value",
+            lambda own: (
+                rf"(?:\s?\([^)]{{0,60}}\))?\s*(?:(?:[:=|]+|\s-+|,)\s*(?:{own.words('no').pattern})(?=\s*(?:$|[.,;()\n]|-\s))"
+                r"|[:=|]+\s*-1(?![\d.])|[:=|]+\s*0+(?:[.,]0+)?(?![\d.,]*\d)(?!\s*[-/]))"
+            ),
+        )
 
     def _denied_before(self, start: int, end: int) -> bool:
         text = self.text
@@ -193,6 +265,8 @@ class Clauses:
             return None
         number = _VALUE.match(rest)
         if number is not None:
+            if re.search(r"[:=|]\s*-$", between):
+                return 0.0
             is_plain = number[2] is None and not said
             if is_plain and ((number[1].isdigit() and int(number[1]) > 1) or not re.search(r"[:=(|\[]", between)):
                 return None
@@ -205,9 +279,12 @@ class Clauses:
 
     @cached_property
     def _joint(self) -> re.Pattern[str]:
-        words = "|".join(self.vocabulary.entries("chance", "joints") + self.vocabulary.entries("chance", "words")
-                         + self.vocabulary.entries("chance", "sure"))  # fmt: skip
-        return re.compile(rf"(?:\s|[:=()\[|,~≈-]|(?:{words})(?![a-zà-ɏ])){{0,14}}")
+        def written(own: Vocabulary) -> str:
+            kinds = ("joints", "words", "sure")
+            words = "|".join(word for kind in kinds for word in own.entries("chance", kind))
+            return rf"(?:\s|[:=()\[|,~≈-]|(?:{words})(?![a-zà-ɏ])){{0,14}}"
+
+        return self.vocabulary.pattern("joint", written)
 
 
 _PERCENT = re.compile(NUMBER + r"\s?(%|percent\b|per cent\b|prozent\b|por ?ciento\b|por cento\b|pour cent\b|パーセント|out of 10\b|von 10\b)")  # fmt: skip  # noqa: E501

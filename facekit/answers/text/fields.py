@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ _NAMES = ("name", "label", "au", "unit", "action unit", "code", "attribute", "cl
 _VALUES = ("present", "active", "activated", "detected", "value", "status", "visible", "is present", "is active",
            "score", "probability", "prob", "likelihood", "confidence", "intensity", "percentage", "percent", "state",
            "answer", "prediction", "presence")  # fmt: skip
+_MESSAGE = {"role", "content"}
+"""The keys of a chat message, which is addressed to somebody and answers nothing."""
 _FENCE = re.compile(r"```[\w+.-]*[ \t]*\n?|```|~~~[\w+.-]*[ \t]*\n?")
 _BROKEN_PAIR = re.compile(
     r"""["']([\w .-]{1,60})["']\s{0,9}:\s{0,9}("[^"\n]{0,400}"?|'[^'\n]{0,400}'?|[\[][^\]\n]{0,400}|-?\d[\d.]{0,12}%?"""
-    r"""|[Tt]rue|[Ff]alse|null|None)"""
+    r"""|(?:[Tt]rue|[Ff]alse|null|None)(?!\s?[/|]))"""
 )
 
 
@@ -51,13 +54,35 @@ def split_json(text: str) -> tuple[list[Field], str]:
         return [], text
     values = find_json(text)
     if values is not None:
-        fields = list(_flatten(values, (), 0))[:MOST_FIELDS]
+        fields = [*_overwritten(text), *_flatten(values, (), 0)][:MOST_FIELDS]
         return fields, _around(text)
     if "{" in text:
         pairs = [Field(match[1], _plain(match[2])) for match in _BROKEN_PAIR.finditer(text)][:MOST_FIELDS]
         if pairs:
             return pairs, text[: text.index("{")]
     return [], text
+
+
+def _overwritten(text: str) -> list[Field]:
+    """The first values of keys that an object has twice with different values; a decoder keeps only the last."""
+    lost: list[Field] = []
+
+    def put_together(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        lost.extend(
+            Field(name, _words(value))
+            for name, value in pairs
+            if not isinstance(value, (dict, list)) and values[name] != value
+        )
+        return values
+
+    start = text.find("{")
+    if start >= 0:
+        try:
+            json.JSONDecoder(strict=False, object_pairs_hook=put_together).raw_decode(text, start)
+        except (ValueError, RecursionError):
+            return []
+    return lost
 
 
 def _around(text: str) -> str:
@@ -97,6 +122,8 @@ def _flatten(values: Any, path: tuple[str, ...], depth: int) -> Iterator[Field]:
 
 def _flatten_mapping(values: Mapping[Any, Any], path: tuple[str, ...], depth: int) -> Iterator[Field]:
     """The fields of an object; one such as ``{"name": "AU6", "present": true}`` is the field that it describes."""
+    if {str(key).lower() for key in values} >= _MESSAGE:
+        return
     lowered = {str(key).strip().lower().replace("_", " "): value for key, value in values.items()}
     name = next((key for key in _NAMES if isinstance(lowered.get(key), str)), None)
     value = next((key for key in _VALUES if isinstance(lowered.get(key), (bool, int, float, str))), None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from facekit.answers.reading import Rule
 from facekit.answers.text.fields import Field, split_json
@@ -26,6 +26,15 @@ _CONTINUATION = re.compile(
     re.IGNORECASE,
 )
 _TABLE_ROW = re.compile(r"^\s*\|.*\|\s*$|^[^|\n]+(?:\s\|\s[^|\n]+)+$")
+_NUMBERED = re.compile(r"(?:aus?|facs|action units?|uas?|units?|动作单元|動作單元|アクションユニット)(?![a-z])")
+"""The head of a table's first column where its numbers are action units."""
+_DECIDED = re.compile(
+    r"-?\d{1,3}(?:[.,]\d+)?\s?(?:%|/\s?\d+)?|yes|no|true|false|ja|nein|s[ií]|oui|non|sim|não|nao|是|否|有|无|無|なし|あり"
+    r"|はい|いいえ|(?:not )?(?:present|active|visible|detected)|absent|inactive|present|"
+    r"(?:in)?aktiv|(?:nicht )?vorhanden|presente|ausente|inactiv[oa]|activ[oa]|ativ[oa]|inativ[oa]|présente?|absente?"
+    r"|verdadeiro|falso|verdadero|vrai|faux|wahr|falsch"
+)
+"""A cell that says yes or no, or a number; remarks in the cells beside it are left out."""
 _RULER = re.compile(r"^[\s|:+=-]*$")
 _LIST_MARK = re.compile(
     r"^(?:\s*(?:[-*•·▪●○◦‣+]|\(?\d{1,2}[.)](?!\d)|\(?[ivx]{1,4}[.)]|[a-z]\)|第[一二三四五六七八九十]+步[:：]?)\s+|\s*#{1,6}\s+|\s*>\s*)+"
@@ -54,7 +63,6 @@ _ABBREVIATIONS = frozenset(
         "ms",
         "dr",
         "prof",
-        "no",
         "nr",
         "fig",
         "z.b",
@@ -97,6 +105,8 @@ class Statement:
         headings: The headings that it stands under, normalised.
         bold: What is set bold in it, normalised.
         is_alone: Whether it is a line of its own.
+        topic: The key of the line that it goes on with: "AU1" for "The forehead is smooth." in
+            "AU1: The forehead is smooth. Not active."; empty for the line's first statement.
     """
 
     text: str
@@ -107,6 +117,7 @@ class Statement:
     headings: tuple[str, ...] = ()
     bold: tuple[str, ...] = ()
     is_alone: bool = False
+    topic: str = ""
 
 
 @dataclass(frozen=True)
@@ -187,9 +198,7 @@ def _braced(text: str, start: int) -> str:
 
 
 def _under(statement: Statement, rule: Rule) -> Statement:
-    return Statement(
-        statement.text, statement.source, rule, statement.key, statement.value, statement.headings, statement.bold, True
-    )
+    return replace(statement, rule=rule, is_alone=True)
 
 
 def _of_field(each: Field, rule: Rule) -> Statement:
@@ -261,13 +270,17 @@ def _table(rows: list[str], headings: tuple[str, ...]) -> Iterator[Statement]:
     table = [[cell.strip() for cell in row.strip().strip("|").split("|")] for row in rows if not _RULER.match(row)]
     if len(table) == 2 and len(table[0]) == len(table[1]) > 2 and all(len(cell) < 8 for cell in table[1]):
         table = [list(pair) for pair in zip(*table, strict=True)]
+    unit = _NUMBERED.match(normalise_words(table[0][0])) if table and len(table) > 2 else None
     for cells in table:
         cells = [cell for cell in cells if cell]
         if len(cells) == 1:
             yield from _sentences(cells[0], headings)
         elif cells:
             named = [normalise_words(unified(cell)) for cell in cells]
-            value = named[-1] if len(named) == 2 else ", ".join(named[1:])
+            if unit is not None and named[0].isdigit():
+                named[0] = f"au{named[0]}"
+            decided = next((cell for cell in named[1:] if _DECIDED.fullmatch(cell)), None)
+            value = decided if decided is not None and len(named) > 2 else ", ".join(named[1:])
             source = " | ".join(cells)
             yield Statement(f"{named[0]}: {value}", source, Rule.FIELD, named[0], value, headings, (), True)
 
@@ -275,6 +288,7 @@ def _table(rows: list[str], headings: tuple[str, ...]) -> Iterator[Statement]:
 def _sentences(line: str, headings: tuple[str, ...]) -> Iterator[Statement]:
     """Statements of a line; the first has the line's key, where there is one."""
     parts = list(split_sentences(_ANSWERED_QUESTION.sub(": ", unified(line))))
+    topic = ""
     for part in parts:
         bold = tuple(
             normalise_words(next(group for group in match.groups() if group)) for match in _BOLD.finditer(part)
@@ -287,7 +301,8 @@ def _sentences(line: str, headings: tuple[str, ...]) -> Iterator[Statement]:
             key, value = found["key"].strip(), found["value"].strip()
         else:
             key, value = "", text
-        yield Statement(text, part.strip(), Rule.STATEMENT, key, value, headings, bold, len(parts) == 1)
+        yield Statement(text, part.strip(), Rule.STATEMENT, key, value, headings, bold, len(parts) == 1, topic)
+        topic = topic or key
 
 
 def split_sentences(text: str) -> Iterator[str]:
@@ -297,8 +312,11 @@ def split_sentences(text: str) -> Iterator[str]:
         if match[0].startswith("."):
             before = re.search(r"[^\s(]{0,12}$", text[start : match.start()][-12:])
             word = before[0].lower().lstrip("*_") if before else ""
-            if word in _ABBREVIATIONS or (
-                word.isdigit() and len(word) < 3 and text[start : match.start()].strip() == word
+            numbered = word == "no" and text[match.end() : match.end() + 1].isdigit()
+            if (
+                numbered
+                or word in _ABBREVIATIONS
+                or (word.isdigit() and len(word) < 3 and text[start : match.start()].strip() == word)
             ):
                 continue
         yield text[start : match.end()]

@@ -1,0 +1,58 @@
+"""Labels with numbers over a whole answer: score lists and tables, and lists in order of likelihood."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.readers.shape import Outcome, Rank
+from facekit.answers.reading import Rule
+from facekit.answers.text.claims import Claim, Clauses
+from facekit.answers.text.statements import Answer
+
+Table = Mapping[str, re.Pattern[str]]
+_SCORE = re.compile(
+    r"\s*(?:[:=(|]+|\s-+\s)\s*(?P<number>\d{1,3}(?:[.,]\d{1,6})?)(?![\d.,]*\d)(?!\s?(?:-|to|years?|jahre)\s?)"
+)
+
+
+def highest_score(answer: Answer, vocabulary: Vocabulary, table: Table) -> Outcome[str] | None:
+    """The label with the highest of at least two numbers; an outcome without a label where two are highest."""
+    scores: dict[str, float] = {}
+    shares: dict[str, float] = {}
+    spans: dict[str, str] = {}
+    for clauses, claim, source in _claims(answer, vocabulary, table):
+        score = _SCORE.match(clauses.text, claim.end)
+        number = float(score["number"].replace(",", ".")) if score is not None else -1.0
+        share = -1.0 if claim.share is None or claim.denied else claim.share
+        for found, value in ((scores, number), (shares, share)):
+            if value > found.get(claim.label, -1.0):
+                found[claim.label], spans[claim.label] = value, source
+    for found in (scores, shares):
+        ranked = sorted(found, key=lambda label: found[label], reverse=True)
+        if len(ranked) < 2:
+            continue
+        if found[ranked[0]] == found[ranked[1]]:
+            return Outcome(None, Rank.SCORES, Rule.CONTRADICTORY, spans[ranked[0]])
+        return Outcome(ranked[0], Rank.SCORES, Rule.SCORES, spans[ranked[0]])
+    return None
+
+
+def first_ranked(answer: Answer, vocabulary: Vocabulary, table: Table) -> Outcome[str] | None:
+    """The first label of a list that is said to be in order of likelihood."""
+    words = vocabulary.words("discourse", "ranked")
+    for statement in answer.statements:
+        if any(words.search(name) for name in (statement.key, *statement.headings) if name):
+            text = statement.value if statement.key and words.search(statement.key) else statement.text
+            claims = [claim for claim in Clauses(text, vocabulary).find(table) if claim.holds is not False]
+            if claims:
+                return Outcome(claims[0].label, Rank.SCORES, Rule.SCORES, statement.source)
+    return None
+
+
+def _claims(answer: Answer, vocabulary: Vocabulary, table: Table) -> Iterator[tuple[Clauses, Claim, str]]:
+    for statement in answer.statements:
+        clauses = Clauses(statement.text, vocabulary)
+        for claim in clauses.find(table):
+            yield clauses, claim, statement.source
