@@ -7,7 +7,7 @@ import signal
 import blind_answers as blind
 import pytest
 
-SHARES = {"answers": (0.975, 0.01), "hostile": (0.9, 0.08)}
+SHARES = {"answers": (0.99, 0.005), "hostile": (0.93, 0.05)}
 """Per list the least share that is read right and the largest that is read wrong with confidence."""
 HANGS_AFTER = 120  # seconds; a pattern that is not linear needs longer than anyone waits
 UNITS = [

@@ -35,6 +35,14 @@ OLDEST = 120.0
 
 _NUMBER = re.compile(r"(?<![\d.,/-])(?<![a-z])(\d{1,3})(?:[.,](\d{1,2}))?(?![\d])(?![.,]\d)(?!/\d)")
 _RANGED = re.compile(r"(?<![\d.,/])(?<![a-z])(\d{1,3})(?![\d])")
+_SHARE = re.compile(r"(\d{1,3}(?:[.,]\d+)?)\s?(%)?")
+_YEARS = r"(?:\s?(?:years?|jahre|años|ans|anos))?"
+_OPERATOR = r"\s*(?:\+|-|\*|×|plus|minus|más|menos|mais|moins|und)\s*"
+_EQUALS = r"\s*(?:=|equals|makes|gives|ergibt|macht|font|son|são)\s*(?:about |around |~ ?)?"
+_CALCULATED = re.compile(
+    rf"(?<![\d.])\d{{1,4}}(?:\.\d+)?{_YEARS}(?:{_OPERATOR}\d{{1,4}}(?:\.\d+)?{_YEARS}){{1,12}}{_EQUALS}(?P<result>\d{{1,3}})"
+)
+_COLON, _LAST = re.compile(r"\w\s?:\s*$"), re.compile(r"[\s.!)]*$")
 _PICTOGRAM = re.compile("[\u2600-\u27bf\U0001f000-\U0001faff]")
 _BEFORE, _BEHIND = 48, 40
 
@@ -47,9 +55,14 @@ class _Found:
     kind: int
     start: int
     end: int
+    width: float = 0.0
 
 
-STATED, GUESSED, RANGE, DECADE, BOUND, BARE = range(6)
+SETTLED, STATED, GUESSED, RANGE, DECADE, BOUND, BARE = range(7)
+WIDEST = 50.0
+"""Years; a range that is wider commits itself to no age."""
+MOST_AGES = 2
+"""Different ages that a statement may name without saying which of them it means."""
 
 
 def read_age(text: str) -> Reading[float]:
@@ -69,7 +82,7 @@ def read_age(text: str) -> Reading[float]:
 
 def _read(answer: Answer, vocabulary: Vocabulary) -> Reading[float]:
     outcomes = [_outcome(statement, vocabulary, number) for number, statement in enumerate(answer.statements)]
-    outcomes.append(_bounds(answer, vocabulary))
+    outcomes += [_bounds(answer, vocabulary), _likeliest_bin(answer, vocabulary)]
     return strongest(outcomes, answer, vocabulary)
 
 
@@ -90,6 +103,27 @@ def _bounds(answer: Answer, vocabulary: Vocabulary) -> Outcome[float] | None:
     return Outcome((ends["age_low"] + ends["age_high"]) / 2, Rank.FIELD, Rule.FIELD, span)
 
 
+def _likeliest_bin(answer: Answer, vocabulary: Vocabulary) -> Outcome[float] | None:
+    """The middle of the age group with the highest share: "20-29: 10 %, 30-39: 70 %"."""
+    bins: list[tuple[float, float, str]] = []
+    for statement in answer.statements:
+        share = _SHARE.fullmatch(statement.value.strip(" ."))
+        if share is None or not statement.key:
+            continue
+        clauses = Clauses(digits_for_words(statement.key, vocabulary), vocabulary)
+        taken = bytearray(len(clauses.text) + 1)
+        found = [*_decades(clauses, taken), *_ranges(clauses, taken)]
+        if len(found) == 1:
+            value = float(share[1].replace(",", "."))
+            bins.append((value if share[2] else 100 * value, found[0].years, statement.source))
+    bins.sort(key=lambda each: each[0], reverse=True)
+    if len(bins) < 2:
+        return None
+    if bins[0][0] == bins[1][0]:
+        return Outcome(None, Rank.SCORES, Rule.CONTRADICTORY, bins[0][2])
+    return Outcome(bins[0][1], Rank.SCORES, Rule.SCORES, bins[0][2])
+
+
 def _outcome(statement: Statement, vocabulary: Vocabulary, number: int) -> Outcome[float] | None:
     mark = mark_of(statement, vocabulary, "age")
     key = statement.key
@@ -101,17 +135,47 @@ def _outcome(statement: Statement, vocabulary: Vocabulary, number: int) -> Outco
         text = statement.value or text
     elif is_final and mark is None:
         mark = Rank.FIELD
-    clauses = Clauses(digits_for_words(_PICTOGRAM.sub(" ", text), vocabulary), vocabulary)
+    text = digits_for_words(_PICTOGRAM.sub(" ", text), vocabulary)
+    clauses = Clauses(_CALCULATED.sub(_result, text), vocabulary)
     found = list(_ages(clauses, is_field=mark not in (None, Rank.ASIDE)))
     if not found:
         said_nothing = is_undecided(clauses.text, vocabulary)
         return Outcome(None, mark or Rank.UNDECIDED, Rule.UNDECIDED, statement.source) if said_nothing else None
     best = min(found, key=lambda each: (each.kind, each.start))
+    if _is_indefinite(found, best, clauses):
+        return Outcome(None, mark or Rank.STATEMENT, Rule.CONTRADICTORY, statement.source)
     rank = mark or _rank(clauses, statement, best, number)
     if mark is Rank.FIELD and is_exact and best.kind is not RANGE:
         rank = Rank.FINAL
     group = group_of(statement, mark, is_bare=len(clauses.text) < 12) if best.kind in (STATED, GUESSED, BARE) else None
     return Outcome(best.years, rank, RULES[rank], statement.source, group)
+
+
+def _is_indefinite(found: Sequence[_Found], best: _Found, clauses: Clauses) -> bool:
+    """Whether a statement names a range of all of life, several ages alike, or stages of life one after the other."""
+    if best.kind == SETTLED:
+        return False
+    if best.kind in (RANGE, DECADE) and best.width > WIDEST:
+        return True
+    alike = {
+        each.years
+        for each in found
+        if each.kind in (STATED, GUESSED, BARE, BOUND) and each.kind <= max(best.kind, BARE)
+    }
+    stages = {match.lower() for match in clauses.vocabulary.words("ages", "stages").findall(clauses.text)}
+    if len(stages) > MOST_AGES or (len(alike) > MOST_AGES and best.kind != RANGE):
+        return True
+    maybe = clauses.vocabulary.words("modal").findall(clauses.text)
+    return (
+        len(maybe) > 1
+        and len({each.years for each in found}) > 1
+        and max(alike, default=0) - min(alike, default=0) > 10
+    )
+
+
+def _result(match: re.Match[str]) -> str:
+    """What a calculation comes to, in its place."""
+    return match["result"].rjust(len(match[0]))
 
 
 def _rank(clauses: Clauses, statement: Statement, found: _Found, number: int) -> Rank:
@@ -234,7 +298,7 @@ def _ranges(clauses: Clauses, taken: bytearray) -> Iterator[_Found]:
             _take(taken, first.start(), second.end())
             continue
         _take(taken, first.start(), second.end())
-        yield _Found((low + high) / 2, RANGE, first.start(), second.end())
+        yield _Found((low + high) / 2, RANGE, first.start(), second.end(), high - low)
 
 
 def _numbers(clauses: Clauses, taken: bytearray, *, is_field: bool) -> Iterator[_Found]:
@@ -253,8 +317,11 @@ def _numbers(clauses: Clauses, taken: bytearray, *, is_field: bool) -> Iterator[
             vocabulary.raw("ages", side).match(behind) for side in ("plus", "minus")
         )
         followed = unit is not None or vocabulary.raw("ages", "followed").match(text, end) is not None
-        if bounded:
+        settled = vocabulary.raw("ages", "settled").search(before) is not None
+        if bounded and not settled:
             kind = BOUND
+        elif settled or (_COLON.search(before) and _LAST.match(text, last)):
+            kind = SETTLED
         elif vocabulary.raw("ages", "aged").search(before) or (unit is not None):
             kind = STATED
         elif not followed:

@@ -53,10 +53,10 @@ class Asked:
     def outcome(self, statement: Statement, vocabulary: Vocabulary, number: int) -> Outcome[bool] | None:
         """What a statement says of what is asked for; None where it says nothing of it."""
         clauses = Clauses(statement.text, vocabulary)
-        for kind, value in (("ellipsis_no", False), ("ellipsis_yes", True)):
+        for kind, says in (("ellipsis_no", False), ("ellipsis_yes", True)):
             if vocabulary.raw("discourse", kind).match(clauses.text):
                 rank = Rank.CONCLUSION if number == 0 or statement.is_alone else Rank.STATEMENT
-                return Outcome(value, rank, Rule.STATEMENT, statement.source)
+                return Outcome(says, rank, Rule.STATEMENT, statement.source)
         value = self._count(clauses, vocabulary)
         value = self._content(clauses) if value is None else value
         if value is None or is_undecided(clauses.text, vocabulary):

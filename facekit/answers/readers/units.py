@@ -243,8 +243,8 @@ def _units(statement: Statement, vocabulary: Vocabulary) -> Iterator[_Unit]:
         yield _listed(match, clauses, statement, own or match.end(), is_off=denied)
     for index, claim in enumerate(names):
         if index not in told:
-            own = re.compile(rf"\s?\(\s?(?:au\s?)?0*{claim.label[2:]}\s?\)").match(text, claim.end)
-            value, is_percent = _value(text, own.end() if own is not None else claim.end)
+            code = re.compile(rf"\s?\(\s?(?:au\s?)?0*{claim.label[2:]}\s?\)").match(text, claim.end)
+            value, is_percent = _value(text, code.end() if code is not None else claim.end)
             is_open = claim.is_open or claim.is_asked or (not claim.denied and is_modal(clauses, claim.start))
             yield _Unit(
                 (claim.label,), not (denied or claim.denied), None if claim.denied else value, is_percent, is_open

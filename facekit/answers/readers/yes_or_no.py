@@ -110,7 +110,9 @@ def _likelier(answer: Answer, vocabulary: Vocabulary) -> Outcome[bool] | None:
     """Of "yes: 0.7, no: 0.3" the likelier."""
     table = {"yes": vocabulary.words("answers_yes"), "no": vocabulary.words("answers_no")}
     found = highest_score(answer, vocabulary, table)
-    return None if found is None else replace(found, value=None if found.value is None else found.value == "yes")
+    if found is None:
+        return None
+    return Outcome(None if found.value is None else found.value == "yes", found.rank, found.rule, found.span)
 
 
 def _presence(

@@ -281,7 +281,8 @@ class Clauses:
     def _joint(self) -> re.Pattern[str]:
         def written(own: Vocabulary) -> str:
             kinds = ("joints", "words", "sure")
-            words = "|".join(word for kind in kinds for word in own.entries("chance", kind))
+            entries = [word for kind in kinds for word in own.entries("chance", kind)]
+            words = "|".join(sorted(entries, key=len, reverse=True))
             return rf"(?:\s|[:=()\[|,~≈-]|(?:{words})(?![a-zà-ɏ])){{0,14}}"
 
         return self.vocabulary.pattern("joint", written)

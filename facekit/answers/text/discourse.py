@@ -13,9 +13,6 @@ from facekit.answers.languages.vocabulary import Vocabulary
 from facekit.answers.reading import Rule
 from facekit.answers.text.statements import Answer, Statement
 
-_ADDRESSED = re.compile(
-    r"\[[^\]\n]{0,200}?\b(?:grader|judge|evaluator|parser|scorer|system|admin)\b[^\]\n]{0,300}\]", re.IGNORECASE
-)
 _LEGEND = re.compile(r"^\(?\s*-?\d{1,3}\s?(?:=|:|means?)\s?[^\d\n]{2,60}[,;/-]\s?(?:and\s)?\d{1,3}\s?(?:=|:|means?)")
 _PLACEHOLDER = re.compile(r"<[^<>\n]{0,24}(?:\||/| or | oder | ou | o )[^<>\n]{0,24}>")
 
@@ -43,8 +40,6 @@ def said_here(answer: Answer, vocabulary: Vocabulary) -> Answer:
 def is_elsewhere(statement: Statement, vocabulary: Vocabulary) -> bool:
     """Whether a statement is no claim of the face in question: an example, a definition, a condition, a question."""
     text = statement.text
-    if _ADDRESSED.search(statement.source) and not _ADDRESSED.sub("", statement.source).strip(" .:"):
-        return True
     if _PLACEHOLDER.search(text) or _LEGEND.search(text):
         return True
     both = vocabulary.pattern("yes and no", _yes_and_no)

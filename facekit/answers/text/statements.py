@@ -21,6 +21,12 @@ _TAG = re.compile(
     re.IGNORECASE,
 )
 _COMMENT = re.compile(r"<!--.{0,4000}?(?:-->|$)", re.DOTALL)
+_ADDRESSED = re.compile(
+    r"\[[^\]\n]{0,200}?\b(?:grader|judge|evaluator|parser|scorer|system|admin)\b[^\]\n]{0,300}\]"
+    r"|<(system|note|instructions?|grader|admin)>.{0,600}?</\1>",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What is said to a grader, which is no part of the answer."""
 _CONTINUATION = re.compile(
     r"\n\s{0,9}(?:#{1,6}\s?)?(?:question|q|user|human|usuario|benutzer|utilisateur|用户|问题|質問|ユーザー)\s?\d{0,3}\s?[:：]",
     re.IGNORECASE,
@@ -143,7 +149,7 @@ def split_answer(text: str) -> Answer:
             of very long answers the middle.
     """
     text, is_cut = strip_thoughts(text)
-    marked, text = _marked(_COMMENT.sub(" ", bounded(text)))
+    marked, text = _marked(_ADDRESSED.sub(" ", _COMMENT.sub(" ", bounded(text))))
     if marked is None:
         return Answer((), Rule.CONTRADICTORY)
     text = strip_control_tokens(text)
