@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, progress_display, say, show_json, show_table
+from facekit.cli.previews import DryRun, show_previews
 
 _MODEL = "A folder with a saved model, hf:ID, openai:MODEL?base_url=URL, or predictions:FILE."
 _NAME = (
@@ -35,23 +36,32 @@ def bench(
     scoring: Annotated[
         str | None, typer.Option(help="Pairs and attacks: likelihood or generation; by default what the model can.")
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Pairs and attacks: ask only so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask so many questions, a sample; results say so.")] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Longest answer in tokens; models that think need thousands.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Where answers, result and report go; a run goes on from there.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Questions at a time.")] = None,
     fresh: Annotated[bool, typer.Option(help="Drop the answers that are in --output.")] = False,
+    dry_run: DryRun = False,
     *,
     opening: ModelOptions,
     as_json: AsJson = False,
 ) -> None:
     """Put a benchmark to a model, resumable, with one report."""
     from facekit.errors import UnknownPartError
-    from facekit.evaluation import BENCHMARKS, open_model, run_benchmark
+    from facekit.evaluation import BENCHMARKS, open_model, preview_benchmark, run_benchmark
 
     if name not in BENCHMARKS:
         raise UnknownPartError(f"there is no benchmark '{name}'; there are {', '.join(sorted(BENCHMARKS))}")
-    under_test = open_model(opening.source(model), batch_size=batch_size)
+    source = opening.source(model)
+    asking: dict[str, Any] = {"setting": setting, "scoring": scoring, "limit": limit, "max_new_tokens": max_new_tokens}
+    if dry_run:
+        show_previews([preview_benchmark(source, name, root, **asking)], output, as_json=as_json)
+        return
+    under_test = open_model(source, batch_size=batch_size)
     with progress_display() as progress:
         outcome = run_benchmark(
             under_test,
@@ -60,10 +70,8 @@ def bench(
             output_dir=output,
             resume=not fresh,
             on_progress=progress,
-            setting=setting,
-            scoring=scoring,
             extractor=None if extract is None else open_model(extract),
-            limit=limit,
+            **asking,
         )
     if as_json:
         show_json(outcome.result)

@@ -52,7 +52,7 @@ def test_attacks_are_scored_by_kind(pairs):
     outcome = invoke("bench", "attacks", pairs / "attacks.csv", f"predictions:{pairs / 'a.jsonl'}", "--limit", 10)
     assert outcome.exit_code == 0, outcome.output
     assert "worst APCER (morph)\t0.000" in outcome.output
-    assert "10 presentations" in outcome.output
+    assert "10 of 24 presentations" in outcome.output
 
 
 def test_what_cannot_be_is_one_sentence(pairs):
@@ -99,3 +99,49 @@ def test_facebench_runs_from_recorded_answers_and_has_no_settings(tmp_path):
     assert "appearance\ttrue or false\taccuracy\t1.000\t1.000\t1\t0" in outcome.output
     refused = invoke("bench", "facebench", tmp_path, model, "--setting", "en")
     assert "FaceBench has no option 'setting'; it has none" in str(refused.exception)
+
+
+def write_facexbench(folder, count):
+    (folder / "images").mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "images" / "0.png")
+    question = {"image_paths": ["images/0.png"], "question_text": "How old?", "options": ["young", "old"],
+                "correct_answer_option": "B"}  # fmt: skip
+    for name, sub_category in (("age", "age"), ("race", "race")):
+        document = {"category": "bias_fairness", "sub-category": sub_category, "dataset": "x", "num_images": "single",
+                    "questions": {str(number): question for number in range(count)}}  # fmt: skip
+        (folder / f"{name}.json").write_text(json.dumps(document))
+    answers = [{"question": f"{name}/{number}", "answer": "B"} for name in ("age", "race") for number in range(count)]
+    (folder / "answers.txt").write_text("".join(json.dumps(each) + "\n" for each in answers))
+    return f"predictions:{folder / 'answers.txt'}"
+
+
+def test_a_sample_of_a_benchmark_has_every_part_in_its_share_and_is_said_to_be_one(tmp_path):
+    model = write_facexbench(tmp_path, 10)
+    told = ("bench", "facexbench", tmp_path, model, "--limit", 6, "--output", tmp_path / "out")
+    outcome = invoke(*told, "--max-new-tokens", 2048)
+    assert outcome.exit_code == 0, outcome.output
+    assert "a sample of 6 of 20 questions" in outcome.stdout
+    assert "bias_fairness/age\t3\t" in outcome.stdout
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["available"] == 20
+    board = invoke("leaderboard", tmp_path / "out", "--output", tmp_path)
+    assert board.exit_code == 0, board.output
+    assert "accuracy, 6 of 20" in (tmp_path / "leaderboard.html").read_text()
+
+
+def test_a_dry_run_of_a_benchmark_asks_nobody_and_writes_nothing(tmp_path, pairs):
+    folder = tmp_path / "facexbench"
+    folder.mkdir()
+    write_facexbench(folder, 3)
+    output = tmp_path / "out"
+    told = ("bench", "facexbench", folder, "openai:gpt-x?base_url=http://127.0.0.1:9/v1", "--dry-run")
+    outcome = invoke(*told, "--setting", "chain-of-thought", "--output", output, "--max-new-tokens", 3000)
+    assert outcome.exit_code == 0, outcome.output
+    assert "openai:gpt-x?base_url=http://127.0.0.1:9/v1: 6 questions, generation" in outcome.stdout
+    assert "Think step by step" in outcome.stdout
+    assert outcome.stdout.count("\t3\t\t3,000") == 2
+    assert not output.exists()
+    local = invoke("bench", "pairs", pairs / "pairs.csv", "hf:some/model", "--dry-run", "--limit", 5, "--json")
+    assert json.loads(local.stdout)["previews"][0]["scoring"] == "likelihood"
+    assert json.loads(local.stdout)["previews"][0]["parts"][0]["questions"] == 5
+    wrong = invoke("bench", "facexbench", folder, folder, "--dry-run")
+    assert "no config.json" in str(wrong.exception)

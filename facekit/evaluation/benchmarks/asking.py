@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from facekit.data.atomic import write_text_atomically
 from facekit.errors import RecordError
@@ -15,7 +15,24 @@ from facekit.evaluation.evaluator import METRICS_NAME
 from facekit.evaluation.models.answer_log import ANSWERS_NAME, AnswerLog
 from facekit.evaluation.tasks.collecting import collect_replies, identify_answers
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question, Reply
+from facekit.evaluation.tasks.sampling import choose_stratified
 from facekit.reports import ProgressListener
+
+Entry = TypeVar("Entry")
+
+
+def choose_entries(
+    entries: Sequence[Entry], limit: int | None, keys: Sequence[str], parts: Sequence[str]
+) -> list[Entry]:
+    """Choose so many of a benchmark's entries, each part in its share, the same in every run; all without a limit.
+
+    Args:
+        entries: The entries.
+        limit: How many.
+        keys: A unique name of each.
+        parts: The part of the benchmark that each is of.
+    """
+    return [entries[index] for index in choose_stratified(keys, parts, limit)]
 
 
 def ask_benchmark(
@@ -25,6 +42,7 @@ def ask_benchmark(
     output_dir: str | Path | None,
     resume: bool,
     on_progress: ProgressListener | None,
+    max_new_tokens: int | None = None,
     answers_name: str = ANSWERS_NAME,
     stage: str = "ask",
     **facts: Any,
@@ -37,6 +55,7 @@ def ask_benchmark(
         output_dir: Where answers are kept as they come; None keeps nothing.
         resume: Go on with the answers that are there.
         on_progress: Called with a ``Progress`` after every answer.
+        max_new_tokens: Longest answer in tokens; by default each question's own.
         answers_name: Name of the file with the answers.
         stage: What progress calls it.
         facts: What a resumed run is compared by, such as the benchmark's name.
@@ -47,6 +66,8 @@ def ask_benchmark(
     """
     if not questions:
         raise RecordError(f"the benchmark '{facts.get('benchmark', '')}' has no questions there")
+    if max_new_tokens is not None:
+        questions = [replace(question, max_new_tokens=max_new_tokens) for question in questions]
     missing = next((path for question in questions for path in question.pictures if not path.is_file()), None)
     if missing is not None:
         raise RecordError(f"the benchmark's picture {missing} is missing; assemble its images")

@@ -19,7 +19,7 @@ from statistics import fmean
 from typing import Any
 
 from facekit.errors import ConfigurationError, RecordError
-from facekit.evaluation.benchmarks.asking import ask_benchmark, write_result
+from facekit.evaluation.benchmarks.asking import ask_benchmark, choose_entries, write_result
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question
 from facekit.reports import ProgressListener, as_listener
 
@@ -140,6 +140,7 @@ class FaceHumanBenchResult:
         scores: The whole, then every node of the tree in its order.
         missing: Subsets that are not there and so in no mean.
         seconds: How long it took.
+        available: Problems of the benchmark; more than ``problems`` where a sample was asked. 0 where not known.
     """
 
     model: str
@@ -150,6 +151,7 @@ class FaceHumanBenchResult:
     scores: tuple[AbilityScore, ...]
     missing: tuple[str, ...]
     seconds: float
+    available: int = 0
 
 
 def read_face_human_bench(root: str | Path, language: str = "en") -> list[BenchProblem]:
@@ -204,6 +206,8 @@ def run_face_human_bench(
     extractor: ModelUnderTest | None = None,
     output_dir: str | Path | None = None,
     resume: bool = True,
+    limit: int | None = None,
+    max_new_tokens: int | None = None,
     on_progress: ProgressListener | None = None,
 ) -> FaceHumanBenchResult:
     """Put the benchmark to a model.
@@ -215,6 +219,8 @@ def run_face_human_bench(
         extractor: A language model that is asked which option an answer means, where the patterns find none.
         output_dir: Where ``answers.jsonl`` and ``metrics.json`` go; None writes nothing.
         resume: Go on with the answers that are there.
+        limit: Ask so many questions: a sample with each part in its share, the same in every run.
+        max_new_tokens: Longest answer in tokens; models that think need thousands.
         on_progress: Called with a ``Progress`` after every answer.
 
     Raises:
@@ -224,12 +230,14 @@ def run_face_human_bench(
     if setting not in SETTINGS:
         raise ConfigurationError(f"the settings of Face-Human-Bench are {', '.join(SETTINGS)}, not {setting!r}")
     language, _, half = setting.partition("-")
-    problems = [each for each in read_face_human_bench(root, language) if each.subset[0].startswith(half)]
+    whole = [each for each in read_face_human_bench(root, language) if each.subset[0].startswith(half)]
+    parts = ["-".join(each.subset) for each in whole]
+    problems = choose_entries(whole, limit, [each.id for each in whole], parts)
     kept: dict[str, Any] = {"output_dir": output_dir, "resume": resume, "benchmark": "face-human-bench"}
     kept |= {"setting": setting, "on_progress": as_listener(on_progress, "run_face_human_bench")}
     started = time.perf_counter()
     questions = [Question(each.id, each.prompt, (each.picture,), max_new_tokens=_TOKENS) for each in problems]
-    answers = [reply.text for reply in ask_benchmark(model, questions, **kept)]
+    answers = [reply.text for reply in ask_benchmark(model, questions, max_new_tokens=max_new_tokens, **kept)]
     letters = [published_letter(answer) for answer in answers]
     by_pattern = sum(letter is not None for letter in letters)
     final = _extract(problems, answers, letters, extractor, kept)
@@ -237,7 +245,7 @@ def run_face_human_bench(
     seconds = time.perf_counter() - started
     refused = final.count(REFUSED)
     result = FaceHumanBenchResult(
-        model.name, setting, len(problems), by_pattern, refused, tuple(scores), tuple(missing), seconds
+        model.name, setting, len(problems), by_pattern, refused, tuple(scores), tuple(missing), seconds, len(whole)
     )
     write_result(result, output_dir)
     return result

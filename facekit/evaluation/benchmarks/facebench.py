@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from facekit.data.records import describe_problem
 from facekit.errors import RecordError
-from facekit.evaluation.benchmarks.asking import ask_benchmark, write_result
+from facekit.evaluation.benchmarks.asking import ask_benchmark, choose_entries, write_result
 from facekit.evaluation.metrics.scores import require_scikit_learn
 from facekit.evaluation.metrics.text_overlap import normalize_words, rouge_scores, sentence_bleu
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question
@@ -107,15 +107,17 @@ class FaceBenchResult:
 
     Args:
         model: Its name.
-        questions: How many there are.
+        questions: How many were asked.
         scores: By view and type; those over all views first.
         seconds: How long it took.
+        available: Questions of the benchmark; more than ``questions`` where a sample was asked. 0 where not known.
     """
 
     model: str
     questions: int
     scores: tuple[TypeScore, ...]
     seconds: float
+    available: int = 0
 
 
 def read_facebench(root: str | Path) -> list[tuple[Path, FaceBenchQuestion]]:
@@ -152,6 +154,8 @@ def run_facebench(
     *,
     output_dir: str | Path | None = None,
     resume: bool = True,
+    limit: int | None = None,
+    max_new_tokens: int | None = None,
     on_progress: ProgressListener | None = None,
 ) -> FaceBenchResult:
     """Put the benchmark to a model.
@@ -161,6 +165,8 @@ def run_facebench(
         root: See ``read_facebench``; pictures are in ``images`` there, or beside the file.
         output_dir: Where ``answers.jsonl`` and ``metrics.json`` go; None writes nothing.
         resume: Go on with the answers that are there.
+        limit: Ask so many questions: a sample with each part in its share, the same in every run.
+        max_new_tokens: Longest answer in tokens; models that think need thousands.
         on_progress: Called with a ``Progress`` after every answer.
 
     Raises:
@@ -168,7 +174,9 @@ def run_facebench(
         ConfigurationError: The folder has another run's answers.
     """
     require_scikit_learn()
-    entries = read_facebench(root)
+    whole = read_facebench(root)
+    keys = [f"{each.image_id}/{each.question_id}" for _, each in whole]
+    entries = choose_entries(whole, limit, keys, [f"{each.view}/{each.question_type}" for _, each in whole])
     started = time.perf_counter()
     questions = [
         Question(f"{each.image_id}/{each.question_id}", each.prompt, (_picture(folder, each.image_id),))
@@ -180,10 +188,12 @@ def run_facebench(
         output_dir=output_dir,
         resume=resume,
         on_progress=as_listener(on_progress, "run_facebench"),
+        max_new_tokens=max_new_tokens,
         benchmark="facebench",
     )
     scores = score_facebench([each for _, each in entries], [reply.text for reply in replies])
-    result = FaceBenchResult(model.name, len(entries), tuple(scores), time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    result = FaceBenchResult(model.name, len(entries), tuple(scores), seconds, len(whole))
     write_result(result, output_dir)
     return result
 

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from facekit.answers.option_extraction import extract_published, extract_strict, option_labels
 from facekit.data.atomic import write_text_atomically
 from facekit.errors import ConfigurationError, RecordError
+from facekit.evaluation.benchmarks.asking import choose_entries
 from facekit.evaluation.evaluator import METRICS_NAME
 from facekit.evaluation.metrics.intervals import RESAMPLES, bootstrap_intervals
 from facekit.evaluation.metrics.weighted import weigh_manipulation
@@ -145,6 +146,7 @@ class FaceXBenchResult:
         strict: By the strict rule.
         seconds: How long this run took to answer.
         asked: Questions that were asked in this run; the others were in its log.
+        available: Questions of the benchmark; more than are scored where a sample was asked. 0 where not known.
     """
 
     model: str
@@ -153,6 +155,7 @@ class FaceXBenchResult:
     strict: Scoreboard
     seconds: float
     asked: int
+    available: int = 0
 
 
 class _QuestionEntry(BaseModel):
@@ -215,6 +218,8 @@ def run_facexbench(
     setting: str = "zero-shot",
     output_dir: str | Path | None = None,
     resume: bool = False,
+    limit: int | None = None,
+    max_new_tokens: int | None = None,
     on_progress: ProgressListener | None = None,
 ) -> FaceXBenchResult:
     """Put the benchmark to a model.
@@ -226,6 +231,8 @@ def run_facexbench(
         output_dir: Where ``answers.jsonl`` (as they come) and ``metrics.json`` are written; None writes nothing.
         resume: Go on with the answers that an earlier run of the same model and setting left there;
             otherwise they are dropped.
+        limit: Ask so many questions: a sample with each part in its share, the same in every run.
+        max_new_tokens: Longest answer in tokens; models that think need thousands.
         on_progress: Called with a ``Progress`` after every answer.
 
     Raises:
@@ -235,10 +242,11 @@ def run_facexbench(
     on_progress = as_listener(on_progress, "run_facexbench")
     if setting not in SETTINGS:
         raise ConfigurationError(f"the settings of FaceXBench are {', '.join(SETTINGS)}, not {setting!r}")
-    benchmark = read_facexbench(folder)
-    questions = [
-        Question(each.id, each.prompts[setting], each.pictures, max_new_tokens=_TOKENS[setting]) for each in benchmark
-    ]
+    whole = read_facexbench(folder)
+    files = [each.id.rpartition("/")[0] for each in whole]
+    benchmark = choose_entries(whole, limit, [each.id for each in whole], files)
+    tokens = max_new_tokens or _TOKENS[setting]
+    questions = [Question(each.id, each.prompts[setting], each.pictures, max_new_tokens=tokens) for each in benchmark]
     target = None if output_dir is None else Path(output_dir)
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -255,7 +263,7 @@ def run_facexbench(
         for rule in (extract_published, extract_strict)
     ]
     seconds = time.perf_counter() - started
-    result = FaceXBenchResult(model.name, setting, boards[0], boards[1], seconds, asked)
+    result = FaceXBenchResult(model.name, setting, boards[0], boards[1], seconds, asked, len(whole))
     if target is not None:
         write_text_atomically(target / METRICS_NAME, json.dumps(asdict(result), indent=2) + "\n")
     return result

@@ -34,7 +34,8 @@ class Benchmark:
         title: Its name for people.
         run: Called with model, folder and, by name, those of the other options that it takes.
         tables: Of its result.
-        options: Names of the options that it takes beside ``output_dir``, ``resume`` and ``on_progress``.
+        options: Names of the options that it takes beside those of every benchmark: ``output_dir``, ``resume``,
+            ``limit``, ``max_new_tokens`` and ``on_progress``.
     """
 
     title: str
@@ -59,11 +60,11 @@ class BenchmarkOutcome:
 
 
 def _verification(name: str, title: str) -> Benchmark:
-    return Benchmark(title, partial(_named, verify_pairs, name), verification_tables, ("scoring", "limit"))
+    return Benchmark(title, partial(_named, verify_pairs, name), verification_tables, ("scoring",))
 
 
 def _attacks(name: str, title: str) -> Benchmark:
-    return Benchmark(title, partial(_named, detect_attacks, name), attack_tables, ("scoring", "limit"))
+    return Benchmark(title, partial(_named, detect_attacks, name), attack_tables, ("scoring",))
 
 
 def _named(run: Callable[..., Any], name: str, model: ModelUnderTest, root: Path, **options: Any) -> Any:
@@ -95,6 +96,8 @@ def run_benchmark(
     *,
     output_dir: str | Path | None = None,
     resume: bool = True,
+    limit: int | None = None,
+    max_new_tokens: int | None = None,
     on_progress: ProgressListener | None = None,
     **options: Any,
 ) -> BenchmarkOutcome:
@@ -106,9 +109,10 @@ def run_benchmark(
         root: The benchmark's folder, or its list.
         output_dir: Where answers as they come, the result as JSON, and ``report.html`` go; None writes nothing.
         resume: Go on with the answers that are there.
+        limit: Ask so many questions; results say how many there are.
+        max_new_tokens: Longest answer in tokens; by default the benchmark's own.
         on_progress: Called with a ``Progress`` after every answer.
-        options: Those of the benchmark (``setting``, ``scoring``, ``limit``, ``extractor``); None stands for its own
-            default.
+        options: Those of the benchmark (``setting``, ``scoring``, ``extractor``); None stands for its own default.
 
     Raises:
         UnknownPartError: There is no such benchmark.
@@ -123,6 +127,8 @@ def run_benchmark(
     if unknown is not None:
         known = ", ".join(benchmark.options) or "none"
         raise ConfigurationError(f"{benchmark.title} has no option '{unknown}'; it has {known}")
+    limits = {"limit": limit, "max_new_tokens": max_new_tokens}
+    given |= {option: value for option, value in limits.items() if value is not None}
     result = benchmark.run(model, root, output_dir=output_dir, resume=resume, on_progress=on_progress, **given)
     tables = tuple(benchmark.tables(result))
     page = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from facekit.errors import RecordError
 from facekit.evaluation.biometrics.attack_sets import read_attacks
 from facekit.evaluation.biometrics.trials import (
+    ANSWER_TOKENS,
     Trial,
     TrialVerdict,
     ask_trials,
@@ -100,6 +101,7 @@ class AttackResult:
         bpcer_at_apcer: By the APCER that no kind exceeds; empty without scores.
         groups: BPCER by demographic group.
         seconds: How long the model took.
+        available: Those of the set; more than ``presentations`` where a sample was asked. 0 where not known.
     """
 
     model: str
@@ -117,6 +119,7 @@ class AttackResult:
     bpcer_at_apcer: dict[str, float] = field(default_factory=dict)
     groups: tuple[GroupBpcer, ...] = ()
     seconds: float = 0.0
+    available: int = 0
 
 
 def detect_attacks(
@@ -128,6 +131,7 @@ def detect_attacks(
     output_dir: str | Path | None = None,
     resume: bool = True,
     limit: int | None = None,
+    max_new_tokens: int = ANSWER_TOKENS,
     on_progress: ProgressListener | None = None,
 ) -> AttackResult:
     """Put a set of attacks to a model.
@@ -140,6 +144,7 @@ def detect_attacks(
         output_dir: Where ``answers.jsonl`` and ``attacks.json`` go; None writes nothing.
         resume: Go on with the answers that are there.
         limit: Ask only about so many presentations, evenly spread over the list.
+        max_new_tokens: Longest answer in tokens, where the model writes; models that think need thousands.
         on_progress: Called with a ``Progress`` after every answer.
 
     Raises:
@@ -147,7 +152,7 @@ def detect_attacks(
         ConfigurationError: The folder has another run's answers, or the model cannot be scored that way.
     """
     scoring, trials = choose_scoring(model, scoring), read_attacks(benchmark, root)
-    trials = choose_evenly(trials, limit)
+    available, trials = len(trials), choose_evenly(trials, limit)
     sizes = {len(trial.pictures) for trial in trials}
     if len(sizes) > 1:
         raise RecordError(f"{root} has presentations with a trusted picture and without; put them into two lists")
@@ -161,10 +166,12 @@ def detect_attacks(
         scoring=scoring,
         output_dir=output_dir,
         resume=resume,
+        max_new_tokens=max_new_tokens,
         on_progress=as_listener(on_progress, "detect_attacks"),
     )
     seconds = time.perf_counter() - started
     result = score_attacks(trials, verdicts, model=model.name, benchmark=benchmark, scoring=scoring, seconds=seconds)
+    result = replace(result, available=available)
     write_result(asdict(result), output_dir, RESULT_NAME)
     return result
 

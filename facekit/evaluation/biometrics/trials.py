@@ -22,6 +22,8 @@ from facekit.faces.file_kinds import VIDEO_SUFFIXES
 from facekit.reports import ProgressListener
 
 OPTIONS = ("yes", "no")
+ANSWER_TOKENS = 32
+"""Longest answer to a yes-or-no question."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def ask_trials(
     *,
     benchmark: str,
     scoring: str = "likelihood",
-    max_new_tokens: int = 32,
+    max_new_tokens: int = ANSWER_TOKENS,
     output_dir: str | Path | None = None,
     resume: bool = True,
     on_progress: ProgressListener | None = None,

@@ -16,6 +16,7 @@ import numpy as np
 
 from facekit.evaluation.biometrics.pair_lists import read_pairs
 from facekit.evaluation.biometrics.trials import (
+    ANSWER_TOKENS,
     Trial,
     TrialVerdict,
     ask_trials,
@@ -96,6 +97,7 @@ class VerificationResult:
         threshold: At which groups are compared: of a false accept rate of 1 %; 0 without scores.
         groups: Errors by group.
         seconds: How long the model took.
+        available: Those of the set; more than ``pairs`` where a sample was asked. 0 where not known.
     """
 
     model: str
@@ -112,6 +114,7 @@ class VerificationResult:
     threshold: float = 0.0
     groups: tuple[GroupErrors, ...] = ()
     seconds: float = 0.0
+    available: int = 0
 
 
 def verify_pairs(
@@ -123,6 +126,7 @@ def verify_pairs(
     output_dir: str | Path | None = None,
     resume: bool = True,
     limit: int | None = None,
+    max_new_tokens: int = ANSWER_TOKENS,
     on_progress: ProgressListener | None = None,
 ) -> VerificationResult:
     """Put a verification set to a model.
@@ -135,6 +139,7 @@ def verify_pairs(
         output_dir: Where ``answers.jsonl`` and ``verification.json`` go; None writes nothing.
         resume: Go on with the answers that are there.
         limit: Ask only so many pairs, evenly spread over the list.
+        max_new_tokens: Longest answer in tokens, where the model writes; models that think need thousands.
         on_progress: Called with a ``Progress`` after every answer.
 
     Raises:
@@ -142,7 +147,7 @@ def verify_pairs(
         ConfigurationError: The folder has another run's answers, or the model cannot be scored that way.
     """
     scoring, trials = choose_scoring(model, scoring), read_pairs(benchmark, root)
-    trials = choose_evenly(trials, limit)
+    available, trials = len(trials), choose_evenly(trials, limit)
     started = time.perf_counter()
     verdicts = ask_trials(
         model,
@@ -153,12 +158,14 @@ def verify_pairs(
         scoring=scoring,
         output_dir=output_dir,
         resume=resume,
+        max_new_tokens=max_new_tokens,
         on_progress=as_listener(on_progress, "verify_pairs"),
     )
     seconds = time.perf_counter() - started
     result = score_verification(
         trials, verdicts, model=model.name, benchmark=benchmark, scoring=scoring, seconds=seconds
     )
+    result = replace(result, available=available)
     write_result(asdict(result), output_dir, RESULT_NAME)
     return result
 

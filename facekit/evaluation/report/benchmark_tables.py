@@ -6,19 +6,21 @@ from rich.table import Table
 
 from facekit.evaluation.benchmarks.face_human_bench import FaceHumanBenchResult
 from facekit.evaluation.benchmarks.facebench import HEADLINES, TYPES, FaceBenchResult
-from facekit.evaluation.report.tables import make_table
+from facekit.evaluation.report.tables import make_table, sampled
 
 
 def face_human_bench_tables(result: FaceHumanBenchResult) -> list[Table]:
     """The tree of abilities, and how answers were read."""
+    problems = sampled(result.problems, result.available)
+    sample = f", a sample of {problems}" if result.available > result.problems else ""
     tree = make_table(
-        f"Face-Human-Bench, {result.setting}, accuracy in percent", ("ability",), ("all", "without refusals")
+        f"Face-Human-Bench, {result.setting}, accuracy in percent{sample}", ("ability",), ("all", "without refusals")
     )
     for score in result.scores:
         answered = "" if score.answered_accuracy is None else f"{100 * score.answered_accuracy:.1f}"
         tree.add_row(score.name.replace("/", " / ") or "overall", f"{100 * score.accuracy:.1f}", answered)
     reading = make_table("how answers were read", ("answers",), ("count",))
-    reading.add_row("in all", f"{result.problems:,}")
+    reading.add_row("in all", problems)
     reading.add_row("by the published patterns", f"{result.by_pattern:,}")
     reading.add_row("matching no option", f"{result.refused:,}")
     if result.missing:
@@ -29,7 +31,7 @@ def face_human_bench_tables(result: FaceHumanBenchResult) -> list[Table]:
 def facebench_tables(result: FaceBenchResult) -> list[Table]:
     """Every type of question over all views and by view."""
     table = make_table(
-        f"FaceBench, {result.questions:,} questions",
+        f"FaceBench, {sampled(result.questions, result.available)} questions",
         ("view", "questions", "metric"),
         ("value", "with conditions", "answered", "unanswered"),
     )

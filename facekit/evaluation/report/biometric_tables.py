@@ -6,13 +6,14 @@ from rich.table import Table
 
 from facekit.evaluation.biometrics.attacks import AttackResult
 from facekit.evaluation.biometrics.verification import Rate, VerificationResult
-from facekit.evaluation.report.tables import make_table
+from facekit.evaluation.report.tables import make_table, sampled
 from facekit.reports import in_words
 
 
 def verification_tables(result: VerificationResult) -> list[Table]:
     """The set as a whole, and by demographic group at one threshold."""
-    whole = make_table(f"{result.benchmark}: {result.pairs:,} pairs, {result.scoring}", ("measure",), ("value", "95 %"))
+    title = f"{result.benchmark}: {sampled(result.pairs, result.available)} pairs, {result.scoring}"
+    whole = make_table(title, ("measure",), ("value", "95 %"))
     rows: list[tuple[str, Rate | None]] = [("accuracy, mean over folds", result.accuracy)]
     rows += [("equal error rate", result.equal_error_rate), ("area under the ROC curve", result.area)]
     rows += [(f"TAR at FAR {rate}", found) for rate, found in result.true_accept_rates.items()]
@@ -44,7 +45,7 @@ def verification_tables(result: VerificationResult) -> list[Table]:
 
 def attack_tables(result: AttackResult) -> list[Table]:
     """Errors as a whole, by kind of attack, and by demographic group."""
-    title = f"{result.benchmark}: {result.presentations:,} presentations, {result.scoring}"
+    title = f"{result.benchmark}: {sampled(result.presentations, result.available)} presentations, {result.scoring}"
     whole = make_table(title, ("measure",), ("value",))
     rows = [(f"worst APCER ({result.worst_kind})", result.worst_apcer), ("BPCER", result.bpcer), ("ACER", result.acer)]
     rows += [("equal error rate", result.equal_error_rate)]

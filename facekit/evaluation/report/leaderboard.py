@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from facekit.reports import Cell, Section, Table, render_page
 
 LEADERBOARD_NAME = "leaderboard.html"
 _TEMPLATE = "evaluation/report/benchmark.html.jinja"
+_COUNTS = ("presentations", "pairs", "problems", "questions")
 _FILES = ("metrics.json", "verification.json", "attacks.json")
 
 
@@ -113,6 +114,13 @@ def _of_tasks(result: EvaluationResult) -> Iterator[Standing]:
 
 
 def _of_benchmark(values: Mapping[str, Any]) -> Iterator[Standing]:
+    asked = values["published"]["overall"]["count"] if "published" in values else 0
+    asked = asked or next((values[name] for name in _COUNTS if name in values), 0)
+    sample = f", {asked:,} of {values['available']:,}" if values.get("available", 0) > asked else ""
+    return (replace(each, column=each.column + sample) for each in _standings(values))
+
+
+def _standings(values: Mapping[str, Any]) -> Iterator[Standing]:
     model = str(values["model"])
     if "published" in values:
         board = values["published"]

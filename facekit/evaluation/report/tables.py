@@ -128,7 +128,10 @@ def comparison_table(differences: Sequence[PairedDifference]) -> Table:
 
 def facexbench_tables(result: FaceXBenchResult) -> tuple[Table, Table]:
     """The papers' table with this model's rows by both rules, and the model by sub-category and number of images."""
-    layout = make_table(f"FaceXBench, {result.setting}, accuracy in percent", ("model",), tuple(COLUMNS.values()))
+    asked = result.published.overall.count
+    sample = "" if result.available <= asked else f", a sample of {sampled(asked, result.available)} questions"
+    title = f"FaceXBench, {result.setting}, accuracy in percent{sample}"
+    layout = make_table(title, ("model",), tuple(COLUMNS.values()))
     rows = [(f"{row['model']} [{row['source']}]", row) for row in published_rows()]
     rows += [
         (f"{result.model} ({rule} rule)", dict(table_row(board)))
@@ -156,6 +159,11 @@ def format_metric(task: TaskResult, value: float) -> str:
 def format_interval(task: TaskResult, low: float | None, high: float | None) -> str:
     """Both ends, or nothing where there are none."""
     return "" if low is None or high is None else f"{format_metric(task, low)} to {format_metric(task, high)}"
+
+
+def sampled(count: int, available: int) -> str:
+    """A number, and of how many where those are more: ``200 of 5,000``."""
+    return f"{count:,} of {available:,}" if available > count else f"{count:,}"
 
 
 def make_table(title: str, words: Sequence[str], numbers: Sequence[str], last: Sequence[str] = ()) -> Table:
