@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from transformers import BatchEncoding
+
 from facekit.models.chat import Message
 from facekit.models.control_tokens import ESCAPE, ControlTokens
 from facekit.models.text_batch import tokenize_batch
@@ -80,4 +82,25 @@ class _EscapingTokenizer:
         if not any(ESCAPE in each for each in texts):
             return self._tokenizer(text, *arguments, **options)
         adds = [bool(options.pop("add_special_tokens", True))] * len(texts)
-        return tokenize_batch(self._tokenizer, self._control_tokens, texts, adds, **options)
+        wanted = options.pop("return_offsets_mapping", False)
+        tokens = tokenize_batch(
+            self._tokenizer, self._control_tokens, texts, adds, return_offsets_mapping=True, **options
+        )
+        offsets = tokens["offset_mapping"] if wanted else tokens.pop("offset_mapping")
+        return _EscapedTokens(dict(tokens), offsets)
+
+
+class _EscapedTokens(BatchEncoding):
+    """Tokens of texts with escapes; some processors look for the tokens of a picture by characters."""
+
+    def __init__(self, data: dict[str, Any], offsets: Sequence[Sequence[tuple[int, int]]]) -> None:
+        super().__init__(data)
+        self._offsets = offsets
+
+    def char_to_token(  # type: ignore[override]  # always of a batch
+        self, batch_index: int, char_index: int, sequence_index: int = 0
+    ) -> int | None:
+        """Index of the token that has a character of a text, with its escapes."""
+        del sequence_index
+        spans = enumerate(self._offsets[batch_index])
+        return next((index for index, (start, end) in spans if start <= char_index < end), None)

@@ -150,7 +150,9 @@ class HuggingFaceModel:
     def _inputs(self, questions: Sequence[Question]) -> Any:
         self.processor.tokenizer.padding_side = "left"
         chats = [_chat(question) for question in questions]
-        inputs = tokenize_chats(self.processor, chats, add_generation_prompt=True, padding=len(questions) > 1)
+        inputs = tokenize_chats(
+            self.processor, chats, add_generation_prompt=True, processor_kwargs={"padding": len(questions) > 1}
+        )
         return inputs.to(self.model.device)
 
 
