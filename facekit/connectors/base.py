@@ -25,11 +25,13 @@ class Connector(nn.Module, ABC):
         input_width: C, the width of the encoder's tokens.
         output_width: D, the width of the language model.
         options: name and type of every further constructor argument.
+        uses_landmarks: whether landmarks change what comes out.
     """
 
     input_width: int
     output_width: int
     options: ClassVar[Mapping[str, type]] = {}
+    uses_landmarks: ClassVar[bool] = False
 
     @abstractmethod
     def tokens_per_frame(self, grid: tuple[int, int], num_prefix_tokens: int) -> int:

@@ -83,6 +83,7 @@ class LandmarkTokenConnector(ProjectingConnector):
             kept beside blocks of patches.
     """
 
+    uses_landmarks = True
     options: ClassVar = {
         "depth": int,
         "landmark_tokens": int,

@@ -271,6 +271,7 @@ class LandmarkGuidedConnector(ProjectingConnector):
     A subclass sets ``landmark_projector`` and ``cross_attention`` beside what ``ProjectingConnector`` needs.
     """
 
+    uses_landmarks = True
     landmark_projector: nn.Module
     cross_attention: nn.Module
 

@@ -14,18 +14,17 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from facekit.compat.transformers_templates import render_marked_template
+from facekit.compat.transformers_templates import marks_answers, render_marked_template
 from facekit.data.answer_spans import find_answer_spans
 from facekit.data.marks import MARKS, count_marks, settle_marks, spell_marks, split_marks, strip_leading_marks
 from facekit.data.records import Turn
 from facekit.errors import ConfigurationError, RecordError
+from facekit.models.assistant_mask import mask_tokens, move_spans
 from facekit.models.control_tokens import ESCAPE, ControlTokens
 from facekit.models.processing import FaceKitProcessor
 
 IGNORED = -100
 """The label that PyTorch's cross-entropy leaves out."""
-
-_GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,9 @@ class RenderedConversation:
             token: The image token.
             counts: How often each occurrence stands there afterwards, in order; one number for all of them.
         """
-        starts = [match.start() for match in re.finditer(re.escape(token), self.text)]
-        repeats = [counts] * len(starts) if isinstance(counts, int) else list(counts)
-        added = [len(token) * (count - 1) for count in repeats]
-
-        def moved(position: int) -> int:
-            return position + sum(more for start, more in zip(starts, added, strict=True) if start < position)
-
-        spans = tuple((moved(start), moved(end)) for start, end in self.spans)
+        marks = list(re.finditer(re.escape(token), self.text))
+        repeats = [counts] * len(marks) if isinstance(counts, int) else list(counts)
+        spans = tuple(move_spans(self.spans, marks, [len(token) * count for count in repeats]))
         remaining = iter(repeats)
         text = re.sub(re.escape(token), lambda match: token * next(remaining), self.text)
         return RenderedConversation(text, spans)
@@ -95,7 +89,7 @@ def render_conversation(
     if template is None:
         raise ConfigurationError("the tokenizer has no chat template; pass one, or set processor.chat_template")
     messages = [dict(message) for message in messages]
-    if _GENERATION_MARK.search(template):
+    if marks_answers(template):
         text, spans = render_marked_template(tokenizer, messages, template)
         return RenderedConversation(text, tuple(spans))
 
@@ -134,18 +128,8 @@ def supervise(
     options: dict[str, Any] = {"add_special_tokens": add_special_tokens, "return_offsets_mapping": True}
     encoding = control_tokens.tokenize(rendered.text, **options)
     ids: list[int] = list(encoding["input_ids"])
-    labels = [IGNORED] * len(ids)
-    spans = iter(rendered.spans)
-    span = next(spans, None)
-    for index, (start, end) in enumerate(encoding["offset_mapping"]):
-        token_text = rendered.text[start:end]
-        first = start + (len(token_text) - len(token_text.lstrip()) if token_text.strip() else 0)
-        while span is not None and first >= span[1]:
-            span = next(spans, None)
-        if span is None:
-            break
-        if end > start and first >= span[0]:
-            labels[index] = ids[index]
+    is_answer = mask_tokens(rendered.text, encoding["offset_mapping"], rendered.spans)
+    labels = [token if labelled else IGNORED for token, labelled in zip(ids, is_answer, strict=True)]
     return SupervisedTokens(ids, labels)
 
 

@@ -11,6 +11,9 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from facekit.errors import ConfigurationError, configuration_guard
 
+_AUTO_MAP = {"AutoModelForImageTextToText": "facekit.FaceKitForConditionalGeneration"}
+"""Names no code to be downloaded: the class is registered when facekit is imported, and registered ones go first."""
+
 
 class FaceKitConfig(PreTrainedConfig):
     """Names the parts of a model and holds what each needs to be rebuilt without its weights.
@@ -47,4 +50,6 @@ class FaceKitConfig(PreTrainedConfig):
             with configuration_guard(ConfigurationError, message):
                 self.text_config = CONFIG_MAPPING[model_type](**values)
         self.tie_word_embeddings = bool(getattr(self.text_config, "tie_word_embeddings", False))
+        # Trainers that build a reference model from a saved folder look here for the class that opens it.
+        self.auto_map = dict(_AUTO_MAP)
         super().__post_init__(**kwargs)  # type: ignore[no-untyped-call]  # transformers has no types here

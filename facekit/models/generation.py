@@ -15,6 +15,7 @@ from torch import Tensor
 from facekit.compat.transformers_cache import generation_arguments
 from facekit.compat.transformers_model import ComposedModel
 from facekit.errors import ConfigurationError
+from facekit.models.landmark_rows import read_media
 from facekit.models.visual_tokens import count_media_tokens, rows_of_media
 
 _MEDIA = ("pixel_values", "landmarks", "image_features", "num_frames")
@@ -45,6 +46,8 @@ class GenerationFromMedia(ComposedModel):
         self._check_penalty(settings or self.generation_config, kwargs.get("repetition_penalty"))
         input_ids = args[0] if args else kwargs.get("inputs", kwargs.get("input_ids"))
         rows = None if input_ids is None else len(input_ids)
+        if kwargs.get("pixel_values") is not None:
+            kwargs |= read_media(kwargs["pixel_values"], kwargs.get("landmarks"), kwargs.get("num_frames"))
         media = {name: _Unseen(kwargs[name], rows) for name in _MEDIA if kwargs.get(name) is not None}
         return super().generate(*args, **generation_arguments({**kwargs, **media}))
 

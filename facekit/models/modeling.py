@@ -6,6 +6,7 @@ so that transformers, PEFT and their trainers can use the whole as one model.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -18,9 +19,13 @@ from facekit.encoders.base import VisionEncoder
 from facekit.errors import ConfigurationError
 from facekit.models.configuration import FaceKitConfig
 from facekit.models.generation import GenerationFromMedia
+from facekit.models.hidden_states import HiddenStates
+from facekit.models.landmark_rows import read_media
 from facekit.models.outputs import FaceKitCausalLMOutput, with_visual_tokens
 from facekit.models.vision import VisualParts, build_part
 from facekit.models.visual_tokens import count_media_tokens, merge_visual_tokens
+
+logger = logging.getLogger(__name__)
 
 
 class FaceKitForConditionalGeneration(VisualParts, GenerationFromMedia):
@@ -47,6 +52,7 @@ class FaceKitForConditionalGeneration(VisualParts, GenerationFromMedia):
     supports_gradient_checkpointing = True
     loaded_adapter: Any = None
     """The PEFT adapter that the model was loaded with and still has; see ``facekit.load``."""
+    _has_told = False
 
     def __init__(
         self,
@@ -103,7 +109,8 @@ class FaceKitForConditionalGeneration(VisualParts, GenerationFromMedia):
         Args:
             input_ids: ``(B, L)``; every visual token is one ``config.image_token_id``.
             pixel_values: ``(B_media, T, 3, H, W)``, in the order of their tokens in the batch, row by row; where
-                lengths are mixed, shorter ones are padded with any frames.
+                lengths are mixed, shorter ones are padded with any frames. They may carry the landmarks, see
+                ``facekit.models.landmark_rows``.
             landmarks: ``(B_media, T, 68, 2)``; NaN rows are absent.
             attention_mask: ``(B, L)``, 1 for tokens and 0 for padding, on either side.
             position_ids: ``(B, L)``.
@@ -125,17 +132,9 @@ class FaceKitForConditionalGeneration(VisualParts, GenerationFromMedia):
         Raises:
             ConfigurationError: The visual tokens in ``input_ids`` are not as many as those of the images and clips.
         """
-        counts = count_media_tokens(self.count_visual_tokens, pixel_values, image_features, num_frames)
-        self._check_counts(input_ids, counts)
-        if inputs_embeds is None:
-            inputs_embeds = self._embed_tokens(input_ids)
-        if pixel_values is not None and image_features is None:
-            image_features = self.get_image_features(pixel_values, landmarks, num_frames)
-        if image_features is not None and input_ids is not None:
-            is_visual = input_ids == self.config.image_token_id
-            inputs_embeds = merge_visual_tokens(is_visual, inputs_embeds, image_features, counts)
-        if spare_pixels is not None:
-            inputs_embeds = inputs_embeds + 0.0 * self.get_image_features(spare_pixels).sum().to(inputs_embeds.dtype)
+        inputs_embeds, image_features = self.embed(
+            input_ids, pixel_values, landmarks, inputs_embeds, image_features, num_frames, spare_pixels
+        )
         outputs = self.language_model(
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
@@ -149,12 +148,59 @@ class FaceKitForConditionalGeneration(VisualParts, GenerationFromMedia):
         as_dict = self.config.return_dict if return_dict is None else return_dict
         return extended if as_dict else extended.to_tuple()  # type: ignore[no-any-return]  # a tuple where asked for
 
+    def embed(
+        self,
+        input_ids: Tensor | None,
+        pixel_values: Tensor | None = None,
+        landmarks: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        image_features: Tensor | None = None,
+        num_frames: Tensor | None = None,
+        spare_pixels: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Encode media and put them between the embedded tokens; arguments and errors as in ``forward``.
+
+        Returns:
+            ``(B, L, D)`` for the language model, and the visual tokens ``(B_media, n, D)`` or None.
+        """
+        if pixel_values is not None:
+            pixel_values, landmarks, num_frames = read_media(pixel_values, landmarks, num_frames).values()
+            self._tell_missing_landmarks(landmarks)
+        counts = count_media_tokens(self.count_visual_tokens, pixel_values, image_features, num_frames)
+        self._check_counts(input_ids, counts)
+        if inputs_embeds is None:
+            inputs_embeds = self._embed_tokens(input_ids)
+        if pixel_values is not None and image_features is None:
+            image_features = self.get_image_features(pixel_values, landmarks, num_frames)
+        if image_features is not None and input_ids is not None:
+            is_visual = input_ids == self.config.image_token_id
+            inputs_embeds = merge_visual_tokens(is_visual, inputs_embeds, image_features, counts)
+        if spare_pixels is not None:
+            inputs_embeds = inputs_embeds + 0.0 * self.get_image_features(spare_pixels).sum().to(inputs_embeds.dtype)
+        return inputs_embeds, image_features
+
+    @property
+    def base_model(self) -> Any:
+        """The model without its head, which returns ``last_hidden_state``; see ``HiddenStates``."""
+        return HiddenStates(self)
+
     def _embed_tokens(self, input_ids: Tensor | None) -> Tensor:
         # A released checkpoint's vocabulary may have no row for the image token, whose embedding is never read.
         if input_ids is not None and (self.config.image_token_id or 0) >= self.config.text_config.vocab_size:
             input_ids = input_ids.masked_fill(input_ids == self.config.image_token_id, 0)
         embedded: Tensor = self.get_input_embeddings()(input_ids)
         return embedded
+
+    def _tell_missing_landmarks(self, landmarks: Tensor | None) -> None:
+        # The processor gives landmarks with every picture, NaN where there is no face: whoever has none lost them.
+        missing = landmarks is None and self.connector.uses_landmarks
+        if missing and not self._has_told and not torch.compiler.is_compiling():
+            self._has_told = True
+            logger.warning(
+                "pixel_values came without landmarks, so %s sees no face geometry; where a trainer passes on only the "
+                "tensors that it knows by name, as TRL's GRPO does, set processor.landmarks_in_pixels = True",
+                type(self.connector).__name__,
+            )
 
     def _check_counts(self, input_ids: Tensor | None, counts: list[int]) -> None:
         # Before anything is queued on the device, so that reading the count waits for nothing of this step.

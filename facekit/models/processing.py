@@ -19,11 +19,14 @@ from transformers import BatchEncoding, BatchFeature, PreTrainedTokenizerBase
 from transformers.processing_utils import ProcessorMixin
 
 from facekit.backbones.id_tokenizer import refuse_words
+from facekit.compat.transformers_templates import marks_answers, render_marked_template
 from facekit.errors import ConfigurationError, first_line
 from facekit.faces import CroppedClip
+from facekit.models.assistant_mask import Spans, mask_tokens, move_spans
 from facekit.models.chat import VIDEO_MARK, FlatChat, Message, flatten_chat, is_chat
 from facekit.models.control_tokens import ControlTokens
 from facekit.models.image_processing import FaceKitImageProcessor
+from facekit.models.landmark_rows import add_landmark_rows
 from facekit.models.media import flatten_clips, flatten_images
 from facekit.models.text_batch import tokenize_batch
 
@@ -39,6 +42,11 @@ class FaceKitProcessor(ProcessorMixin):
         chat_template: Jinja source in place of the tokenizer's own.
         tokens_per_video_frame: How many visual tokens a frame of a clip costs; by default as many as an image.
         video_token: Stands for a clip in prompts; see the module.
+
+    Attributes:
+        landmarks_in_pixels: Write the landmarks into ``pixel_values``, from which the model reads them, and not beside
+            them: for trainers that pass on only tensors that they know by name, such as TRL's GRPO; see
+            ``facekit.models.landmark_rows``. It is not saved.
 
     Raises:
         ConfigurationError: The image token is not one token of the tokenizer, or is the video token too.
@@ -60,6 +68,7 @@ class FaceKitProcessor(ProcessorMixin):
         tokenizer.padding_side = "left"
         self.tokens_per_frame = tokens_per_frame
         self.tokens_per_video_frame = tokens_per_frame if tokens_per_video_frame is None else tokens_per_video_frame
+        self.landmarks_in_pixels = False
         self.image_token = image_token
         self.video_token = video_token
         self.image_token_id: int = tokenizer.convert_tokens_to_ids(image_token)  # type: ignore[assignment]
@@ -147,8 +156,15 @@ class FaceKitProcessor(ProcessorMixin):
             options = {**kwargs.pop("text_kwargs", {}), **kwargs, "padding": padding, "padding_side": padding_side}
             data.update(self.tokenize(prompts, frames=frames, add_special_tokens=add_special_tokens, **options))
         if media:
-            data.update(self.image_processor.convert(media))
+            data.update(self._convert(media))
         return BatchFeature(data, tensor_type=return_tensors)
+
+    def _convert(self, media: Sequence[Any]) -> dict[str, Any]:
+        tensors = dict(self.image_processor.convert(media))
+        if not self.landmarks_in_pixels:
+            return tensors
+        landmarks, frames = tensors["landmarks"], tensors.get("num_frames")
+        return {"pixel_values": add_landmark_rows(tensors["pixel_values"], landmarks, frames)}
 
     def apply_chat_template(  # type: ignore[override]  # tensors are the default; what else it takes is in kwargs
         self,
@@ -157,7 +173,9 @@ class FaceKitProcessor(ProcessorMixin):
         *,
         tokenize: bool = False,
         return_dict: bool = False,
-        return_tensors: str | None = "pt",
+        return_tensors: str | None = None,
+        return_assistant_tokens_mask: bool = False,
+        padding: bool | str | None = None,
         processor_kwargs: dict[str, Any] | None = None,
         local_files: bool = False,
         **kwargs: Any,
@@ -168,30 +186,43 @@ class FaceKitProcessor(ProcessorMixin):
             conversation: Messages; content is text, or entries of type ``text``, ``image`` and ``video``, see
                 ``facekit.models.chat.flatten_chat``.
             chat_template: Jinja source in place of the processor's.
-            tokenize: Whether to go on to tensors.
-            return_dict: Whether to return all tensors rather than ``input_ids``.
-            return_tensors: As in ``__call__``.
+            tokenize: Whether to go on to tokens.
+            return_dict: Whether to return all that the model takes rather than ``input_ids``.
+            return_tensors: ``pt`` for tensors, padded; by default tokens are lists, each as long as its chat, as with
+                the processors of transformers. Pixels and landmarks are tensors in any case.
+            return_assistant_tokens_mask: Add ``assistant_masks``, 1 where the assistant writes, as training labels
+                would have it; the chat template has to mark it by ``{% generation %}``.
+            padding: As in ``__call__``; by default only where ``return_tensors`` asks for tensors.
             processor_kwargs: Passed to ``__call__``, such as ``landmarks`` or ``num_frames``.
             local_files: Let ``image_url`` name files of this machine; see ``facekit.models.chat``.
             **kwargs: Passed to the tokenizer's ``apply_chat_template``, such as ``add_generation_prompt``.
 
         Returns:
-            Text or a list of texts, with one image token per picture and one video token per clip; or tensors. Control
-            tokens that somebody typed are escaped in it, see ``facekit.models.control_tokens``.
+            Text or a list of texts, with one image token per picture and one video token per clip; or tokens, a row for
+            each chat. Control tokens that somebody typed are escaped in it, see ``facekit.models.control_tokens``.
 
         Raises:
-            ConfigurationError: See ``flatten_chat``; or the chat template refuses the chat.
+            ConfigurationError: See ``flatten_chat``; or the chat template refuses the chat, or marks no answers.
         """
         one = is_chat(conversation)
         chats = [conversation] if one else conversation
         flat = [self.flatten(chat, local_files=local_files) for chat in chats]
         options = {"chat_template": chat_template or self.chat_template, **kwargs, "tokenize": False}
-        prompts = [self._render(chat.messages, **options) for chat in flat]
         if not tokenize:
-            return prompts[0] if one else prompts
+            texts = [self._render(chat.messages, **options) for chat in flat]
+            return texts[0] if one else texts
+        marked = return_assistant_tokens_mask
+        rendered = [
+            self._render_marked(chat.messages, options) if marked else (self._render(chat.messages, **options), ())
+            for chat in flat
+        ]
+        prompts = [text for text, _ in rendered]
         images = [chat.images for chat in flat] if any(chat.images for chat in flat) else None
         videos = [clip for chat in flat for video in chat.videos for clip in flatten_clips(video)] or None
-        options = {"return_tensors": return_tensors, **(processor_kwargs or {})}
+        padding = padding if padding is not None or return_tensors is not None else False
+        options = {"return_tensors": return_tensors, "padding": padding, **(processor_kwargs or {})}
+        if marked:
+            options["answer_spans"] = [spans for _, spans in rendered]
         inputs = self(images=images, text=prompts, videos=videos, **options)
         return inputs if return_dict else inputs["input_ids"]
 
@@ -236,6 +267,7 @@ class FaceKitProcessor(ProcessorMixin):
         *,
         frames: int | Sequence[int] = 1,
         add_special_tokens: bool | None = None,
+        answer_spans: Sequence[Spans] | None = None,
         **options: Any,
     ) -> BatchEncoding:
         """Expand the image and video tokens of prompts and tokenize them.
@@ -244,6 +276,8 @@ class FaceKitProcessor(ProcessorMixin):
             prompts: Texts with one image or video token per picture or clip, as ``apply_chat_template`` returns them.
             frames: Frames of each picture (1) or clip, in order through all prompts; or one number for all of them.
             add_special_tokens: See ``__call__``.
+            answer_spans: For each prompt, begin and end in characters of what the assistant writes in it; adds
+                ``assistant_masks``, 1 for the tokens of it.
             **options: Passed to the tokenizer, such as ``padding`` or ``return_offsets_mapping``; offsets count in
                 the expanded text.
 
@@ -264,12 +298,27 @@ class FaceKitProcessor(ProcessorMixin):
         adds = [
             self.adds_special_tokens(text) if add_special_tokens is None else add_special_tokens for text in expanded
         ]
+        if answer_spans is not None:
+            options["return_offsets_mapping"] = True
         encoding = tokenize_batch(self.tokenizer, self.control_tokens, expanded, adds, **options)
         for prompt, ids in zip(expanded, encoding["input_ids"], strict=True):
             expected, kept = prompt.count(self.image_token), list(ids).count(self.image_token_id)
             if expected != kept:
                 raise ConfigurationError(f"truncation left {kept} of {expected} image tokens; allow a longer text")
+        if answer_spans is not None:
+            moved = self._move_spans(prompts, answer_spans, counts)
+            rows = zip(expanded, encoding.pop("offset_mapping"), moved, strict=True)
+            encoding["assistant_masks"] = [[int(each) for each in mask_tokens(*row)] for row in rows]
         return encoding
+
+    def _move_spans(self, prompts: Sequence[str], spans: Sequence[Spans], frames: Sequence[int]) -> list[Spans]:
+        """Spans of prompts in the texts in which their marks are expanded."""
+        lengths = iter([len(self.image_token) * self.count_visual_tokens(count) for count in frames])
+        moved: list[Spans] = []
+        for prompt, each in zip(prompts, spans, strict=True):
+            marks = list(self._mark_pattern.finditer(prompt))
+            moved.append(move_spans(each, marks, [next(lengths) for _ in marks]))
+        return moved
 
     def adds_special_tokens(self, prompt: str) -> bool:
         """Whether the tokenizer shall add its own special tokens: not where the chat template wrote them."""
@@ -283,6 +332,20 @@ class FaceKitProcessor(ProcessorMixin):
     @property
     def _mark_pattern(self) -> re.Pattern[str]:
         return re.compile("|".join(map(re.escape, (self.image_token, self.video_token))))
+
+    def _render_marked(self, messages: Sequence[Message], options: dict[str, Any]) -> tuple[str, Spans]:
+        """A chat as text, and what the assistant writes in it."""
+        template = options["chat_template"]
+        if not isinstance(template, str) or not marks_answers(template):
+            raise ConfigurationError(
+                "the chat template does not mark what the assistant writes, so there is no mask of it; put "
+                "{% generation %} and {% endgeneration %} around it, or train by 'facekit train', which needs no marks"
+            )
+        try:
+            variables = {name: value for name, value in options.items() if name not in ("chat_template", "tokenize")}
+            return render_marked_template(self.tokenizer, messages, template, **variables)
+        except TemplateError as error:
+            raise ConfigurationError(f"the chat template refuses the chat: {first_line(error)}") from error
 
     def _render(self, messages: Sequence[Message], **options: Any) -> str:
         try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from language_families import FAMILIES, GEMMA2
 
 import facekit
+from facekit.backbones.chat_template import CHAT_TEMPLATE_FOLDER
 from facekit.backbones.tiny import load_tiny_tokenizer
 from facekit.data.records import Turn
 from facekit.data.supervision import (
@@ -310,3 +313,23 @@ def test_a_token_that_joins_a_space_to_the_first_word_is_supervised(tokenizer):
     rendered = RenderedConversation("ok: eyeglasses.", ((4, 15),))
     assert tokenizer.tokenize(rendered.text)[-2:] == ["Ġeyeglasses", "."]
     assert supervised_texts(tokenizer, supervise(tokenizer, rendered)) == [" eyeglasses."]
+
+
+@pytest.mark.parametrize("name", ["plain", "vicuna", "tiny"])
+@pytest.mark.parametrize("words", ["Happy.", " <think>brows</think>\n\nHappy. ", "Two\nlines", "  ", "Grüße 笑顔"])
+def test_the_marks_of_our_own_templates_say_what_is_found_without_them(tokenizer, name, words):
+    folder = CHAT_TEMPLATE_FOLDER if name != "tiny" else CHAT_TEMPLATE_FOLDER.parent / "tiny_tokenizer"
+    template = (folder / f"{'chat_template' if name == 'tiny' else name}.jinja").read_text()
+    bare = re.sub(r"\{%-? (end)?generation -?%\}", "", template)
+    assert template != bare
+    chat = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "How?"},
+        {"role": "assistant", "content": words},
+        {"role": "user", "content": "Why?"},
+        {"role": "assistant", "content": words},
+    ]
+    marked = render_conversation(tokenizer, chat, chat_template=template)
+    found = render_conversation(tokenizer, chat, chat_template=bare)
+    assert marked.text == found.text
+    assert supervise(tokenizer, marked) == supervise(tokenizer, found)

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoImageProcessor, AutoProcessor
 
+from facekit.data.records import Turn
+from facekit.data.supervision import encode_conversation
 from facekit.errors import ConfigurationError
 from facekit.models import FaceKitImageProcessor, FaceKitProcessor
 
@@ -108,7 +110,7 @@ def test_a_begin_token_is_written_once_whoever_writes_it(compose, chat):
             assert int((ids == processor.tokenizer.bos_token_id).sum()) == 1
             assert ids[0] == processor.tokenizer.bos_token_id
         through_template = processor.apply_chat_template(
-            chat(images=0), tokenize=True, return_dict=True, add_generation_prompt=True
+            chat(images=0), tokenize=True, return_dict=True, add_generation_prompt=True, return_tensors="pt"
         )
         assert torch.equal(through_template["input_ids"][0], ids)
 
@@ -300,7 +302,7 @@ def test_the_chat_template_carries_clips_to_tensors(processor, frames):
     assert processor.apply_chat_template(chat, add_generation_prompt=True).startswith("<|user|><video>\nWho?")
     options = {"video_landmarks": [None]}
     inputs = processor.apply_chat_template(
-        chat, tokenize=True, return_dict=True, add_generation_prompt=True, processor_kwargs=options
+        chat, tokenize=True, return_dict=True, return_tensors="pt", add_generation_prompt=True, processor_kwargs=options
     )
     expected = processor(text=chat, **options)
     assert torch.equal(inputs["input_ids"], expected["input_ids"])
@@ -360,3 +362,73 @@ def test_the_video_settings_survive_saving(compose, tmp_path):
     again = AutoProcessor.from_pretrained(tmp_path)
     assert (again.count_visual_tokens(1), again.count_visual_tokens(3), again.video_token) == (9, 30, "<clip>")
     assert (again.image_processor.num_frames, again.image_processor.crop_per_frame) == (4, False)
+
+
+def test_several_chats_are_lists_as_long_as_they_are_until_tensors_are_asked_for(processor, chat, picture, points):
+    """As TRL's GRPO calls it; a padded tensor would be taken as all real."""
+    chats = [chat("Old?"), chat("Which expression does this face show?")]
+    for each in chats:
+        each[0]["content"][0] = {"type": "image", "image": picture}
+    options = {"landmarks": [points, points]}
+    given = {"add_generation_prompt": True, "tokenize": True, "return_dict": True, "processor_kwargs": options}
+    lists = processor.apply_chat_template(conversation=chats, tools=None, chat_template=None, **given)
+    assert [type(row) for row in lists["input_ids"]] == [list, list]
+    assert [len(row) for row in lists["input_ids"]] == [len(row) for row in lists["attention_mask"]]
+    assert len(lists["input_ids"][0]) < len(lists["input_ids"][1])
+    assert all(set(row) == {1} for row in lists["attention_mask"])
+    assert lists["pixel_values"].shape == (2, 1, 3, 48, 48)
+    tensors = processor.apply_chat_template(chats, return_tensors="pt", **given)
+    real = [
+        row[mask.bool()].tolist() for row, mask in zip(tensors["input_ids"], tensors["attention_mask"], strict=True)
+    ]
+    assert real == lists["input_ids"]
+    one = processor.apply_chat_template(
+        chats[0], tokenize=True, add_generation_prompt=True, processor_kwargs={"landmarks": [points]}
+    )
+    assert one == real[:1]
+
+
+ANSWERED = [
+    {"role": "user", "content": "How old?"},
+    {"role": "assistant", "content": " <think>grey</think> About <image> 60.<|end|> "},
+    {"role": "user", "content": "Sure?"},
+    {"role": "assistant", "content": "Yes."},
+]
+
+
+@pytest.mark.parametrize("backbone", ["tiny", "hf-llama"])
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_the_mask_of_the_assistants_tokens_is_that_of_training_labels(compose, backbone, side):
+    _, processor = compose(backbone=backbone)
+    short = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "No."}]
+    inputs = processor.apply_chat_template(
+        [ANSWERED, short], tokenize=True, return_dict=True, return_tensors="pt", return_assistant_tokens_mask=True,
+        processor_kwargs={"padding": True, "padding_side": side},
+    )  # fmt: skip
+    assert inputs["assistant_masks"].shape == inputs["input_ids"].shape
+    for row, chat in enumerate((ANSWERED, short)):
+        turns = [Turn(**message) for message in chat]
+        expected = encode_conversation(processor, turns, frames=())
+        real = inputs["attention_mask"][row].bool()
+        assert inputs["input_ids"][row][real].tolist() == expected.input_ids
+        mask = inputs["assistant_masks"][row]
+        assert mask[real].tolist() == [int(label >= 0) for label in expected.labels]
+        assert not mask[~real].any()
+        assert 0 < mask.sum() < len(expected.labels)
+
+
+def test_the_mask_moves_along_with_visual_tokens(processor, picture, points):
+    content = [{"type": "image", "image": picture}, {"type": "text", "text": "Old?"}]
+    asked = [{"role": "user", "content": content}, {"role": "assistant", "content": "Yes."}]
+    inputs = processor.apply_chat_template(
+        asked, tokenize=True, return_dict=True, return_assistant_tokens_mask=True,
+        processor_kwargs={"landmarks": [points]},
+    )  # fmt: skip
+    marked = [token for token, mask in zip(inputs["input_ids"][0], inputs["assistant_masks"][0], strict=True) if mask]
+    assert processor.decode(marked) == "Yes.<|end|>"
+
+
+def test_a_template_without_marks_has_no_mask(compose):
+    _, processor = compose(backbone="hf-qwen2")
+    with pytest.raises(ConfigurationError, match="does not mark what the assistant writes"):
+        processor.apply_chat_template(ANSWERED, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
