@@ -114,6 +114,12 @@ def common_words() -> Mapping[str, frozenset[str]]:
 
 
 @cache
+def yes_and_no(name: str) -> re.Pattern[str]:
+    """A language's own words for yes and no, which tell the language of a mere list of them."""
+    return compile_words([*_tables(name).get("yes", ()), *_tables(name).get("no", ())])
+
+
+@cache
 def _tables(name: str) -> Mapping[str, Any]:
     text = (resources.files(__package__) / f"{name}.yaml").read_text(encoding="utf-8")
     loaded: Mapping[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))

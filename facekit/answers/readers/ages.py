@@ -42,7 +42,7 @@ _EQUALS = r"\s*(?:=|equals|makes|gives|ergibt|macht|font|son|são)\s*(?:about |a
 _CALCULATED = re.compile(
     rf"(?<![\d.])\d{{1,4}}(?:\.\d+)?{_YEARS}(?:{_OPERATOR}\d{{1,4}}(?:\.\d+)?{_YEARS}){{1,12}}{_EQUALS}(?P<result>\d{{1,3}})"
 )
-_COLON, _LAST = re.compile(r"\w\s?:\s*$"), re.compile(r"[\s.!)]*$")
+_COLON, _LAST = re.compile(r"(?:\w\s?:|=)\s*$"), re.compile(r"[\s.!)]*$")
 _PICTOGRAM = re.compile("[\u2600-\u27bf\U0001f000-\U0001faff]")
 _BEFORE, _BEHIND = 48, 40
 

@@ -160,7 +160,8 @@ def _held(statement: Statement, vocabulary: Vocabulary, *, is_open: bool = False
     if statement.key and vocabulary.words("undecided").fullmatch(statement.value.strip(" .")):
         return
     clauses = Clauses(spread_hair(statement.text, vocabulary), vocabulary)
-    denied = any(vocabulary.words("deny", "heading").search(name) for name in statement.headings)
+    names = (statement.key, *statement.headings)
+    denied = any(vocabulary.words("deny", "heading").fullmatch(name) for name in names if name)
     for claim in undecided_claims(clauses, attribute_claims(clauses, attribute_table(vocabulary))):
         if claim.holds is not None and (claim.denied or not is_modal(clauses, claim.start)):
             yield claim.label, claim.holds and not denied

@@ -103,7 +103,8 @@ def _plain(claim: Claim) -> Claim:
 
 def _rank(clauses: Clauses, statement: Statement, claims: Sequence[Claim], *, is_sign: bool, number: int) -> Rank:
     vocabulary, text = clauses.vocabulary, clauses.text
-    if is_aside(text, vocabulary, "expressions"):
+    second = vocabulary.words("discourse", "second").search(text)
+    if is_aside(text, vocabulary, "expressions") or (second is not None and second.start() < claims[0].start):
         return Rank.ASIDE
     if is_conclusion(text, vocabulary) or (is_bare(text, claims) and (number == 0 or statement.is_alone)):
         return Rank.CONCLUSION

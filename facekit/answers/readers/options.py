@@ -29,6 +29,7 @@ from facekit.answers.text.statements import Answer, Statement
 
 _BARE = re.compile(r"[\s(\[{]*(?:option|choice|opci[oó]n|opção|选项|選択肢|antwort)?\s*[(\[]?([a-z])[)\]}]?[\s.:,!。]*")
 _ENDING = "(?:e[nrsm]?|s)?"
+_MARKED = (Rule.BOXED, Rule.TAGGED)
 _ANY_LETTER = re.compile(r"(?<![a-z0-9'])[(\[]?([a-z])[)\]]?(?![a-z0-9'])")
 _ARTICLE = re.compile(r"[aoe] (?:option |letra |opción |opção )?[a-z](?![a-z0-9])")
 """A word of one letter before an option's letter: "a alternativa é a C"."""
@@ -112,7 +113,8 @@ def _left_over(
 def _outcome(
     statement: Statement, vocabulary: Vocabulary, labels: str, texts: Sequence[str], number: int
 ) -> Outcome[str] | None:
-    mark = mark_of(statement, vocabulary, "option")
+    is_letter = len(statement.key) == 1 and statement.key.upper() in labels
+    mark = mark_of(statement, vocabulary, "option") if not is_letter or statement.rule in _MARKED else None
     text, is_final = final_part(statement.text, vocabulary)
     if mark not in (None, Rank.ASIDE):
         text, _ = final_part(statement.value or text, vocabulary)
@@ -166,7 +168,7 @@ def _by_letter(clauses: Clauses, statement: Statement, labels: str, *, is_marked
         elif letter.lower() in statement.bold or (match.end() == len(text.rstrip(" .!")) and letter != "A"):
             weak.add(letter)
     capitals = {letter for groups in _CAPITAL.findall(statement.source) if (letter := "".join(groups)) in labels}
-    weak |= {letter for letter in capitals if len(capitals) > 1 and not _letter_denied(clauses, letter)}
+    weak |= {letter for letter in capitals if not _letter_denied(clauses, letter)}
     return strong or weak, False
 
 

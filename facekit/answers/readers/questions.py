@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from functools import cached_property
 
+from facekit.answers.languages.numbers import digits_for_words
 from facekit.answers.languages.telling import vocabularies_for
 from facekit.answers.languages.vocabulary import Vocabulary, common_words
 from facekit.answers.readers.shape import RULES, Outcome, Rank, group_of, is_conclusion, is_undecided, mark_of
@@ -72,6 +73,10 @@ class Asked:
             return None
         if self.stems and not any(stem in clauses.text for stem in self.stems):
             return None
+        wanted = _amount(self._question, own)
+        counted = _amount(clauses.text, vocabulary)
+        if wanted is not None and counted is not None:
+            return counted == wanted
         single = vocabulary.words("discourse", "single").search(clauses.text)
         several = vocabulary.words("discourse", "several").search(clauses.text)
         if several is not None and (single is None or len(several[0]) > len(single[0])):
@@ -95,6 +100,12 @@ class Asked:
         if any(claim.holds is None for claim in claims) or clauses.is_open(*last):
             return None
         return not any(claim.denied for claim in claims)
+
+
+def _amount(text: str, vocabulary: Vocabulary) -> int | None:
+    """The first number from two to twenty of a text, in digits or words."""
+    found = re.search(r"(?<![\d.,])([2-9]|1\d|20)(?![\d.,]*\d)", digits_for_words(text, vocabulary))
+    return int(found[1]) if found is not None else None
 
 
 def _is_ideograph(word: str) -> bool:

@@ -12,6 +12,9 @@ from facekit.answers.text.claims import Claim, Clauses
 from facekit.answers.text.statements import Answer
 
 Table = Mapping[str, re.Pattern[str]]
+_PLAIN = re.compile(r"\s(?P<number>\d{1,3}(?:[.,]\d{1,6})?)\s?%?(?=\s*(?:[,;/)|\n]|\.?\s*$))")
+_FEWEST_PLAIN = 3
+"""Labels with a number behind them and no sign between that make a score list: "sad 61, neutral 22, angry 9"."""
 _SCORE = re.compile(
     r"\s*(?:[:=(|]+|\s-+\s)\s*(?P<number>\d{1,3}(?:[.,]\d{1,6})?)(?![\d.,]*\d)(?!\s?(?:-|to|years?|jahre)\s?)"
 )
@@ -21,15 +24,16 @@ def highest_score(answer: Answer, vocabulary: Vocabulary, table: Table) -> Outco
     """The label with the highest of at least two numbers; an outcome without a label where two are highest."""
     scores: dict[str, float] = {}
     shares: dict[str, float] = {}
+    plain: dict[str, float] = {}
     spans: dict[str, str] = {}
     for clauses, claim, source in _claims(answer, vocabulary, table):
-        score = _SCORE.match(clauses.text, claim.end)
-        number = float(score["number"].replace(",", ".")) if score is not None else -1.0
+        number = _number(_SCORE.match(clauses.text, claim.end))
+        bare = _number(_PLAIN.match(clauses.text, claim.end))
         share = -1.0 if claim.share is None or claim.denied else claim.share
-        for found, value in ((scores, number), (shares, share)):
+        for found, value in ((scores, number), (shares, share), (plain, bare)):
             if value > found.get(claim.label, -1.0):
                 found[claim.label], spans[claim.label] = value, source
-    for found in (scores, shares):
+    for found in (scores, shares, plain if len(plain) >= _FEWEST_PLAIN else {}):
         ranked = sorted(found, key=lambda label: found[label], reverse=True)
         if len(ranked) < 2:
             continue
@@ -37,6 +41,10 @@ def highest_score(answer: Answer, vocabulary: Vocabulary, table: Table) -> Outco
             return Outcome(None, Rank.SCORES, Rule.CONTRADICTORY, spans[ranked[0]])
         return Outcome(ranked[0], Rank.SCORES, Rule.SCORES, spans[ranked[0]])
     return None
+
+
+def _number(match: re.Match[str] | None) -> float:
+    return float(match["number"].replace(",", ".")) if match is not None else -1.0
 
 
 def first_ranked(answer: Answer, vocabulary: Vocabulary, table: Table) -> Outcome[str] | None:

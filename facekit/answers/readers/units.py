@@ -26,9 +26,9 @@ _CODE = r"[lrbtmu]?0*(\d{1,2})([a-e])?(?![\d.]*\d|\.\d|[a-z])"
 _JOINT = (
     r"(?>\s*(?:,\s*(?:and|und|y|et|e)?|\+|/|&|;(?!\s*au)|、|と|和|and\b|und\b|y\b|et\b|e\b|or\b|plus\b|as well as)\s*)"
 )
-_HEAD = r"(?<![a-z])(?:[lrbtu])?(?:aus?|action units?|unidad(?:es)? de acci[oó]n|unidades? de a[cç][aã]o|unit[eé]s? d'action|aktionseinheit(?:en)?|bewegungseinheit(?:en)?|动作单元|動作単位|アクションユニット|facs|ua)(?: codes?)?(?: (?:are )?(?:present|active|detected|visible)(?: are)?)?[ :=\[#-]*"  # fmt: skip  # noqa: E501
+_HEAD = r"(?<![a-z])(?:[lrbtu])?(?:aus?|action units?|unidad(?:es)? de acci[oó]n|unidades? de a[cç][aã]o|unit[eé]s? d'action|unit[eé]s (?=acti)|unidades (?=ac?tiv)|units (?=(?:are |that are )?(?:active|present))|aktionseinheit(?:en)?|bewegungseinheit(?:en)?|动作单元|動作単位|アクションユニット|facs|ua)(?: codes?)?(?: (?:are |that are )?(?:present|active|detected|visible|activ[ae]s?|ativas?|aktiv)(?: are)?)?(?: (?:are|is|sont|est|son|são|sind)(?: the)?(?: (?:la|le|les|las|los|a|as))?)?[ :=\[#-]*"  # fmt: skip  # noqa: E501
 _LISTED = re.compile(
-    rf"{_HEAD}{_CODE}(?P<more>(?:{_JOINT}(?:aus?[ -]?)?[lrbu]?0*\d{{1,2}}[a-e]?(?![\d%a-z]|\.\d|\s?(?:%|/\s?5|years?|percent))){{0,40}})"  # noqa: E501
+    rf"{_HEAD}{_CODE}(?P<more>(?:{_JOINT}(?:aus?[ -]?|la |le |a |o )?[lrbu]?0*\d{{1,2}}[a-e]?(?![\d%a-z]|\.\d|\s?(?:%|/\s?5|years?|percent))){{0,40}})"  # noqa: E501
 )
 _NAME_BEHIND = re.compile(r"\s*[(\[][^)\]\n]{0,80}[)\]]")
 _VALUE = re.compile(
@@ -224,7 +224,10 @@ def _says_none(statement: Statement, vocabulary: Vocabulary, rank: Rank) -> bool
 
 
 def _units(statement: Statement, vocabulary: Vocabulary) -> Iterator[_Unit]:
-    clauses = Clauses(_spread(statement.text, vocabulary), vocabulary)
+    written = statement.text
+    if statement.key.isdigit() and _is_value(statement.value, vocabulary):
+        written = f"au{statement.key}: {statement.value}"
+    clauses = Clauses(_spread(written, vocabulary), vocabulary)
     text = clauses.text
     denied = _is_denying(statement, vocabulary)
     bare = _BARE.fullmatch(statement.value.strip(" .")) if _is_listing(statement, vocabulary) else None
@@ -249,6 +252,13 @@ def _units(statement: Statement, vocabulary: Vocabulary) -> Iterator[_Unit]:
             yield _Unit(
                 (claim.label,), not (denied or claim.denied), None if claim.denied else value, is_percent, is_open
             )
+
+
+def _is_value(text: str, vocabulary: Vocabulary) -> bool:
+    """Whether a text is nothing but yes, no or a number."""
+    text = text.strip(" .")
+    is_word = any(vocabulary.words(kind).fullmatch(text) for kind in ("yes", "no"))
+    return is_word or re.fullmatch(r"-?\d(?:[.,]\d+)?|0?[.,]\d+|\d{1,3}\s?%", text) is not None
 
 
 def _own_name(match: re.Match[str], names: Sequence[Claim], text: str) -> int | None:
