@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -11,16 +12,46 @@ from torch.torch_version import TorchVersion
 _F = TypeVar("_F", bound=Callable[..., object])
 
 _WRITING_FAILED = ("PytorchStreamWriter", "inline_container", "iostream error", "No space left")
+_PROCESS_LOST = (
+    "Connection closed by peer", "Connection reset by peer", "Connection refused", "Broken pipe", "Socket closed",
+    "Timed out waiting", "Application timeout",
+)  # fmt: skip
 
 
-def is_failed_write(error: RuntimeError) -> bool:
+def is_failed_write(error: BaseException) -> bool:
     """Whether ``torch.save`` raised this because the file could not be written, such as on a full disk.
 
     Seen: torch 2.11 to 2.14.
     Why: torch's writer raises a bare ``RuntimeError``, not an ``OSError``.
     Until: it raises ``OSError``.
     """
-    return any(words in str(error) for words in _WRITING_FAILED)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WRITING_FAILED)
+
+
+def failure_of_process(error: BaseException) -> BaseException:
+    """What a process raised while all were writing a distributed checkpoint; any other error itself.
+
+    Seen: torch 2.11 to 2.14.
+    Why: ``CheckpointException`` is a ``BaseException`` whose text is the tracebacks of all processes.
+    Until: it is raised from what it stands for.
+    """
+    module = sys.modules.get("torch.distributed.checkpoint")
+    if module is None or not isinstance(error, module.CheckpointException):
+        return error
+    failures: list[tuple[BaseException, object]] = list(error.failures.values())
+    return failures[0][0] if failures else error
+
+
+def is_lost_process(error: BaseException) -> bool:
+    """Whether an operation of several processes failed because another process is gone, or does not answer.
+
+    Seen: torch 2.11 to 2.14, gloo.
+    Why: gloo's operations raise a bare ``RuntimeError``; the store and NCCL raise ``torch.distributed.DistError``.
+    Until: all raise ``DistError``.
+    """
+    kind = getattr(torch.distributed, "DistError", ())
+    lost = isinstance(error, RuntimeError) and any(words in str(error) for words in _PROCESS_LOST)
+    return isinstance(error, kind) or lost
 
 
 def constant_while_traced(function: _F) -> _F:

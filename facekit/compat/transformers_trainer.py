@@ -12,7 +12,8 @@ import transformers
 from packaging.version import Version
 from torch import nn
 from torch.serialization import STORAGE
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback, TrainerControl
+from transformers.trainer_callback import CallbackHandler
 
 
 def restore_to_numbered_cpu(storage: STORAGE, location: str) -> STORAGE | None:
@@ -34,14 +35,42 @@ if Version(transformers.__version__) < Version("5.18"):
     torch.serialization.register_package(15, _tag_nothing, restore_to_numbered_cpu)
 
 
+class _HookedCallbacks(CallbackHandler):
+    """A trainer's callbacks, each of which is called through a hook."""
+
+    def __init__(self, handler: CallbackHandler, notify: Callable[[TrainerCallback, Callable[[], Any]], Any]) -> None:
+        vars(self).update(vars(handler))
+        self._notify = notify
+
+    def call_event(self, event: str, args: Any, state: Any, control: TrainerControl, **kwargs: Any) -> TrainerControl:
+        """Call all callbacks."""
+        given = {
+            "model": self.model, "processing_class": self.processing_class, "optimizer": self.optimizer,
+            "lr_scheduler": self.lr_scheduler, "train_dataloader": self.train_dataloader,
+            "eval_dataloader": self.eval_dataloader, **kwargs,
+        }  # fmt: skip
+        for callback in self.callbacks:
+            result = self._notify(callback, partial(getattr(callback, event), args, state, control, **given))
+            control = control if result is None else result
+        return control
+
+
 class HookedTrainer(Trainer):
     """``transformers.Trainer`` whose subclasses override the hooks below and no private method.
 
     Seen: transformers 5.17 and 5.24.
-    Why: what is done about a failed save, what a checkpoint's weights are, and how accelerate is configured cannot be
-        said by arguments, callbacks or documented methods.
+    Why: what is done about a failed save or a failed callback, what a checkpoint's weights are, and how accelerate is
+        configured cannot be said by arguments, callbacks or documented methods.
     Until: the trainer documents such methods; ``on_save`` comes too late to catch what saving raised.
     """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.callback_handler = _HookedCallbacks(self.callback_handler, self.notify)
+
+    def notify(self, callback: TrainerCallback, call: Callable[[], Any]) -> Any:
+        """Hook around every call of a callback; ``call`` calls it and returns what it returned."""
+        return call()
 
     def adapt_accelerator(self) -> None:
         """Hook: ``self.accelerator`` has been made and has prepared nothing yet."""
@@ -54,10 +83,17 @@ class HookedTrainer(Trainer):
         """Hook around the weights of a checkpoint that the run goes on from; ``read`` reads them into the model."""
         read()
 
+    def write_weights(self, write: Callable[[], None]) -> None:
+        """Hook around the main process's file of weights, in a checkpoint that all processes write."""
+        write()
+
     def create_accelerator_and_postprocess(self) -> None:
         """Make accelerate's accelerator."""
         super().create_accelerator_and_postprocess()
         self.adapt_accelerator()
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        self.write_weights(partial(super()._save, output_dir, state_dict))
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self.write_checkpoint(partial(super()._save_checkpoint, model, trial))

@@ -26,7 +26,9 @@ from facekit.compat.accelerate import (
     launched_with_fsdp,
     shard_on_cpu,
 )
-from facekit.errors import CheckpointError, ConfigurationError
+from facekit.compat.deepspeed import gather_partitioned, is_partitioned
+from facekit.compat.torch import is_lost_process
+from facekit.errors import CheckpointError, ConfigurationError, TrainingError
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +79,29 @@ def share_from_main(value: _V) -> _V:
 
     shared: list[_V] = broadcast_object_list([value])
     return shared[0]
+
+
+def first_problem(problem: str | None) -> str | None:
+    """What went wrong in any process of the run, or None; each has to come here, also where nothing did."""
+    return next((each for each in gather_lists([problem]) if each is not None), None)
+
+
+@contextmanager
+def lost_process_explained() -> Iterator[None]:
+    """Say in one sentence that another process of the run is gone, which this one was waiting for.
+
+    Raises:
+        TrainingError: It is.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_lost_process(error):
+            raise
+        raise TrainingError(
+            "another process of this run has ended or does not answer, so this one cannot go on; see what that one "
+            "said, and resume"
+        ) from error
 
 
 def leave_processes() -> None:
@@ -248,9 +273,6 @@ def _whole(weight: Tensor) -> Tensor:
     """A weight in one piece on the CPU; all processes take part."""
     if isinstance(weight, DTensor):
         return weight.full_tensor().detach().cpu()
-    if hasattr(weight, "ds_id"):
-        from deepspeed.zero import GatheredParameters
-
-        with GatheredParameters([weight]):
-            return weight.detach().cpu().clone()
+    if is_partitioned(weight):
+        return gather_partitioned(weight)
     return weight.detach().cpu()

@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from transformers import TrainerCallback
 
-from facekit.compat.torch import is_failed_write
+from facekit.compat.deepspeed import ending_saves_together
 from facekit.compat.transformers_trainer import HookedTrainer
 from facekit.data.dataset import RecordSet
 from facekit.errors import CheckpointError, ConfigurationError, first_line
@@ -28,6 +29,7 @@ from facekit.training.loop.checkpoints import find_checkpoint, prune_checkpoints
 from facekit.training.loop.distributed import (
     autocast_of_shards,
     check_lockstep,
+    first_problem,
     prepare_sharding,
     wait_for_everyone,
 )
@@ -35,6 +37,7 @@ from facekit.training.loop.loading import choose_workers, leave_interrupts_alone
 from facekit.training.loop.losses import average_samples, count_items, find_targets, supervised_loss, token_losses
 from facekit.training.loop.optimizers import build_optimizer
 from facekit.training.loop.prefix_attention import packed_inputs
+from facekit.training.loop.saving import FailedWrites
 from facekit.training.loop.text_alone import LeaveUnseenParts
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.records.features import KeptFeatures
@@ -65,6 +68,9 @@ class FaceTrainer(HookedTrainer):
         record_ids: Ids of the records by index, for messages.
         features: Instead of pixels in the batches.
         **options: See ``transformers.Trainer``.
+
+    Attributes:
+        late_failure: The first callback that failed after the last step, and its error.
     """
 
     def __init__(
@@ -90,6 +96,8 @@ class FaceTrainer(HookedTrainer):
         self.features = features
         self.guard = LossGuard(record_ids)
         self.failed_saves = 0
+        self.late_failure: tuple[str, Exception] | None = None
+        self._failed_writes: FailedWrites | None = None
         self.base: str | None = None
 
     # What the base class takes of several kinds; ``train`` gives it those of facekit.
@@ -295,8 +303,29 @@ class FaceTrainer(HookedTrainer):
         self.base = hash_base(composed)
         load_trained(composed, folder, self.base)
 
+    def notify(self, callback: TrainerCallback, call: Callable[[], Any]) -> Any:
+        """Call a callback; one that fails after the last step does not keep the state from being saved."""
+        try:
+            return call()
+        except Exception as error:
+            if not (self.control.should_training_stop or 0 < self.state.max_steps <= self.state.global_step):
+                raise
+            name = type(callback).__name__
+            logger.error("%s failed after the last step (%s)", name, first_line(error))
+            self.late_failure = self.late_failure or (name, error)
+
+    def write_weights(self, write: Callable[[], None]) -> None:
+        """Write the file of weights; in a checkpoint, what fails is looked at when all processes are done."""
+        if self._failed_writes is None:
+            write()
+            return
+        with self._failed_writes.keeping():
+            write()
+
     def write_checkpoint(self, write: Callable[[], None]) -> None:
         """Save and seal a checkpoint; where that fails, delete what was written and go on, if there is more to do.
+
+        All processes do the same: a write that fails in one of them has failed in all.
 
         Raises:
             CheckpointError: It was the third in a row to fail, or that of a run that is stopped. After the last step
@@ -309,15 +338,19 @@ class FaceTrainer(HookedTrainer):
         folder = run_folder / f"checkpoint-{self.state.global_step}"
         if self.features is not None:
             self.features.flush()
-        try:
+        failed = self._failed_writes = FailedWrites()
+        together = ending_saves_together(self.model_wrapped, failed.keeping)
+        with failed.keeping(), together if self.is_deepspeed_enabled else nullcontext():
             write()
-            self.accelerator.wait_for_everyone()
-            if self.args.should_save:
-                seal_checkpoint(folder)
-        except (OSError, SafetensorError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not is_failed_write(error):
-                raise
-            self._clean_up(run_folder, folder, error)
+        self._failed_writes = None
+        problem = first_problem(failed.problem)
+        if problem is None:
+            with failed.keeping():
+                if self.args.should_save:
+                    seal_checkpoint(folder)
+            problem = first_problem(failed.problem)
+        if problem is not None:
+            self._clean_up(run_folder, folder, problem, failed.error)
             return
         self.failed_saves = 0
         if self.args.should_save:
@@ -325,17 +358,20 @@ class FaceTrainer(HookedTrainer):
             best = watched.best if watched is not None and watched.keep_best else None
             prune_checkpoints(run_folder, self.settings.keep_checkpoints, None if best is None else best.step)
 
-    def _clean_up(self, run_folder: Path, folder: Path, error: Exception) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
+    def _clean_up(self, run_folder: Path, folder: Path, problem: str, error: BaseException | None) -> None:
+        if self.args.should_save:
+            shutil.rmtree(folder, ignore_errors=True)
+        wait_for_everyone()
         self.failed_saves += 1
         kept = find_checkpoint(run_folder)
         story = (
-            f"{folder} could not be saved ({first_line(error)}); "
+            f"{folder} could not be saved ({problem}); "
             + (f"{kept} is whole" if kept else "there is no earlier one")
             + "; make room on the disk"
         )
         is_at_end = self.state.global_step >= self.state.max_steps
         is_given_up = self.control.should_training_stop or self.failed_saves >= _MOST_FAILED_SAVES
-        if self.args.world_size > 1 or (is_given_up and not is_at_end):
+        if is_given_up and not is_at_end:
             raise CheckpointError(f"{story} and resume") from error
-        logger.error("%s; %s", story, "the model is saved next" if is_at_end else "the training goes on")
+        if self.args.should_save:
+            logger.error("%s; %s", story, "the model is saved next" if is_at_end else "the training goes on")

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from facekit.training.loop.distributed import gather_lists
+
 logger = logging.getLogger(__name__)
 
 
@@ -34,10 +36,12 @@ class SaveOnSignal(TrainerCallback):
 
     Attributes:
         received: The number of the signal that came, to any process; 0 for none.
+        has_stopped: Whether the training was ended for it.
     """
 
     def __init__(self) -> None:
         self.received = 0
+        self.has_stopped = False
         self._is_training = False
         self._noted_at = 0.0
         self._process = os.getpid()
@@ -61,6 +65,10 @@ class SaveOnSignal(TrainerCallback):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    def agree(self) -> None:
+        """Let all processes of the run know of a signal that came after the last step; each has to come here."""
+        self.received = max(gather_lists([self.received]))
+
     def let_through(self) -> None:
         """Send the noted signal again, outside of ``listening``: it does what it would have done."""
         if self.received and self.received != signal.SIGINT:
@@ -82,6 +90,7 @@ class SaveOnSignal(TrainerCallback):
         """Ask the trainer to save and to stop, where the signal came to any process."""
         self.received = self._received_by_anyone(args)
         if self.received:
+            self.has_stopped = True
             control.should_save = True
             control.should_training_stop = True
 

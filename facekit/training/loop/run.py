@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from safetensors import SafetensorError
 from transformers import PrinterCallback, TrainerCallback, TrainerState, TrainingArguments
 
-from facekit.compat.torch import is_failed_write
 from facekit.data.atomic import save_together
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import RecordSet
 from facekit.data.shortened import ShortenedRecord
-from facekit.errors import CheckpointError, first_line
+from facekit.errors import CheckpointError
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.placement import refuse_divided
 from facekit.models.processing import FaceKitProcessor
 from facekit.reports import ProgressListener
 from facekit.training.loop.arguments import check_names, check_settings, dataset_options, trainer_arguments
 from facekit.training.loop.checkpoints import STATE_NAME, find_checkpoint, find_damage, is_finished, step_of
-from facekit.training.loop.distributed import is_main_process, load_whole_weights, whole_again
+from facekit.training.loop.distributed import first_problem, is_main_process, load_whole_weights, whole_again
 from facekit.training.loop.face_trainer import FaceTrainer
 from facekit.training.loop.identity import prepare_run
 from facekit.training.loop.prefix_attention import split_attention
+from facekit.training.loop.saving import FailedWrites
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.records.corrupt import SKIPPED_NAME, SkippingDataset
 from facekit.training.records.features import FeaturesOnDisk, KeptFeatures, encode_dataset
@@ -57,6 +56,7 @@ class TrainingRun:
         output_dir: Where the model is saved; checkpoints and losses go to its folder ``training``.
         arguments: The trainer's arguments.
         checkpoint: Where the run goes on from; None for a fresh start.
+        late_failure: The first callback that failed after the last step, and its error.
     """
 
     model: FaceKitForConditionalGeneration
@@ -66,6 +66,7 @@ class TrainingRun:
     output_dir: Path
     arguments: TrainingArguments
     checkpoint: Path | None = None
+    late_failure: tuple[str, Exception] | None = None
 
     @classmethod
     def open(
@@ -169,7 +170,9 @@ class TrainingRun:
         Raises:
             CheckpointError: The disk is full, or fails; what was there before is unchanged.
         """
-        with self._saving() if is_main_process() else nullcontext() as folder:
+        failed = FailedWrites()
+        saving = save_together(self.output_dir, replacing=_WEIGHTS) if is_main_process() else nullcontext()
+        with failed.keeping(), saving as folder:
             if adapters is not None and folder is not None:
                 adapters.save(folder / ADAPTER_FOLDER)
             if is_quantized(self.model):
@@ -179,20 +182,14 @@ class TrainingRun:
             if folder is not None:
                 self.model.save_pretrained(folder)
                 self.processor.save_pretrained(folder)
-
-    @contextmanager
-    def _saving(self) -> Iterator[Path]:
-        try:
-            with save_together(self.output_dir, replacing=_WEIGHTS) as folder:
-                yield folder
-        except (OSError, SafetensorError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not is_failed_write(error):
-                raise
-            last = find_checkpoint(self.folder)
-            kept = f"{last} is whole; make room on the disk and resume" if last else "make room on the disk"
-            raise CheckpointError(
-                f"the trained model could not be saved in {self.output_dir} ({first_line(error)}); {kept}"
-            ) from error
+        problem = first_problem(failed.problem)
+        if problem is None:
+            return
+        last = find_checkpoint(self.folder)
+        kept = f"{last} is whole; make room on the disk and resume" if last else "make room on the disk"
+        raise CheckpointError(f"the trained model could not be saved in {self.output_dir} ({problem}); {kept}") from (
+            failed.error
+        )
 
     def _keep_tokens(self) -> KeptFeatures | None:
         """Tokens of frozen encoders, which replace pixels where the settings ask for it."""
@@ -239,6 +236,7 @@ class TrainingRun:
                 stack.enter_context(split_attention(model.language_model))
             trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
         trainer.guard.check()
+        self.late_failure = trainer.late_failure
         return trainer.state
 
 

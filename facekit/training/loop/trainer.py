@@ -21,12 +21,17 @@ from facekit.data.dataset import RecordSet
 from facekit.data.mixing import DataSource, join_sources
 from facekit.data.shortened import ShortenedRecord
 from facekit.data.skipping import SkippedRecord
-from facekit.errors import MissingExtraError, TrainingError, TrainingInterrupted
+from facekit.errors import MissingExtraError, TrainingError, TrainingInterrupted, first_line
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.reports import ProgressListener
 from facekit.training.loop.checkpoints import find_checkpoint
-from facekit.training.loop.distributed import count_processes_here, is_main_process, wait_for_everyone
+from facekit.training.loop.distributed import (
+    count_processes_here,
+    is_main_process,
+    lost_process_explained,
+    wait_for_everyone,
+)
 from facekit.training.loop.interruption import SaveOnSignal
 from facekit.training.loop.run import RUN_FOLDER, TrainingRun
 from facekit.training.recipes.settings import TrainingSettings
@@ -70,6 +75,7 @@ class TrainingResult:
     shortened_records: tuple[ShortenedRecord, ...] = ()
 
 
+@lost_process_explained()
 def train(
     model: FaceKitForConditionalGeneration,
     processor: FaceKitProcessor,
@@ -107,15 +113,15 @@ def train(
     Raises:
         ConfigurationError: Settings that do not fit the model, the data or the run to be resumed.
         RecordError: Records that cannot be trained on, or more of them than ``settings.skip_limit`` allows.
-        TrainingError: The loss is NaN or infinite, the memory does not suffice, or a signal ended the run.
+        TrainingError: The loss is NaN or infinite, the memory does not suffice, a signal ended the run, or another
+            process of it has ended; or a callback failed after the last step, and the model is saved.
         CheckpointError: Checkpoints or the model cannot be saved, or the run to be resumed cannot be read.
         OutputError: The folder cannot be written to.
         TrainingInterrupted: Ctrl-C ended the run; the message says what is saved. It is a ``KeyboardInterrupt``.
         MissingExtraError: accelerate or matplotlib is not installed.
     """
     _require_extra()
-    if is_main_process():
-        require_writable(output_dir)
+    require_writable(output_dir)
     run = TrainingRun.open(model, processor, join_sources(records), Path(output_dir), settings)
     _use_threads(settings.threads)
     meter, interruption = CostMeter(), SaveOnSignal()
@@ -134,12 +140,12 @@ def train(
             if on_parts is not None:
                 on_parts(list_trained_parts(model, settings))
             state = run.train([meter, watcher, *callbacks, interruption])
-        is_cut = interruption.received != 0 and state.global_step < state.max_steps
+        is_cut = interruption.has_stopped and state.global_step < state.max_steps
         if not is_cut:
             run.save(adapters)
         elif interruption.received == signal.SIGINT:
             raise KeyboardInterrupt
-    wait_for_everyone()
+    interruption.agree()
     interruption.let_through()
     if is_cut:
         raise TrainingError(f"a signal ended the run after step {state.global_step}, which is saved; resume it")
@@ -155,6 +161,11 @@ def train(
     if interruption.received == signal.SIGINT:
         saved = f"interrupted after the last step; the model is saved in {run.output_dir}"
         raise TrainingInterrupted(saved, "nothing is left to train of it")
+    if run.late_failure is not None:
+        name, error = run.late_failure
+        raise TrainingError(
+            f"the model is saved in {run.output_dir}, but {name} failed after the last step ({first_line(error)})"
+        ) from error
     return TrainingResult(
         model_folder=run.output_dir,
         history=history,

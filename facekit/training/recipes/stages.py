@@ -156,8 +156,8 @@ def run_recipe(
             RecordSet.read(stage.validation.records)
     if stages:
         _check_start(recipe, stages[0])
+    require_writable(recipe.output)
     if is_main_process():
-        require_writable(recipe.output)
         recipe.write(recipe.output / RECIPE_NAME)
     return [_run_stage(recipe, stage, resume, listeners) for stage in stages]
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils import FullyShardedDataParallelPlugin
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
-from accelerate.utils.launch import prepare_deepspeed_cmd_env, prepare_multi_gpu_env
+from engine_runs import CONFIGURATIONS, PROJECT, read_configuration
 from safetensors.torch import load_file
 from small_runs import SEARCH_PATH, At, interrupt, small_model
+from transformers import Trainer
 
 import facekit
 from facekit.data.dataset import RecordSet
@@ -30,7 +30,6 @@ from facekit.training.loop.distributed import check_lockstep, check_plugin, is_m
 from facekit.training.loop.identity import identify_run
 from facekit.training.records.streamed import StreamedDataset
 
-PROJECT = Path(facekit.__file__).parents[1]
 COMMON = {"steps": 4, "learning_rate": 3e-4, "log_every": 1, "save_every": 2, "threads": 1, "landmark_noise": 0.01}
 PACKED = {"independent_turns": True, "loss_average": "sample", "gradient_checkpointing": True}
 RUNS = {
@@ -87,6 +86,23 @@ def train_on_shards(records, folder):
     return {"seen": seen, "steps": result.steps}
 
 
+def train_with_failures(records, output, rank):
+    """What each process says of a run of which one cannot write, and in which another's callback fails at the end."""
+    write = Trainer._save_rng_state
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    Trainer._save_rng_state = fail if rank == 1 else write
+    try:
+        train(*deep_model(), records, output, settings_of("whole", 2), callbacks=[At(4, fail)] if rank == 0 else [])
+    except TrainingError as error:
+        return str(error)
+    finally:
+        Trainer._save_rng_state = write
+    return ""
+
+
 def train_sundry(records, output, processes):
     """A run on faces, a pair of pictures and text alone, in batches of their own, and its validation losses."""
     found = RecordSet.of(records)
@@ -128,6 +144,7 @@ def work(records, folder):
             again, processor = deep_model()
             result = train(again, processor, records, output, settings_of("lora", 2), resume=True)
             told[output.name] |= {"finished": result.resumed_from, "steps": result.steps}
+    told["late"] = train_with_failures(records, folder / "late", rank)
     told["streamed"] = train_on_shards(records, folder)
     signal.signal(signal.SIGTERM, lambda *_: None)
     callbacks = [At(1, lambda: signal.raise_signal(signal.SIGTERM))] if rank == 1 else []
@@ -199,6 +216,10 @@ def assert_same(folder, expected):
     assert found == pytest.approx(expected.history.losses, abs=1e-5)
     # Adam does not see how large gradients are, so the weights alone would not show a loss of the wrong scale.
     assert gradient_norms(folder) == pytest.approx(gradient_norms(expected.model_folder), rel=1e-4)
+    assert_same_weights(folder, expected)
+
+
+def assert_same_weights(folder, expected):
     weights = load_file(folder / "model.safetensors")
     wanted = load_file(expected.model_folder / "model.safetensors")
     assert weights.keys() == wanted.keys()
@@ -286,6 +307,14 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(together):
         assert "after step 1, which is saved" in told(together, rank, "signal")
 
 
+def test_a_write_that_fails_in_one_process_and_a_callback_that_fails_at_the_end_cost_nothing(together, alone):
+    assert_same_weights(together / "late", alone("whole"))
+    assert list((together / "late" / "training").glob("checkpoint-*")) == []
+    first, second = (told(together, rank, "late") for rank in (0, 1))
+    assert re.search(r"the model is saved in .*late, but At failed after the last step \(.*No space left", first)
+    assert second == ""
+
+
 def test_weights_that_differ_between_processes_are_refused(together):
     for rank in (0, 1):
         assert "begin with different weights" in told(together, rank, "different")
@@ -297,31 +326,16 @@ def test_media_of_different_length_are_refused_where_weights_are_sharded():
         check_lockstep({"num_frames": torch.tensor([8, 1, 8])})
 
 
-EXAMPLES = PROJECT / "examples"
-
-
-def launched(name):
-    """What ``accelerate launch`` makes of a configuration file: its arguments and the environment of a process."""
-    parser = launch_command_parser()
-    arguments, _, _ = _validate_launch_command(
-        parser.parse_args(["--config_file", str(EXAMPLES / "accelerate" / f"{name}.yaml"), "--no_python", "facekit"])
-    )
-    arguments.deepspeed_fields_from_accelerate_config = ""
-    if arguments.use_deepspeed:
-        return arguments, prepare_deepspeed_cmd_env(arguments)[1]
-    return arguments, prepare_multi_gpu_env(arguments)
-
-
 def sharding_variables(environment):
     names = ("ACCELERATE_USE_", *FSDP2)
     return {name: value for name, value in environment.items() if name.startswith(names)}
 
 
 def test_the_configuration_of_fsdp2_is_the_one_tested_here_and_the_one_of_slurm(monkeypatch):
-    arguments, environment = launched("fsdp2")
+    arguments, environment = read_configuration("fsdp2")
     assert arguments.num_processes == 8
     assert sharding_variables(environment) == FSDP2
-    script = (EXAMPLES / "train_multi_node.slurm").read_text()
+    script = (CONFIGURATIONS.parent / "train_multi_node.slurm").read_text()
     exported = dict(re.findall(r"^  export (\w+)=(\w+)$", script, re.MULTILINE))
     assert exported.keys() >= FSDP2.keys()
     assert exported == {name: environment[name] for name in exported}
@@ -347,10 +361,10 @@ def test_what_does_not_fit_composed_models_is_refused(monkeypatch, variable, val
 
 
 def test_the_other_configurations_are_what_their_names_say(monkeypatch):
-    assert launched("ddp")[0].multi_gpu
-    monkeypatch.chdir(EXAMPLES.parent)
+    assert read_configuration("ddp")[0].multi_gpu
+    monkeypatch.chdir(PROJECT)
     for stage in (2, 3):
-        _, environment = launched(f"zero{stage}")
+        _, environment = read_configuration(f"zero{stage}")
         assert environment["ACCELERATE_USE_DEEPSPEED"] == "true"
         config = HfDeepSpeedConfig(environment["ACCELERATE_DEEPSPEED_CONFIG_FILE"])
         assert config.get_value("zero_optimization.stage") == stage

@@ -214,6 +214,29 @@ def test_saves_that_keep_failing_end_the_run(records, tmp_path, monkeypatch):
     assert seen[-1].step == 6
 
 
+def test_a_callback_that_fails_after_the_last_step_costs_nothing(records, straight, tmp_path):
+    def fail():
+        raise ValueError("the reporter is not there")
+
+    stop = [At(8, fail), At(8, lambda: seen.append("later")), At(7, lambda: seen.append("earlier"))]
+    seen = []
+    with pytest.raises(TrainingError, match=r"the model is saved in .*, but At failed after the last step \(the repor"):
+        train(*small_model("region"), records, tmp_path, TrainingSettings(**SETTINGS), callbacks=stop)
+    assert seen == ["earlier", "later"]
+    before, after = weights(straight.model_folder), weights(tmp_path)
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert_same_run(resume(records, tmp_path), straight)
+
+
+def test_a_callback_that_fails_on_the_way_ends_the_run(records, tmp_path):
+    def fail():
+        raise ValueError("the reporter is not there")
+
+    with pytest.raises(ValueError, match="the reporter"):
+        train(*small_model("region"), records, tmp_path, TrainingSettings(**SETTINGS), callbacks=[At(3, fail)])
+    assert [step for step, _ in list_checkpoints(tmp_path / "training")] == [2]
+
+
 def test_another_error_while_saving_is_not_taken_for_a_full_disk(records, tmp_path, monkeypatch):
     def fail(self, folder):
         raise RuntimeError("a bug")
