@@ -13,7 +13,7 @@ from facekit.cli.previews import DryRun, show_previews
 
 _MODEL = "A folder with a saved model, hf:ID, openai:MODEL?base_url=URL, or predictions:FILE."
 _NAME = (
-    "facexbench, face-human-bench or facebench; "
+    "facexbench, face-human-bench, facebench or mer-unibench; "
     "lfw, calfw, cplfw, cfp-ff, cfp-fp, agedb-30, rfw or pairs (two pictures, same person or not); "
     "celeba-spoof, siw-mv2 or attacks (genuine or an attack)."
 )
@@ -27,11 +27,16 @@ def bench(
     setting: Annotated[
         str | None,
         typer.Option(
-            help="facexbench: zero-shot, in-context or chain-of-thought; face-human-bench: en, zh, en-face or zh-face."
+            help="facexbench: zero-shot, in-context or chain-of-thought; face-human-bench: en, zh, en-face or zh-face; "
+            "mer-unibench: subtitles or silent."
         ),
     ] = None,
     extract: Annotated[
-        str | None, typer.Option(help="face-human-bench: a language model that says which option an answer means.")
+        str | None,
+        typer.Option(help="A language model that reads answers: the option (face-human-bench), words (mer-unibench)."),
+    ] = None,
+    wheels: Annotated[
+        Path | None, typer.Option(help="mer-unibench: the authors' folder emotion_wheel; by default that in ROOT.")
     ] = None,
     scoring: Annotated[
         str | None, typer.Option(help="Pairs and attacks: likelihood or generation; by default what the model can.")
@@ -57,9 +62,10 @@ def bench(
     if name not in BENCHMARKS:
         raise UnknownPartError(f"there is no benchmark '{name}'; there are {', '.join(sorted(BENCHMARKS))}")
     source = opening.source(model)
-    asking: dict[str, Any] = {"setting": setting, "scoring": scoring, "limit": limit, "max_new_tokens": max_new_tokens}
+    asking: dict[str, Any] = {"setting": setting, "scoring": scoring, "wheels": wheels}
+    asking |= {"limit": limit, "max_new_tokens": max_new_tokens}
     if dry_run:
-        show_previews([preview_benchmark(source, name, root, **asking)], output, as_json=as_json)
+        show_previews([preview_benchmark(source, name, root, extractor=extract, **asking)], output, as_json=as_json)
         return
     under_test = open_model(source, batch_size=batch_size)
     with progress_display() as progress:

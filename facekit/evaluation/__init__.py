@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from facekit.evaluation.benchmarks.face_human_bench import FaceHumanBenchResult, run_face_human_bench
     from facekit.evaluation.benchmarks.facebench import FaceBenchResult, run_facebench
     from facekit.evaluation.benchmarks.facexbench import FaceXBenchResult, read_facexbench, run_facexbench
+    from facekit.evaluation.benchmarks.mer_unibench import MerUniBenchResult, run_mer_unibench
     from facekit.evaluation.benchmarks.suite import BENCHMARKS, BenchmarkOutcome, run_benchmark
     from facekit.evaluation.biometrics.attack_sets import ATTACK_SETS, read_attacks, trials_of_records
     from facekit.evaluation.biometrics.attacks import AttackResult, detect_attacks, score_attacks
@@ -68,6 +69,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "benchmarks.face_human_bench": ["FaceHumanBenchResult", "run_face_human_bench"],
         "benchmarks.facebench": ["FaceBenchResult", "run_facebench"],
         "benchmarks.facexbench": ["FaceXBenchResult", "read_facexbench", "run_facexbench"],
+        "benchmarks.mer_unibench": ["MerUniBenchResult", "run_mer_unibench"],
         "evaluator": ["Statistics", "evaluate", "evaluate_model"],
         "judging.explanations": ["ask_for_explanations", "read_conversations", "read_predictions"],
         "judging.label_checks": ["check_labels"],

@@ -87,10 +87,12 @@ def preview_evaluation(
 
 
 def preview_benchmark(model: str | ModelSource, name: str, root: str | Path, **options: Any) -> Preview:
-    """Say what ``run_benchmark`` would ask; arguments and errors are its own, but the model is only named."""
+    """Say what ``run_benchmark`` would ask; arguments and errors are its own, but models are only named."""
     source = model if isinstance(model, ModelSource) else ModelSource(model)
     default_prompt_style(source)  # raises where there is no such checkpoint
     listener = _ScoringListener(source) if scores_options(source) else _Listener(source)
+    if options.get("extractor") is not None:
+        options["extractor"] = _Listener(ModelSource(options["extractor"]))
     try:
         run_benchmark(listener, name, root, output_dir=None, **options)
     except _Heard as heard:

@@ -14,12 +14,13 @@ from facekit.errors import ConfigurationError, UnknownPartError
 from facekit.evaluation.benchmarks.face_human_bench import run_face_human_bench
 from facekit.evaluation.benchmarks.facebench import run_facebench
 from facekit.evaluation.benchmarks.facexbench import run_facexbench
+from facekit.evaluation.benchmarks.mer_unibench import run_mer_unibench
 from facekit.evaluation.biometrics.attack_sets import ATTACK_SETS
 from facekit.evaluation.biometrics.attacks import detect_attacks
 from facekit.evaluation.biometrics.pair_lists import PAIR_LISTS
 from facekit.evaluation.biometrics.verification import verify_pairs
 from facekit.evaluation.report.benchmark_page import write_benchmark_page
-from facekit.evaluation.report.benchmark_tables import face_human_bench_tables, facebench_tables
+from facekit.evaluation.report.benchmark_tables import face_human_bench_tables, facebench_tables, mer_unibench_tables
 from facekit.evaluation.report.biometric_tables import attack_tables, verification_tables
 from facekit.evaluation.report.tables import facexbench_tables
 from facekit.evaluation.tasks.questions import ModelUnderTest
@@ -83,6 +84,9 @@ BENCHMARKS: dict[str, Benchmark] = {
         "Face-Human-Bench", run_face_human_bench, face_human_bench_tables, ("setting", "extractor")
     ),
     "facebench": Benchmark("FaceBench", run_facebench, facebench_tables),
+    "mer-unibench": Benchmark(
+        "MER-UniBench", run_mer_unibench, mer_unibench_tables, ("setting", "extractor", "wheels")
+    ),
     **{name: _verification(name, _TITLES[name]) for name in PAIR_LISTS},
     **{name: _attacks(name, _TITLES[name]) for name in ATTACK_SETS},
 }
@@ -112,7 +116,8 @@ def run_benchmark(
         limit: Ask so many questions; results say how many there are.
         max_new_tokens: Longest answer in tokens; by default the benchmark's own.
         on_progress: Called with a ``Progress`` after every answer.
-        options: Those of the benchmark (``setting``, ``scoring``, ``extractor``); None stands for its own default.
+        options: Those of the benchmark (``setting``, ``scoring``, ``extractor``, ``wheels``); None stands for its own
+            default.
 
     Raises:
         UnknownPartError: There is no such benchmark.

@@ -3,11 +3,12 @@
 Words are grouped before they are compared: a form goes to its word, the word to its synonyms on emotion wheels, and
 those to the group of a wheel. A word that is on no wheel is left out. Scores are means over the wheels. The groups
 themselves are published beside the authors' code (github.com/zeroQiaoba/AffectGPT, ``emotion_wheel``) and are read from
-a JSON file, see ``EmotionWheels.read``.
+the user's copy, see ``EmotionWheels.read_folder``, or from a JSON file, see ``EmotionWheels.read``.
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Self
 
+from facekit.data.workbooks import read_sheet
 from facekit.errors import ConfigurationError, RecordError
+
+WHEELS = 5
+"""Wheels of the authors."""
+_DENIALS = frozenset({"not", "no", "never", "without", "isn't", "aren't", "doesn't", "neither", "nor"})
+_LONGEST_ENTRY = 3
+_FORMS, _SYNONYMS = "format.csv", "synonym.xlsx"
+_LEVELS = ("level1", "level2", "level3")
 
 Wheel = Mapping[str, Mapping[str, Sequence[str]]]
 """Words of the inner ring to those of the middle ring to those of the outer ring."""
@@ -47,6 +56,26 @@ class EmotionWheels:
             return made
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RecordError(f"{path} cannot be read as emotion wheels ({error})") from error
+
+    @classmethod
+    def read_folder(cls, folder: str | Path) -> Self:
+        """Read the folder ``emotion_wheel`` as it is published: ``format.csv``, ``synonym.xlsx``, ``wheel1.xlsx`` to 5.
+
+        Raises:
+            RecordError: A file is missing or malformed.
+        """
+        folder = Path(folder)
+        paths = [folder / f"wheel{number}.xlsx" for number in range(1, WHEELS + 1)]
+        missing = [path.name for path in (folder / _FORMS, folder / _SYNONYMS, *paths) if not path.is_file()]
+        if missing:
+            source = "the folder 'emotion_wheel' of github.com/zeroQiaoba/AffectGPT"
+            raise RecordError(f"{folder} lacks {', '.join(missing)}; give {source}")
+        synonyms = _read_synonyms(folder / _SYNONYMS)
+        forms = _read_forms(folder / _FORMS)
+        lost = next((word for words in forms.values() for word in words if word not in synonyms), None)
+        if lost is not None:
+            raise RecordError(f"{folder / _FORMS} has '{lost}', which {_SYNONYMS} does not have; fetch both again")
+        return cls(forms, synonyms, tuple(_read_wheel(path) for path in paths))
 
     def groups(self, words: Sequence[str], wheel: int, ring: int = 1) -> set[str]:
         """Groups of words on a wheel; those that are on none are left out.
@@ -126,6 +155,74 @@ def free_words(answer: str) -> list[str]:
     """Words of an answer that is a list, with commas, semicolons, lines or "and" between them; marks are dropped."""
     parts = re.split(r"[,;，、\n]|\band\b", re.sub(r"[\[\]\"'*.]", " ", answer))
     return [" ".join(part.split()).lower() for part in parts if part.strip()]
+
+
+def read_word_list(text: str) -> list[str]:
+    """Words of a list as the benchmark's own files and its extracting model write it.
+
+    One bracket is dropped at either end; quotation marks and commas stand between words; other marks are part of one.
+    """
+    text = text.removeprefix("[").removesuffix("]")
+    return [word.strip() for word in re.split("['\",]", text) if word.strip()]
+
+
+def named_words(wheels: EmotionWheels, answer: str) -> list[str]:
+    """Words of emotion in an answer of any form: of a list its entries, of sentences the forms that the wheels know.
+
+    A word behind "not", "no", "never" or "without" is left out.
+    """
+    entries = free_words(answer)
+    if entries and all(len(entry.split()) <= _LONGEST_ENTRY for entry in entries):
+        return entries
+    text = answer.lower()
+    words = re.findall(r"\w[\w'-]*", text)
+    found = []
+    for index, word in enumerate(words):
+        pair = f"{word} {words[index + 1]}" if index + 1 < len(words) else word
+        known = next((each for each in (pair, word) if each in wheels.forms), None)
+        if known is not None and not _DENIALS.intersection(words[max(0, index - 2) : index]):
+            found.append(known)
+    return list(dict.fromkeys(found))
+
+
+def _read_forms(path: Path) -> dict[str, list[str]]:
+    """Each form to its words, in the order of the file; a word is its own last one."""
+    forms: dict[str, list[str]] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            for row in csv.DictReader(lines):
+                for form in read_word_list(row["format"]):
+                    forms.setdefault(form, []).append(row["name"])
+                forms.setdefault(row["name"], []).append(row["name"])
+    except (OSError, UnicodeDecodeError, KeyError, TypeError, AttributeError, csv.Error) as error:
+        raise RecordError(f"{path} needs the columns 'name' and 'format' ({error!r})") from error
+    return forms
+
+
+def _read_synonyms(path: Path) -> dict[str, list[str]]:
+    """Each synonym to the words of the wheels; a column ``word_runN`` and one ``synonym_runN`` for each run."""
+    synonyms: dict[str, list[str]] = {}
+    for row in read_sheet(path):
+        for column, word in row.items():
+            if column.startswith("word_"):
+                word = word.strip().lower()
+                run = read_word_list(row.get(column.replace("word_", "synonym_"), ""))
+                for each in (word, *(synonym.lower() for synonym in run)):
+                    synonyms.setdefault(each, []).append(word)
+    return synonyms
+
+
+def _read_wheel(path: Path) -> dict[str, dict[str, list[str]]]:
+    """Rows of three rings, in which a cell that is empty says what the one above it says."""
+    wheel: dict[str, dict[str, list[str]]] = {}
+    rings = dict.fromkeys(_LEVELS, "")
+    for row in read_sheet(path):
+        rings |= {level: row[level].lower().strip() for level in _LEVELS if row.get(level)}
+        inner, middle, outer = (rings[level] for level in _LEVELS)
+        wheel.setdefault(inner, {}).setdefault(middle, []).append(outer)
+    if not wheel or "" in wheel:
+        raise RecordError(f"{path} needs the columns {', '.join(_LEVELS)}, filled from the first row on")
+    return wheel
 
 
 def _pairs(

@@ -1,4 +1,4 @@
-"""Results of Face-Human-Bench and FaceBench as tables for a terminal and a page."""
+"""Results of Face-Human-Bench, FaceBench and MER-UniBench as tables for a terminal and a page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from rich.table import Table
 
 from facekit.evaluation.benchmarks.face_human_bench import FaceHumanBenchResult
 from facekit.evaluation.benchmarks.facebench import HEADLINES, TYPES, FaceBenchResult
+from facekit.evaluation.benchmarks.mer_unibench import MerUniBenchResult
 from facekit.evaluation.report.tables import make_table, sampled
+
+_DETAILS = ("precision", "recall", "accuracy")
 
 
 def face_human_bench_tables(result: FaceHumanBenchResult) -> list[Table]:
@@ -46,3 +49,22 @@ def facebench_tables(result: FaceBenchResult) -> list[Table]:
             f"{score.missed:,}",
         )
     return [table]
+
+
+def mer_unibench_tables(result: MerUniBenchResult) -> list[Table]:
+    """Every set with its main metric, their mean, and how answers were read."""
+    table = make_table(
+        f"MER-UniBench, {result.setting}, {sampled(result.questions, result.available)} clips",
+        ("set", "metric"),
+        ("value", "precision", "recall", "accuracy", "clips", "unanswered", "nothing read"),
+    )
+    for score in result.sets:
+        details = [f"{score.details[name]:.3f}" if name in score.details else "" for name in _DETAILS]
+        counts = (f"{score.count:,}", f"{score.unanswered:,}", f"{score.unread:,}")
+        table.add_row(score.title, score.metric, f"{score.value:.3f}", *details, *counts)
+    table.add_row(f"mean of {len(result.sets)}", "", f"{result.mean:.3f}", *[""] * 6)
+    reading = make_table("how answers were read", ("words of emotion and sentiments",), ())
+    reading.add_row(f"by {result.extractor}" if result.extractor else "by rules; sentiments were asked for")
+    if result.missing:
+        reading.add_row("sets that are not there: " + ", ".join(result.missing))
+    return [table, reading]

@@ -137,6 +137,8 @@ def _standings(values: Mapping[str, Any]) -> Iterator[Standing]:
             if rate is not None:
                 column = f"{values['benchmark']}, {title}"
                 yield Standing(model, column, rate["value"], rate["low"], rate["high"], is_up)
+    elif "sets" in values:
+        yield Standing(model, f"MER-UniBench, {values['setting']}, mean of {len(values['sets'])} sets", values["mean"])
     elif "by_pattern" in values:
         yield Standing(model, f"Face-Human-Bench, {values['setting']}, accuracy", values["scores"][0]["accuracy"])
     else:
