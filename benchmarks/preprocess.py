@@ -3,7 +3,11 @@
 Photographs are resized so that their longer side has a given number of pixels, and preprocessed in one process into
 shards of 256-pixel crops, with each landmarker in turn, round after round; a first round is not counted. What is timed
 is all of ``facekit preprocess``: reading, hashing, decoding, detection, landmarks, crop, encoding, shards. The clock's
-seconds are those of the machine as it was; the processor's are what one core works, which others stretch less.
+seconds are those of the machine as it was; the processor's, those of the process and of any it started, are what one
+core works, which others stretch less. A further run takes the parts apart: reading (hash, decoding), faces (detection
+and landmarks, of which the networks), and the rest (crop, encoding, shard). ``ceiling`` is how many times faster than
+the first landmarker one would be that takes no time at all, and ``ceiling_networks`` one that runs its networks alone.
+Both landmarkers run as facekit has them by default: dlib enlarges a picture only where it finds no face in it.
 ``--lines`` also runs a records file of so many lines, whose pictures are all one, in a process of its own, and reports
 that process's peak memory beside that on a hundredth of the lines.
 
@@ -22,8 +26,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import skimage.data
 import torch
@@ -33,10 +40,11 @@ from rich.table import Table
 
 from benchmarks.harness import environment, results_path, write_results
 from facekit.catalog import current_registry
-from facekit.data.preprocessing import PreprocessSettings, preprocess
+from facekit.data.preprocessing import PreprocessSettings, faces, preprocess
 from facekit.data.records import FaceRecord, write_records
 from facekit.faces.images import open_image
 from facekit.faces.landmarker import DetectedFace, Landmarker
+from facekit.faces.tflite import TfliteModel
 
 SIDES = (256, 512, 1024, 2048)
 _MEBIBYTE = 2**20
@@ -86,13 +94,13 @@ def _measure_side(
     for number in range(options.rounds + 1):
         for index, spec in enumerate(options.landmarkers):
             output = folder / f"shards-{side}-{index}-{number}"
-            clock, processor = time.perf_counter(), time.process_time()
+            clock, processor = time.perf_counter(), _processor_time()
             result = preprocess(str(records), output, PreprocessSettings(landmarker=spec))
             if number:
-                runs[spec].append((time.perf_counter() - clock, time.process_time() - processor))
+                runs[spec].append((time.perf_counter() - clock, _processor_time() - processor))
             made[spec] = (result.inputs, result.records)
     reference = _median(runs[options.landmarkers[0]], 1) / made[options.landmarkers[0]][0]
-    return [
+    speed = [
         {
             "part": "speed", "side": side, "landmarker": spec, "pictures": made[spec][0], "faces": made[spec][1],
             "rounds": options.rounds, "pictures_per_second": made[spec][0] / _median(runs[spec], 0),
@@ -101,6 +109,65 @@ def _measure_side(
         }
         for spec in options.landmarkers
     ]  # fmt: skip
+    parts = [
+        {
+            "part": "parts",
+            "side": side,
+            "landmarker": spec,
+            **_take_apart(records, folder / f"parts-{side}-{index}", spec),
+        }
+        for index, spec in enumerate(options.landmarkers)
+    ]
+    whole = sum(parts[0][name] for name in ("reading_ms", "faces_ms", "rest_ms"))
+    for row in parts:
+        row["ceiling"] = whole / (row["reading_ms"] + row["rest_ms"])
+        row["ceiling_networks"] = whole / (row["reading_ms"] + row["rest_ms"] + row["networks_ms"])
+    return [*speed, *parts]
+
+
+def _processor_time() -> float:
+    """Seconds of the processor that this process and those it waited for have used."""
+    used = [resource.getrusage(which) for which in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
+def _take_apart(records: Path, output: Path, spec: str) -> dict[str, float]:
+    """Milliseconds of the processor for a picture, by part."""
+    landmarker = faces.shared_landmarker(spec)
+    with (
+        _timed(faces, "stamp_record") as hashing,
+        _timed(faces, "open_image") as opening,
+        _timed(type(landmarker), "detect_largest") as finding,
+        _timed(TfliteModel, "run") as networks,
+    ):
+        start = time.process_time()
+        result = preprocess(str(records), output, PreprocessSettings(landmarker=spec))
+        whole = time.process_time() - start
+    reading = sum(hashing) + sum(opening)
+    seconds = {
+        "reading": reading,
+        "faces": sum(finding),
+        "networks": sum(networks),
+        "rest": whole - reading - sum(finding),
+    }
+    return {f"{name}_ms": 1e3 * value / result.inputs for name, value in seconds.items()}
+
+
+@contextmanager
+def _timed(owner: object, name: str) -> Iterator[list[float]]:
+    """Note the processor's seconds of each call of a function or method for as long as the context lasts."""
+    seconds: list[float] = []
+    function: Callable[..., Any] = getattr(owner, name)
+
+    def timed(*args: Any, **options: Any) -> Any:
+        start = time.process_time()
+        try:
+            return function(*args, **options)
+        finally:
+            seconds.append(time.process_time() - start)
+
+    with mock.patch.object(owner, name, timed):
+        yield seconds
 
 
 def _median(runs: list[tuple[float, float]], which: int) -> float:
@@ -163,6 +230,14 @@ def _print(rows: list[dict[str, Any]]) -> None:
             f"{row['times_the_first']:.1f}",
         )  # fmt: skip
     console = Console()
+    console.print(table)
+    table = Table(title="Milliseconds of the processor for a picture; the ceilings are times the first")
+    names = ("reading", "faces", "networks", "rest")
+    for name in ("longer side", "landmarker", *names, "ceiling", "networks alone"):
+        table.add_column(name, justify="right")
+    for row in (row for row in rows if row["part"] == "parts"):
+        values = [row[f"{name}_ms"] for name in names] + [row["ceiling"], row["ceiling_networks"]]
+        table.add_row(f"{row['side']} px", row["landmarker"], *(f"{value:.1f}" for value in values))
     console.print(table)
     for row in (row for row in rows if row["part"] == "memory"):
         console.print(f"{row['lines']:,} lines: {row['peak_bytes'] / _MEBIBYTE:.0f} MiB, {row['seconds']:.0f} s")

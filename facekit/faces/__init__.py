@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from facekit.faces.crop import CroppedFace, crop_face, pad_to_square
     from facekit.faces.frames import choose_frames
     from facekit.faces.images import open_image
-    from facekit.faces.landmarker import DetectedFace, Landmarker, load_landmarker
+    from facekit.faces.landmarker import DetectedFace, Landmarker, LargestFace, load_landmarker
     from facekit.faces.layout import FACE_REGIONS, NUM_LANDMARKS, REGION_LABELS
     from facekit.faces.overlay import draw_overlay
     from facekit.faces.prepare import prepare_face, prepare_faces, select_faces
@@ -28,7 +28,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "crop": ["CroppedFace", "crop_face", "pad_to_square"],
         "frames": ["choose_frames"],
         "images": ["open_image"],
-        "landmarker": ["DetectedFace", "Landmarker", "load_landmarker"],
+        "landmarker": ["DetectedFace", "Landmarker", "LargestFace", "load_landmarker"],
         "layout": ["FACE_REGIONS", "NUM_LANDMARKS", "REGION_LABELS"],
         "overlay": ["draw_overlay"],
         "prepare": ["prepare_face", "prepare_faces", "select_faces"],

@@ -41,6 +41,11 @@ class FoundFace:
     key_points: np.ndarray
     score: float
 
+    @property
+    def size(self) -> float:
+        """The longer side of the box in pixels."""
+        return float((self.box[2:] - self.box[:2]).max())
+
 
 def find_faces(model: TfliteModel, image: Image.Image, threshold: float, levels: int) -> Iterator[list[FoundFace]]:
     """Search a picture whole, then in tiles of half, a quarter, ... of its longer side.
@@ -81,15 +86,13 @@ def _search(
     regressors, logits = model.run(pixels)
     scores = 1.0 / (1.0 + np.exp(-np.clip(logits.reshape(-1), -100.0, 100.0)))
     rows = np.flatnonzero(scores >= threshold)
-    found = []
-    for row in rows:
-        values = regressors.reshape(-1, 4 + 2 * NUM_KEY_POINTS)[row].reshape(-1, 2) / INPUT_SIDE
-        values[0] += _CENTRES[row]
-        points = values[2:] + _CENTRES[row]
-        box = np.concatenate([values[0] - values[1] / 2, values[0] + values[1] / 2])
-        shift = np.array([left, top])
-        found.append(FoundFace(box * side + np.tile(shift, 2), points * side + shift, float(scores[row])))
-    return found
+    values = regressors.reshape(-1, 2 + NUM_KEY_POINTS, 2)[rows] / INPUT_SIDE
+    points = values[:, 2:] + _CENTRES[rows, None]
+    values[:, 0] += _CENTRES[rows]
+    boxes = np.concatenate([values[:, 0] - values[:, 1] / 2, values[:, 0] + values[:, 1] / 2], axis=1)
+    shift = np.array([left, top])
+    boxes, points = boxes * side + np.tile(shift, 2), points * side + shift
+    return list(map(FoundFace, boxes, points, scores[rows].tolist()))
 
 
 def _square(image: Image.Image, left: float, top: float, side: float) -> Image.Image:
@@ -98,7 +101,7 @@ def _square(image: Image.Image, left: float, top: float, side: float) -> Image.I
     scale = INPUT_SIDE / side
     start = (round((inside[0] - left) * scale), round((inside[1] - top) * scale))
     size = (max(1, round((inside[2] - inside[0]) * scale)), max(1, round((inside[3] - inside[1]) * scale)))
-    part = image.resize(size, Image.Resampling.BILINEAR, box=inside, reducing_gap=2.0)
+    part = image.resize(size, Image.Resampling.BILINEAR, box=inside, reducing_gap=1.0)
     if size == (INPUT_SIDE, INPUT_SIDE):
         return part
     square = Image.new("RGB", (INPUT_SIDE, INPUT_SIDE))
@@ -108,26 +111,27 @@ def _square(image: Image.Image, left: float, top: float, side: float) -> Image.I
 
 def suppress_overlapping(faces: list[FoundFace]) -> list[FoundFace]:
     """Merge finds of one face: the mean of those that overlap the best one, weighted by score; best first."""
-    remaining = sorted(faces, key=lambda face: -face.score)
+    if not faces:
+        return []
+    ordered = sorted(faces, key=lambda face: -face.score)
+    boxes = np.stack([face.box for face in ordered])
+    key_points = np.stack([face.key_points for face in ordered])
+    remaining = np.arange(len(ordered))
     kept = []
-    while remaining:
-        best = remaining[0]
-        overlaps = [_overlap(best.box, face.box) > SUPPRESSION_OVERLAP or face is best for face in remaining]
-        group = [face for face, same in zip(remaining, overlaps, strict=True) if same]
-        remaining = [face for face, same in zip(remaining, overlaps, strict=True) if not same]
-        weights = np.array([face.score for face in group]) / sum(face.score for face in group)
-        box = np.tensordot(weights, np.stack([face.box for face in group]), axes=1)
-        points = np.tensordot(weights, np.stack([face.key_points for face in group]), axes=1)
-        kept.append(FoundFace(box, points, best.score))
+    while remaining.size:
+        same = _overlaps(boxes[remaining[0]], boxes[remaining]) > SUPPRESSION_OVERLAP
+        same[0] = True
+        group, remaining = remaining[same], remaining[~same]
+        scores = [ordered[index].score for index in group]
+        weights = np.array(scores) / sum(scores)
+        box = np.tensordot(weights, boxes[group], axes=1)
+        kept.append(FoundFace(box, np.tensordot(weights, key_points[group], axes=1), scores[0]))
     return kept
 
 
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two boxes."""
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    shared = width * height
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
-    return float(shared / (areas - shared))
+def _overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Intersection over union of a box with each of ``(n, 4)``."""
+    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
+    shared = np.clip(sides, 0, None).prod(axis=1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod()
+    return shared / (areas - shared)

@@ -27,6 +27,7 @@ NEUTRAL_COLOUR = (122, 116, 104)
 FILE_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
 """Formats with a decoder inside Pillow; those that hand the file to another program (EPS, WMF) stay closed."""
 
+_EXIF_WARNING = "the EXIF data of %s cannot be read (%s); its rotation is not applied"
 _HEIC = re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
 _HEAD = 16
 _TGA_SUFFIXES = (".tga", ".icb", ".vda", ".vst")
@@ -87,7 +88,7 @@ def _open_file(file: Path | BytesIO, name: str, max_pixels: int) -> Image.Image:
     try:
         formats = [kind for kind in (*FILE_FORMATS, *_further_formats(file, name)) if kind in Image.OPEN]
         with Image.open(file, formats=formats) as image:
-            return load_rgb(image, name, max_pixels)
+            return _load_own(image, name, max_pixels)
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -127,12 +128,28 @@ def _further_formats(file: Path | BytesIO, name: str) -> tuple[str, ...]:
 
 def load_rgb(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     """Decode a picture that Pillow has opened, as ``open_image`` does; ``name`` is what messages call it."""
+    _decode(image, name, max_pixels)
+    return _to_rgb(_upright(image, name), name)
+
+
+def _load_own(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+    """Do as ``load_rgb`` with a picture that nobody else has, whose pixels need no copy where they are RGB already."""
+    _decode(image, name, max_pixels)
+    if image.mode != "RGB" or image.has_transparency_data or image.readonly:
+        return _to_rgb(_upright(image, name), name)
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except DECODING_ERRORS as error:
+        logger.warning(_EXIF_WARNING, name, error)
+    return image
+
+
+def _decode(image: Image.Image, name: str, max_pixels: int) -> None:
     _check_size(image.size, name, max_pixels)
     try:
         image.load()
     except DECODING_ERRORS as error:
         raise ImageError(f"{name} is damaged or truncated ({error}); fetch or export it again") from error
-    return _to_rgb(_upright(image, name), name)
 
 
 def _check_size(size: tuple[int, ...], name: str, max_pixels: int) -> None:
@@ -150,7 +167,7 @@ def _upright(image: Image.Image, name: str) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except DECODING_ERRORS as error:
-        logger.warning("the EXIF data of %s cannot be read (%s); its rotation is not applied", name, error)
+        logger.warning(_EXIF_WARNING, name, error)
         return image.copy()
 
 

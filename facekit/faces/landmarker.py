@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from PIL import Image
@@ -32,6 +32,8 @@ class DetectedFace:
         box: Left, top, right, bottom in pixels; it may reach out of the picture.
         score: The detector's confidence on its own scale; 1.0 where it gives none.
         landmarks: ``(68, 2)`` float32, iBUG-68, x then y in pixels, all finite.
+        found_size: The longer side in pixels of the box that the detector found, where ``box`` is another one, drawn
+            around the landmarks; None where it is the same.
 
     Raises:
         ConfigurationError: The landmarks have another shape or are not finite, or the box has no area.
@@ -40,6 +42,7 @@ class DetectedFace:
     box: tuple[float, float, float, float]
     score: float
     landmarks: np.ndarray
+    found_size: float | None = None
 
     def __post_init__(self) -> None:
         landmarks = np.asarray(self.landmarks, dtype=np.float32)
@@ -55,9 +58,23 @@ class DetectedFace:
 
     @property
     def size(self) -> float:
-        """The longer side of the box in pixels."""
+        """The longer side in pixels of the box that the detector found."""
+        if self.found_size is not None:
+            return self.found_size
         left, top, right, bottom = self.box
         return max(right - left, bottom - top)
+
+
+class LargestFace(NamedTuple):
+    """The largest face of a picture.
+
+    Attributes:
+        face: The face.
+        count: How many faces of the picture are large enough, this one among them where it is.
+    """
+
+    face: DetectedFace
+    count: int
 
 
 class Landmarker(ABC):
@@ -105,22 +122,51 @@ class Landmarker(ABC):
         Raises:
             ImageError: The image is not an RGB one.
         """
-        if not isinstance(image, Image.Image) or image.mode != "RGB":
-            found = f"mode '{image.mode}'" if isinstance(image, Image.Image) else type(image).__name__
-            raise ImageError(f"a landmarker takes an RGB PIL image, not {found}; open it with facekit.faces.open_image")
-        faces = self.find_faces(image)
-        if not faces and self.second_look:
-            faces = self._find_turned(image)
-        return sorted(faces, key=lambda face: (-face.size, face.box))
+        _require_rgb(image)
+        return sorted(self.find_faces(image) or self._find_turned(image), key=_by_size)
+
+    def detect_largest(self, image: Image.Image, *, min_face_size: float = 0.0) -> LargestFace | None:
+        """Return the first face that ``detect`` returns, and how many there are; None without any.
+
+        A landmarker whose landmarks cost time leaves out those of the others.
+
+        Args:
+            image: An RGB image.
+            min_face_size: The size from which faces are counted, in pixels on a box's longer side.
+
+        Raises:
+            ImageError: The image is not an RGB one.
+        """
+        _require_rgb(image)
+        largest = self.find_largest(image, min_face_size)
+        return _take_largest(self._find_turned(image), min_face_size) if largest is None else largest
+
+    def find_largest(self, image: Image.Image, min_face_size: float) -> LargestFace | None:
+        """The largest face of an RGB image, not turned, for ``detect_largest``; a subclass may have a shorter way."""
+        return _take_largest(self.find_faces(image), min_face_size)
 
     def _find_turned(self, image: Image.Image) -> list[DetectedFace]:
-        """The faces of the turned copy that shows them with the best score."""
+        """The faces of the turned copy that shows them with the best score; none without the second look."""
+        if not self.second_look:
+            return []
         best: list[DetectedFace] = []
         for turn in QUARTER_TURNS:
             faces = self.find_faces(image.transpose(turn))
             if sum(face.score for face in faces) > sum(face.score for face in best):
                 best = [_turn_back(face, turn, image.size) for face in faces]
         return best
+
+
+def _require_rgb(image: object) -> None:
+    if not isinstance(image, Image.Image) or image.mode != "RGB":
+        found = f"mode '{image.mode}'" if isinstance(image, Image.Image) else type(image).__name__
+        raise ImageError(f"a landmarker takes an RGB PIL image, not {found}; open it with facekit.faces.open_image")
+
+
+def _take_largest(faces: list[DetectedFace], min_face_size: float) -> LargestFace | None:
+    if not faces:
+        return None
+    return LargestFace(min(faces, key=_by_size), sum(face.size >= min_face_size for face in faces))
 
 
 def _turn_back(face: DetectedFace, turn: Image.Transpose, size: tuple[int, int]) -> DetectedFace:
@@ -135,7 +181,12 @@ def _turn_back(face: DetectedFace, turn: Image.Transpose, size: tuple[int, int])
         points = np.stack([y, height - x], axis=1)
     else:
         points = np.stack([width - x, height - y], axis=1)
-    return DetectedFace(landmark_bounds(points[:2]), face.score, points[2:].astype(np.float32))
+    return DetectedFace(landmark_bounds(points[:2]), face.score, points[2:].astype(np.float32), face.found_size)
+
+
+def _by_size(face: DetectedFace) -> tuple[float, tuple[float, float, float, float]]:
+    """The key that sorts faces largest first; of equal ones the one further left."""
+    return -face.size, face.box
 
 
 def load_landmarker(spec: str) -> Landmarker:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from facekit.errors import InvalidSpecError, MissingExtraError
 from facekit.faces.blazeface import GRID, INPUT_SIDE, LEFT_EYE, NUM_KEY_POINTS, RIGHT_EYE, FoundFace, find_faces
-from facekit.faces.landmarker import DetectedFace, Landmarker, landmark_bounds, require_packages
+from facekit.faces.landmarker import DetectedFace, Landmarker, LargestFace, landmark_bounds, require_packages
 from facekit.faces.mediapipe_mapping import landmarks_from_mesh
 from facekit.faces.tflite import TfliteModel
 from facekit.spec import Range
@@ -32,6 +32,10 @@ MESH_POINTS = 468
 MESH_EYE_CORNERS = (33, 263)
 WINDOW_SCALE = 1.5
 """The side of the square that the mesh sees, in longer sides of the face's box: MediaPipe's face landmark graph."""
+
+SURE_SCORE = 0.75
+"""A find with this score counts as a face before the mesh has seen it: of 428 finds in turned, small, grey, dark and
+framed photographs the mesh refused 14, of which none scored above 0.71."""
 
 
 class MeshLandmarker(Landmarker):
@@ -96,17 +100,29 @@ class MeshLandmarker(Landmarker):
                 return faces
         return []
 
+    def find_largest(self, image: Image.Image, min_face_size: float) -> LargestFace | None:
+        """The largest face; of the others the mesh looks only at those that the detector is not sure of."""
+        for found in find_faces(self._detector, image, self.threshold, self.tiles):
+            largest: DetectedFace | None = None
+            count = 0
+            for each in sorted(found, key=lambda each: -each.size):
+                face = self._landmarks(image, each) if largest is None or each.score < SURE_SCORE else None
+                if face is not None or (largest is not None and each.score >= SURE_SCORE):
+                    count += each.size >= min_face_size
+                largest = face if largest is None else largest
+            if largest is not None:
+                return LargestFace(largest, count)
+        return None
+
     def _landmarks(self, image: Image.Image, found: FoundFace) -> DetectedFace | None:
-        corners = found.box.reshape(2, 2)
-        size = float((corners[1] - corners[0]).max())
         turn = _turn_between(*found.key_points[[RIGHT_EYE, LEFT_EYE]])
-        mesh, _ = self._run_mesh(image, corners.mean(axis=0), size, turn)
+        mesh, _ = self._run_mesh(image, found.box.reshape(2, 2).mean(axis=0), found.size, turn)
         turn = _turn_between(*mesh[list(MESH_EYE_CORNERS)])
         low, high = (mesh @ turn).min(axis=0), (mesh @ turn).max(axis=0)
         mesh, presence = self._run_mesh(image, turn @ (low + high) / 2, float((high - low).max()), turn)
         if presence < self.presence:
             return None
-        return DetectedFace(landmark_bounds(mesh), found.score, landmarks_from_mesh(mesh))
+        return DetectedFace(landmark_bounds(mesh), found.score, landmarks_from_mesh(mesh), found.size)
 
     def _run_mesh(
         self, image: Image.Image, centre: np.ndarray, size: float, turn: np.ndarray

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
+from PIL import Image
+
 from facekit.errors import ConfigurationError, FaceNotFoundError
 from facekit.faces.crop import DEFAULT_MARGIN, CroppedFace, crop_face, pad_to_square
 from facekit.faces.images import MAX_PIXELS, ImageSource, open_image
@@ -83,7 +85,7 @@ def prepare_faces(
     if on_no_face not in ON_NO_FACE:
         raise ConfigurationError(f"on_no_face is one of {', '.join(ON_NO_FACE)}, not '{on_no_face}'")
     image = open_image(source, max_pixels=max_pixels)
-    faces = landmarker.detect(image)
+    faces = _find_faces(image, landmarker, select)
     try:
         chosen = select_faces(faces, select, min_face_size=min_face_size, name=describe_source(source))
     except FaceNotFoundError:
@@ -91,6 +93,13 @@ def prepare_faces(
             raise
         return [pad_to_square(image)]
     return [crop_face(image, faces[index], margin=margin, index=index) for index in chosen]
+
+
+def _find_faces(image: Image.Image, landmarker: Landmarker, select: Selection) -> list[DetectedFace]:
+    if select != "largest":
+        return landmarker.detect(image)
+    largest = landmarker.detect_largest(image)
+    return [] if largest is None else [largest.face]
 
 
 def select_faces(

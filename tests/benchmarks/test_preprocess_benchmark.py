@@ -31,6 +31,11 @@ def test_landmarkers_are_timed_in_turns_and_memory_is_that_of_a_process_of_its_o
     assert [(row["landmarker"], row["pictures"], row["faces"]) for row in speed] == [("one", 2, 0), ("other", 2, 0)]
     assert speed[0]["times_the_first"] == pytest.approx(1)
     assert all(row["pictures_per_second"] > 0 for row in speed)
+    parts = [row for row in found["results"] if row["part"] == "parts"]
+    assert [(row["landmarker"], row["networks_ms"]) for row in parts] == [("one", 0), ("other", 0)]
+    for row in parts:
+        assert min(row["reading_ms"], row["faces_ms"], row["rest_ms"]) > 0
+        assert row["ceiling"] == row["ceiling_networks"] > 0
     memory = [row for row in found["results"] if row["part"] == "memory"]
     assert [(row["lines"], row["records"]) for row in memory] == [(3, 3), (300, 300)]
     assert all(row["peak_bytes"] > 10_000_000 for row in memory)

@@ -1,3 +1,4 @@
+import pickle
 import struct
 import zlib
 
@@ -319,3 +320,18 @@ def test_tga_is_read_by_its_suffix_and_nothing_else_is_taken_for_it(tmp_path):
     (tmp_path / "a.tga").rename(tmp_path / "a.jpg")
     with pytest.raises(ImageError, match="not a picture of a known format"):
         open_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tiff", ".bmp", ".ppm"])
+def test_an_opened_picture_does_without_its_file_and_travels_between_processes(picture, tmp_path, suffix):
+    path = tmp_path / f"picture{suffix}"
+    picture.save(path)
+    with Image.open(path) as stored:
+        expected = np.array(stored.convert("RGB"))
+    image = open_image(path)
+    path.write_bytes(b"something else")
+    path.unlink()
+    np.testing.assert_array_equal(np.asarray(image), expected)
+    np.testing.assert_array_equal(np.asarray(pickle.loads(pickle.dumps(image))), expected)
+    image.putpixel((0, 0), (1, 2, 3))
+    assert image.getpixel((0, 0)) == (1, 2, 3)

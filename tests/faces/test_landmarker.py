@@ -28,6 +28,22 @@ def test_faces_come_largest_first_and_then_from_the_left():
     assert [face.size for face in faces] == [40, 10, 10]
 
 
+def test_the_largest_face_is_the_first_that_is_detected_and_the_large_enough_ones_are_counted():
+    landmarker = BoxesLandmarker([(50, 0, 60, 10), (0, 0, 10, 10), (0, 0, 5, 40)])
+    picture = Image.new("RGB", (64, 64))
+    largest = landmarker.detect_largest(picture, min_face_size=11)
+    assert (largest.face.box, largest.count) == ((0, 0, 5, 40), 1)
+    assert landmarker.detect_largest(picture).count == 3
+    assert BoxesLandmarker([]).detect_largest(picture) is None
+    with pytest.raises(ImageError, match="open it with facekit"):
+        landmarker.detect_largest(picture.convert("L"))
+
+
+def test_a_face_whose_box_was_drawn_anew_is_ordered_by_the_size_that_the_detector_found():
+    face = DetectedFace((0, 0, 10, 10), 1.0, POINTS, 30)
+    assert (face.size, face.box) == (30, (0, 0, 10, 10))
+
+
 @pytest.mark.parametrize("image", [Image.new("L", (8, 8)), np.zeros((8, 8, 3), np.uint8), "photo.png"])
 def test_only_rgb_images_are_searched(image):
     with pytest.raises(ImageError, match="open it with facekit"):

@@ -87,6 +87,57 @@ def test_every_face_of_a_group_is_found_once(mesh, astronaut, meshed):
         assert error_in_eye_distances(found.landmarks - corner, meshed.landmarks) < 0.05
 
 
+def paste_faces(astronaut, sides):
+    picture = Image.new("RGB", (1024, 1024), (90, 110, 120))
+    for index, side in enumerate(sides):
+        corner = (512 * (index % 2), 512 * (index // 2))
+        picture.paste(astronaut.crop((100, 0, 356, 256)).resize((side, side), Image.Resampling.LANCZOS), corner)
+    return picture
+
+
+def test_of_several_faces_the_largest_costs_two_looks_and_is_the_first_that_detect_returns(
+    mesh, astronaut, monkeypatch
+):
+    picture = paste_faces(astronaut, (400, 512, 460))
+    faces = mesh.detect(picture)
+    assert min(face.score for face in faces) > 0.75
+    looks = []
+    run = MeshLandmarker._run_mesh
+    monkeypatch.setattr(MeshLandmarker, "_run_mesh", lambda *given: looks.append(1) or run(*given))
+    largest = mesh.detect_largest(picture, min_face_size=24)
+    assert (len(faces), largest.count, len(looks)) == (3, 3, 2)
+    assert largest.face.box == faces[0].box
+    np.testing.assert_array_equal(largest.face.landmarks, faces[0].landmarks)
+    between = (faces[0].size + faces[2].size) / 2
+    assert mesh.detect_largest(picture, min_face_size=between).count == sum(face.size >= between for face in faces)
+
+
+def test_a_find_that_the_mesh_takes_for_no_face_is_not_the_largest_and_one_it_is_unsure_of_is_looked_at(
+    mesh, astronaut, monkeypatch
+):
+    picture = paste_faces(astronaut, (400, 512, 460))
+    faces = mesh.detect(picture)
+    monkeypatch.setattr(
+        MeshLandmarker,
+        "_landmarks",
+        lambda self, image, found: None if found.size > faces[1].size + 1 else faces[2],
+    )
+    assert mesh.detect_largest(picture).count == 2
+    monkeypatch.setattr(MeshLandmarker, "_landmarks", lambda self, image, found: None)
+    assert mesh.find_largest(picture, 0.0) is None
+    monkeypatch.undo()
+    monkeypatch.setattr("facekit.faces.mesh_landmarker.SURE_SCORE", 0.999)
+    assert mesh.detect_largest(picture).count == 3
+
+
+def test_the_largest_face_of_a_picture_on_its_head_is_found_by_the_second_look(mesh, astronaut):
+    turned = astronaut.crop((120, 0, 320, 220)).rotate(180)
+    (face,) = mesh.detect(turned)
+    largest = mesh.detect_largest(turned)
+    assert largest.count == 1
+    np.testing.assert_array_equal(largest.face.landmarks, face.landmarks)
+
+
 @pytest.mark.parametrize("change", ["grey", "dark", "border"])
 def test_grey_dark_and_framed_pictures_change_little(mesh, astronaut, meshed, change):
     shift = 0

@@ -178,7 +178,7 @@ def _crop_picture(
     image = open_image(path, max_pixels=settings.max_pixels)
     if points is not None:
         return [crop_face(image, _given_face(points, image), margin=settings.margin)], None
-    faces = landmarker.detect(image)
+    faces, count = _find_faces(image, settings, landmarker)
     try:
         chosen = select_faces(faces, settings.faces, min_face_size=settings.min_face_size, name=describe_source(path))
     except FaceNotFoundError:
@@ -186,7 +186,18 @@ def _crop_picture(
             raise
         return [pad_to_square(image)], 0
     crops = [crop_face(image, faces[index], margin=settings.margin, index=index) for index in chosen]
-    return crops, sum(face.size >= settings.min_face_size for face in faces)
+    return crops, count
+
+
+def _find_faces(
+    image: Image.Image, settings: PreprocessSettings, landmarker: Landmarker
+) -> tuple[list[DetectedFace], int]:
+    """The faces to choose from, and how many in the picture are large enough."""
+    if settings.faces == "largest":
+        largest = landmarker.detect_largest(image, min_face_size=settings.min_face_size)
+        return ([], 0) if largest is None else ([largest.face], largest.count)
+    faces = landmarker.detect(image)
+    return faces, sum(face.size >= settings.min_face_size for face in faces)
 
 
 def _given_face(points: np.ndarray, image: Image.Image) -> DetectedFace:

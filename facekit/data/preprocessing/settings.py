@@ -12,7 +12,7 @@ from facekit.faces.frames import FRAMES_PER_CLIP
 from facekit.faces.images import MAX_PIXELS
 from facekit.faces.prepare import MIN_FACE_SIZE
 
-SHARD_VERSION = 2
+SHARD_VERSION = 3
 """Raised when equal settings give other bytes than before, so that older shards are not mixed with newer ones."""
 
 
