@@ -7,7 +7,7 @@ video files are sought rather than decoded from end to end.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -65,7 +65,7 @@ ClipSource: TypeAlias = str | Path | bytes | np.ndarray | Sequence[ImageSource] 
 
 
 @dataclass(frozen=True)
-class _FrameIndex:
+class FrameIndex:
     """Presentation times of all frames and of those that can be decoded by themselves; None where none are certain."""
 
     total: int
@@ -148,9 +148,9 @@ def read_clip(
         with stored(source, VideoError) as path:
             name = describe_source(source if is_remote(source) else path)
             if animation_format(path) in (None, "GIF"):
-                index = _read_index(path, name, max_pixels, max_frames, max_seconds)
+                index = read_index(path, name, max_pixels, max_frames, max_seconds)
             else:
-                index = _FrameIndex(count_animation_frames(path, name), None, [], is_picture=True)
+                index = FrameIndex(count_animation_frames(path, name), None, [], is_picture=True)
                 _check_count(index.total, name, max_frames)
             chosen = choose_frames(index.total, num_frames) if among is None else _choose_among(among, num_frames)
             return _read_file(path, name, index, chosen, max_pixels)
@@ -169,11 +169,11 @@ def _choose_among(among: Sequence[int], num_frames: int) -> list[int]:
     return [among[i] for i in choose_frames(len(among), min(num_frames, len(among)))]
 
 
-def _read_file(path: Path, name: str, index: _FrameIndex, chosen: Sequence[int], max_pixels: int) -> Clip:
+def _read_file(path: Path, name: str, index: FrameIndex, chosen: Sequence[int], max_pixels: int) -> Clip:
     if chosen[-1] >= index.total:
         raise VideoError(f"{name} has {index.total} frames, so none at index {chosen[-1]}, counted from 0")
     wanted = sorted(set(chosen))
-    found = dict(zip(wanted, _decode_frames(path, name, index, wanted, max_pixels), strict=True))
+    found = dict(zip(wanted, decode_frames(path, name, index, wanted, max_pixels), strict=True))
     return Clip(tuple(found[i] for i in chosen), tuple(chosen), index.total, name)
 
 
@@ -203,7 +203,7 @@ def _open_stream(path: Path, name: str) -> Iterator[tuple[Any, Any]]:
         ) from error
 
 
-def _read_index(path: Path, name: str, max_pixels: int, max_frames: int, max_seconds: float) -> _FrameIndex:
+def read_index(path: Path, name: str, max_pixels: int, max_frames: int, max_seconds: float) -> FrameIndex:
     """List the frames of a file without decoding any."""
     times: list[int | None] = []
     keyframes: list[int] = []
@@ -229,20 +229,20 @@ def _read_index(path: Path, name: str, max_pixels: int, max_frames: int, max_sec
         raise VideoError(f"{name} has a video without a single frame; export it again")
     known = sorted(time for time in times if time is not None)
     if len(known) < len(times) or len(set(known)) < len(known) or not keyframes:
-        return _FrameIndex(len(times), None, [])
+        return FrameIndex(len(times), None, [])
     seconds = (end - known[0]) * unit
     _check_duration(seconds, name, max_seconds)
     if is_cut_off or _is_short(seconds, declared, len(times)):
         raise VideoError(f"{name} is cut off after {len(times)} frames; fetch or export it again")
-    return _FrameIndex(len(times), known if can_seek else None, sorted(keyframes))
+    return FrameIndex(len(times), known if can_seek else None, sorted(keyframes))
 
 
-def _decode_frames(
-    path: Path, name: str, index: _FrameIndex, wanted: Sequence[int], max_pixels: int
+def decode_frames(
+    path: Path, name: str, index: FrameIndex, wanted: Iterable[int], max_pixels: int
 ) -> Iterator[Image.Image]:
-    """Yield the frames at ascending indices ``wanted``."""
+    """Yield the frames at ascending indices ``wanted``, which are asked for one by one where the index has times."""
     if index.is_picture:
-        yield from read_animation_frames(path, name, wanted, max_pixels)
+        yield from read_animation_frames(path, name, list(wanted), max_pixels)
         return
     if index.times is None:
         yield from _decode_in_order(path, name, wanted, max_pixels)
@@ -270,7 +270,7 @@ def _decode_frames(
             yield _to_image(frame, stream, name, max_pixels)
 
 
-def _decode_in_order(path: Path, name: str, wanted: Sequence[int], max_pixels: int) -> Iterator[Image.Image]:
+def _decode_in_order(path: Path, name: str, wanted: Iterable[int], max_pixels: int) -> Iterator[Image.Image]:
     """Yield frames of a file without times by counting; indices beyond its last frame give that one."""
     remaining = list(wanted)
     with _open_stream(path, name) as (container, stream):

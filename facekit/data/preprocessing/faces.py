@@ -14,6 +14,7 @@ from PIL import Image
 
 from facekit.data.labels import FaceLabels
 from facekit.data.preprocessing.failures import RecordFailure, describe_failure, first_medium
+from facekit.data.preprocessing.frames import FrameReader, is_picture_of_video
 from facekit.data.preprocessing.settings import PreprocessSettings
 from facekit.data.preprocessing.stamps import Stamps, stamp_record
 from facekit.data.records import FaceRecord
@@ -78,11 +79,12 @@ def prepare_records(
         UnknownPartError: There is no such landmarker.
     """
     landmarker = shared_landmarker(settings.landmarker)
+    frames = FrameReader(folder, settings.max_pixels)
     outcomes = []
     for index, record in records:
         stamps = stamp_record(record, folder)
         try:
-            prepared = _prepare(record, index, folder, settings, landmarker)
+            prepared = _prepare(record, index, folder, settings, landmarker, frames)
             outcomes.append(Outcome(stamps, tuple(prepared)))
         except _FATAL:
             raise
@@ -98,15 +100,21 @@ def shared_landmarker(spec: str) -> Landmarker:
 
 
 def _prepare(
-    record: FaceRecord, index: int, folder: Path, settings: PreprocessSettings, landmarker: Landmarker
+    record: FaceRecord,
+    index: int,
+    folder: Path,
+    settings: PreprocessSettings,
+    landmarker: Landmarker,
+    frames: FrameReader,
 ) -> list[PreparedRecord]:
     if record.images is not None:
         return [_prepare_several(record, f"{index:09d}", folder, settings, landmarker)]
     if record.image is None and record.video is None:
         return [PreparedRecord(f"{index:09d}", record, {})]
-    if record.image is None:
+    image = frames.read(record) if is_picture_of_video(record) else None
+    if image is None and record.image is None:
         return [_prepare_clip(record, f"{index:09d}", folder, settings, landmarker)]
-    crops, found = _crop_picture(record, folder, settings, landmarker)
+    crops, found = _crop_picture(record, folder, settings, landmarker, image)
     every = settings.faces == "all"
     return [
         _prepare_picture(record, f"{index:09d}{rank:04d}" if every else f"{index:09d}", crop, found, rank, settings)
@@ -120,6 +128,8 @@ def _prepare_picture(
     path = f"{MEDIA_FOLDER}/{key}.jpg"
     points = None if crop.landmarks is None else np.round(crop.landmarks.astype(float), 5).tolist()
     changes: dict[str, Any] = {"image": path, "landmarks": points, "source": _origin(record, crop, found)}
+    if record.frames is not None:
+        changes |= {"video": None, "frames": None, "source": {"frame_index": record.frames[0], **changes["source"]}}
     if settings.faces == "all" and found and crop.index is not None:
         changes["id"] = f"{record.id}#{crop.index}"
     if rank:
@@ -170,12 +180,16 @@ def _prepare_several(
 
 
 def _crop_picture(
-    record: FaceRecord, folder: Path, settings: PreprocessSettings, landmarker: Landmarker
+    record: FaceRecord,
+    folder: Path,
+    settings: PreprocessSettings,
+    landmarker: Landmarker,
+    image: Image.Image | None = None,
 ) -> tuple[list[CroppedFace], int | None]:
     """The crops, and how many faces are large enough; None where the record says itself where its face is."""
-    path = record.image_path(folder)
+    path = record.media_paths(folder)[0]
     points = record.landmark_array(folder) if settings.given_landmarks else None
-    image = open_image(path, max_pixels=settings.max_pixels)
+    image = open_image(path, max_pixels=settings.max_pixels) if image is None else image
     if points is not None:
         return [crop_face(image, _given_face(points, image), margin=settings.margin)], None
     faces, count = _find_faces(image, settings, landmarker)

@@ -10,6 +10,7 @@ from facekit.data.preprocessing import PreprocessSettings, faces, preprocess
 from facekit.data.records import FaceRecord, write_records
 from facekit.data.streaming import iterate_shard_records
 from facekit.faces.landmarker import DetectedFace, Landmarker
+from facekit.faces.video_frames import VideoFrames
 
 pytest.importorskip("webdataset")
 
@@ -129,3 +130,68 @@ def test_a_clip_says_how_many_faces_were_seen_at_once(squares, tmp_path):
     preprocess(str(tmp_path / "in.jsonl"), tmp_path / "out", settings)
     (record,) = read_shards(tmp_path / "out")
     assert (record.source["faces"], record.source["face"]) == (2, 0)
+
+
+def write_film(path, sides):
+    """A video whose frames have one red square each."""
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264rgb", rate=25, options={"crf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "rgb24"
+        for side in sides:
+            picture = Image.new("RGB", (160, 120))
+            picture.paste((255, 0, 0), (10, 10, 10 + side, 10 + side))
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode())
+    return path
+
+
+def test_records_of_single_frames_become_pictures_and_a_video_is_opened_once_for_all_of_them(
+    squares, tmp_path, monkeypatch
+):
+    sides = [40, 44, 48, 0, 56, 60]
+    for name in ("a.mp4", "b.mp4"):
+        write_film(tmp_path / name, sides)
+    records = [
+        FaceRecord(id=f"{name}/{frame}", video=name, frames=[frame], labels=FaceLabels(expression="fear"))
+        for name in ("a.mp4", "b.mp4")
+        for frame in (*range(6), 6)
+    ]
+    write_records(tmp_path / "in.jsonl", records)
+    opened = []
+    real = VideoFrames.__init__
+    monkeypatch.setattr(
+        VideoFrames, "__init__", lambda self, path, **rest: opened.append(path) or real(self, path, **rest)
+    )
+    settings = PreprocessSettings(landmarker="squares", size=32)
+    result = preprocess(str(tmp_path / "in.jsonl"), tmp_path / "out", settings)
+    assert opened == [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    assert result.failures == {"FaceNotFoundError": 2, "VideoError": 2}
+    kept = list(read_shards(tmp_path / "out", extract_to=tmp_path / "media"))
+    assert [record.source["frame_index"] for record in kept] == [0, 1, 2, 4, 5] * 2
+    first = kept[0]
+    assert (first.video, first.frames, first.labels.expression, first.source["faces"]) == (None, None, "fear", 1)
+    assert np.asarray(first.landmarks).shape == (68, 2)
+    widths = [[right - left for left, _, right, _ in [map(int, each.source["crop"].split(","))]] for each in kept[:5]]
+    assert [width for (width,) in widths] == [round(1.5 * side) for side in (40, 44, 48, 56, 60)]
+
+
+def test_a_single_frame_that_a_turn_calls_a_clip_stays_one(squares, tmp_path):
+    write_film(tmp_path / "a.mp4", [40, 44])
+    turns = [{"role": "user", "content": "<video> Who?"}, {"role": "assistant", "content": "Nobody."}]
+    write_records(tmp_path / "in.jsonl", [FaceRecord(id="a", video="a.mp4", frames=[1], conversations=turns)])
+    preprocess(str(tmp_path / "in.jsonl"), tmp_path / "out", PreprocessSettings(landmarker="squares", size=32))
+    (record,) = read_shards(tmp_path / "out")
+    assert (record.image, len(record.video)) == (None, 1)
+
+
+def test_a_video_that_cannot_be_read_fails_each_of_its_records_and_is_tried_once(squares, tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    write_records(tmp_path / "in.jsonl", [FaceRecord(id=str(n), video="a.mp4", frames=[n]) for n in range(3)])
+    tried = []
+    real = VideoFrames.__init__
+    monkeypatch.setattr(
+        VideoFrames, "__init__", lambda self, path, **rest: tried.append(path) or real(self, path, **rest)
+    )
+    result = preprocess(str(tmp_path / "in.jsonl"), tmp_path / "out", PreprocessSettings(landmarker="squares"))
+    assert (result.failures, len(tried)) == ({"VideoError": 3}, 1)
