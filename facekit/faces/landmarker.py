@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from PIL import Image
@@ -65,10 +65,11 @@ class DetectedFace:
         return max(right - left, bottom - top)
 
 
-class LargestFace(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class LargestFace:
     """The largest face of a picture.
 
-    Attributes:
+    Args:
         face: The face.
         count: How many faces of the picture are large enough, this one among them where it is.
     """

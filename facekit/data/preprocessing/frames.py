@@ -42,7 +42,7 @@ class FrameReader:
             VideoError: The video or the frame cannot be read.
             MissingExtraError: PyAV is not installed.
         """
-        (path,), (number,) = record.media_paths(self._folder), record.frames or ()
+        (path,), (number,) = record.media_paths(self._folder), record.frames or []
         if path != self._path:
             self._path, self._video = path, self._open(path)
         if isinstance(self._video, FaceKitError):
