@@ -26,6 +26,8 @@ PARTS = ROOT / "tests" / "real" / "parts.toml"
 FOLDER = ROOT / ".venv-real"
 
 _MARKER = "installed.txt"
+_PROGRAMS = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])  # daemons are not on a user's path
+_PROBE_SECONDS = 300
 _OUT_OF_REACH = (
     "No matching distribution found", "Temporary failure in name resolution", "Connection refused", "Read timed out",
     "Network is unreachable", "Name or service not known", "Connection broken",
@@ -43,6 +45,7 @@ class Part:
     environment: Literal["layer", "own"] = "layer"
     programs: tuple[tuple[str, str], ...] = ()
     modules: tuple[str, ...] = ()
+    probe: str = ""
     minutes: float = 5.0
 
 
@@ -93,11 +96,17 @@ def prepare(part: Part, folder: Path = FOLDER) -> tuple[str, str]:
         BrokenError: It does not install.
     """
     for program, package in part.programs:
-        if not any(shutil.which(name) for name in program.split("|")):
+        if not any(shutil.which(name, path=_PROGRAMS) for name in program.split("|")):
             raise UnavailableError(f"there is no {program.replace('|', ' or ')} here; apt-get install {package}")
     for module in part.modules:
         if importlib.util.find_spec(module) is None:
             raise UnavailableError(f"there is no module {module} in this environment")
+    if part.probe:
+        done = subprocess.run(
+            [sys.executable, part.probe], cwd=ROOT, capture_output=True, text=True, timeout=_PROBE_SECONDS, check=False
+        )
+        if done.returncode:
+            raise UnavailableError((done.stderr.strip().splitlines() or [f"{part.probe} failed without a word"])[-1])
     place = folder / part.name
     python = place / "bin" / "python" if part.environment == "own" else Path(sys.executable)
     wanted = "\n".join((part.environment, sys.version, *part.packages))

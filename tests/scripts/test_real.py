@@ -72,6 +72,15 @@ def test_a_part_whose_packages_are_there_and_do_not_install_has_failed(tmp_path)
     assert result.told.startswith("its packages do not install: ")
 
 
+def test_what_cannot_be_started_here_is_skipped_with_its_reason(tmp_path):
+    probe = tmp_path / "start.py"
+    probe.write_text("import sys\nprint('no disk', file=sys.stderr)\nsys.exit('the node does not start')\n")
+    result = run(replace(PART, tests=(write_test(tmp_path, "def test_it():\n    pass\n"),), probe=str(probe)), tmp_path)
+    assert (result.outcome, result.told) == ("skipped", "the node does not start")
+    probe.write_text("")
+    assert prepare(replace(PART, probe=str(probe)), tmp_path)
+
+
 def test_programs_and_modules_that_are_not_there_are_told(tmp_path):
     with pytest.raises(UnavailableError, match="there is no imagined or invented here; apt-get install invention"):
         prepare(replace(PART, programs=(("imagined|invented", "invention"),)), tmp_path)

@@ -8,6 +8,7 @@ program, this file starts them; ``FAULT`` names what goes wrong, ``FAULT_STEP`` 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import resource
@@ -161,9 +162,11 @@ class Engines:
 
 def _serve() -> bool:
     """Fork the processes of one run after the other; returns True in each of them."""
-    for module in ("facekit.cli.main", "facekit.training.recipes.stages", "deepspeed"):
-        with suppress(ImportError):
-            importlib.import_module(module)
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    for module in ("facekit.cli.main", "facekit.training.recipes.stages"):
+        importlib.import_module(module)
+    _prepare_deepspeed()
     for line in sys.stdin:
         order = json.loads(line)
         running = []
@@ -173,9 +176,24 @@ def _serve() -> bool:
                 _become(order["arguments"], environment, errors)
                 return True
             running.append(process)
-        sys.stdout.write(json.dumps(_wait(running)) + "\n")
-        sys.stdout.flush()
+        answers.write(json.dumps(_wait(running)) + "\n")
+        answers.flush()
     return False
+
+
+def _prepare_deepspeed() -> None:
+    """Import DeepSpeed, where it is installed, and build what its processes share; it is kept beside the package."""
+    found = importlib.util.find_spec("deepspeed")
+    if found is None or found.origin is None:
+        return
+    built = Path(found.origin).parents[1] / "extensions"
+    for left in built.glob("*/lock"):  # of a build that was killed, which the next one would wait for
+        left.unlink()
+    os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(built))
+    built.mkdir(exist_ok=True)
+    from deepspeed.comm.torch import build_shm_op
+
+    build_shm_op()
 
 
 def _become(arguments: list[str], environment: dict[str, str], errors: str) -> None:
@@ -218,17 +236,22 @@ def _after_step(action: Callable[[], None]) -> None:
     RunWatcher.on_step_end = on_step_end
 
 
-def _lose_numbers() -> None:
-    """Make the weights of the connector NaN after the step; those of a sharded part as far as they are here."""
+def _lose_loss() -> None:
+    """Make the loss of the next step NaN."""
+    from facekit.training.loop import face_trainer
+
+    compute, comes = face_trainer.supervised_loss, []
+    _after_step(lambda: comes.append(True))
+    face_trainer.supervised_loss = lambda *given, **named: compute(*given, **named) * (float("nan") if comes else 1)
+
+
+def _lose_gradient() -> None:
+    """Make the gradients of the next step NaN, of a loss that is a number."""
     from facekit.training.loop.face_trainer import FaceTrainer
 
-    compute = FaceTrainer.compute_loss
-
-    def compute_loss(self, *given, **named):
-        loss = compute(self, *given, **named)
-        return loss * float("nan") if self.state.global_step == int(os.environ["FAULT_STEP"]) else loss
-
-    FaceTrainer.compute_loss = compute_loss
+    compute, comes = FaceTrainer.compute_loss, []
+    _after_step(lambda: comes.append(True))
+    FaceTrainer.compute_loss = lambda *given, **named: compute(*given, **named) * (float("nan") if comes else 1)
 
 
 def _limit_files() -> None:
@@ -239,10 +262,10 @@ def _limit_files() -> None:
 
 def _fill_disk() -> None:
     """Leave no room on the disk of ``FAULT_FOLDER``."""
-    with (Path(os.environ["FAULT_FOLDER"]) / "filler").open("wb") as filler, suppress(OSError):
-        while True:
-            filler.write(b"x" * 4096)
-            filler.flush()
+    filler = Path(os.environ["FAULT_FOLDER"]) / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(b"x" * 4096):
+            pass
 
 
 def _wait_for_signal() -> None:
@@ -276,7 +299,8 @@ FAULTS: dict[str, Callable[[], None]] = {
     "callback": lambda: _after_step(_fail),
     "limit": lambda: _after_step(_limit_files),
     "full": lambda: _after_step(_fill_disk),
-    "nan": _lose_numbers,
+    "nan": _lose_loss,
+    "gradient": _lose_gradient,
 }
 
 if __name__ == "__main__":

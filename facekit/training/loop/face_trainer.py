@@ -22,7 +22,7 @@ from transformers import TrainerCallback
 from facekit.compat.deepspeed import ending_saves_together
 from facekit.compat.transformers_trainer import HookedTrainer
 from facekit.data.dataset import RecordSet
-from facekit.errors import CheckpointError, ConfigurationError, first_line
+from facekit.errors import CheckpointError, ConfigurationError, TrainingError, first_line
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.training.loop.batching import EpochNotifier, GroupedBatchSampler, group_records, load_groups
 from facekit.training.loop.checkpoints import find_checkpoint, prune_checkpoints, seal_checkpoint
@@ -37,7 +37,7 @@ from facekit.training.loop.loading import choose_workers, leave_interrupts_alone
 from facekit.training.loop.losses import average_samples, count_items, find_targets, supervised_loss, token_losses
 from facekit.training.loop.optimizers import build_optimizer
 from facekit.training.loop.prefix_attention import packed_inputs
-from facekit.training.loop.saving import FailedWrites
+from facekit.training.loop.saving import FailedWrites, find_not_finite
 from facekit.training.loop.text_alone import LeaveUnseenParts
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.records.features import KeptFeatures
@@ -330,10 +330,10 @@ class FaceTrainer(HookedTrainer):
         Raises:
             CheckpointError: It was the third in a row to fail, or that of a run that is stopped. After the last step
                 none is raised: the model itself needs less room, and is still to be saved.
-            TrainingError: The loss is not finite, so the weights are not worth saving.
+            TrainingError: The loss or a weight is not finite, so the weights are not worth saving.
         """
         self.guard.check()
-        wait_for_everyone()
+        self._require_finite()
         run_folder = Path(str(self.args.output_dir))
         folder = run_folder / f"checkpoint-{self.state.global_step}"
         if self.features is not None:
@@ -357,6 +357,14 @@ class FaceTrainer(HookedTrainer):
             watched = self.loss_validation
             best = watched.best if watched is not None and watched.keep_best else None
             prune_checkpoints(run_folder, self.settings.keep_checkpoints, None if best is None else best.step)
+
+    def _require_finite(self) -> None:
+        name = first_problem(find_not_finite(self.accelerator.unwrap_model(self.model_wrapped)))
+        if name is not None:
+            raise TrainingError(
+                f"the weights '{name}' are NaN or infinite after step {self.state.global_step} and are not saved; "
+                "lower learning_rate or set gradient_clipping, and resume from the last checkpoint"
+            )
 
     def _clean_up(self, run_folder: Path, folder: Path, problem: str, error: BaseException | None) -> None:
         if self.args.should_save:

@@ -1,7 +1,7 @@
-"""Failed writes of a save, kept until all processes of the run have done their part of it.
+"""What keeps a checkpoint from being a good one: weights that are NaN, and failed writes.
 
-A process that leaves a save at the first error lets the others wait for it. So errors of the disk are looked at when
-the save is over, by all processes together.
+A process that leaves a save at the first error lets the others wait for it. So errors of the disk are kept until the
+save is over, and looked at by all processes together.
 """
 
 from __future__ import annotations
@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from safetensors import SafetensorError
+from torch import nn
+from torch.distributed.tensor import DTensor
 
+from facekit.compat.deepspeed import part_here
 from facekit.compat.torch import failure_of_process, is_failed_write
 from facekit.errors import first_line
 
@@ -46,3 +50,17 @@ class FailedWrites:
                 raise
             else:
                 raise cause from error
+
+
+def find_not_finite(model: nn.Module) -> str | None:
+    """The first trainable weight that has a NaN or infinite value, of its part in this process; None for none.
+
+    Args:
+        model: Its weights may be in pieces.
+    """
+    learning = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    if not learning:
+        return None
+    parts = [each.to_local() if isinstance(each, DTensor) else part_here(each) for each in learning.values()]
+    finite = torch.stack([part.detach().isfinite().all() for part in parts]).tolist()
+    return next((name for name, is_so in zip(learning, finite, strict=True) if not is_so), None)

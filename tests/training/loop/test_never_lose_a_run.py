@@ -28,6 +28,7 @@ from facekit.training.loop.checkpoints import (
     list_checkpoints,
     prune_checkpoints,
 )
+from facekit.training.loop.face_trainer import FaceTrainer
 from facekit.training.records.corrupt import SkippingDataset
 from facekit.training.watching.run_watcher import LossGuard
 
@@ -275,6 +276,20 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_records_of_its_batch(rec
         train(model, processor, records, tmp_path, TrainingSettings(**SETTINGS), callbacks=[At(3, poison)])
     named = [record.id for record in records.records if repr(record.id) in str(caught.value)]
     assert len(named) == 4
+    assert [step for step, _ in list_checkpoints(tmp_path / "training")] == [2]
+
+
+def test_weights_that_gradients_made_nan_are_not_saved_though_the_loss_was_a_number(records, tmp_path, monkeypatch):
+    compute = FaceTrainer.compute_loss
+
+    def lose_gradients(self, *given, **named):
+        return compute(self, *given, **named) * (float("nan") if self.state.global_step == 3 else 1)
+
+    monkeypatch.setattr(FaceTrainer, "compute_loss", lose_gradients)
+    with pytest.raises(
+        TrainingError, match=r"the weights 'connector\..*' are NaN or infinite after step 4 and are not"
+    ):
+        train(*small_model("region"), records, tmp_path, TrainingSettings(**SETTINGS))
     assert [step for step, _ in list_checkpoints(tmp_path / "training")] == [2]
 
 

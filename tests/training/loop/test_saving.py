@@ -1,12 +1,13 @@
-"""Failed writes of a save: which errors are kept, which pass through, and what is said of them."""
+"""What keeps a checkpoint from being saved: failed writes, of which some are kept, and weights that are NaN."""
 
 from __future__ import annotations
 
 import pytest
+import torch
 from safetensors import SafetensorError
 from torch.distributed.checkpoint import CheckpointException
 
-from facekit.training.loop.saving import FailedWrites
+from facekit.training.loop.saving import FailedWrites, find_not_finite
 
 FULL = OSError(28, "No space left on device")
 CUT = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 128 vs 0")
@@ -46,3 +47,21 @@ def test_of_a_distributed_save_the_cause_is_raised_where_it_is_no_failed_write()
     failed = FailedWrites()
     with pytest.raises(ValueError, match="a bug"), failed.keeping():
         raise CheckpointException("save", {0: (ValueError("a bug"), None)})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_trainable_weight_that_is_not_finite_is_found_by_its_name(value):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    assert find_not_finite(model) is None
+    with torch.no_grad():
+        model[1].bias[0] = value
+    assert find_not_finite(model) == "1.bias"
+    model[1].requires_grad_(False)
+    assert find_not_finite(model) is None
+    assert find_not_finite(model.requires_grad_(False)) is None
+
+
+def test_of_a_weight_in_pieces_the_piece_here_counts():
+    model = torch.nn.Linear(2, 2)
+    model.weight.ds_tensor = torch.tensor([float("nan")])
+    assert find_not_finite(model) == "weight"
