@@ -175,9 +175,9 @@ def score_verification(text: str, truth: bool, question: str = SAME_PERSON) -> S
     if hack is not None:
         return Score(0.0, hack)
     answer = strip_thoughts(text)[0]
-    reading = read_yes_or_no(text, question)
-    if reading.value is None and reading.rule is Rule.NOTHING:
-        reading = _read_same_person(answer)
+    reading, stated = read_yes_or_no(text, question), _read_same_person(answer)
+    if stated.rule is Rule.CONTRADICTORY or reading.rule is Rule.NOTHING:
+        reading = stated
     return _score_verdict(reading, truth, answer)
 
 
