@@ -30,6 +30,10 @@ _FLAGGED = re.compile(
     r"|safety (?:system|setting|filter)|data_?inspection|inappropriate content|prohibited content|sensitive content",
     re.IGNORECASE,
 )
+_BLOCKED = re.compile(
+    r"(?:resource|account|organi[sz]ation|project|key) has been (?:\w+ )?(?:blocked|suspended|disabled)"
+)
+_UNSUPPORTED = frozenset({"unsupported_parameter", "unsupported_value"})
 _LATER = re.compile(r"token_limit_exceeded|enqueued[ _]token", re.IGNORECASE)
 
 
@@ -54,6 +58,10 @@ def sort_failure(
     said = " ".join(str(described.get("message") or body).split())
     words = strike(f"status {status}: {said[:300]}")
     whole = f"{said} {json.dumps(body, default=str)}"
+    if described.get("code") in _UNSUPPORTED:  # whatever status a gateway makes of it
+        return RejectedRequestError(words, said=strike(whole))
+    if status < 500 and _BLOCKED.search(said.lower()):
+        return EndpointError(f"the endpoint is closed to this account ({words})")
     if status in _TEMPORARY_STATUS or status >= 500:
         if "insufficient_quota" in f"{described.get('code')} {described.get('type')}":
             return EndpointError(f"the account has no credit left ({words})")

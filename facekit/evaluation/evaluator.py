@@ -29,7 +29,7 @@ from facekit.evaluation.tasks.asked import AskedTask, plan_questions, plan_tasks
 from facekit.evaluation.tasks.collecting import collect_replies, identify_answers
 from facekit.evaluation.tasks.definitions import ALL_TASKS, Task
 from facekit.evaluation.tasks.prompts import TRAINED, PromptStyle
-from facekit.evaluation.tasks.questions import ModelUnderTest, Reply
+from facekit.evaluation.tasks.questions import ModelUnderTest, Reply, well_formed
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.reports import ProgressListener, as_listener
@@ -167,7 +167,8 @@ def evaluate_model(
     results = tuple(
         _score(each, record_set.records, by_id, training.records if training else (), counted) for each in planned
     )
-    result = EvaluationResult(len(record_set), results, seconds, model.name, len(questions), style.name, limit)
+    name = well_formed(model.name)
+    result = EvaluationResult(len(record_set), results, seconds, name, len(questions), style.name, limit)
     if folder is not None:
         _write_predictions(folder / PREDICTIONS_NAME, planned, record_set.records, by_id)
         result.write(folder / METRICS_NAME)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from facekit.data.record_media import open_media
 from facekit.errors import ConfigurationError
 from facekit.evaluation.tasks.prompts import TRAINED
-from facekit.evaluation.tasks.questions import Question
+from facekit.evaluation.tasks.questions import Question, well_formed
 from facekit.faces import open_image, pad_to_square
 from facekit.models.identity import describe_parts, sample_weights
 from facekit.models.modeling import FaceKitForConditionalGeneration
@@ -53,7 +53,7 @@ class FaceKitModel:
     ) -> None:
         if batch_size < 1:
             raise ConfigurationError(f"batch_size must be at least 1, not {batch_size}")
-        self.model, self.processor, self.name = model, processor, name
+        self.model, self.processor, self.name = model, processor, well_formed(name)
         self.batch_size, self.crop, self.shared_from = batch_size, crop, shared_from
         self.prompt_style = prompt_style
 

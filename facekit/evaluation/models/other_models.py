@@ -20,7 +20,7 @@ from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.models.endpoint_model import EndpointModel
 from facekit.evaluation.tasks.prompts import CLOSED, RECORDED, TRAINED
-from facekit.evaluation.tasks.questions import ModelUnderTest, Question
+from facekit.evaluation.tasks.questions import ModelUnderTest, Question, well_formed
 from facekit.hub import fetch_folder
 from facekit.models.foreign_prompts import escape_chat, tokenize_chats
 from facekit.models.identity import sample_weights
@@ -55,7 +55,8 @@ class HuggingFaceModel:
     ) -> None:
         if batch_size < 1:
             raise ConfigurationError(f"batch_size must be at least 1, not {batch_size}")
-        self.model, self.processor, self.name, self.batch_size = model.eval(), processor, name, batch_size
+        self.model, self.processor, self.batch_size = model.eval(), processor, batch_size
+        self.name = well_formed(name)
         self._options = dict(options or {})
 
     @property
@@ -173,7 +174,7 @@ class RecordedModel:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.name = f"predictions:{self.path}"
+        self.name = well_formed(f"predictions:{self.path}")
         self._answers: dict[str, str] = {}
         try:
             lines = self.path.read_text(encoding="utf-8").split("\n")

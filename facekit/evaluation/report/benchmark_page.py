@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from facekit.data.atomic import write_text_atomically
 from facekit.evaluation.report.sections import short_name
+from facekit.evaluation.tasks.questions import well_formed
 from facekit.reports import Column, Section, Table, render_page
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def write_benchmark_page(folder: str | Path, benchmark: str, model: str, tables:
         contents=[section for section, _ in sections],
         sections=sections,
     )
-    return write_text_atomically(Path(folder) / REPORT_NAME, page)
+    return write_text_atomically(Path(folder) / REPORT_NAME, well_formed(page))
 
 
 def page_table(table: Any) -> Table:

@@ -10,7 +10,14 @@ from facekit.data.identity import RunIdentity
 from facekit.errors import ConfigurationError
 from facekit.evaluation.models.answer_log import AnswerLog, LoggedAnswer
 from facekit.evaluation.tasks.fingerprints import Fingerprints
-from facekit.evaluation.tasks.questions import ModelUnderTest, Question, Reply, ScoresOptions, Unanswered
+from facekit.evaluation.tasks.questions import (
+    ModelUnderTest,
+    Question,
+    Reply,
+    ScoresOptions,
+    Unanswered,
+    well_formed,
+)
 from facekit.reports import ProgressListener, ProgressMeter, as_listener
 
 logger = logging.getLogger(__name__)
@@ -21,7 +28,7 @@ def identify_answers(model: ModelUnderTest, **facts: Any) -> RunIdentity:
 
     A model may say by a mapping ``identity`` what it is beyond its name, such as a sample of its weights.
     """
-    return RunIdentity({"model": model.name, **getattr(model, "identity", {}), **facts})
+    return RunIdentity({"model": well_formed(model.name), **getattr(model, "identity", {}), **facts})
 
 
 def collect_replies(
@@ -94,9 +101,9 @@ def _replies(model: ModelUnderTest, questions: Sequence[Question], scoring: str)
     if scoring == "generation":
         for index, said in model.answer(questions):
             if isinstance(said, Unanswered):
-                yield index, Reply("", problem=said.reason), said.is_final
+                yield index, Reply("", problem=well_formed(said.reason)), said.is_final
             else:
-                yield index, Reply(said), True
+                yield index, Reply(well_formed(said)), True
     elif scoring == "likelihood":
         without = next((question.id for question in questions if not question.options), None)
         if without is not None:

@@ -5,6 +5,7 @@ The protocol is small so that anything can be evaluated: a model in memory, a se
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,17 @@ from PIL import Image
 from facekit.data.record_media import open_frames
 from facekit.data.records import FaceRecord
 from facekit.faces import open_image
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def well_formed(text: str) -> str:
+    """A text without halves of characters (lone surrogates), which no file can hold; U+FFFD stands in their place.
+
+    Servers send them where an answer was cut off in the middle of an emoji; names of files have them for bytes that are
+    no UTF-8.
+    """
+    return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 @dataclass(frozen=True, eq=False)
