@@ -57,6 +57,9 @@ def train(
         str | None, typer.Option(help="Shares of several records files in an epoch, such as 4,2,1.")
     ] = None,
     precision: Annotated[str, typer.Option(help="float32, or bfloat16 for automatic mixed precision.")] = "float32",
+    torch_compile: Annotated[
+        bool, typer.Option("--torch-compile", help="Compile the language model's layers; needs a compiler.")
+    ] = False,
     optimizer: Annotated[str, typer.Option(help="adamw, muon, adamw_8bit, paged_adamw_8bit, …")] = "adamw",
     schedule: Annotated[str, typer.Option(help="Of the learning rate: cosine, linear, constant, …")] = "cosine",
     lora_rank: Annotated[
@@ -112,6 +115,8 @@ def train(
         learning_rate=learning_rate,
         **_adapters(parts, lora_rank, lora_alpha, lora_dropout, lora_targets),
         precision=precision,
+        torch_compile=torch_compile,
+        device=opening.device,
         optimizer=optimizer,
         schedule=schedule,
         report_to=None if report_to is None else tuple(name.strip() for name in report_to.split(",")),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 from torch.torch_version import TorchVersion
 
 _F = TypeVar("_F", bound=Callable[..., object])
@@ -62,3 +64,36 @@ def constant_while_traced(function: _F) -> _F:
     Until: torch 2.15 is the oldest supported version.
     """
     return torch.compiler.assume_constant_result(function) if TorchVersion(torch.__version__) < "2.15" else function
+
+
+@contextmanager
+def compiled_in_place(modules: Sequence[nn.Module], backend: str) -> Iterator[None]:
+    """Run modules as ``Module.compile`` makes them, with dynamic shapes, and as they were after the ``with`` block.
+
+    Args:
+        modules: The modules.
+        backend: Of ``torch.compile``.
+
+    Seen: torch 2.11 to 2.14.
+    Why: ``Module.compile`` has no way back, and what it leaves behind does not survive a copy of the module.
+    Until: there is one.
+    """
+    changed: list[Any] = list(modules)
+    before = [module._compiled_call_impl for module in changed]
+    try:
+        for module in changed:
+            module.compile(backend=backend, dynamic=True)
+        yield
+    finally:
+        for module, call in zip(changed, before, strict=True):
+            module._compiled_call_impl = call
+
+
+def is_failed_compilation(error: BaseException) -> bool:
+    """Whether ``torch.compile`` raised this, because a compiler is missing or fails, and not what it compiled.
+
+    Seen: torch 2.11 to 2.14.
+    Why: its errors are of many classes in private modules.
+    Until: they have a public base class.
+    """
+    return type(error).__module__.partition(".")[2].startswith(("_dynamo", "_inductor"))

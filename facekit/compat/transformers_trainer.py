@@ -12,7 +12,7 @@ import transformers
 from packaging.version import Version
 from torch import nn
 from torch.serialization import STORAGE
-from transformers import Trainer, TrainerCallback, TrainerControl
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainingArguments
 from transformers.trainer_callback import CallbackHandler
 
 
@@ -53,6 +53,28 @@ class _HookedCallbacks(CallbackHandler):
             result = self._notify(callback, partial(getattr(callback, event), args, state, control, **given))
             control = control if result is None else result
         return control
+
+
+def place_arguments(arguments: TrainingArguments, device: torch.device) -> None:
+    """Let a run of one process use this device, and no other that is there.
+
+    Args:
+        arguments: The trainer's arguments.
+        device: An accelerator.
+
+    Seen: transformers 5.17 and 5.24, accelerate 1.13 to 1.15.
+    Why: arguments say the CPU or not, and otherwise the first accelerator is taken; with several GPUs the model is put
+        on all of them in one process.
+    Until: ``TrainingArguments`` takes a device.
+    """
+    _ = arguments.device
+    placed: Any = arguments
+    placed.__dict__["_setup_devices"] = device
+    placed._n_gpu = 1
+    placed.distributed_state.device = device
+    accelerator = torch.accelerator.current_accelerator()
+    if accelerator is not None and accelerator.type == device.type:
+        torch.accelerator.set_device_index(device.index or 0)
 
 
 class HookedTrainer(Trainer):

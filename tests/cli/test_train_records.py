@@ -37,7 +37,7 @@ def run(run_facekit, monkeypatch):
 def test_several_files_train_by_weights_with_adapters_and_the_best_model_is_kept(run, faces, text, tmp_path):
     status, out, error = run(
         faces, text, "--weights", "3,1", "--output", tmp_path, *TINY, "--lora-rank", "4", "--precision", "bfloat16",
-        "--optimizer", "muon", "--schedule", "linear", "--validation", faces, "--patience", "2",
+        "--optimizer", "muon", "--schedule", "linear", "--validation", faces, "--patience", "2", "--device", "cpu",
     )  # fmt: skip
     assert status == 0, error
     assert str(tmp_path) in out
@@ -67,6 +67,7 @@ def test_several_files_without_weights_are_seen_once(run, faces, text, tmp_path)
         (["--lora-alpha", "8"], "go with --lora-rank"),
         (["--lora-rank", "0"], "'lora.rank'"),
         (["--precision", "float8"], "'precision'"),
+        (["--device", "gpu7"], "the device 'gpu7' cannot be used here"),
         (["--optimizer", "adamv"], "did you mean 'adamw'"),
         (["--schedule", "cosinus"], "'schedule'"),
         (["--patience", "2"], "--patience goes by the loss of --validation records"),

@@ -8,12 +8,15 @@ import torch
 from transformers import TrainingArguments
 from transformers.integrations import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
 
+from facekit.backbones.base import read_device
 from facekit.compat.transformers_model import attention_implementation
+from facekit.compat.transformers_trainer import place_arguments
 from facekit.data.attention import check_attention
 from facekit.data.dataset import DatasetOptions
 from facekit.errors import ConfigurationError, MissingExtraError
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.spec import closest_match_hint
+from facekit.training.loop.compiled import require_backend
 from facekit.training.loop.distributed import count_processes, shards_weights
 from facekit.training.loop.optimizers import OWN, require_optimizer
 from facekit.training.recipes.settings import TrainingSettings
@@ -53,10 +56,15 @@ def trainer_arguments(folder: Path, settings: TrainingSettings, examples: int) -
         folder: Where checkpoints go.
         settings: The run's settings.
         examples: How many examples an epoch has.
+
+    Raises:
+        ConfigurationError: The device is not here.
     """
     examples_per_step = settings.batch_size * settings.accumulation * count_processes()
     steps = settings.steps or max(1, round((settings.epochs or 0) * examples / examples_per_step))
-    return TrainingArguments(
+    device = read_device(settings.device)
+    is_on_cpu = not torch.accelerator.is_available() if device is None else device.type == "cpu"
+    arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=settings.steps or -1,
         num_train_epochs=settings.epochs or 1.0,
@@ -78,21 +86,31 @@ def trainer_arguments(folder: Path, settings: TrainingSettings, examples: int) -
         seed=settings.seed,
         data_seed=settings.seed,
         remove_unused_columns=False,
-        use_cpu=not torch.accelerator.is_available(),
-        dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=is_on_cpu,
+        dataloader_pin_memory=torch.cuda.is_available() and not is_on_cpu,
         disable_tqdm=True,
         report_to=[name for name in settings.report_to or () if name != "none"],
     )
+    if device is not None and not is_on_cpu:
+        place_arguments(arguments, device)
+    return arguments
 
 
 def check_names(settings: TrainingSettings) -> None:
     """Make sure that there is what settings name, before anything is loaded.
 
     Raises:
-        ConfigurationError: There is no such optimizer or reporter.
+        ConfigurationError: There is no such optimizer, device, backend or reporter.
         MissingExtraError: A reporter is not installed.
     """
     require_optimizer(settings.optimizer)
+    require_backend(settings)
+    device, processes = read_device(settings.device), count_processes()
+    if device is not None and device.type != "cpu" and processes > 1:
+        raise ConfigurationError(
+            f"device '{settings.device}' is one, and the run has {processes} processes, each of which has its own; "
+            "leave it out"
+        )
     known, installed = ("none", *INTEGRATION_TO_CALLBACK), get_available_reporting_integrations()
     for name in settings.report_to or ():
         if name not in known:
@@ -116,6 +134,9 @@ def check_settings(
             "the language model is packed in 4 or 8 bits (load_in), which learns by adapters only; train "
             "'language_model.lora' or leave 'language_model' out of parts, or open the model without load_in"
         )
+    if settings.torch_compile and (shards_weights() or is_quantized(model)):
+        kind = "sharded" if shards_weights() else "packed (load_in)"
+        raise ConfigurationError(f"torch_compile is for whole weights, and here they are {kind}; set it to false")
     if settings.cache_features and arguments.world_size > 1:
         raise ConfigurationError("cache_features works in one process only; set it to false for distributed training")
     if settings.feature_cache is not None and shards_weights():
@@ -123,7 +144,7 @@ def check_settings(
     if arguments.n_gpu > 1:
         raise ConfigurationError(
             f"there are {arguments.n_gpu} GPUs but one process; start one process a GPU with torchrun, or choose a "
-            "GPU with CUDA_VISIBLE_DEVICES"
+            "GPU with device, such as cuda:0"
         )
     if settings.fused_loss and arguments.device.type != "cuda":
         raise ConfigurationError("fused_loss needs a GPU; set it to false, the loss is the same")

@@ -22,6 +22,7 @@ from facekit.models.processing import FaceKitProcessor
 from facekit.reports import ProgressListener
 from facekit.training.loop.arguments import check_names, check_settings, dataset_options, trainer_arguments
 from facekit.training.loop.checkpoints import STATE_NAME, find_checkpoint, find_damage, is_finished, step_of
+from facekit.training.loop.compiled import compiled_layers
 from facekit.training.loop.distributed import first_problem, is_main_process, load_whole_weights, whole_again
 from facekit.training.loop.face_trainer import FaceTrainer
 from facekit.training.loop.identity import prepare_run
@@ -234,6 +235,7 @@ class TrainingRun:
                 stack.enter_context(gradient_checkpointing(model, settings.parts))
             if settings.independent_turns or settings.row_tokens is not None:
                 stack.enter_context(split_attention(model.language_model))
+            stack.enter_context(compiled_layers(model.language_model, settings))
             trainer.train(resume_from_checkpoint=str(self.checkpoint) if self.checkpoint else None)
         trainer.guard.check()
         self.late_failure = trainer.late_failure

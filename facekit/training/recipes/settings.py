@@ -40,7 +40,8 @@ _MAY_CHANGE = frozenset(
     {
         "save_every", "keep_checkpoints", "log_every", "report_to", "threads", "workers", "cache_pictures",
         "skip_limit",
-        "gradient_checkpointing", "logits", "fused_loss", "feature_cache", "feature_cache_bytes",
+        "gradient_checkpointing", "torch_compile", "device", "logits", "fused_loss", "feature_cache",
+        "feature_cache_bytes",
     }
 )  # fmt: skip
 
@@ -111,6 +112,11 @@ class TrainingSettings(BaseModel):
         precision: ``float32``, or ``bfloat16`` for automatic mixed precision.
         gradient_checkpointing: Compute activations again in the backward pass: about a third more time, and only one
             layer's activations in memory.
+        torch_compile: Compile the layers of the language model by ``torch.compile``; ``true`` for its default backend,
+            or the name of another. The loss is the same but for rounding. Needs a C++ compiler on the CPU and Triton on
+            a GPU; not for sharded or packed weights.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps`` or another; None for an accelerator where there is one. In a run
+            of several processes each has its own.
         loss_average: ``token``: the mean over the labelled tokens of a step, so that long answers weigh more.
             ``sample``: the mean over its samples of the mean over each one's tokens. A sample is a conversation, or a
             question where ``independent_turns`` is set.
@@ -177,6 +183,8 @@ class TrainingSettings(BaseModel):
     lora: LoraSettings = LoraSettings()
     precision: Literal["float32", "bfloat16"] = "float32"
     gradient_checkpointing: bool = False
+    torch_compile: bool | str = False
+    device: str | None = None
     loss_average: Literal["token", "sample"] = "token"
     logits: Literal["labelled", "all"] = "labelled"
     fused_loss: bool = False

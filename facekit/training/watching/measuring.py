@@ -59,6 +59,7 @@ class CostMeter(TrainerCallback):
         self._first_step = self._last_step = 0
         self._examples_per_step = 1
         self._processes = 1
+        self._device = torch.device("cpu")
         self._hook: Any = None
 
     def on_train_begin(
@@ -76,8 +77,9 @@ class CostMeter(TrainerCallback):
         language_model = getattr(model, "language_model", None)
         if language_model is not None:
             self._hook = language_model.register_forward_pre_hook(self._count, with_kwargs=True)
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
+        self._device = args.device
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
         self._started = time.perf_counter()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -99,8 +101,8 @@ class CostMeter(TrainerCallback):
             examples=steps * self._examples_per_step,
             tokens=self._tokens * self._processes,
             seconds=max(0.0, self._seconds - self.pauses()),
-            peak_memory=peak_memory(),
-            device=torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU",
+            peak_memory=peak_memory(self._device),
+            device=_name(self._device),
         )
 
     def _count(self, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
@@ -109,9 +111,13 @@ class CostMeter(TrainerCallback):
             self._tokens += embeddings.shape[0] * embeddings.shape[1]
 
 
-def peak_memory() -> int:
-    """Most bytes that were in use: of this process's GPU since the run began, else of the whole process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type.upper()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes that were in use: of a GPU by this process since the run began, else of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -246,6 +246,8 @@ def questions_of(record: FaceRecord) -> list[tuple[str | None, str, str]]:
 def undisturbed(model: FaceKitForConditionalGeneration, autocast: torch.dtype | None = None) -> Iterator[None]:
     """Evaluation mode and a random state of its own inside the ``with`` block; both are as before afterwards.
 
+    Compiled layers run as they were written: generation would compile each anew.
+
     Args:
         model: The model.
         autocast: Type to compute in; None for that of the weights.
@@ -257,6 +259,7 @@ def undisturbed(model: FaceKitForConditionalGeneration, autocast: torch.dtype | 
     try:
         with (
             torch.random.fork_rng(devices=devices),
+            torch.compiler.set_stance("force_eager"),
             torch.autocast(device.type, dtype=autocast or torch.bfloat16, enabled=autocast is not None),
         ):
             yield

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 import torch
 from torch import nn
@@ -14,6 +16,10 @@ from facekit.errors import ConfigurationError, MissingExtraError
 from facekit.training import TrainingSettings, train
 from facekit.training.loop.optimizers import MuonWithAdamW, divide_matrices, list_optimizers
 from facekit.training.trainable.parts import parameter_groups
+
+needs_bitsandbytes = pytest.mark.skipif(
+    importlib.util.find_spec("bitsandbytes") is None, reason="the extra 'quantization' is not installed"
+)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +62,28 @@ def test_a_run_learns_with_it_and_goes_on_as_if_nothing_had_happened(records, tm
     assert resumed.history.losses == whole.history.losses
     first, second = (facekit.load(tmp_path / each)[0].state_dict() for each in ("whole", "cut"))
     assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+@needs_bitsandbytes
+@pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
+@pytest.mark.parametrize("name", ["adamw_8bit", "paged_adamw_8bit", "paged_lion_8bit"])
+def test_moments_are_kept_in_eight_bits_and_come_back(records, tmp_path, name):
+    seen, stop = Seen(), Seen()
+    stop.stop = 3
+    chosen = settings(optimizer=name, learning_rate=3e-3, steps=4)
+    model, processor = fresh_model()
+    whole = train(model, processor, records, tmp_path / "whole", chosen, callbacks=[seen])
+    assert whole.history.losses[-1] < whole.history.losses[0]
+    moments = {key: state["state1"].dtype for key, state in seen.optimizer.state.items()}
+    large = [weight for weight in moments if weight.ndim == 2 and weight.numel() >= 4096]
+    embedding = model.get_input_embeddings().weight
+    assert {moments[weight] for weight in large if weight is not embedding} == {torch.uint8}
+    assert moments[embedding] == torch.float32, "gradients of embeddings are sparse"
+    with pytest.raises(KeyboardInterrupt):
+        train(*fresh_model(), records, tmp_path / "cut", chosen, callbacks=[stop])
+    resumed = train(*fresh_model(), records, tmp_path / "cut", chosen, resume=True)
+    assert resumed.resumed_from == 2
+    assert resumed.history.losses == whole.history.losses
 
 
 def test_muon_takes_the_matrices_inside_the_network_at_the_rates_of_their_parts():

@@ -62,7 +62,8 @@ DECIDE_COST_ONLY = {
     "save_every": 3, "keep_checkpoints": 5, "log_every": 2, "threads": 1, "workers": 2, "report_to": ("wandb",),
     "cache_pictures": False,
     "skip_limit": 0.5,
-    "gradient_checkpointing": True, "logits": "all", "fused_loss": True, "feature_cache": "tokens",
+    "gradient_checkpointing": True, "torch_compile": True, "device": "cpu", "logits": "all", "fused_loss": True,
+    "feature_cache": "tokens",
     "feature_cache_bytes": 1000,
 }  # fmt: skip
 NEED_ALSO = {
