@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ from facekit.training.trainable.trained_weights import (
     saves_trained_only,
 )
 from facekit.training.watching.run_watcher import LossGuard
+from facekit.training.watching.source_losses import SourceLosses
 from facekit.training.watching.validation import PeriodicValidation, undisturbed
 from facekit.training.watching.validation_loss import LossValidation
 
@@ -94,6 +96,7 @@ class FaceTrainer(HookedTrainer):
                 self.loss_validation = callback
         self.settings = settings
         self.features = features
+        self.source_losses = _split_by_source(self.train_dataset, settings)
         self.guard = LossGuard(record_ids)
         self.failed_saves = 0
         self.late_failure: tuple[str, Exception] | None = None
@@ -190,7 +193,7 @@ class FaceTrainer(HookedTrainer):
                 inputs["use_cache"] = False
                 loss: Any = super().compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
             else:
-                loss = self._labelled_loss(model, composed, inputs, segments, num_items_in_batch)
+                loss = self._labelled_loss(model, composed, inputs, segments, num_items_in_batch, indices)
         self.guard.watch(loss, indices, self.state.global_step)
         return (loss, None) if return_outputs else loss
 
@@ -204,6 +207,12 @@ class FaceTrainer(HookedTrainer):
             text_config = composed.config.get_text_config()
             inputs.update(packed_inputs(segments, inputs["position_ids"], text_config, dtype=composed.dtype))
         return segments
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log numbers; with a training loss, those of the sources of its records."""
+        if "loss" in logs and self.source_losses is not None:
+            logs = {**logs, **self.source_losses.take(self.accelerator.gather)}
+        super().log(logs, start_time)
 
     def report(self, numbers: dict[str, float]) -> None:
         """Send numbers of a step to all reporters; what else is to be logged of it still is."""
@@ -253,8 +262,9 @@ class FaceTrainer(HookedTrainer):
         inputs: dict[str, Any],
         segments: Tensor | None,
         items: Tensor | int | None,
+        indices: Tensor,
     ) -> Tensor:
-        targets = find_targets(inputs.pop("labels"), segments)
+        targets, by_source = find_targets(inputs.pop("labels"), segments), self.source_losses
         loss = supervised_loss(
             model,
             composed.get_output_embeddings(),
@@ -263,6 +273,7 @@ class FaceTrainer(HookedTrainer):
             average=self.settings.loss_average,
             items=items,
             fused=self.settings.fused_loss,
+            observe=None if by_source is None else partial(by_source.add, targets=targets, indices=indices),
         )
         # Items are counted over all processes, and their gradients are averaged, not added.
         return loss * self.accelerator.num_processes if items is not None else loss
@@ -383,3 +394,11 @@ class FaceTrainer(HookedTrainer):
             raise CheckpointError(f"{story} and resume") from error
         if self.args.should_save:
             logger.error("%s; %s", story, "the model is saved next" if is_at_end else "the training goes on")
+
+
+def _split_by_source(dataset: Any, settings: TrainingSettings) -> SourceLosses | None:
+    """What tells the losses of several records files apart, where the loss of every token is at hand."""
+    mixture = None if isinstance(dataset, StreamedDataset) else dataset.records.mixture
+    if mixture is None or settings.logits == "all" or settings.fused_loss:
+        return None
+    return SourceLosses(mixture, settings.loss_average)

@@ -7,7 +7,7 @@ model does to its logits afterwards, such as capping them, is done as ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -32,12 +32,14 @@ class Targets:
         labels: ``(n,)``, their ids.
         samples: ``(n,)``, the sample that each belongs to, from 0 in the order of rows and questions.
         sample_count: How many samples there are.
+        examples: ``(n,)``, the example that each belongs to, from 0 in the order of the batch.
     """
 
     sources: Tensor
     labels: Tensor
     samples: Tensor
     sample_count: int
+    examples: Tensor
 
 
 def find_targets(labels: Tensor, segments: Tensor | None = None) -> Targets:
@@ -51,6 +53,7 @@ def find_targets(labels: Tensor, segments: Tensor | None = None) -> Targets:
         segments: ``(B, L)``, where rows are packed; see ``facekit.data.packing``.
     """
     columns = torch.arange(labels.shape[1], device=labels.device).expand_as(labels)
+    documents = None if segments is None else _number_documents(segments)
     if segments is None:
         segments, previous = torch.zeros_like(labels), columns - 1
     else:
@@ -62,7 +65,18 @@ def find_targets(labels: Tensor, segments: Tensor | None = None) -> Targets:
     rows, at = torch.where((labels != IGNORED) & (previous >= 0))
     keys = rows * (segments.max() + 1) + segments[rows, at]
     numbers, samples = keys.unique(return_inverse=True)
-    return Targets(rows * labels.shape[1] + previous[rows, at], labels[rows, at], samples, len(numbers))
+    examples = rows if documents is None else documents[rows, at]
+    return Targets(rows * labels.shape[1] + previous[rows, at], labels[rows, at], samples, len(numbers), examples)
+
+
+def _number_documents(segments: Tensor) -> Tensor:
+    """The number of each token's document in the batch, ``(B, L)``; -1 for padding."""
+    is_real = segments != PADDING
+    rows = torch.arange(len(segments), device=segments.device)[:, None]
+    keys = rows * (segments.max() // DOCUMENT + 1) + segments // DOCUMENT
+    numbers = torch.full_like(segments, -1)
+    numbers[is_real] = keys[is_real].unique(return_inverse=True)[1]
+    return numbers
 
 
 def count_items(labels: Tensor, segments: Tensor | None, average: LossAverage) -> int:
@@ -80,6 +94,7 @@ def supervised_loss(
     average: LossAverage = "token",
     items: Tensor | int | None = None,
     fused: bool = False,
+    observe: Callable[[Tensor], None] | None = None,
 ) -> Tensor:
     """Compute the loss of a batch.
 
@@ -92,6 +107,7 @@ def supervised_loss(
             samples of the mean over each one's tokens.
         items: What to divide by, where a step has several batches; by default this batch's own count.
         fused: Never hold the logits; see ``fused_token_loss``.
+        observe: Called with the loss of every labelled token, ``(n,)``; not where they are fused.
 
     Returns:
         A scalar.
@@ -101,6 +117,8 @@ def supervised_loss(
     if fused:
         return fused_token_loss(model, head, inputs, targets) / items
     losses = token_losses(model, head, inputs, targets)
+    if observe is not None:
+        observe(losses)
     return (losses.sum() if average == "token" else average_samples(losses, targets).sum()) / items
 
 

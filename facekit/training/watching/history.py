@@ -6,12 +6,15 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 from facekit.data.atomic import write_bytes_atomically, write_text_atomically
 from facekit.errors import CheckpointError, MissingExtraError
+
+SOURCE_PREFIX = "loss/"
+"""Before the name of a records file, in what reporters get."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,15 @@ class LossPoint:
         epoch: Passes over the records by then.
         loss: Mean loss per supervised token, in nats, since the entry before.
         learning_rate: Rate of the first parameter group at that step.
+        sources: Of several records files, the mean loss of each by its name, over all of its labelled tokens (or
+            samples) since the entry before.
     """
 
     step: int
     epoch: float
     loss: float
     learning_rate: float
+    sources: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,15 @@ class LossHistory:
         return cls(
             tuple(
                 LossPoint(
-                    int(entry["step"]), float(entry["epoch"]), float(entry["loss"]), float(entry["learning_rate"])
+                    int(entry["step"]),
+                    float(entry["epoch"]),
+                    float(entry["loss"]),
+                    float(entry["learning_rate"]),
+                    {
+                        name.removeprefix(SOURCE_PREFIX): float(value)
+                        for name, value in entry.items()
+                        if name.startswith(SOURCE_PREFIX)
+                    },
                 )
                 for entry in entries
                 if "loss" in entry and "learning_rate" in entry
@@ -65,7 +79,25 @@ class LossHistory:
 
     def write(self, path: str | Path) -> Path:
         """Write a JSON list of entries; a failure leaves the file as it was."""
-        return write_text_atomically(path, json.dumps([asdict(point) for point in self.points], indent=1) + "\n")
+        entries = [
+            {name: value for name, value in asdict(point).items() if name != "sources" or value}
+            for point in self.points
+        ]
+        return write_text_atomically(path, json.dumps(entries, indent=1) + "\n")
+
+    def by_source(self) -> dict[str, LossHistory]:
+        """The history of each of several records files, by its name, at the steps where it has a loss."""
+        names = dict.fromkeys(name for point in self.points for name in point.sources)
+        return {
+            name: LossHistory(
+                tuple(
+                    replace(point, loss=point.sources[name], sources={})
+                    for point in self.points
+                    if name in point.sources
+                )
+            )
+            for name in names
+        }
 
     @property
     def steps(self) -> list[int]:
@@ -114,7 +146,11 @@ def draw_loss(history: LossHistory, path: str | Path) -> Path:
     loss_axes, rate_axes = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     figure.subplots_adjust(left=0.1, right=0.92, top=0.96, bottom=0.12, hspace=0.12)
     loss_axes.plot(history.steps, history.losses, color=faint, linewidth=1.0)
+    for name, own in history.by_source().items():
+        loss_axes.plot(own.steps, own.smoothed(), linewidth=1.2, label=name)
     loss_axes.plot(history.steps, history.smoothed(), color=line, linewidth=2.0)
+    if history.by_source():
+        loss_axes.legend(frameon=False, fontsize="small")
     if history.points and min(history.losses) > 0 and max(history.losses) > 10 * min(history.losses):
         loss_axes.set_yscale("log")
     loss_axes.set_ylabel("loss per token (nats)", color=ink)

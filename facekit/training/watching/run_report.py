@@ -94,6 +94,11 @@ class StageReport:
     skipped_records: tuple[SkippedRecord, ...] = ()
     shortened_records: tuple[ShortenedRecord, ...] = ()
 
+    def final_loss_of(self, source: str) -> float | None:
+        """The smoothed loss at the end of one of several records files; None where it is not known."""
+        own = self.history.by_source().get(source)
+        return None if own is None else own.final_loss
+
     @property
     def metrics(self) -> dict[str, float]:
         """The metrics of the last look."""
@@ -113,7 +118,7 @@ class StageReport:
             "start": self.start,
             "settings": self.settings.model_dump(mode="json"),
             "parts": [asdict(part) for part in self.parts],
-            "sources": [asdict(source) for source in self.sources],
+            "sources": [{**asdict(source), "final_loss": self.final_loss_of(source.name)} for source in self.sources],
             "records": {
                 "file": self.records,
                 "count": self.counts.records,

@@ -9,7 +9,6 @@ import yaml
 
 from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet
-from facekit.data.mixture import SourceShare
 from facekit.data.record_media import open_frames
 from facekit.errors import ImageError, RecordError
 from facekit.models.memory import format_bytes
@@ -55,7 +54,7 @@ def write_summary(folder: Path, report: StageReport, validation: RecordSet | Non
             height=120,
         ),
         facts=_facts(report),
-        sources=_source_table(report.sources),
+        sources=_source_table(report),
         parts=_part_table(report),
         metrics=metrics,
         faces=faces,
@@ -99,11 +98,19 @@ def _facts(report: StageReport) -> list[tuple[str, str]]:
     return facts
 
 
-def _source_table(sources: tuple[SourceShare, ...]) -> Table | None:
-    if not sources:
+def _source_table(report: StageReport) -> Table | None:
+    if not report.sources:
         return None
-    rows = [(each.name, each.records, each.examples, f"{100 * each.share:.1f} %") for each in sources]
-    return Table.of("records files", ["file"], ["records", "examples an epoch", "share"], rows)
+    losses = [report.final_loss_of(each.name) for each in report.sources]
+    rows: list[list[Any]] = [
+        [each.name, each.records, each.examples, f"{100 * each.share:.1f} %"] for each in report.sources
+    ]
+    headings = ["records", "examples an epoch", "share"]
+    if any(loss is not None for loss in losses):
+        headings.append("final loss")
+        for row, loss in zip(rows, losses, strict=True):
+            row.append("-" if loss is None else f"{loss:.3f}")
+    return Table.of("records files", ["file"], headings, rows)
 
 
 def _part_table(report: StageReport) -> Table:

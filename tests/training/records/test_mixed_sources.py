@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
 
 import pytest
@@ -19,6 +20,7 @@ from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError
 from facekit.training import TrainingSettings, load_recipe, run_recipe, train
 from facekit.training.loop.batching import GroupedBatchSampler, Occurrences, group_records
+from facekit.training.watching.history import LossHistory
 
 WEIGHTS = (4, 2, 1, 1)
 SIZES = (6, 30, 10, 18)
@@ -141,6 +143,31 @@ def test_losses_are_those_of_a_plain_loop_over_the_same_batches(sources, tmp_pat
     assert result.history.losses == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("values", [{}, {"row_tokens": 700}, {"loss_average": "sample"}], ids=str)
+def test_the_loss_of_each_file_is_that_of_a_plain_loop_over_its_examples(sources, tmp_path, values):
+    chosen = settings(steps=4, log_every=2, learning_rate=1e-9, warmup=0.0, **values)
+    result = train(*fresh_model(), sources, tmp_path, chosen)
+    model, processor = fresh_model()
+    mixed = mix_records(sources)
+    examples = Occurrences(FaceDataset(mixed, processor, DatasetOptions(landmark_noise=0.01)))
+    batches = list(GroupedBatchSampler([0] * 64, [0] * 64, 16, mixture=mixed.mixture))
+    for point, pair in zip(result.history.points, (batches[:2], batches[2:]), strict=True):
+        sums, counts = Counter(), Counter()
+        for index in (each for batch in pair for each in batch):
+            alone = FaceCollator(0)([examples[index]])
+            name = mixed.mixture.names[mixed.mixture.sources[index % 64]]
+            weight = 1 if "loss_average" in values else int((alone["labels"] != -100).sum())
+            with torch.no_grad():
+                sums[name] += float(model(**alone).loss) * weight
+            counts[name] += weight
+        assert len(counts) == 4
+        assert point.sources == pytest.approx({name: sums[name] / counts[name] for name in counts}, abs=1e-5)
+    again = LossHistory.read(tmp_path / "training" / "losses.json")
+    assert again == result.history
+    assert list(again.by_source()) == ["few.jsonl", "many.jsonl", "pairs.jsonl", "text.jsonl"]
+    assert again.by_source()["text.jsonl"].losses == [point.sources["text.jsonl"] for point in again.points]
+
+
 class StopAt(TrainerCallback):
     def __init__(self, step):
         self.step = step
@@ -159,7 +186,7 @@ def test_a_run_that_is_killed_twice_ends_with_the_same_bits(sources, tmp_path, g
             train(*fresh_model(), sources, tmp_path / "cut", chosen, resume=True, callbacks=[StopAt(stop)])
     resumed = train(*fresh_model(), sources, tmp_path / "cut", chosen, resume=True)
     assert resumed.resumed_from == 6
-    assert resumed.history.losses == whole.history.losses
+    assert resumed.history == whole.history, "the losses of each file, too"
     first, second = (facekit.load(tmp_path / name)[0].state_dict() for name in ("whole", "cut"))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
@@ -199,6 +226,11 @@ def test_a_recipe_names_several_files_and_its_page_their_shares(files, tmp_path)
     page = result.summary.read_text()
     assert "examples an epoch" in page
     assert "12.5 %" in page
+    assert "final loss" in page
+    written = json.loads((result.training.history_path.parent / "report.json").read_text())["sources"]
+    assert {each["name"] for each in written} == {"few.jsonl", "many.jsonl", "pairs.jsonl", "text.jsonl"}
+    known = {each["name"]: each["final_loss"] for each in written if each["final_loss"] is not None}
+    assert known == pytest.approx(result.training.history.points[-1].sources)
     (tmp_path / "again.yaml").write_text(recipe.to_yaml())
     assert load_recipe(tmp_path / "again.yaml").stages[0].data == recipe.stages[0].data
 
