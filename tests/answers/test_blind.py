@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import blind_answers as blind
 import pytest
 
-SHARES = {"answers": (0.99, 0.005), "hostile": (0.93, 0.05)}
+SHARES = {
+    "answers": (0.99, 0.005),
+    "hostile": (0.94, 0.05),
+    "second_answers": (0.99, 0.005),
+    "second_hostile": (0.93, 0.02),
+}
 """Per list the least share that is read right and the largest that is read wrong with confidence."""
 HANGS_AFTER = 120  # seconds; a pattern that is not linear needs longer than anyone waits
 UNITS = [
@@ -34,6 +40,11 @@ def test_answers_written_blind_are_read_as_their_writers_meant_them(name):
     least_right, most_wrong = SHARES[name]
     assert sum(each.is_right for each in found) / len(found) >= least_right, blind.table(found)
     assert sum(each.is_confidently_wrong for each in found) / len(found) <= most_wrong, blind.table(found)
+
+
+def test_further_wordings_are_read_as_their_writer_meant_them():
+    found = blind.results("wordings", Path(__file__).parent)
+    assert [each.row["id"] for each in found if not each.is_right] == [], blind.table(found)
 
 
 @pytest.mark.parametrize("unit", UNITS)

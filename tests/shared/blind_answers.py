@@ -69,8 +69,8 @@ def is_right(row, value):
     return value == label
 
 
-def results(name):
-    rows = [json.loads(line) for line in (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+def results(name, folder=FOLDER):
+    rows = [json.loads(line) for line in (folder / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
     found = []
     for row in rows:
         reading = read(row)
@@ -87,7 +87,6 @@ def table(found):
             own = [each for each in found if key is None or each.row[key] == group]
             right = sum(each.is_right for each in own)
             wrong = sum(each.is_confidently_wrong for each in own)
-            lines.append(
-                f"{group:14} {count:4} right {right:4} {right / count:6.1%}  confidently wrong {wrong:3} {wrong / count:6.1%}"  # noqa: E501
-            )
+            shares = f"right {right:4} {right / count:6.1%}  confidently wrong {wrong:3} {wrong / count:6.1%}"
+            lines.append(f"{group:14} {count:4} {shares}")
     return "\n".join(lines)

@@ -188,7 +188,7 @@ def _rank(clauses: Clauses, statement: Statement, found: _Found, number: int) ->
     rest = len(re.sub(r"[\W\d]", "", text[: found.start] + text[found.end :]))
     if rest <= 14 and (number == 0 or statement.is_alone):
         return Rank.CONCLUSION
-    if found.kind == BARE:
+    if found.kind in (BARE, BOUND):
         return Rank.MENTION
     return Rank.SUBJECT if vocabulary.words("ages", "frames").search(text) else Rank.STATEMENT
 

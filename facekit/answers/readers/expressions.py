@@ -81,6 +81,8 @@ def _settle(
     clauses = Clauses(text, vocabulary)
     for table, is_sign in zip(tables, (False, True), strict=True):
         claims = _fold_own_denials(clauses, [_plain(claim) for claim in clauses.find(table)])
+        if vocabulary.words("discourse", "hidden").search(text):  # a face that is not seen shows no expression
+            claims = [claim for claim in claims if not _denies_itself(clauses, claim)]
         kept = undecided_claims(clauses, claims)
         if claims and not kept:
             return Outcome(None, mark or Rank.UNDECIDED, Rule.UNDECIDED, statement.source)
@@ -137,13 +139,16 @@ def _single(clauses: Clauses, labels: list[Claim], claims: Sequence[Claim], stat
     return found.pop() if len(found) == 1 else None
 
 
+def _denies_itself(clauses: Clauses, claim: Claim) -> bool:
+    """Whether a claim of neutral is a denial of expression itself: "no particular emotion"."""
+    before = clauses.vocabulary.words("deny", "before")
+    return claim.label == "neutral" and before.search(clauses.text, claim.start, claim.end) is not None
+
+
 def _fold_own_denials(clauses: Clauses, claims: Iterable[Claim]) -> list[Claim]:
     """Let "no expression", which contains its own denial, deny nothing after it."""
     claims = list(claims)
-    own = [
-        claim for claim in claims
-        if claim.label == "neutral" and clauses.vocabulary.words("deny", "before").search(clauses.text, claim.start, claim.end)  # noqa: E501
-    ]  # fmt: skip
+    own = [claim for claim in claims if _denies_itself(clauses, claim)]
     folded = []
     for claim in claims:
         before = [each for each in own if each.end <= claim.start]

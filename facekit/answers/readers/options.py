@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from string import ascii_uppercase
 
-from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.languages.vocabulary import Vocabulary, compile_words
 from facekit.answers.readers.scores import first_ranked, highest_score
 from facekit.answers.readers.shape import (
     RULES,
@@ -34,7 +34,8 @@ _ANY_LETTER = re.compile(r"(?<![a-z0-9'])[(\[]?([a-z])[)\]]?(?![a-z0-9'])")
 _ARTICLE = re.compile(r"[aoe] (?:option |letra |opción |opção )?[a-z](?![a-z0-9])")
 """A word of one letter before an option's letter: "a alternativa é a C"."""
 _CAPITAL = re.compile(
-    r"(?<![\w'])([A-HJ-Z])(?![\w'])(?!\s+[a-z]{3})|(?<![\w'])([A-HJ-Z])(?=\s(?:and|or|und|oder|just|y|o|et|ou|e)\s)"
+    r"(?<![\w'])([B-HJ-Z])(?![\w'])|(?<![\w'])(A)(?![\w'])(?!\s+[a-z]{3})"
+    r"|(?<![\w'])(A)(?=\s(?:and|or|und|oder|just|y|o|et|ou|e)\s)"
 )
 _LISTED = re.compile(r"(?<![a-z0-9'])\(?([a-z])(?:[.):](?=\s)|,(?=\s[a-z](?![a-z])))")
 _LED = re.compile(r"[\s(\[]*([a-z])(?:[)\]]|\s?[.:)]|\s-)\s*(?=\S)")
@@ -125,6 +126,8 @@ def _outcome(
     letters, is_plain = _by_letter(clauses, statement, labels, is_marked=mark is not None)
     named = _by_text(clauses, labels, texts)
     if not letters and not named:
+        letters = _by_ordinal(clauses, labels)
+    if not letters and not named:
         if is_undecided(text, vocabulary):
             return Outcome(None, mark or Rank.UNDECIDED, Rule.UNDECIDED, statement.source)
         return None
@@ -162,7 +165,7 @@ def _by_letter(clauses: Clauses, statement: Statement, labels: str, *, is_marked
         if _ARTICLE.match(text, match.start()) or _letter_open(clauses, match):
             continue
         enclosed = match[0][0] in "([" or match[0][-1] in ")]"
-        leads = is_marked and not match.start() and letter != "A"
+        leads = is_marked and not match.start() and (letter != "A" or not re.match(r"\s[a-z]", text[match.end() :]))
         if enclosed or leads or before.search(text[max(0, match.start() - 60) : match.start()]):
             strong.add(letter)
         elif letter.lower() in statement.bold or (match.end() == len(text.rstrip(" .!")) and letter != "A"):
@@ -174,6 +177,20 @@ def _by_letter(clauses: Clauses, statement: Statement, labels: str, *, is_marked
 
 def _letter_open(clauses: Clauses, match: re.Match[str]) -> bool:
     return clauses.is_open(match.start(), match.end())
+
+
+def _by_ordinal(clauses: Clauses, labels: str) -> set[str]:
+    """The option that is chosen by its place: "I settle on the second"."""
+    vocabulary = clauses.vocabulary
+    if vocabulary.words("discourse", "chooses").search(clauses.text) is None:
+        return set()
+    entries = vocabulary.entries("discourse", "ordinals")
+    found = set()
+    for place, entry in enumerate(entries):
+        match = compile_words([entry]).search(clauses.text)
+        if match is not None and place % 5 < len(labels) and not clauses.is_denied(match.start(), match.end()):
+            found.add(labels[place % 5])
+    return found
 
 
 def _denies_lead(clauses: Clauses, led: re.Match[str]) -> bool:

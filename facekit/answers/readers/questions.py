@@ -88,6 +88,9 @@ class Asked:
         stems = self.stems
         if not stems:
             return None
+        opposite = self._opposite(clauses)
+        if opposite is not None:
+            return opposite
         places = [_find(clauses.text, stem) for stem in stems]
         if _is_ideograph(stems[-1]):
             places = places[-1:]
@@ -100,6 +103,22 @@ class Asked:
         if any(claim.holds is None for claim in claims) or clauses.is_open(*last):
             return None
         return not any(claim.denied for claim in claims)
+
+    def _opposite(self, clauses: Clauses) -> bool | None:
+        """No where the statement has an opposite of what is asked for, such as "open" for "closed"."""
+        if self._vocabulary is None:
+            return None
+        pronoun = clauses.vocabulary.words("discourse", "pronouns").search(clauses.text)
+        for pair in self._vocabulary.entries("antonyms"):
+            sides = [side for side in pair if re.search(side, self._question)]
+            if len(sides) != 1 or re.search(sides[0], clauses.text):
+                continue
+            asked, other = sides[0], next(side for side in pair if side != sides[0])
+            found = re.search(other, clauses.text)
+            stems = [stem for stem in self.stems if not re.search(rf"\b{re.escape(stem)}", asked.replace("\\b", " "))]
+            if found is not None and (pronoun is not None or any(_find(clauses.text, stem) for stem in stems)):
+                return clauses.is_denied(found.start(), found.end())
+        return None
 
 
 def _amount(text: str, vocabulary: Vocabulary) -> int | None:

@@ -217,6 +217,9 @@ def without_concessions(text: str, vocabulary: Vocabulary) -> str:
 def yes_or_no(text: str, vocabulary: Vocabulary) -> bool | None:
     """What a statement says that begins with yes or no, or is nothing else; None for others."""
     text = text.lstrip("- (:.,")
+    lead = vocabulary.words("conclusions").match(text)
+    if lead is not None and len(lead[0]) < 24:
+        text = text[lead.end() :].lstrip(" ,:")
     for pattern, value in ((vocabulary.words("answers_no"), False), (vocabulary.words("answers_yes"), True)):
         match = pattern.match(text)
         if match and _ENDS.match(text, match.end()):

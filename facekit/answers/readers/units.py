@@ -26,7 +26,7 @@ _CODE = r"[lrbtmu]?0*(\d{1,2})([a-e])?(?![\d.]*\d|\.\d|[a-z])"
 _JOINT = (
     r"(?>\s*(?:,\s*(?:and|und|y|et|e)?|\+|/|&|;(?!\s*au)|、|と|和|and\b|und\b|y\b|et\b|e\b|or\b|plus\b|as well as)\s*)"
 )
-_HEAD = r"(?<![a-z])(?:[lrbtu])?(?:aus?|action units?|unidad(?:es)? de acci[oó]n|unidades? de a[cç][aã]o|unit[eé]s? d'action|unit[eé]s (?=acti)|unidades (?=ac?tiv)|units (?=(?:are |that are )?(?:active|present))|aktionseinheit(?:en)?|bewegungseinheit(?:en)?|动作单元|動作単位|アクションユニット|facs|ua)(?: codes?)?(?: (?:are |that are )?(?:present|active|detected|visible|activ[ae]s?|ativas?|aktiv)(?: are)?)?(?: (?:are|is|sont|est|son|são|sind)(?: the)?(?: (?:la|le|les|las|los|a|as))?)?[ :=\[#-]*"  # fmt: skip  # noqa: E501
+_HEAD = r"(?<![a-z])(?:[lrbtu])?(?:aus?|action units?|unidad(?:es)? de acci[oó]n|unidades? de a[cç][aã]o|unit[eé]s? d'action|unit[eé]s(?= acti)|unidades(?= ac?tiv)|units(?= (?:are |that are )?(?:active|present))|aktionseinheit(?:en)?|bewegungseinheit(?:en)?|动作单元|動作単位|アクションユニット|facs|ua)(?: codes?)?(?: (?:are |that are )?(?:present|active|detected|visible|activ[ae]s?|ativas?|aktiv)(?: are)?)?(?: (?:are|is|sont|est|son|são|sind)(?: the)?(?: (?:la|le|les|las|los|a|as))?)?[ :=\[#-]*"  # fmt: skip  # noqa: E501
 _LISTED = re.compile(
     rf"{_HEAD}{_CODE}(?P<more>(?:{_JOINT}(?:aus?[ -]?|la |le |a |o )?[lrbu]?0*\d{{1,2}}[a-e]?(?![\d%a-z]|\.\d|\s?(?:%|/\s?5|years?|percent))){{0,40}})"  # noqa: E501
 )
@@ -40,6 +40,12 @@ _BARE = re.compile(
     rf"(?:facs|aus?)?[\s:\[(]*[lrbu]?\d{{1,2}}[a-e]?(?:(?:{_JOINT}|\s+)(?:aus?)?[lrbu]?\d{{1,2}}[a-e]?){{0,40}}[\s\])]*\.?"
 )
 _SUM = re.compile(r"(?<![\w.+])\d{1,2}[a-e]?(?:\s?\+\s?\d{1,2}[a-e]?){1,24}(?![\w%]|\s?=)")
+_KNOWN = "1|2|4|5|6|7|9|10|12|14|15|17|20|23|24|25|26"
+_RUN = re.compile(
+    rf"(?<![\w.,])(?:{_KNOWN})(?:(?:, and | and |, | und | y | et | e |、|和|と)(?:{_KNOWN})(?!\d|\.\d|%)){{1,16}}"
+    r"(?!\s?(?:years?|jahre|años|ans|anos|%|/))"
+)
+_BRACKETED = re.compile(r"\[[^\]]{0,200}\]")
 _FACTOR = re.compile(r"[lrbu]?0*(\d{1,2})([a-e])?")
 ACTIVE_SHARE, ACTIVE_LEVEL = 0.5, 1.0
 _HIGHEST_LEVEL = 5.0
@@ -78,6 +84,8 @@ def _read(answer: Answer, vocabulary: Vocabulary) -> Reading[frozenset[str]]:
     verdicts: dict[str, bool | None] = {}
     undecided = False
     for statement in answer.statements:
+        if vocabulary.raw("others").search(statement.text) and statement.rule is Rule.STATEMENT:
+            continue
         rank = mark_of(statement, vocabulary, "units") or _plain_rank(statement, vocabulary)
         units = list(_units(statement, vocabulary))
         topic = _topic_verdict(statement, vocabulary, has_units=bool(units))
@@ -217,6 +225,12 @@ def _says_none(statement: Statement, vocabulary: Vocabulary, rank: Rank) -> bool
         return False
     if any(vocabulary.words("deny", "heading").search(name) for name in statement.headings):
         return False
+    text = statement.text
+    if vocabulary.words("discourse", "hidden").search(text) or vocabulary.words("discourse", "unknowable").search(text):
+        return False
+    none = vocabulary.raw("discourse", "none_of").search(text) is not None
+    if none and vocabulary.words("unit_words").search(text):
+        return True
     value = statement.value.strip(" .[]{}")
     if rank >= Rank.FIELD and (not value or vocabulary.words("nothing").fullmatch(value)):
         return True
@@ -237,6 +251,10 @@ def _units(statement: Statement, vocabulary: Vocabulary) -> Iterator[_Unit]:
         return
     if not denied and not _LISTED.search(text) and (summed := _SUM.search(text)) is not None:
         yield _Unit(tuple(f"AU{int(number)}" for number, _ in _FACTOR.findall(summed[0])), is_active=True)
+        return
+    run = None if denied or _LISTED.search(text) else _RUN.search(_BRACKETED.sub(_blank, text))
+    if run is not None and vocabulary.words("discourse", "carries").search(text):
+        yield _Unit(tuple(f"AU{number}" for number in re.findall(r"\d+", run[0])), is_active=True)
         return
     names = clauses.find(vocabulary.labels("units"))
     told: set[int] = set()
@@ -261,6 +279,10 @@ def _is_value(text: str, vocabulary: Vocabulary) -> bool:
     return is_word or re.fullmatch(r"-?\d(?:[.,]\d+)?|0?[.,]\d+|\d{1,3}\s?%", text) is not None
 
 
+def _blank(match: re.Match[str]) -> str:
+    return " " * len(match[0])
+
+
 def _own_name(match: re.Match[str], names: Sequence[Claim], text: str) -> int | None:
     """Where the name of a unit ends that stands behind its code: "AU6 - cheek raiser"; None without one."""
     if match["more"]:
@@ -277,7 +299,8 @@ def _is_listing(statement: Statement, vocabulary: Vocabulary) -> bool:
     """Whether bare numbers of a statement are units: nothing but them, or a key that names units."""
     if not statement.key:
         return True
-    return vocabulary.words("keys", "units").fullmatch(statement.key) is not None or bool(
+    named = any(vocabulary.words("keys", name).fullmatch(statement.key) for name in ("units", "region"))
+    return named or bool(
         vocabulary.words("keys", "final").fullmatch(statement.key)
         or vocabulary.words("deny", "heading").search(statement.key)
     )

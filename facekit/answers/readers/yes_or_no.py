@@ -129,8 +129,10 @@ def _presence(
     held = {side for claim in claims if (side := _side(claim)) is not None}
     said = yes_or_no(text, vocabulary)
     opening = Rank.CONCLUSION if number == 0 or statement.is_alone else Rank.STATEMENT
+    if said and held == {False}:
+        said = None  # "Yes, I see the face clearly, and there are no glasses on it"
     if said is not None and not (name == NO_BEARD and held):
-        rank = mark or opening
+        rank = mark or (Rank.CONCLUSION if is_conclusion(text, vocabulary) else opening)
         group = group_of(statement, mark, is_bare=len(text) < 6)
         return Outcome(said, rank, Rule.YES_OR_NO if mark is None else RULES[rank], statement.source, group)
     if held:

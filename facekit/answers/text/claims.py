@@ -202,7 +202,8 @@ class Clauses:
         return self.vocabulary.pattern(
             "negative value",
             lambda own: (
-                rf"(?:\s?\([^)]{{0,60}}\))?\s*(?:(?:[:=|]+|\s-+|,)\s*(?:{own.words('no').pattern})(?=\s*(?:$|[.,;()\n]|-\s))"
+                rf"(?:\s?\([^)]{{0,60}}\))?\s*(?:(?:[:=|]+|\s-+|,)\s*(?:{own.words('no').pattern})(?=\s*(?:$|[.,;:()\n]|-\s))"
+                rf"|\s+(?:{own.words('no').pattern})(?=\s*(?:$|[.,;]))"
                 r"|[:=|]+\s*-1(?![\d.])|[:=|]+\s*0+(?:[.,]0+)?(?![\d.,]*\d)(?!\s*[-/]))"
             ),
         )

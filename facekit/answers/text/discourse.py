@@ -30,7 +30,12 @@ def said_here(answer: Answer, vocabulary: Vocabulary) -> Answer:
     kept: list[Statement] = []
     for statement in answer.statements:
         if is_elsewhere(statement, vocabulary):
+            rest = _after_condition(statement, vocabulary)
+            if rest is not None:
+                kept.append(rest)
             continue
+        if vocabulary.words("discourse", "retracts").search(statement.text):
+            kept = [each for each in kept if each.rule is not Rule.STATEMENT]
         if kept and _turns_away(kept[-1], statement, vocabulary):
             kept[-1] = replace(kept[-1], text=f"{kept[-1].text.rstrip(' .!')}, {_turn(statement.text, vocabulary)}")
         kept.append(statement)
@@ -56,6 +61,17 @@ def is_elsewhere(statement: Statement, vocabulary: Vocabulary) -> bool:
         return True
     condition = vocabulary.raw("discourse", "condition").match(text)
     return condition is not None and vocabulary.words("discourse", "consequence").search(text) is not None
+
+
+def _after_condition(statement: Statement, vocabulary: Vocabulary) -> Statement | None:
+    """What a statement goes on to claim behind a condition: "If …, I'd …, but the cheeks are still, so AU12 only"."""
+    if vocabulary.raw("discourse", "condition").match(statement.text) is None:
+        return None
+    turn = vocabulary.words("turns").search(statement.text)
+    if turn is None:
+        return None
+    text = statement.text[turn.end() :].strip(" ,")
+    return replace(statement, text=text, value=text, key="") if text else None
 
 
 def _yes_and_no(vocabulary: Vocabulary) -> str:

@@ -52,6 +52,8 @@ _STEP = re.compile(
 )
 _KEY = re.compile(r"^(?P<key>[^:=|\n.!?;,]{1,60}?)\s*(?::(?!\d)|(?<![<>])=+>?|->|\s-+>?\s)\s*(?P<value>.*)$", re.DOTALL)
 _LONGEST_KEY = 7
+_LONGEST_HEADING = 8
+"""Words from which on a line before a list is read as a statement too: "I'd say 55 to 60, mainly because of:"."""
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*|__([^_\n]{1,80})__|<(?:b|strong)>([^<\n]{1,80})</")
 _END = re.compile(r"[.!?]+[\"')\]*_”’»]*\s+|[。！？]+[」』”’\"')\]*]*\s*")
 _ABBREVIATIONS = frozenset(
@@ -236,6 +238,8 @@ def _lines(text: str) -> Iterator[Statement]:
         words = _STEP.sub("", _LIST_MARK.sub("", line)).strip()
         heading = _heading(stripped, words)
         if heading is not None:
+            if len(heading.split()) >= _LONGEST_HEADING or (re.search(r"\d", heading) and not stripped.startswith("#")):
+                yield from _sentences(words.rstrip(": "), ())
             headings, heading_waits = ((heading,) if not is_item or not headings else (*headings[:1], heading)), True
             continue
         if not is_item and not heading_waits:
