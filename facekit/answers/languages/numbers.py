@@ -53,7 +53,8 @@ def _words(name: str) -> tuple[re.Pattern[str], dict[str, str]]:
     spelled = {**values, **(vocabulary.entries("numbers", "special") or {}), **tens, **units}
     spelled = {word.replace("-", " "): str(value) for word, value in spelled.items()}
     decades = {word: f"{decade}s" for word, decade in (vocabulary.entries("numbers", "plurals") or {}).items()}
-    pattern = rf"(?:(?<![a-zà-ɏ-])(?:{_any(spelled)})|(?<![a-zà-ɏ])(?:{_any(decades)}))(?:(?=jährig)|(?![a-zà-ɏ]|-(?!j[äa]hr|year|something|ish)))"  # noqa: E501
+    ends = r"(?:(?=jährig)|(?![a-zà-ɏ]|-(?!j[äa]hr|year|something|ish)))"
+    pattern = rf"(?:(?<![a-zà-ɏ-])(?:{_any(spelled)})|(?<![a-zà-ɏ])(?:{_any(decades)})){ends}"
     return re.compile(pattern), spelled | decades
 
 

@@ -8,7 +8,8 @@ together with English, whose labels models write in answers of any language.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from importlib import resources
 from typing import Any
@@ -16,16 +17,97 @@ from typing import Any
 import yaml
 
 LANGUAGES = ("en", "de", "es", "fr", "pt", "zh", "ja")
+_MOST_REWRITTEN = 256
+"""Texts that a vocabulary keeps rewritten: the readers ask for the statements of an answer several times."""
 NOTHING = re.compile(r"(?!)")
 
 _LETTER = "a-z0-9\u00c0-\u024f"
 _IDEOGRAPHS = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff々]")
 
 
-def compile_words(words: Iterable[str]) -> re.Pattern[str]:
+class Words:
+    """A pattern for any of some words, which first looks for letters that one of them must have; most texts lack all.
+
+    It has the methods of a compiled pattern that the readers use.
+
+    Args:
+        entries: The words, longest first; those of Latin letters are matched whole.
+    """
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        written = sorted(set(entries), key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(_entry, written))) if written else NOTHING
+        letters = {_needed_letters(word) for word in written}
+        shortest = sorted(letters, key=len)
+        self._needed = None if "" in letters else tuple(
+            each for place, each in enumerate(shortest) if not any(other in each for other in shortest[:place])
+        )  # fmt: skip
+
+    @property
+    def pattern(self) -> str:
+        """The regular expression."""
+        return self._pattern.pattern
+
+    def _may_be_in(self, text: str) -> bool:
+        return self._needed is None or any(letters in text for letters in self._needed)
+
+    def search(self, text: str, start: int = 0, end: int = sys.maxsize) -> re.Match[str] | None:
+        """The first of the words in a part of a text."""
+        return self._pattern.search(text, start, end) if self._may_be_in(text) else None
+
+    def finditer(self, text: str, start: int = 0, end: int = sys.maxsize) -> Iterator[re.Match[str]]:
+        """Each of the words in a part of a text."""
+        return self._pattern.finditer(text, start, end) if self._may_be_in(text) else iter(())
+
+    def findall(self, text: str) -> list[str]:
+        """The words that a text has."""
+        return [match[0] for match in self.finditer(text)]
+
+    def match(self, text: str, start: int = 0) -> re.Match[str] | None:
+        """One of the words at a place of a text."""
+        return self._pattern.match(text, start) if self._may_be_in(text) else None
+
+    def fullmatch(self, text: str) -> re.Match[str] | None:
+        """A text that is one of the words."""
+        return self._pattern.fullmatch(text) if self._may_be_in(text) else None
+
+    def sub(self, replacement: str | Callable[[re.Match[str]], str], text: str) -> str:
+        """A text with something in place of each of the words."""
+        return self._pattern.sub(replacement, text) if self._may_be_in(text) else text
+
+
+Finder = re.Pattern[str] | Words
+"""What finds a label in a text."""
+
+
+def compile_words(words: Iterable[str]) -> Words:
     """One pattern for any of the entries, longest first; words of Latin letters are matched whole."""
-    entries = sorted(set(words), key=len, reverse=True)
-    return re.compile("|".join(map(_entry, entries))) if entries else NOTHING
+    return Words(words)
+
+
+def _needed_letters(entry: str) -> str:
+    """The longest run of letters that every match of an entry has; empty where none is sure."""
+    best, run, place, depth = "", "", 0, 0
+    while place < len(entry):
+        mark, behind = entry[place], entry[place + 1 : place + 2]
+        if mark == "[":
+            place = entry.index("]", place + 1)
+        elif mark == "{":
+            place = entry.index("}", place)
+        elif mark == "\\":
+            place += 1
+        elif mark in "()":
+            depth += 1 if mark == "(" else -1
+        elif depth == 0 and mark == "|":
+            return ""
+        elif depth == 0 and mark not in " .?*+^$" and (not behind or behind not in "?*{"):
+            run += mark
+            best = max(best, run, key=len)
+            place += 1
+            continue
+        run = ""
+        place += 1
+    return best
 
 
 def _entry(word: str) -> str:
@@ -46,8 +128,10 @@ class Vocabulary:
 
     def __init__(self, name: str, tables: Mapping[str, Any]) -> None:
         self.name, self._tables = name, tables
+        self._words: dict[tuple[str, ...], Words] = {}
         self._patterns: dict[tuple[str, ...], re.Pattern[str]] = {}
-        self._labels: dict[tuple[str, ...], dict[str, re.Pattern[str]]] = {}
+        self._labels: dict[tuple[str, ...], dict[str, Words]] = {}
+        self._rewritten: dict[str, str] = {}
         self._lists: dict[tuple[str, ...], Sequence[re.Pattern[str]]] = {}
 
     def entries(self, *path: str) -> Any:
@@ -57,11 +141,11 @@ class Vocabulary:
             found = found.get(key, []) if isinstance(found, Mapping) else []
         return found
 
-    def words(self, *path: str) -> re.Pattern[str]:
+    def words(self, *path: str) -> Words:
         """The entries under a path as one pattern of whole words."""
-        if path not in self._patterns:
-            self._patterns[path] = compile_words(self.entries(*path))
-        return self._patterns[path]
+        if path not in self._words:
+            self._words[path] = compile_words(self.entries(*path))
+        return self._words[path]
 
     def raw(self, *path: str) -> re.Pattern[str]:
         """The entries under a path as one pattern, as they are."""
@@ -71,7 +155,7 @@ class Vocabulary:
             self._patterns[key] = re.compile("|".join(f"(?:{each})" for each in entries)) if entries else NOTHING
         return self._patterns[key]
 
-    def labels(self, *path: str) -> dict[str, re.Pattern[str]]:
+    def labels(self, *path: str) -> dict[str, Words]:
         """Label to its pattern, for a table of labels."""
         if path not in self._labels:
             table = self.entries(*path) or {}
@@ -90,6 +174,17 @@ class Vocabulary:
         if key not in self._patterns:
             self._patterns[key] = re.compile(write(self))
         return self._patterns[key]
+
+    def rewritten(self, text: str) -> str:
+        """A text with what is read in place of its turns of phrase."""
+        if text not in self._rewritten:
+            if len(self._rewritten) >= _MOST_REWRITTEN:
+                self._rewritten.clear()
+            written = text
+            for pattern, replacement in self.rewrites:
+                written = pattern.sub(replacement, written)
+            self._rewritten[text] = written
+        return self._rewritten[text]
 
     @cached_property
     def rewrites(self) -> Sequence[tuple[re.Pattern[str], str]]:
@@ -114,7 +209,7 @@ def common_words() -> Mapping[str, frozenset[str]]:
 
 
 @cache
-def yes_and_no(name: str) -> re.Pattern[str]:
+def yes_and_no(name: str) -> Words:
     """A language's own words for yes and no, which tell the language of a mere list of them."""
     return compile_words([*_tables(name).get("yes", ()), *_tables(name).get("no", ())])
 

@@ -58,6 +58,9 @@ class _Found:
     width: float = 0.0
 
 
+_MIDDLE = 5.0
+_TEENS = {2.0: 13.5, _MIDDLE: 16.0, 8.0: 18.0}
+"""Years of the early, middle and late teens, by the offset of such a word in a decade."""
 SETTLED, STATED, GUESSED, RANGE, DECADE, BOUND, BARE = range(7)
 WIDEST = 50.0
 """Years; a range that is wider commits itself to no age."""
@@ -227,7 +230,7 @@ def _small(clauses: Clauses, taken: bytearray) -> Iterator[_Found]:
 
 
 def _decades(clauses: Clauses, taken: bytearray) -> Iterator[_Found]:
-    """ "early 30s", "in his thirties", and two of them as a range."""  # noqa: D210
+    """Decades such as "early 30s" and "in his thirties", and two of them as a range."""
     vocabulary, text = clauses.vocabulary, clauses.text
     decade = vocabulary.raw("ages", "decade")
     found: list[_Found] = []
@@ -248,8 +251,8 @@ def _decades(clauses: Clauses, taken: bytearray) -> Iterator[_Found]:
     for match in vocabulary.words("ages", "teens").finditer(text):
         before = text[max(0, match.start() - _BEFORE) : match.start()]
         offset, start = _part(vocabulary, before, match.start(), text[match.end() : match.end() + 14])
-        found.append(_Found({2.0: 13.5, 5.0: 16.0, 8.0: 18.0}[offset] if start < match.start() or offset != 5.0 else 16.0,  # noqa: E501
-                            DECADE, start, match.end()))  # fmt: skip
+        years = _TEENS[offset] if start < match.start() or offset != _MIDDLE else _TEENS[_MIDDLE]
+        found.append(_Found(years, DECADE, start, match.end()))
     found.sort(key=lambda each: each.start)
     skip = -1
     for index, each in enumerate(found):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.languages.vocabulary import Finder, Vocabulary
 from facekit.answers.readers.shape import (
     RULES,
     Rank,
@@ -170,13 +170,13 @@ def _held(statement: Statement, vocabulary: Vocabulary, *, is_open: bool = False
         yield NO_BEARD, any((claim.label == BEARDLESS) == (bool(claim.holds) and not denied) for claim in beards)
 
 
-def attribute_table(vocabulary: Vocabulary) -> dict[str, re.Pattern[str]]:
+def attribute_table(vocabulary: Vocabulary) -> dict[str, Finder]:
     """Attribute names, and their opposites behind ``OPPOSITE``, to the words for them."""
     opposites = {f"{OPPOSITE}{name}": pattern for name, pattern in vocabulary.labels("opposites").items()}
     return {**vocabulary.labels("attributes"), **opposites}
 
 
-def attribute_claims(clauses: Clauses, table: Mapping[str, re.Pattern[str]]) -> list[Claim]:
+def attribute_claims(clauses: Clauses, table: Mapping[str, Finder]) -> list[Claim]:
     """Claims of attributes, and of opposites where no attribute is named in the same words."""
     found = clauses.find({name: pattern for name, pattern in table.items() if not name.startswith(OPPOSITE)})
     against = clauses.find({name: pattern for name, pattern in table.items() if name.startswith(OPPOSITE)})
@@ -216,7 +216,8 @@ def _spread(text: str, table: Mapping[str, Sequence[str] | str | bool]) -> str:
     noun, first = str(table["noun"]), bool(table["noun_first"])
     adjective, filler, joint, verb = ("|".join(table[key]) for key in ("adjectives", "fillers", "joints", "verbs"))  # type: ignore[arg-type]
     single = str(table.get("written", "")) or None
-    run = rf"(?:(?:{filler})(?:{joint})){{0,3}}(?:{adjective})(?:(?:{joint})(?:(?:{filler})(?:{joint})){{0,2}}(?:{adjective})){{0,4}}"  # noqa: E501
+    first_run = rf"(?:(?:{filler})(?:{joint})){{0,3}}(?:{adjective})"
+    run = rf"{first_run}(?:(?:{joint})(?:(?:{filler})(?:{joint})){{0,2}}(?:{adjective})){{0,4}}"
     word = re.compile(rf"(?<![a-zà-ɏ])({adjective})(?![a-zà-ɏ])")
 
     def written(match: re.Match[str]) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.languages.vocabulary import Finder, Vocabulary
 from facekit.answers.readers.scores import first_ranked, highest_score
 from facekit.answers.readers.shape import (
     RULES,
@@ -29,7 +28,7 @@ from facekit.answers.text.claims import Claim, Clauses
 from facekit.answers.text.statements import Answer, Statement
 from facekit.data.labels import EXPRESSIONS
 
-Table = Mapping[str, re.Pattern[str]]
+Table = Mapping[str, Finder]
 _LEAST_SHARE = 0.02
 
 

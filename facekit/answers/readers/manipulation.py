@@ -1,4 +1,4 @@
-"""``read_manipulation``: whether an answer says that a picture is manipulated, as a probability that becomes a verdict."""  # noqa: E501
+"""``read_manipulation``: whether an answer says that a picture is manipulated; a probability becomes a verdict."""
 
 from __future__ import annotations
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from string import ascii_uppercase
 
-from facekit.answers.languages.vocabulary import Vocabulary, compile_words
+from facekit.answers.languages.vocabulary import Finder, Vocabulary, compile_words
 from facekit.answers.readers.scores import first_ranked, highest_score
 from facekit.answers.readers.shape import (
     RULES,
@@ -202,16 +203,21 @@ def _letter_denied(clauses: Clauses, letter: str) -> bool:
     return found is not None and clauses.is_denied(found.start(), found.end())
 
 
-def _table(labels: str, texts: Sequence[str], *, with_letters: bool = False) -> dict[str, re.Pattern[str]]:
+def _table(labels: str, texts: Sequence[str], *, with_letters: bool = False) -> dict[str, Finder]:
     """Options' letters to patterns of their texts, and of the letters themselves behind "option" or before a number."""
     return {
-        label: re.compile(
-            rf"(?<![a-z0-9à-ɏ]){re.escape(option)}{_ENDING if len(option) > 3 else ''}(?![a-z0-9à-ɏ])"
-            + (rf"|(?<![a-z0-9à-ɏ]){label.lower()}(?=[):=|]|\s?[(:=|-]|,|\s-|\.?$)(?!')" if with_letters else "")
-        )
+        label: _option(option, label.lower() if with_letters else "")
         for label, option in zip(labels, texts, strict=True)
         if option
     }
+
+
+@lru_cache(maxsize=1024)
+def _option(option: str, letter: str) -> re.Pattern[str]:
+    named = rf"(?<![a-z0-9à-ɏ]){re.escape(option)}{_ENDING if len(option) > 3 else ''}(?![a-z0-9à-ɏ])"
+    if letter:
+        named += rf"|(?<![a-z0-9à-ɏ]){letter}(?=[):=|]|\s?[(:=|-]|,|\s-|\.?$)(?!')"
+    return re.compile(named)
 
 
 def _by_text(clauses: Clauses, labels: str, texts: Sequence[str]) -> set[str]:

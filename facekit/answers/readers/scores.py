@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.languages.vocabulary import Finder, Vocabulary
 from facekit.answers.readers.shape import Outcome, Rank
 from facekit.answers.reading import Rule
 from facekit.answers.text.claims import Claim, Clauses
 from facekit.answers.text.statements import Answer
 
-Table = Mapping[str, re.Pattern[str]]
+Table = Mapping[str, Finder]
 _PLAIN = re.compile(r"\s(?P<number>\d{1,3}(?:[.,]\d{1,6})?)\s?%?(?=\s*(?:[,;/)|\n]|\.?\s*$))")
 _FEWEST_PLAIN = 3
 """Labels with a number behind them and no sign between that make a score list: "sad 61, neutral 22, angry 9"."""

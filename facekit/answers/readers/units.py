@@ -26,10 +26,16 @@ _CODE = r"[lrbtmu]?0*(\d{1,2})([a-e])?(?![\d.]*\d|\.\d|[a-z])"
 _JOINT = (
     r"(?>\s*(?:,\s*(?:and|und|y|et|e)?|\+|/|&|;(?!\s*au)|、|と|和|and\b|und\b|y\b|et\b|e\b|or\b|plus\b|as well as)\s*)"
 )
-_HEAD = r"(?<![a-z])(?:[lrbtu])?(?:aus?|action units?|unidad(?:es)? de acci[oó]n|unidades? de a[cç][aã]o|unit[eé]s? d'action|unit[eé]s(?= acti)|unidades(?= ac?tiv)|units(?= (?:are |that are )?(?:active|present))|aktionseinheit(?:en)?|bewegungseinheit(?:en)?|动作单元|動作単位|アクションユニット|facs|ua)(?: codes?)?(?: (?:are |that are )?(?:present|active|detected|visible|activ[ae]s?|ativas?|aktiv)(?: are)?)?(?: (?:are|is|sont|est|son|são|sind)(?: the)?(?: (?:la|le|les|las|los|a|as))?)?[ :=\[#-]*"  # fmt: skip  # noqa: E501
-_LISTED = re.compile(
-    rf"{_HEAD}{_CODE}(?P<more>(?:{_JOINT}(?:aus?[ -]?|la |le |a |o )?[lrbu]?0*\d{{1,2}}[a-e]?(?![\d%a-z]|\.\d|\s?(?:%|/\s?5|years?|percent))){{0,40}})"  # noqa: E501
-)
+_UNIT_WORDS = "|".join([
+    "aus?", "action units?", "unidad(?:es)? de acci[oó]n", "unidades? de a[cç][aã]o", "unit[eé]s? d'action",
+    "unit[eé]s(?= acti)", "unidades(?= ac?tiv)", "units(?= (?:are |that are )?(?:active|present))",
+    "aktionseinheit(?:en)?", "bewegungseinheit(?:en)?", "动作单元", "動作単位", "アクションユニット", "facs", "ua",
+])  # fmt: skip
+_STATE = r"(?: (?:are |that are )?(?:present|active|detected|visible|activ[ae]s?|ativas?|aktiv)(?: are)?)?"
+_COPULA = r"(?: (?:are|is|sont|est|son|são|sind)(?: the)?(?: (?:la|le|les|las|los|a|as))?)?"
+_HEAD = rf"(?<![a-z])(?:[lrbtu])?(?:{_UNIT_WORDS})(?: codes?)?{_STATE}{_COPULA}[ :=\[#-]*"
+_NEXT = r"(?:aus?[ -]?|la |le |a |o )?[lrbu]?0*\d{1,2}[a-e]?(?![\d%a-z]|\.\d|\s?(?:%|/\s?5|years?|percent))"
+_LISTED = re.compile(rf"{_HEAD}{_CODE}(?P<more>(?:{_JOINT}{_NEXT}){{0,40}})")
 _NAME_BEHIND = re.compile(r"\s*[(\[][^)\]\n]{0,80}[)\]]")
 _VALUE = re.compile(
     r"\s*(?:[-:=,|~≈]\s*)*\(?\s*(?:(?:with|at|an?|intensity|intensit[äa]t|intensidad|intensit[eé]|intensidade|level|score|strength|probability|prob|"

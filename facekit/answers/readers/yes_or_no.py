@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from facekit.answers.languages.telling import vocabularies_for
-from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.languages.vocabulary import Finder, Vocabulary
 from facekit.answers.readers.attributes import (
     BEARDLESS,
     NO_BEARD,
@@ -153,7 +153,7 @@ def _presence(
 
 def _of_label(clauses: Clauses, name: str, path: tuple[str, ...]) -> list[Claim]:
     """Claims of a label, and of the others of its table as its opposites where there are but two."""
-    table: Mapping[str, re.Pattern[str]] = clauses.vocabulary.labels(*path)
+    table: Mapping[str, Finder] = clauses.vocabulary.labels(*path)
     found = clauses.find(table)
     others = len(table) == 2
     return [

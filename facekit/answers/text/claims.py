@@ -1,9 +1,9 @@
-"""What a statement claims of labels: each place that names one, whether it is denied there, and how likely it is said to be.
+"""What a statement claims of labels: where it names one, whether it denies it there, and how likely it says it is.
 
 It is a small grammar, not language understanding: a denial reaches to the end of its clause, through a list that is
 joined by "or" or "nor"; a label may be denied, or given a number, after it is named ("AU4 is absent", "fake: 20 %").
 The words of the grammar are in the vocabularies.
-"""  # noqa: E501
+"""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.languages.vocabulary import Finder, Vocabulary
 
 NUMBER = r"(?<![\d.,])(\d{1,3}(?:[.,]\d{1,6})?)"
-_UNIT = r"\s?(%|percent\b|per cent\b|prozent\b|por ?ciento\b|por cento\b|pour cent\b|パーセント|/ ?100\b|/ ?10\b|/ ?5\b|out of 100\b|out of 10\b|out of 5\b|von 10\b|sobre 10\b|sur 10\b|de 10\b|分)?"  # noqa: E501
+_PERCENTS = (
+    r"%|percent\b|per cent\b|prozent\b|por ?ciento\b|por cento\b|pour cent\b|パーセント"
+    r"|/ ?10\b(?= on (?:the|a)\b)|out of 10\b|von 10\b"
+)
+_UNIT = rf"\s?({_PERCENTS}|/ ?100\b|/ ?10\b|/ ?5\b|out of 100\b|out of 5\b|sobre 10\b|sur 10\b|de 10\b|分)?"
 _WINDOW = 90
 """Characters around a label within which its number or its denial is looked for."""
 
@@ -62,9 +66,7 @@ class Clauses:
     """
 
     def __init__(self, text: str, vocabulary: Vocabulary) -> None:
-        for pattern, replacement in vocabulary.rewrites:
-            text = pattern.sub(replacement, text)
-        self.text, self.vocabulary = text, vocabulary
+        self.text, self.vocabulary = vocabulary.rewritten(text), vocabulary
 
     @cached_property
     def _breaks(self) -> list[int]:
@@ -98,7 +100,7 @@ class Clauses:
         """Whether a "but" or "however" stands before a character."""
         return bool(self.vocabulary.words("turns").search(self.text[:place]))
 
-    def find(self, labels: Mapping[str, re.Pattern[str]]) -> list[Claim]:
+    def find(self, labels: Mapping[str, Finder]) -> list[Claim]:
         """Every claim of the labels, longest first where two overlap, in the order of the text."""
         spans = [
             (match.start(), match.end(), label)
@@ -289,7 +291,7 @@ class Clauses:
         return self.vocabulary.pattern("joint", written)
 
 
-_PERCENT = re.compile(NUMBER + r"\s?(%|percent\b|per cent\b|prozent\b|por ?ciento\b|por cento\b|pour cent\b|パーセント|out of 10\b|von 10\b)")  # fmt: skip  # noqa: E501
+_PERCENT = re.compile(rf"{NUMBER}\s?({_PERCENTS})")
 _VALUE = re.compile(NUMBER + _UNIT + r"(?![\d-])")
 _ASIDE = re.compile(r"\s?\([^)]{0,60}\)")
 _LEVELS = (("low", 0.1), ("high", 0.9), ("middle", 0.5))
