@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.languages.vocabulary import Finder, Vocabulary
 from facekit.answers.readers.shape import (
     RULES,
     Rank,
@@ -200,7 +200,7 @@ def _goes_on(statement: Statement, vocabulary: Vocabulary) -> bool:
     """Whether a statement is a row of a table, or a line that begins with a unit: more of what stands above it."""
     if statement.rule is Rule.FIELD:
         return True
-    begins = (_LISTED, *vocabulary.labels("units").values())
+    begins: tuple[Finder, ...] = (_LISTED, *vocabulary.labels("units").values())
     return statement.is_alone and any(pattern.match(statement.text) for pattern in begins)
 
 
