@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,8 @@ import typer
 
 from facekit.cli.datagen import BUDGET_STATUS, STOPPED_STATUS, ask_for_key
 from facekit.cli.model_options import ModelOptions, with_model_options
-from facekit.cli.output import progress_display, show, show_table
+from facekit.cli.output import progress_display, say, show, show_table
+from facekit.cli.previews import DryRun, show_previews
 
 if TYPE_CHECKING:
     from facekit.evaluation.judging.explanations import JudgedAnswer
@@ -45,6 +47,7 @@ def judge(
     backoff: Annotated[float, typer.Option(help="Longest wait after the first failure, in seconds; it doubles.")] = 1.0,
     image_side: Annotated[int, typer.Option(help="Longest side of a sent picture, in pixels.")] = 512,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again about what failed before.")] = False,
+    dry_run: DryRun = False,
     *,
     opening: ModelOptions,
 ) -> None:
@@ -65,6 +68,9 @@ def judge(
     source = opening.source(model or "")
     if model is None and source.given:
         raise ConfigurationError(f"{source.given[0]} says how --model is opened, and none is given; leave it out")
+    if dry_run:
+        _preview(records, output, predictions, source if model else None, tasks, sample, judges or ())
+        return
     require_writable(output)
     settings = CallSettings(
         concurrency=concurrency, requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute,
@@ -86,6 +92,28 @@ def judge(
         raise typer.Exit(BUDGET_STATUS if panel.ending is Ending.BUDGET else STOPPED_STATUS)
 
 
+def _preview(
+    records: Path,
+    output: Path,
+    predictions: Path | None,
+    source: ModelSource | None,
+    tasks: str | None,
+    sample: int | None,
+    judges: Sequence[str],
+) -> None:
+    from facekit.evaluation.judging.preview import preview_explanations, preview_judging
+    from facekit.evaluation.tasks.definitions import ALL_TASKS, load_tasks
+
+    if source is None:
+        shown = preview_judging(_read(records, predictions, tasks, sample), judges)
+    else:
+        chosen = ALL_TASKS if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
+        shown = [preview_explanations(source, records, chosen)]
+        sampled = f", {sample} answers of a task" if sample else ""
+        say(f"what it says would be rated by {', '.join(judges) or 'nobody'}{sampled}")
+    show_previews(shown, output, as_json=False)
+
+
 def _collect(
     records: Path,
     output: Path,
@@ -95,22 +123,24 @@ def _collect(
     sample: int | None,
     progress: ProgressDisplay,
 ) -> tuple[JudgedAnswer, ...]:
-    from facekit.errors import ConfigurationError
-    from facekit.evaluation.judging.explanations import (
-        ask_for_explanations,
-        read_conversations,
-        read_predictions,
-        sample_answers,
-    )
+    from facekit.evaluation.judging.explanations import ask_for_explanations
     from facekit.evaluation.models.other_models import open_model
     from facekit.evaluation.tasks.definitions import ALL_TASKS, load_tasks
 
-    chosen = None if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
     if source is not None:
+        chosen = ALL_TASKS if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
         predictions = ask_for_explanations(
-            open_model(source), records, output / "explanations", chosen or ALL_TASKS,
-            resume=True, on_progress=progress,
-        )  # fmt: skip
+            open_model(source), records, output / "explanations", chosen, resume=True, on_progress=progress
+        )
+    return _read(records, predictions, tasks, sample)
+
+
+def _read(records: Path, predictions: Path | None, tasks: str | None, sample: int | None) -> tuple[JudgedAnswer, ...]:
+    from facekit.errors import ConfigurationError
+    from facekit.evaluation.judging.explanations import read_conversations, read_predictions, sample_answers
+    from facekit.evaluation.tasks.definitions import load_tasks
+
+    chosen = None if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
     if predictions is not None:
         answers = read_predictions(predictions, records, chosen)
     else:

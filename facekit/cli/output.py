@@ -39,7 +39,7 @@ def show_table(table: Table) -> None:
     from rich.console import Console
 
     if sys.stdout.isatty():
-        Console().print(table)
+        Console(emoji=False).print(table)  # or ":a:" in a model's name is a picture
         return
     columns = [[column.header, *column.cells] for column in table.columns]
     if table.title:
@@ -75,7 +75,7 @@ def _plain(cell: Any) -> str:
     """A cell's text without markup, on one line and without tabs."""
     from rich.text import Text
 
-    text = Text.from_markup(cell).plain if isinstance(cell, str) else str(cell)
+    text = Text.from_markup(cell, emoji=False).plain if isinstance(cell, str) else str(cell)
     return " ".join(text.split())
 
 

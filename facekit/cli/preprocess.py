@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facekit.cli.output import AllowOutside, show
+from facekit.cli.output import AllowOutside, say, show
+
+if TYPE_CHECKING:
+    from facekit.data.preprocessing import PreprocessPlan
 
 
 def preprocess(
@@ -39,6 +42,9 @@ def preprocess(
     video_features: Annotated[str | None, typer.Option(help="Spec of the encoder for clips, if another.")] = None,
     features_dtype: Annotated[str, typer.Option(help="Floating type of encoder and tokens: the model's.")] = "float32",
     feature_cache_bytes: Annotated[int, typer.Option(help="Most bytes of tokens.")] = 50 << 30,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done; open no picture, write nothing.")
+    ] = False,
 ) -> None:
     """Detect, crop and landmark every face of a dataset; may be stopped and started again without loss.
 
@@ -49,7 +55,7 @@ def preprocess(
     from pydantic import ValidationError
 
     from facekit.data import confinement
-    from facekit.data.preprocessing import PreprocessSettings
+    from facekit.data.preprocessing import PreprocessSettings, plan_preprocessing
     from facekit.data.preprocessing import preprocess as run
     from facekit.data.records import describe_problem
     from facekit.errors import ConfigurationError
@@ -72,6 +78,9 @@ def preprocess(
         )
     except ValidationError as error:
         raise ConfigurationError(describe_problem(error)) from error
+    if dry_run:
+        _show_plan(plan_preprocessing(origin, output, settings, split=split, media_folder=media), features)
+        return
     with ProgressDisplay() as progress:
         result = run(
             origin,
@@ -102,6 +111,18 @@ def preprocess(
     lost = 0 if result.summary is None else result.summary.lost
     if result.failed > allowed(result.inputs + lost):
         raise typer.Exit(1)
+
+
+def _show_plan(plan: PreprocessPlan, features: str | None) -> None:
+    show(f"{plan.records:,} records would go to {plan.output}")
+    for medium, count in plan.media.items():
+        show(f"  {count:,} with {medium}" if medium != "nothing" else f"  {count:,} without a picture or clip")
+    show(f"  {plan.shards:,} shards, {plan.noted:,} of them noted as done by an earlier run")
+    for name, value in plan.settings.model_dump().items():
+        show(f"  {name.replace('_', ' ')}: {value}")
+    if features is not None:
+        show(f"  tokens of {features} would go to {plan.output / 'features'}")
+    say("a dry run: no picture was opened and nothing was written")
 
 
 def _read_limit(text: str) -> Callable[[int], float]:

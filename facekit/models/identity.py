@@ -31,6 +31,7 @@ def sample_weights(model: nn.Module) -> str:
     return hash_tensors(
         (name, parameter.detach().reshape(-1)[:: max(1, parameter.numel() // _SAMPLED)])
         for name, parameter in model.named_parameters()
+        if not parameter.is_meta  # where weights are kept on disk and read when they are needed
     )
 
 

@@ -157,3 +157,24 @@ def test_arguments_that_do_not_fit_are_refused(records, predictions, tmp_path):
         outcome = invoke("judge", records, "--output", tmp_path, *arguments)
         assert isinstance(outcome.exception, ConfigurationError), outcome.output
         assert words in str(outcome.exception)
+
+
+def test_a_dry_run_shows_what_each_judge_would_be_asked_and_touches_nothing(records, predictions, tmp_path):
+    output = tmp_path / "out"
+    judges = (
+        "--judge",
+        "openai:a?base_url=http://127.0.0.1:9/v1",
+        "--judge",
+        "openai:b?base_url=http://127.0.0.1:9/v1",
+    )
+    told = ("judge", records, "--output", output, "--dry-run", *judges)
+    outcome = invoke(*told, "--predictions", predictions, "--sample", 7)
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.stdout.count(": 7 questions") == 2
+    assert "The mouth says so" in outcome.stdout
+    first = invoke(*told, "--model", "openai:c?base_url=http://127.0.0.1:9/v1", "--tasks", "expression,age")
+    assert first.exit_code == 0, first.output
+    assert "Explain what you see" in first.stdout
+    assert first.stdout.count("\t40\t") == 2
+    assert "rated by openai:a" in first.stderr
+    assert not output.exists()

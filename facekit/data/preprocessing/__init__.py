@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from facekit.data.preprocessing.failures import RecordFailure
     from facekit.data.preprocessing.features import FeatureResult, encode_shards
     from facekit.data.preprocessing.pipeline import PreprocessProgress, PreprocessResult, preprocess
+    from facekit.data.preprocessing.planning import PreprocessPlan, plan_preprocessing
     from facekit.data.preprocessing.settings import PreprocessSettings
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
@@ -20,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "failures": ["RecordFailure"],
         "features": ["FeatureResult", "encode_shards"],
         "pipeline": ["PreprocessProgress", "PreprocessResult", "preprocess"],
+        "planning": ["PreprocessPlan", "plan_preprocessing"],
         "settings": ["PreprocessSettings"],
     },
 )

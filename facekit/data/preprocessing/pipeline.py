@@ -148,7 +148,7 @@ def preprocess(
     """
     settings = settings or PreprocessSettings()
     output = Path(output_dir).expanduser().resolve()
-    _check_output(output)
+    check_output(output)
     require_webdataset()
     shared_landmarker(settings.landmarker)
     total = _count(origin, split, media_folder)
@@ -267,7 +267,8 @@ def _do_unit_apart(unit: Unit, run: _Run) -> UnitNote:
     return write_unit(unit, outcomes, run.output, run.settings)
 
 
-def _check_output(output: Path) -> None:
+def check_output(output: Path) -> None:
+    """Raise ``ConfigurationError`` where a folder holds what preprocessing did not write."""
     if output.is_file():
         raise ConfigurationError(f"{output} is a file; name a folder for the shards")
     if not output.is_dir():

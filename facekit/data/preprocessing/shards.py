@@ -167,6 +167,11 @@ def look_at_unit(
     return unit, note
 
 
+def is_noted(unit: Unit, output: Path, settings: PreprocessSettings) -> bool:
+    """Whether an earlier run noted that a unit of these records and settings is done; its files are not read."""
+    return _read_note(unit, output, settings) is not None
+
+
 def shard_path(output: Path, number: int) -> Path:
     """Where a unit's shard is."""
     return output / f"shard-{number:06d}.tar"

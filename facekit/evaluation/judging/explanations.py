@@ -202,9 +202,7 @@ def ask_for_explanations(
     """
     on_progress = as_listener(on_progress, "ask_for_explanations")
     record_set, folder = RecordSet.of(records), Path(output_dir)
-    rows = list(_questions(record_set, tasks))
-    if not rows:
-        raise RecordError(f"no record in {record_set.folder} has a label of the tasks that are asked")
+    rows = plan_explanations(record_set, tasks)
     questions = [
         Question(question_id(record, task, item), f"{text} {EXPLAIN}", record=record, folder=record_set.folder,
                  max_new_tokens=EXPLANATION_TOKENS)
@@ -220,6 +218,18 @@ def ask_for_explanations(
             entry = {name: value for name, value in entry.items() if value is not None}
             lines.write(json.dumps(entry, ensure_ascii=False) + "\n")
     return path
+
+
+def plan_explanations(records: RecordSet, tasks: Sequence[Task]) -> list[tuple[FaceRecord, Task, str, str]]:
+    """What ``ask_for_explanations`` asks about: record, task, label where each is asked for, and the task's question.
+
+    Raises:
+        RecordError: No record has a label of the tasks.
+    """
+    rows = list(_questions(records, tasks))
+    if not rows:
+        raise RecordError(f"no record in {records.folder} has a label of the tasks that are asked")
+    return rows
 
 
 def sample_answers(answers: Sequence[JudgedAnswer], per_task: int, *, seed: int = 0) -> tuple[JudgedAnswer, ...]:
