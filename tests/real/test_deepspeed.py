@@ -28,6 +28,8 @@ PARTS = {"full": "connector, llm", "lora": "connector, llm.lora"}
 STAGES = ("zero2", "zero3")
 CASES = [(stage, kind) for stage in STAGES for kind in PARTS]
 CLOSE = 1e-6
+CLOSE_WEIGHTS = 3e-6
+"""A hundredth of what one step changes: Adam does not see how small a gradient is, so its last digits count."""
 
 
 @pytest.fixture(scope="module")
@@ -93,10 +95,10 @@ def test_two_processes_train_what_one_trains(finished, stage, kind):
     assert len(losses(folder)) == 4
     assert losses(folder) == pytest.approx(losses(alone), abs=CLOSE)
     assert gradient_norms(folder) == pytest.approx(gradient_norms(alone), rel=1e-5)
-    assert widest(load_file(folder / "model.safetensors"), load_file(alone / "model.safetensors")) < CLOSE
+    assert widest(load_file(folder / "model.safetensors"), load_file(alone / "model.safetensors")) < CLOSE_WEIGHTS
     if kind == "lora":
         name = "adapter/adapter_model.safetensors"
-        assert widest(load_file(folder / name), load_file(alone / name)) < CLOSE
+        assert widest(load_file(folder / name), load_file(alone / name)) < CLOSE_WEIGHTS
 
 
 @pytest.mark.parametrize("kind", PARTS)

@@ -160,10 +160,17 @@ def load_whole_weights(model: nn.Module, checkpoint: Path) -> None:
         checkpoint: A folder that the trainer wrote.
 
     Raises:
-        CheckpointError: It holds neither.
+        CheckpointError: It holds neither, or weights of another model.
     """
     if (checkpoint / _WEIGHTS).is_file():
-        load_model(model, checkpoint / _WEIGHTS)
+        missing, further = load_model(model, checkpoint / _WEIGHTS, strict=False)
+        # DeepSpeed writes a weight that two modules share under both names.
+        foreign = sorted(set(further) - model.state_dict().keys())
+        if missing or foreign:
+            raise CheckpointError(
+                f"{checkpoint / _WEIGHTS} is of another model: it lacks {len(missing)} weights and has {len(foreign)} "
+                f"others, such as '{[*sorted(missing), *foreign][0]}'; resume from an earlier checkpoint"
+            )
         return
     if not (checkpoint / FSDP_WEIGHTS_FOLDER).is_dir():
         raise CheckpointError(
