@@ -82,7 +82,8 @@ class HookedTrainer(Trainer):
 
     Seen: transformers 5.17 and 5.24.
     Why: what is done about a failed save or a failed callback, what a checkpoint's weights are, and how accelerate is
-        configured cannot be said by arguments, callbacks or documented methods.
+        configured cannot be said by arguments, callbacks or documented methods; and with DeepSpeed, floating tensors
+        of a batch are rounded to the type of the weights, landmarks too.
     Until: the trainer documents such methods; ``on_save`` comes too late to catch what saving raised.
     """
 
@@ -113,6 +114,11 @@ class HookedTrainer(Trainer):
         """Make accelerate's accelerator."""
         super().create_accelerator_and_postprocess()
         self.adapt_accelerator()
+
+    def _prepare_input(self, data: Any) -> Any:
+        if isinstance(data, torch.Tensor) and self.is_deepspeed_enabled:
+            return data.to(self.args.device)
+        return super()._prepare_input(data)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         self.write_weights(partial(super()._save, output_dir, state_dict))

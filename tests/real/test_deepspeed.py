@@ -22,7 +22,7 @@ stages:
   train:
     {{steps: 4, batch_size: {batch_size}, accumulation: 2, lr: 3e-4, log_every: 1, save_every: 2, train: [{parts}],
     independent_turns: true, loss_average: sample, gradient_checkpointing: true, group_batches: true, workers: 0,
-    landmark_noise: 0.01}}
+    landmark_noise: 0.01, precision: {precision}}}
 """
 PARTS = {"full": "connector, llm", "lora": "connector, llm.lora"}
 STAGES = ("zero2", "zero3")
@@ -48,10 +48,11 @@ def records(tmp_path_factory):
 def train(engines, records, tmp_path_factory):
     """A function that trains in one process, or in two by a stage of ZeRO."""
 
-    def call(stage, kind, output, fault=None):
+    def call(stage, kind, output, fault=None, precision="float32"):
         recipe = tmp_path_factory.mktemp("recipe") / "small.yaml"
         processes = 1 if stage is None else 2
         values = {"records": records, "output": output, "batch_size": 4 // processes, "parts": PARTS[kind]}
+        values["precision"] = precision
         recipe.write_text(RECIPE.format(**values))
         words = ["train", f"recipe={recipe}", "--resume"]
         return engines.run(words, stage or "ddp", recipe.parent, processes=processes, fault=fault)
@@ -133,3 +134,11 @@ def test_a_run_whose_model_is_gone_is_ended_again_from_its_last_checkpoint(train
     assert [each.status for each in ended] == [0, 0], ended[0].errors[-4000:]
     again, before = (load_file(folder / "model.safetensors") for folder in (output, finished(stage, "full")))
     assert widest(again, before) == 0
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_half_precision_trains_to_about_the_same_losses(train, finished, stage, tmp_path):
+    ended = train(stage, "full", tmp_path / "run", precision="bfloat16")
+    assert [each.status for each in ended] == [0, 0], ended[0].errors[-4000:]
+    assert losses(tmp_path / "run") == pytest.approx(losses(finished(None, "full")), abs=0.03)
+    assert facekit.load(tmp_path / "run")[0].dtype == torch.float32
