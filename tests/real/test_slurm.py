@@ -122,7 +122,11 @@ def assert_put_back_once(finished, folder, expected):
 
 
 def test_a_time_limit_puts_the_run_back_before_it_is_reached(jobs, straight, tmp_path):
-    number = jobs.submit(tmp_path, "--time=3", "--signal=TERM@60")
+    number = jobs.submit(tmp_path, "--time=60", "--signal=TERM@60")
+    jobs.wait_for_step(tmp_path)
+    # However long this machine took to come here, the limit is now near.
+    hours, minutes, _ = map(int, jobs.slurm.job(number)["RunTime"].split(":"))
+    jobs.slurm.call("scontrol", "update", f"JobId={number}", f"TimeLimit={60 * hours + minutes + 2}")
     assert_put_back_once(jobs.finish(number, tmp_path), tmp_path, straight(""))
 
 
