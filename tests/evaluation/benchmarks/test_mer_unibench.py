@@ -299,6 +299,11 @@ def test_the_command_line_has_wheels_of_ones_own_place_and_a_dry_run(root, tmp_p
     outcome = CliRunner().invoke(app, told)
     assert outcome.exit_code == 0, outcome.output
     assert "IEMOCAP\thit rate\t0.500" in outcome.stdout
+    kept = CliRunner().invoke(app, [*told, "--limit", "9", "--output", str(tmp_path / "out")])
+    assert "9 of 11 clips" in kept.stdout
+    board = CliRunner().invoke(app, ["leaderboard", str(tmp_path / "out"), "--output", str(tmp_path)])
+    assert board.exit_code == 0, board.output
+    assert "MER-UniBench, subtitles, mean of 4 sets, 9 of 11" in (tmp_path / "leaderboard.html").read_text()
     dry = CliRunner().invoke(app, [*told, "--dry-run", "--extract", "openai:e", "--setting", "silent"])
     assert dry.exit_code == 0, dry.output
     assert f"sims\t{QUESTION}\t4" in dry.stdout

@@ -148,3 +148,23 @@ def test_a_question_that_cannot_be_told_from_control_tokens_is_refused_in_one_se
     monkeypatch.setattr("facekit.models.control_tokens._known", type("Known", (dict,), {})())
     with pytest.raises(ConfigurationError, match=r"cannot read control tokens as words; .*leave words such as"):
         list(family.answer([Question("a", f"{control_words(family)[0]}?", (pictures[0],), max_new_tokens=2)]))
+
+
+def test_closed_options_are_scored_and_give_a_curve(family, records):
+    result = evaluate_model(family, records, [MANIPULATION, EXPRESSION], scoring="likelihood", statistics=NONE)
+    assert result["manipulation"].unreadable == 0
+    assert 0 <= result["manipulation"].metrics["auc"] <= 1
+    asked = Question("a", "Real or fake?", record=records.records[0], folder=records.folder, options=("real", "fake"))
+    other = replace(asked, id="b", record=records.records[1])
+    scores = dict(family.score_options([asked, other]))
+    assert set(scores[0]) == {"real", "fake"}
+    assert abs(scores[0]["fake"] - scores[1]["fake"]) > 1e-4
+
+
+def test_pairs_of_pictures_are_verified_by_likelihood(family, pictures, tmp_path):
+    lines = [f"{pictures[number]},{pictures[(number + step) % PICTURES]},{1 - step}" for number in range(PICTURES)
+             for step in (0, 1)]  # fmt: skip
+    (tmp_path / "pairs.csv").write_text("first,second,same\n" + "\n".join(lines))
+    result = run_benchmark(family, "pairs", tmp_path / "pairs.csv", limit=8).result
+    assert (result.scoring, result.pairs, result.available, result.unanswered) == ("likelihood", 8, 12, 0)
+    assert 0 <= result.equal_error_rate.value <= 1
