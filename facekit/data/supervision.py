@@ -8,7 +8,7 @@ look like: a conversation is rendered and its assistant turns are located in the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,18 +40,20 @@ class RenderedConversation:
     text: str
     spans: tuple[tuple[int, int], ...]
 
-    def expand(self, token: str, counts: int | Sequence[int]) -> RenderedConversation:
-        """Repeat the occurrences of ``token``, moving the spans along.
+    def expand(self, token: str, counts: int | Sequence[int | str]) -> RenderedConversation:
+        """Repeat or replace the occurrences of ``token``, moving the spans along.
 
         Args:
             token: The image token.
-            counts: How often each occurrence stands there afterwards, in order; one number for all of them.
+            counts: How often each occurrence stands there afterwards, or by what text it is replaced, in order; one
+                number for all of them.
         """
         marks = list(re.finditer(re.escape(token), self.text))
-        repeats = [counts] * len(marks) if isinstance(counts, int) else list(counts)
-        spans = tuple(move_spans(self.spans, marks, [len(token) * count for count in repeats]))
-        remaining = iter(repeats)
-        text = re.sub(re.escape(token), lambda match: token * next(remaining), self.text)
+        listed = [counts] * len(marks) if isinstance(counts, int) else list(counts)
+        texts = [token * each if isinstance(each, int) else each for each in listed]
+        spans = tuple(move_spans(self.spans, marks, [len(text) for text in texts]))
+        remaining = iter(texts)
+        text = re.sub(re.escape(token), lambda match: next(remaining), self.text)
         return RenderedConversation(text, spans)
 
 
@@ -69,7 +71,11 @@ class SupervisedTokens:
 
 
 def render_conversation(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, Any]], *, chat_template: str | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    chat_template: str | None = None,
+    lay_out: Callable[[Sequence[Mapping[str, Any]]], Sequence[Mapping[str, Any]]] = list,
 ) -> RenderedConversation:
     """Render a conversation and find the assistant's words in it.
 
@@ -77,6 +83,7 @@ def render_conversation(
         tokenizer: The tokenizer that has the chat template.
         messages: ``{"role", "content"}`` with plain text.
         chat_template: Jinja source in place of the tokenizer's.
+        lay_out: Makes what the template takes of messages of plain text; see ``FaceKitProcessor.lay_out``.
 
     Returns:
         The text and the assistant's spans.
@@ -90,11 +97,11 @@ def render_conversation(
         raise ConfigurationError("the tokenizer has no chat template; pass one, or set processor.chat_template")
     messages = [dict(message) for message in messages]
     if marks_answers(template):
-        text, spans = render_marked_template(tokenizer, messages, template)
+        text, spans = render_marked_template(tokenizer, lay_out(messages), template)
         return RenderedConversation(text, tuple(spans))
 
     def render(opening: Any, **options: Any) -> str:
-        return str(tokenizer.apply_chat_template(opening, chat_template=template, tokenize=False, **options))
+        return str(tokenizer.apply_chat_template(lay_out(opening), chat_template=template, tokenize=False, **options))
 
     text, spans = find_answer_spans(render, messages, ControlTokens.of(tokenizer, template).find)
     return RenderedConversation(text, tuple(spans))
@@ -161,12 +168,14 @@ def encode_conversation(
     if not any(turn.role == "assistant" for turn in turns):
         raise RecordError("a conversation has no assistant turn, so there is nothing to learn from it")
     turns = place_media(turns, len(media))
-    costs = [processor.count_visual_tokens(count) for count in media]
+    texts = processor.media_texts(media)
     template: Any = processor.chat_template
     while any(turn.role == "assistant" for turn in turns):
-        rendered = render_conversation(processor.tokenizer, _as_chat(turns, processor), chat_template=template)
+        rendered = render_conversation(
+            processor.tokenizer, _as_chat(turns, processor), chat_template=template, lay_out=processor.lay_out
+        )
         add_special_tokens = processor.adds_special_tokens(rendered.text)
-        expanded = rendered.expand(processor.image_token, costs[: count_marked(turns)])
+        expanded = rendered.expand(processor.image_token, texts[: count_marked(turns)])
         tokens = supervise(
             processor.tokenizer,
             expanded,

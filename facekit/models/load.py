@@ -20,13 +20,17 @@ from facekit.models.interoperability.adapters import apply_adapter, find_base_mo
 from facekit.models.interoperability.reading import read_foreign, renaming_of
 from facekit.models.interoperability.recognition import (
     FORMAT_NAMES,
+    NATIVE_PREFIX,
+    NATIVE_SETTINGS,
     CheckpointFormat,
     Recognition,
+    as_native,
     read_json,
     recognise,
 )
 from facekit.models.interoperability.weights import list_weights_files, shorten
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.native.loading import load_native
 from facekit.models.placement import DeviceMap, check_device_map, divide
 from facekit.models.processing import FaceKitProcessor
 
@@ -48,10 +52,13 @@ def load(
 
     Read are folders that ``save_pretrained`` of both wrote; InternVL in the Hugging Face layout (InternVL3 ``-hf``,
     merged FaceLLM); LLaVA-1.5 in the Hugging Face layout; Face-LLaVA as released; and folders of PEFT adapters whose
-    base model is one of these.
+    base model is one of these. Any other vision-language model of transformers, such as Qwen2.5-VL, is opened in its
+    own class, with facekit's face finding in front (``facekit.models.native``), and so is one whose folder or hub id is
+    written behind ``hf:``.
 
     Args:
-        path: The folder, or a hub id such as ``OpenGVLab/InternVL3-1B-hf`` where there is no folder of that name.
+        path: The folder, or a hub id such as ``OpenGVLab/InternVL3-1B-hf`` where there is no folder of that name;
+            either may stand behind ``hf:``.
         dtype: Floating type; by default as saved.
         device: Where the model is put; by default a GPU where there is one, and else the CPU.
         tower_root: For released Face-LLaVA: the folder with the towers' configurations, under the names that the
@@ -80,9 +87,16 @@ def load(
         check_quantization(load_in)
     check_device_map(device_map, device)
     device = torch.device("cpu") if device_map is not None else choose_device(device)
-    recognised = recognise(fetch_folder(path, revision))
+    recognised = find_checkpoint(path, revision)
     check_options(recognised, tower_root, tokenizer)
-    if recognised.format is CheckpointFormat.FACEKIT:
+    if recognised.format is CheckpointFormat.NATIVE:
+        if device_map is not None:
+            raise ConfigurationError(
+                f"'{path}' is opened in its own class, which facekit puts on one device; leave device_map out"
+            )
+        opened: Any = load_native(recognised.folder, dtype=dtype, tokenizer=tokenizer)
+        model, processor = opened
+    elif recognised.format is CheckpointFormat.FACEKIT:
         model, processor = _load_own(recognised.folder, dtype)
     elif recognised.format is CheckpointFormat.ADAPTER:
         model, processor = _load_adapter(recognised, dtype, tower_root, tokenizer)
@@ -94,6 +108,25 @@ def load(
         divide(model, device_map)
         return model.eval(), processor
     return model.to(device).eval(), processor
+
+
+def find_checkpoint(path: str | Path, revision: str = "main", *, weights: bool = True) -> Recognition:
+    """Find a checkpoint here or on the hub and recognise its format; ``hf:`` before it asks for its own class.
+
+    Args:
+        path: See ``load``.
+        revision: Branch, tag or commit on the hub.
+        weights: Whether the weights of a model of the hub are downloaded too.
+
+    Raises:
+        CheckpointError: See ``load``.
+    """
+    written = str(path)
+    is_native = written.startswith(NATIVE_PREFIX) and not Path(written).exists()
+    recognised = recognise(
+        fetch_folder(written.removeprefix(NATIVE_PREFIX) if is_native else path, revision, weights=weights)
+    )
+    return as_native(recognised) if is_native else recognised
 
 
 def check_options(recognised: Recognition, tower_root: str | Path | None, tokenizer: str | Path | None) -> None:
@@ -144,6 +177,11 @@ def _load_adapter(
     tokenizer: str | Path | None,
 ) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
     base = find_base_model(recognised)
+    if base.format is CheckpointFormat.NATIVE or (recognised.folder / NATIVE_SETTINGS).is_file():
+        own = recognised.folder if (recognised.folder / NATIVE_SETTINGS).is_file() else None
+        opened: Any = load_native(base.folder, dtype=dtype, tokenizer=tokenizer, settings=own)
+        apply_adapter(opened[0].native, recognised)
+        return opened[0], opened[1]
     model, processor = load(base.folder, dtype=dtype, device="cpu", tower_root=tower_root, tokenizer=tokenizer)
     rename = None if base.format is CheckpointFormat.FACEKIT else renaming_of(base, tower_root)
     apply_adapter(model, recognised, rename)

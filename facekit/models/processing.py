@@ -302,7 +302,7 @@ class FaceKitProcessor(ProcessorMixin):
             options["return_offsets_mapping"] = True
         encoding = tokenize_batch(self.tokenizer, self.control_tokens, expanded, adds, **options)
         for prompt, ids in zip(expanded, encoding["input_ids"], strict=True):
-            expected, kept = prompt.count(self.image_token), list(ids).count(self.image_token_id)
+            expected, kept = self.count_expanded(prompt), list(ids).count(self.image_token_id)
             if expected != kept:
                 raise ConfigurationError(f"truncation left {kept} of {expected} image tokens; allow a longer text")
         if answer_spans is not None:
@@ -313,12 +313,24 @@ class FaceKitProcessor(ProcessorMixin):
 
     def _move_spans(self, prompts: Sequence[str], spans: Sequence[Spans], frames: Sequence[int]) -> list[Spans]:
         """Spans of prompts in the texts in which their marks are expanded."""
-        lengths = iter([len(self.image_token) * self.count_visual_tokens(count) for count in frames])
+        lengths = iter([len(text) for text in self.media_texts(frames)])
         moved: list[Spans] = []
         for prompt, each in zip(prompts, spans, strict=True):
             marks = list(self._mark_pattern.finditer(prompt))
             moved.append(move_spans(each, marks, [next(lengths) for _ in marks]))
         return moved
+
+    def count_expanded(self, text: str) -> int:
+        """How many visual tokens a text has whose image tokens are expanded."""
+        return text.count(self.image_token)
+
+    def media_texts(self, frames: Sequence[int]) -> list[str]:
+        """What stands for each picture (1 frame) or clip in the text of a prompt."""
+        return [self.image_token * self.count_visual_tokens(count) for count in frames]
+
+    def lay_out(self, messages: Sequence[Message]) -> list[Message]:
+        """Messages of plain text as the chat template takes them."""
+        return list(messages)
 
     def adds_special_tokens(self, prompt: str) -> bool:
         """Whether the tokenizer shall add its own special tokens: not where the chat template wrote them."""
@@ -343,13 +355,13 @@ class FaceKitProcessor(ProcessorMixin):
             )
         try:
             variables = {name: value for name, value in options.items() if name not in ("chat_template", "tokenize")}
-            return render_marked_template(self.tokenizer, messages, template, **variables)
+            return render_marked_template(self.tokenizer, self.lay_out(messages), template, **variables)
         except TemplateError as error:
             raise ConfigurationError(f"the chat template refuses the chat: {first_line(error)}") from error
 
     def _render(self, messages: Sequence[Message], **options: Any) -> str:
         try:
-            written: str = self.tokenizer.apply_chat_template(list(messages), **options)
+            written: str = self.tokenizer.apply_chat_template(self.lay_out(messages), **options)
             return written
         except TemplateError as error:
             raise ConfigurationError(f"the chat template refuses the chat: {first_line(error)}") from error

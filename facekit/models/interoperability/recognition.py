@@ -6,12 +6,19 @@ So a checkpoint is named, or refused in one sentence, before anything is built.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from facekit.compat.transformers_vlms import is_image_text_to_text
 from facekit.errors import CheckpointError, first_line
+
+NATIVE_SETTINGS = "facekit_native.json"
+"""The file beside a model of another class that says how facekit finds and crops faces for it."""
+
+NATIVE_PREFIX = "hf:"
+"""Before a folder or hub id: the model is opened in its own class, whatever facekit could make of it."""
 
 _TOWER_KEYS = ("mm_image_tower", "mm_video_tower")
 _LANDMARK_KEYS = ("landmarks_projector_type", "cross_attn_type")
@@ -25,6 +32,7 @@ class CheckpointFormat(StrEnum):
     LLAVA = "llava-hf"
     FACE_LLAVA = "face-llava-released"
     ADAPTER = "peft-adapter"
+    NATIVE = "transformers-image-text-to-text"
 
 
 FORMAT_NAMES = {
@@ -33,6 +41,7 @@ FORMAT_NAMES = {
     CheckpointFormat.LLAVA: "LLaVA-1.5 in the Hugging Face layout",
     CheckpointFormat.FACE_LLAVA: "Face-LLaVA as released",
     CheckpointFormat.ADAPTER: "a PEFT adapter",
+    CheckpointFormat.NATIVE: "a vision-language model of transformers, in its own class",
 }
 
 
@@ -69,12 +78,30 @@ def recognise(folder: Path) -> Recognition:
         raise CheckpointError(f"'{folder}' has no config.json, so it is no checkpoint")
     config = read_json(folder / "config.json")
     recognised = _tell_format(config) if isinstance(config, dict) else None
+    is_native = isinstance(config, dict) and is_image_text_to_text(str(config.get("model_type")))
+    if is_native and (recognised is None or (folder / NATIVE_SETTINGS).is_file()):
+        recognised = CheckpointFormat.NATIVE
     if recognised is None:
         raise CheckpointError(
             f"'{folder}' holds a checkpoint of {_name_format(config)}, not one of facekit, InternVL -hf, LLaVA-1.5 -hf "
-            f"or released Face-LLaVA{_hint(config)}"
+            "or released Face-LLaVA, nor a vision-language model that transformers reads by itself"
+            f"{_hint(config)}"
         )
     return Recognition(folder, recognised, config)
+
+
+def as_native(recognised: Recognition) -> Recognition:
+    """The same folder, to be opened in its own class.
+
+    Raises:
+        CheckpointError: It holds no model of ``AutoModelForImageTextToText``.
+    """
+    if not is_image_text_to_text(str(recognised.config.get("model_type"))):
+        raise CheckpointError(
+            f"'{recognised.folder}' holds {FORMAT_NAMES[recognised.format]}, not a vision-language model that "
+            f"transformers reads by itself; leave '{NATIVE_PREFIX}' out"
+        )
+    return replace(recognised, format=CheckpointFormat.NATIVE)
 
 
 def read_json(path: Path) -> Any:

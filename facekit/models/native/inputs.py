@@ -64,6 +64,10 @@ def text_inputs(
     taken = inspect.signature(model.forward).parameters
     if not read:
         arguments |= {name: is_image.long() for name in TOKEN_TYPES if name in taken}
+    own_positions = getattr(model, "prompt_positions", None)
+    if own_positions is not None:
+        positions = own_positions(input_ids, attention_mask)
+        return arguments if positions is None else {**arguments, "position_ids": positions[..., read:]}
     grids = media.get("image_grid_thw")
     if grids is not None and has_multimodal_positions(model):
         positions = (attention_mask.cumsum(-1) - 1).masked_fill(attention_mask == 0, -1)

@@ -1,0 +1,62 @@
+"""``load_native``: a vision-language model of transformers in its own class, with facekit's face finding in front."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+
+from facekit.backbones.base import read_dtype
+from facekit.encoders.huggingface import errors_only
+from facekit.errors import CheckpointError, ConfigurationError, configuration_guard, first_line
+from facekit.models.native.modeling import NativeModel
+from facekit.models.native.processing import NativeProcessor
+
+
+def load_native(
+    folder: Path,
+    *,
+    dtype: str | torch.dtype | None = None,
+    tokenizer: str | Path | None = None,
+    settings: Path | None = None,
+) -> tuple[NativeModel, NativeProcessor]:
+    """Load a model of ``AutoModelForImageTextToText``; code that comes with a checkpoint is never run.
+
+    Args:
+        folder: The checkpoint.
+        dtype: Floating type; by default as saved.
+        tokenizer: A tokenizer in place of the checkpoint's: folder or hub id.
+        settings: The folder with facekit's settings of its processor; by default the checkpoint's.
+
+    Raises:
+        CheckpointError: It cannot be loaded, or lacks weights.
+        ConfigurationError: facekit cannot use a model of this family; the message says why.
+    """
+    chosen = "auto" if dtype in (None, "auto") else read_dtype(dtype)
+    own: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    with configuration_guard(CheckpointError, f"'{folder}' cannot be loaded", RuntimeError, ImportError):
+        try:
+            with errors_only():
+                native, report = AutoModelForImageTextToText.from_pretrained(
+                    folder, dtype=chosen, output_loading_info=True, **own
+                )
+                processor = AutoProcessor.from_pretrained(folder, **own)
+                if tokenizer is not None:
+                    processor.tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+        except SafetensorError as error:
+            raise CheckpointError(f"the weights in '{folder}' are damaged or cut off: {first_line(error)}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        more = f" and {len(missing) - 1} more tensors" if len(missing) > 1 else ""
+        raise CheckpointError(f"the weights in '{folder}' lack {missing[0]}{more}")
+    image_token_id = getattr(native.config, "image_token_id", None)
+    if image_token_id is None or not hasattr(processor, "image_processor"):
+        raise ConfigurationError(
+            f"{type(native).__name__} puts no image tokens among its words, so facekit cannot use it; choose a base of "
+            "another family"
+        )
+    wrapped = NativeProcessor.from_folder(processor, int(image_token_id), settings or folder)
+    return NativeModel(native, wrapped), wrapped
