@@ -24,7 +24,7 @@ from facekit.evaluation.tasks.questions import ModelUnderTest, Question, well_fo
 from facekit.hub import fetch_folder
 from facekit.models.foreign_prompts import escape_chat, tokenize_chats
 from facekit.models.identity import sample_weights
-from facekit.models.interoperability.recognition import CheckpointFormat, recognise
+from facekit.models.interoperability.recognition import NATIVE_SETTINGS, CheckpointFormat, recognise
 from facekit.models.placement import check_device_map
 from facekit.models.sessions import option_tokens, question_log_likelihoods
 from facekit.models.source import ModelSource
@@ -265,7 +265,8 @@ def default_prompt_style(spec: str | ModelSource) -> str:
     if kind is not None:
         return RECORDED if kind == "predictions" else CLOSED
     recognised = recognise(fetch_folder(source.path, source.revision, weights=False))
-    return TRAINED if recognised.format in (CheckpointFormat.FACEKIT, CheckpointFormat.ADAPTER) else CLOSED
+    is_ours = recognised.format in (CheckpointFormat.FACEKIT, CheckpointFormat.ADAPTER)
+    return TRAINED if is_ours or (recognised.folder / NATIVE_SETTINGS).is_file() else CLOSED
 
 
 def scores_options(spec: str | ModelSource) -> bool:

@@ -20,6 +20,7 @@ NATIVE_SETTINGS = "facekit_native.json"
 NATIVE_PREFIX = "hf:"
 """Before a folder or hub id: the model is opened in its own class, whatever facekit could make of it."""
 
+_COMPOSED = ("internvl", "llava")
 _TOWER_KEYS = ("mm_image_tower", "mm_video_tower")
 _LANDMARK_KEYS = ("landmarks_projector_type", "cross_attn_type")
 
@@ -78,7 +79,7 @@ def recognise(folder: Path) -> Recognition:
         raise CheckpointError(f"'{folder}' has no config.json, so it is no checkpoint")
     config = read_json(folder / "config.json")
     recognised = _tell_format(config) if isinstance(config, dict) else None
-    is_native = isinstance(config, dict) and is_image_text_to_text(str(config.get("model_type")))
+    is_native = isinstance(config, dict) and _is_native(config)
     if is_native and (recognised is None or (folder / NATIVE_SETTINGS).is_file()):
         recognised = CheckpointFormat.NATIVE
     if recognised is None:
@@ -96,7 +97,7 @@ def as_native(recognised: Recognition) -> Recognition:
     Raises:
         CheckpointError: It holds no model of ``AutoModelForImageTextToText``.
     """
-    if not is_image_text_to_text(str(recognised.config.get("model_type"))):
+    if not _is_native(recognised.config):
         raise CheckpointError(
             f"'{recognised.folder}' holds {FORMAT_NAMES[recognised.format]}, not a vision-language model that "
             f"transformers reads by itself; leave '{NATIVE_PREFIX}' out"
@@ -120,12 +121,21 @@ def _tell_format(config: dict[str, Any]) -> CheckpointFormat | None:
     kind = config.get("model_type")
     if kind == "facekit":
         return CheckpointFormat.FACEKIT
-    has_parts = isinstance(config.get("vision_config"), dict) and isinstance(config.get("text_config"), dict)
-    if has_parts and kind in ("internvl", "llava"):
+    if kind in _COMPOSED and _has_parts(config):
         return CheckpointFormat.INTERNVL if kind == "internvl" else CheckpointFormat.LLAVA
     if any(key in config for key in _TOWER_KEYS) and any(key in config for key in _LANDMARK_KEYS):
         return CheckpointFormat.FACE_LLAVA
     return None
+
+
+def _has_parts(config: dict[str, Any]) -> bool:
+    return isinstance(config.get("vision_config"), dict) and isinstance(config.get("text_config"), dict)
+
+
+def _is_native(config: dict[str, Any]) -> bool:
+    """Whether transformers reads a model by itself; LLaVA's own layout has the same name as that of transformers."""
+    kind = str(config.get("model_type"))
+    return is_image_text_to_text(kind) and (kind not in _COMPOSED or _has_parts(config))
 
 
 def _name_format(config: Any) -> str:
