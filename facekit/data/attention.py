@@ -71,7 +71,12 @@ def layer_windows(text_config: PreTrainedConfig) -> dict[str | None, int | None]
 
 
 def attention_masks(
-    segments: Tensor, position_ids: Tensor, text_config: PreTrainedConfig, *, dtype: torch.dtype = torch.float32
+    segments: Tensor,
+    position_ids: Tensor,
+    text_config: PreTrainedConfig,
+    *,
+    dtype: torch.dtype = torch.float32,
+    blocks: Tensor | None = None,
 ) -> Any:
     """Build the ``attention_mask`` argument of a language model for packed rows.
 
@@ -80,6 +85,8 @@ def attention_masks(
         position_ids: ``(B, L)``.
         text_config: The language model's configuration; its attention implementation decides the form.
         dtype: The type of an additive mask.
+        blocks: ``(B, L)``, tokens of the same number see each other both ways, as those of a picture do in Gemma 3;
+            -1 for none.
 
     Returns:
         A mask, or one per kind of layer by name: bool ``(B, 1, L, L)`` for ``sdpa``, additive for ``eager``, a
@@ -92,18 +99,21 @@ def attention_masks(
     build = {"sdpa": segment_mask, "eager": _additive_mask(dtype), "flex_attention": segment_block_mask}
     make = build[str(attention_implementation(text_config))]
     windows = layer_windows(text_config)
-    by_window = {window: make(segments, position_ids, window) for window in set(windows.values())}
+    by_window = {window: make(segments, position_ids, window, blocks) for window in set(windows.values())}
     masks = {kind: by_window[window] for kind, window in windows.items()}
     return masks.get(None, masks)
 
 
-def segment_mask(segments: Tensor, position_ids: Tensor, window: int | None = None) -> Tensor:
+def segment_mask(
+    segments: Tensor, position_ids: Tensor, window: int | None = None, blocks: Tensor | None = None
+) -> Tensor:
     """Which token sees which.
 
     Args:
         segments: ``(B, L)``.
         position_ids: ``(B, L)``.
         window: How many tokens back a token sees, itself included; None for all.
+        blocks: See ``attention_masks``.
 
     Returns:
         Bool ``(B, 1, L, L)``, true where a query (row) sees a key (column). Every token sees itself, padding too, so
@@ -113,12 +123,16 @@ def segment_mask(segments: Tensor, position_ids: Tensor, window: int | None = No
     keys, queries = segments[:, None, :], segments[:, :, None]
     earlier = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
     visible = earlier & ((keys == queries) | (keys == _shared_segment(queries)))
+    if blocks is not None:
+        visible = visible | ((blocks[:, None, :] == blocks[:, :, None]) & (blocks >= 0)[:, None, :])
     if window is not None:
         visible &= position_ids[:, None, :] > position_ids[:, :, None] - window
     return visible[:, None]
 
 
-def segment_block_mask(segments: Tensor, position_ids: Tensor, window: int | None = None) -> Any:
+def segment_block_mask(
+    segments: Tensor, position_ids: Tensor, window: int | None = None, blocks: Tensor | None = None
+) -> Any:
     """The same as ``segment_mask`` as a ``BlockMask`` of ``torch.nn.attention.flex_attention``.
 
     Blocks that no token sees are neither computed nor read, which a dense mask cannot say.
@@ -130,6 +144,8 @@ def segment_block_mask(segments: Tensor, position_ids: Tensor, window: int | Non
     def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         of_key = segments[batch, key]
         seen = (query >= key) & ((of_key == segments[batch, query]) | (of_key == shared[batch, query]))
+        if blocks is not None:
+            seen = seen | ((blocks[batch, key] == blocks[batch, query]) & (blocks[batch, key] >= 0))
         if window is not None:
             seen = seen & (position_ids[batch, key] > position_ids[batch, query] - window)
         return seen
@@ -144,8 +160,10 @@ def _shared_segment(segments: Tensor) -> Tensor:
 
 
 def _additive_mask(dtype: torch.dtype) -> Any:
-    def build(segments: Tensor, position_ids: Tensor, window: int | None = None) -> Tensor:
-        visible = segment_mask(segments, position_ids, window)
+    def build(
+        segments: Tensor, position_ids: Tensor, window: int | None = None, blocks: Tensor | None = None
+    ) -> Tensor:
+        visible = segment_mask(segments, position_ids, window, blocks)
         return torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
 
     return build

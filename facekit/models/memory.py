@@ -19,6 +19,7 @@ from transformers import PreTrainedConfig
 
 from facekit.encoders.base import VisionEncoder
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.native.modeling import NativeModel, is_native
 
 Precision = Literal["float32", "bfloat16"]
 """Of training: as loaded, or automatic mixed precision, in which what is trained is kept in float32."""
@@ -66,8 +67,14 @@ class EncoderShape:
     @classmethod
     def of(cls, encoder: VisionEncoder) -> EncoderShape:
         """Measure an encoder; its depth is the length of its longest list of modules."""
-        lists = (each for each in encoder.modules() if isinstance(each, (nn.ModuleList, nn.Sequential)))
-        return cls(encoder.hidden_size, max((len(each) for each in lists), default=1), encoder.tokens_per_frame)
+        return cls(encoder.hidden_size, _depth(encoder), encoder.tokens_per_frame)
+
+    @classmethod
+    def of_native(cls, model: NativeModel) -> EncoderShape:
+        """Measure the encoder of a model in its own class, over all tiles of a picture."""
+        vision: Any = model.config.vision_config
+        width = getattr(vision, "embed_dim", None) or vision.hidden_size
+        return cls(width, _depth(model.encoder), model.encoder_tokens)
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,7 @@ class ModelShape:
             visual_tokens=model.tokens_per_frame,
             text_bytes=embedding.itemsize,
             trains_text=embedding.requires_grad,
-            encoder=EncoderShape.of(model.encoder) if trains_encoder else None,
+            encoder=_encoder_shape(model) if trains_encoder else None,
         )
 
 
@@ -151,6 +158,15 @@ class MemoryEstimate:
         names = ("weights", "gradients", "moments", "activations", "logits")
         items = ", ".join(f"{name} {format_bytes(getattr(self, name))}" for name in names)
         return f"{format_bytes(self.total)} for {self.batch_size} x {self.tokens} tokens ({items})"
+
+
+def _depth(encoder: nn.Module) -> int:
+    lists = (each for each in encoder.modules() if isinstance(each, (nn.ModuleList, nn.Sequential)))
+    return max((len(each) for each in lists), default=1)
+
+
+def _encoder_shape(model: FaceKitForConditionalGeneration) -> EncoderShape:
+    return EncoderShape.of_native(model) if is_native(model) else EncoderShape.of(model.encoder)
 
 
 def text_shape(config: PreTrainedConfig) -> dict[str, int]:

@@ -225,6 +225,10 @@ class FaceKitForConditionalGeneration(VisualParts, GenerationFromMedia):
         if width != expected:
             raise ConfigurationError(f"the connector has width {width} but the language model has width {expected}")
 
+    def image_blocks(self, input_ids: Tensor) -> Tensor | None:
+        """Which tokens of a batch see each other both ways; none do, see ``NativeModel.image_blocks``."""
+        return None
+
     def get_input_embeddings(self) -> nn.Module:
         """Return the language model's token embedding."""
         return self.language_model.get_input_embeddings()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from PIL import Image
@@ -50,7 +50,6 @@ class NativeModel(ComposedModel):
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
     video_encoder = None
-    is_native = True
 
     def __init__(self, native: PreTrainedModel, processor: NativeProcessor) -> None:
         super().__init__(native.config)
@@ -197,6 +196,17 @@ class NativeModel(ComposedModel):
         begins = is_image & ~nn.functional.pad(is_image, (1, 0))[:, :-1]
         return (begins.cumsum(-1) - 1).masked_fill(~is_image, -1)
 
+    @property
+    def encoder_tokens(self) -> int:
+        """How many tokens a picture of the size in use has in the encoder, over all of its tiles."""
+        side = self.processor.image_processor.image_size
+        pixels = self._picture_inputs(torch.zeros(1, 1, 3, side, side))["pixel_values"]
+        if pixels.ndim == 2:  # patches already
+            return len(pixels)
+        patch = self.config.vision_config.patch_size
+        rows, columns = patch if isinstance(patch, (list, tuple)) else (patch, patch)
+        return int(pixels.shape[:-3].numel()) * (pixels.shape[-2] // rows) * (pixels.shape[-1] // columns)
+
     def describe_cost(self) -> str:
         """How many visual tokens a picture costs, in words."""
         return f"{self.tokens_per_frame} a picture"
@@ -252,7 +262,7 @@ class NativeModel(ComposedModel):
             return {}
         side = pictures.shape[-1]
         made = self.processor.native.image_processor(
-            images=[_as_picture(each) for each in pictures.reshape(-1, 3, side, side)], return_tensors="pt"
+            images=[as_picture(each) for each in pictures.reshape(-1, 3, side, side)], return_tensors="pt"
         )
         taken = inspect.signature(self.native.forward).parameters
         inputs: dict[str, Any] = {}
@@ -263,12 +273,12 @@ class NativeModel(ComposedModel):
         return inputs
 
 
-def _as_picture(pixels: Tensor) -> Image.Image:
+def as_picture(pixels: Tensor) -> Image.Image:
     """A picture of pixels ``(3, S, S)`` in [0, 1]."""
     values = (pixels.float() * 255).round().clamp(0, 255).to(torch.uint8)
     return Image.fromarray(values.permute(1, 2, 0).cpu().numpy())
 
 
-def is_native(model: nn.Module) -> bool:
+def is_native(model: nn.Module) -> TypeGuard[NativeModel]:
     """Whether a model of facekit is one of another library's in its own class."""
-    return bool(getattr(model, "is_native", False))
+    return isinstance(model, NativeModel)

@@ -79,13 +79,17 @@ class NativeProcessor(FaceKitProcessor):
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> list[str]:
         """Write the base's own files, and facekit's settings beside them."""
-        folder = Path(save_directory)
-        written = self.native.save_pretrained(folder, *args, **kwargs)
+        written = self.native.save_pretrained(save_directory, *args, **kwargs)
+        return [*(written or ()), str(self.save_settings(Path(save_directory)))]
+
+    def save_settings(self, folder: Path) -> Path:
+        """Write facekit's settings alone, as beside adapters."""
         kept = ("image_size", "landmarker", "crop_margin", "on_no_face", *_AS_THEY_ARE)
         values = self.image_processor.to_dict()
         settings = {"image_processor": {name: values[name] for name in kept}}
-        (folder / NATIVE_SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        return [*(written or ()), str(folder / NATIVE_SETTINGS)]
+        path = folder / NATIVE_SETTINGS
+        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        return path
 
     @property
     def picture_text(self) -> str:

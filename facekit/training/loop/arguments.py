@@ -15,6 +15,7 @@ from facekit.data.attention import check_attention
 from facekit.data.dataset import DatasetOptions
 from facekit.errors import ConfigurationError, MissingExtraError
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.native.modeling import is_native
 from facekit.spec import closest_match_hint
 from facekit.training.loop.compiled import require_backend
 from facekit.training.loop.distributed import count_processes, shards_weights
@@ -127,6 +128,8 @@ def check_settings(
     Raises:
         ConfigurationError: They do not.
     """
+    if is_native(model):
+        _check_native(settings)
     if settings.optimizer == "muon" and shards_weights():
         raise ConfigurationError("optimizer 'muon' needs whole matrices in every process; use 'adamw', or DDP")
     if "language_model" in settings.parts and is_quantized(model):
@@ -160,3 +163,17 @@ def check_settings(
         )
     if settings.independent_turns or settings.row_tokens is not None:
         check_attention(model.config.get_text_config())
+
+
+def _check_native(settings: TrainingSettings) -> None:
+    """Refuse what a model in its own class cannot be trained with."""
+    cached = next((name for name in ("cache_features", "feature_cache") if getattr(settings, name)), None)
+    if cached is not None:
+        raise ConfigurationError(
+            f"{cached} keeps the tokens of an encoder of facekit; a base in its own class encodes pictures itself, so "
+            "leave it out"
+        )
+    if shards_weights():
+        raise ConfigurationError(
+            "a base in its own class is trained whole on every device; leave FSDP and ZeRO-3 out, or use DDP"
+        )

@@ -25,6 +25,7 @@ from facekit.compat.transformers_trainer import HookedTrainer
 from facekit.data.dataset import RecordSet
 from facekit.errors import CheckpointError, ConfigurationError, TrainingError, first_line
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.native.modeling import is_native
 from facekit.training.loop.batching import EpochNotifier, GroupedBatchSampler, group_records, load_groups
 from facekit.training.loop.checkpoints import find_checkpoint, prune_checkpoints, seal_checkpoint
 from facekit.training.loop.distributed import (
@@ -205,7 +206,9 @@ class FaceTrainer(HookedTrainer):
         segments: Tensor | None = inputs.pop("segments", None)
         if segments is not None:
             text_config = composed.config.get_text_config()
-            inputs.update(packed_inputs(segments, inputs["position_ids"], text_config, dtype=composed.dtype))
+            blocks = composed.image_blocks(inputs["input_ids"])
+            packed = packed_inputs(segments, inputs["position_ids"], text_config, dtype=composed.dtype, blocks=blocks)
+            inputs.update(packed)
         return segments
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -298,7 +301,8 @@ class FaceTrainer(HookedTrainer):
 
     def save_model(self, output_dir: str | None = None, *arguments: Any, **options: Any) -> None:
         """Save all weights, or the trainable ones where the language model is frozen."""
-        if self.is_sharded or self.is_deepspeed_enabled or not saves_trained_only(self.settings):
+        in_parts = saves_trained_only(self.settings) or is_native(self.accelerator.unwrap_model(self.model))
+        if self.is_sharded or self.is_deepspeed_enabled or not in_parts:
             super().save_model(output_dir, *arguments, **options)
         elif self.args.should_save:
             composed = self.accelerator.unwrap_model(self.model)

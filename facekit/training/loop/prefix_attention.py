@@ -49,7 +49,12 @@ class PackedLayout:
 
 
 def packed_inputs(
-    segments: Tensor, position_ids: Tensor, text_config: PreTrainedConfig, *, dtype: torch.dtype = torch.float32
+    segments: Tensor,
+    position_ids: Tensor,
+    text_config: PreTrainedConfig,
+    *,
+    dtype: torch.dtype = torch.float32,
+    blocks: Tensor | None = None,
 ) -> dict[str, Any]:
     """Return a language model's arguments for a packed batch, for the attention that it uses.
 
@@ -58,17 +63,19 @@ def packed_inputs(
         position_ids: ``(B, L)``.
         text_config: The language model's configuration.
         dtype: The type of an additive mask.
+        blocks: ``(B, L)``, tokens of the shared beginnings that see each other both ways; see
+            ``facekit.data.attention.attention_masks``.
 
     Raises:
         ConfigurationError: Its attention cannot keep questions apart; see ``facekit.data.attention``.
     """
     if attention_implementation(text_config) != IMPLEMENTATION:
-        return {"attention_mask": attention_masks(segments, position_ids, text_config, dtype=dtype)}
+        return {"attention_mask": attention_masks(segments, position_ids, text_config, dtype=dtype, blocks=blocks)}
     windows = layer_windows(text_config)
     # A mask of four axes is handed on as it is; it is never read.
     unread = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=segments.device)
     mask: Any = unread if None in windows else dict.fromkeys(windows, unread)
-    return {"attention_mask": mask, "packed_layout": find_layout(segments, position_ids, set(windows.values()))}
+    return {"attention_mask": mask, "packed_layout": find_layout(segments, position_ids, set(windows.values()), blocks)}
 
 
 @contextmanager
@@ -85,7 +92,9 @@ def split_attention(language_model: PreTrainedModel) -> Iterator[None]:
         language_model.set_attn_implementation(before)
 
 
-def find_layout(segments: Tensor, position_ids: Tensor, windows: set[int | None]) -> PackedLayout:
+def find_layout(
+    segments: Tensor, position_ids: Tensor, windows: set[int | None], blocks: Tensor | None = None
+) -> PackedLayout:
     """Find the pieces of a packed batch.
 
     Args:
@@ -93,6 +102,7 @@ def find_layout(segments: Tensor, position_ids: Tensor, windows: set[int | None]
             questions.
         position_ids: ``(B, L)``.
         windows: Windows that layers have, in tokens; None for all that came before.
+        blocks: ``(B, L)``; see ``packed_inputs``.
     """
     rows = torch.arange(len(segments), device=segments.device)[:, None]
     keys = torch.stack([rows.expand_as(segments), segments], dim=-1).flatten(0, 1)
@@ -120,10 +130,11 @@ def find_layout(segments: Tensor, position_ids: Tensor, windows: set[int | None]
     sources[indices[is_token]] = torch.where(is_token)[0]
 
     flat = position_ids.flatten()
+    of_blocks = None if blocks is None else blocks.flatten()[beginnings].masked_fill(~is_beginning, -1)
     of_seen = flat[beginnings][owners] if len(beginnings) else flat.new_zeros(len(owners), 0)
     masks = {
         window: (
-            _beginning_mask(flat[beginnings], window),
+            _beginning_mask(flat[beginnings], window, of_blocks),
             _question_mask(is_seen, of_seen, is_own, flat[questions], window),
         )
         for window in windows
@@ -205,14 +216,18 @@ def _run_indices(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     return (starts[:, None] + steps).masked_fill(~is_real, 0), is_real
 
 
-def _beginning_mask(positions: Tensor, window: int | None) -> Tensor | None:
-    """Causal within a window; padding stands on the right, where no real token sees it."""
+def _beginning_mask(positions: Tensor, window: int | None, blocks: Tensor | None = None) -> Tensor | None:
+    """Causal or of one block, within a window; padding stands on the right, where no real token sees it."""
     length = positions.shape[1]
-    if window is None or length <= window:
+    has_window = window is not None and length > window
+    if not has_window and blocks is None:
         return None
     steps = torch.arange(length, device=positions.device)
     distance = steps[:, None] - steps
-    return ((distance >= 0) & (distance < window)).expand(len(positions), 1, -1, -1)
+    seen = (distance >= 0).expand(len(positions), 1, -1, -1)
+    if blocks is not None:
+        seen = seen | ((blocks[:, None, :] == blocks[:, :, None]) & (blocks >= 0)[:, None, :])[:, None]
+    return seen & (distance < window) if window is not None else seen
 
 
 def _question_mask(is_seen: Tensor, of_seen: Tensor, is_own: Tensor, of_own: Tensor, window: int | None) -> Tensor:

@@ -17,6 +17,7 @@ from facekit.data.dataset import RecordSet
 from facekit.data.shortened import ShortenedRecord
 from facekit.errors import CheckpointError
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.native.processing import NativeProcessor
 from facekit.models.placement import refuse_divided
 from facekit.models.processing import FaceKitProcessor
 from facekit.reports import ProgressListener
@@ -176,6 +177,8 @@ class TrainingRun:
         with failed.keeping(), saving as folder:
             if adapters is not None and folder is not None:
                 adapters.save(folder / ADAPTER_FOLDER)
+                if isinstance(self.processor, NativeProcessor):
+                    self.processor.save_settings(folder / ADAPTER_FOLDER)
             if is_quantized(self.model):
                 unpack(self.model.language_model)
             if adapters is not None:

@@ -6,6 +6,7 @@ that was loaded with adapters is trained on with those.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +15,14 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, LoraModel, get_peft_model_state_dict
 from safetensors.torch import save_file
+from torch import Tensor
 
 from facekit.backbones.lora import lora_target_modules
 from facekit.compat.peft import forget_adapters
 from facekit.errors import ConfigurationError
 from facekit.hub import cached_source
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.native.modeling import is_native
 from facekit.training.recipes.settings import LoraSettings, TrainingSettings
 from facekit.training.trainable.decomposed import DecomposedWeights
 from facekit.training.trainable.found_adapters import merge_found, take_found
@@ -68,16 +71,27 @@ class Adapters:
         folder.mkdir(parents=True, exist_ok=True)
         state = get_peft_model_state_dict(self.language_model, adapter_name=_NAME, save_embedding_layers=False)
         state, config = self._decomposed.as_ordinary(state, self.config)
+        if is_native(self._model):
+            state, config = self._as_of_own_class(state, config)
         others = [part for part in self._parts if part != "language_model.lora"]
+        own_names = self._model.native_names() if is_native(self._model) else {}
         for name, value in self._model.named_parameters():
             if any(is_of(name, part) for part in others):
-                state[name] = value.detach()
+                state[own_names.get(name, name)] = value.detach()
         if self._found is not None:
             brought, config.modules_to_save = self._found.brought_whole()
             state |= brought
         weights = {f"{_PEFT_PREFIX}{name}": value.contiguous().cpu() for name, value in state.items()}
         save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
         config.save_pretrained(str(folder))
+
+    def _as_of_own_class(self, state: dict[str, Tensor], config: LoraConfig) -> tuple[dict[str, Tensor], LoraConfig]:
+        """Adapters under the names of the whole model's own class, with every adapted layer by its full name."""
+        modules = self._model.native.named_modules()
+        prefix = next(name for name, module in modules if module is self.language_model) + "."
+        config = copy.deepcopy(config)
+        config.target_modules = {prefix + name.partition(".lora_")[0] for name in state if ".lora_" in name}
+        return {prefix + name: value for name, value in state.items()}, config
 
     def merge(self) -> None:
         """Add the adapters to the weights that they adapt, and take them out."""

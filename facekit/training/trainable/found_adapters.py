@@ -14,6 +14,7 @@ from facekit.compat.peft import adapted_layers, take_adapters_out
 from facekit.errors import ConfigurationError
 from facekit.models.interoperability.adapters import LoadedAdapter
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.native.modeling import is_native
 from facekit.training.recipes.settings import LoraSettings
 from facekit.training.trainable.quantized import is_quantized
 
@@ -91,6 +92,10 @@ def take_found(model: FaceKitForConditionalGeneration, lora: LoraSettings) -> Fo
         )
     where = f"the adapter in '{loaded.folder}'"
     merged = "merge it into a model of its own (facekit export --merge-lora) and start from that"
+    if is_native(model):
+        raise ConfigurationError(
+            f"{where} is that of a base in its own class, which is not trained on with it; {merged}"
+        )
     beyond = next((name for name in layers if not name.startswith(_PART)), None)
     if beyond is not None:
         raise ConfigurationError(f"{where} also adapts {beyond}, outside the language model; {merged}")

@@ -17,10 +17,10 @@ from facekit.training.recipes.settings import TRAINABLE, TrainingSettings
 
 _NAMES = {
     "encoder": r"(video_)?encoder\.",
-    "connector": r"connector\.",
+    "connector": r"connector\.|native\.(?!lm_head\.)",
     "connector.projector": r"connector\.(vision_projector|layers)\.",
     "connector.region": r"connector\.(landmark_projector|cross_attention)\.",
-    "language_model": r"language_model\.",
+    "language_model": r"(language_model|native\.lm_head)\.",
     "language_model.lora": r"language_model\..*\.lora_",
 }
 
@@ -94,8 +94,14 @@ def is_of(name: str, part: str) -> bool:
 
 
 def part_of(name: str) -> str:
-    """The part that a parameter belongs to by its name; an encoder for clips goes with that for images."""
+    """The part that a parameter belongs to by its name; an encoder for clips goes with that for images.
+
+    Of a model in its own class (``facekit.models.native``) the head is the language model's, and what else stands
+    beside the parts is the connector's.
+    """
     part = name.partition(".")[0]
+    if part == "native":
+        return "language_model" if is_of(name, "language_model") else "connector"
     return "encoder" if part == "video_encoder" else part
 
 

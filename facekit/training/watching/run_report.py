@@ -15,8 +15,10 @@ from facekit.data.mixture import SourceShare
 from facekit.data.shortened import ShortenedRecord
 from facekit.data.skipping import SkippedRecord
 from facekit.errors import CheckpointError, UnknownPartError
+from facekit.models.interoperability.recognition import NATIVE_PREFIX
 from facekit.models.memory import MemoryEstimate
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.native.modeling import is_native
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.trainable.parts import TrainedPart
 from facekit.training.watching.history import LossHistory
@@ -157,6 +159,11 @@ def differences_to_ended(folder: Path, settings: TrainingSettings) -> list[str] 
 
 def find_origins(model: FaceKitForConditionalGeneration) -> tuple[PartOrigin, ...]:
     """The parts of a model with source and licence, as the catalog knows them."""
+    if is_native(model):
+        named = model.config.name_or_path or ""
+        is_local = not _is_hub_id(named)
+        licence = "as of what it was made from" if is_local else "see its model card"
+        return (PartOrigin("base", type(model.native).__name__, "local" if is_local else named, licence),)
     origins = []
     for kind, settings in (
         ("encoder", model.config.encoder),
@@ -184,6 +191,7 @@ def find_origins(model: FaceKitForConditionalGeneration) -> tuple[PartOrigin, ..
 def find_base_models(model: FaceKitForConditionalGeneration, *named: str | None) -> tuple[str, ...]:
     """Hub ids among names of checkpoints, and that of the language model."""
     text = model.config.get_text_config()
+    named = tuple(name and name.removeprefix(NATIVE_PREFIX) for name in named)
     candidates = [*named, text.name_or_path]
     return tuple(dict.fromkeys(name for name in candidates if name and _is_hub_id(name)))
 

@@ -1,0 +1,204 @@
+"""Bases in their own class are trained: packed questions equal single ones, and what is saved others load alone."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_vlms import FAMILIES, save_small_vlm
+from torch.nn import functional as F
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+import facekit
+from facekit.data.collation import FaceCollator
+from facekit.data.dataset import DatasetOptions, FaceDataset, RecordSet
+from facekit.data.supervision import encode_conversation
+from facekit.data.synthetic import write_synthetic_dataset
+from facekit.errors import ConfigurationError
+from facekit.models.interoperability.recognition import NATIVE_SETTINGS
+from facekit.models.memory import ModelShape
+from facekit.models.native.modeling import as_picture
+from facekit.training import TrainingSettings, train
+from facekit.training.loop.losses import find_targets, supervised_loss
+from facekit.training.loop.prefix_attention import packed_inputs, split_attention
+from facekit.training.trainable.parts import list_trained_parts, trainable_parts
+
+LORA = {"parts": ("language_model.lora",), "lora": {"rank": 4, "alpha": 8, "dropout": 0.0}}
+QUICK = {"batch_size": 2, "steps": 3, "independent_turns": True, "turns_per_example": 3, "learning_rate": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    return RecordSet.read(write_synthetic_dataset(tmp_path_factory.mktemp("faces"), 4, seed=7, image_size=64))
+
+
+@pytest.fixture
+def open_base(tmp_path):
+    """Returns model and processor of a family as facekit opens them; pictures are 64 px squares."""
+
+    def build(family):
+        save_small_vlm(family, tmp_path / family)
+        model, processor = facekit.load(f"hf:{tmp_path / family}")
+        processor.image_processor.image_size, processor.image_processor.landmarker = 64, None
+        return model, processor
+
+    return build
+
+
+def gradients(model):
+    found = {name: value.grad.clone() for name, value in model.named_parameters() if value.grad is not None}
+    model.zero_grad()
+    return found
+
+
+def train_on_packed(model, batch, *, split):
+    inputs = dict(batch)
+    segments = inputs.pop("segments")
+    targets = find_targets(inputs.pop("labels"), segments)
+    blocks = model.image_blocks(inputs["input_ids"])
+    with split_attention(model.language_model) if split else nullcontext():
+        text_config = model.config.get_text_config()
+        inputs.update(packed_inputs(segments, inputs["position_ids"], text_config, blocks=blocks))
+        loss = supervised_loss(model, model.get_output_embeddings(), inputs, targets)
+        loss.backward()
+    return float(loss.detach()), gradients(model), len(targets.labels)
+
+
+def train_on_single(model, processor, examples, questions, count):
+    """The same loss, one question with its answer after the other, as nobody would pack them."""
+    total = 0.0
+    for example, turns in zip(examples, questions, strict=True):
+        for start in range(0, len(turns), 2):
+            tokens = encode_conversation(processor, turns[start : start + 2])
+            ids, labels = torch.tensor([tokens.input_ids]), torch.tensor(tokens.labels)
+            logits = model(input_ids=ids, pixel_values=example.pixel_values[None]).logits[0]
+            loss = F.cross_entropy(logits[:-1], labels[1:], ignore_index=-100, reduction="sum") / count
+            loss.backward()
+            total += float(loss.detach())
+    return total, gradients(model)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_packed_questions_have_loss_and_gradients_of_a_plain_loop(family, open_base, records):
+    model, processor = open_base(family)
+    options = DatasetOptions(independent_turns=True, shuffle_turns=False, turns_per_example=4)
+    dataset = FaceDataset(records.select([0, 1]), processor, options)
+    examples = [dataset[index] for index in range(2)]
+    batch = FaceCollator(0, row_tokens=100_000)(examples)
+    assert len(batch["input_ids"]) == 1
+    questions = [record.conversations[:8] for record in dataset.records.records]
+    packed, of_packed, count = train_on_packed(model, batch, split=True)
+    masked, of_masked, _ = train_on_packed(model, batch, split=False)
+    single, of_single = train_on_single(model, processor, examples, questions, count)
+    assert packed == pytest.approx(single, abs=1e-5)
+    assert masked == pytest.approx(single, abs=1e-5)
+    largest = max(float(value.abs().max()) for value in of_single.values())
+    for name, value in of_single.items():
+        scale = max(float(value.abs().max()), 1e-4 * largest)  # a key's bias moves no softmax: its gradient is noise
+        assert (of_packed[name] - value).abs().max() <= 1e-3 * scale, name
+        assert (of_masked[name] - value).abs().max() <= 1e-3 * scale, name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_learned_is_the_answer_and_its_end_after_the_own_processors_prompt(family, open_base, records):
+    model, processor = open_base(family)
+    picture, (question, answer) = FaceDataset(records, processor)[0].pixel_values, records.records[0].conversations[:2]
+    tokens = encode_conversation(processor, [question, answer])
+    learned = [token for token in tokens.labels if token != -100]
+    words = processor.tokenizer.decode(learned)
+    assert words.strip().startswith(answer.content[:12])
+    assert learned[-1] == processor.tokenizer.eos_token_id or family == "llava"  # whose template writes no end
+    content = [{"type": "image", "image": as_picture(picture[0])}, {"type": "text", "text": question.content}]
+    own = processor.native.apply_chat_template(
+        [[{"role": "user", "content": content}]], add_generation_prompt=True, tokenize=True, return_dict=True
+    )
+    prompt = list(own["input_ids"][0])
+    assert tokens.input_ids[: len(prompt)] == prompt
+    assert set(tokens.labels[: len(prompt) - 1]) == {-100}
+    assert model.count_visual_tokens(1) == tokens.input_ids.count(model.config.image_token_id)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_adapters_load_over_the_base_by_peft_alone_and_merged_by_transformers_alone(
+    family, open_base, records, tmp_path
+):
+    model, processor = open_base(family)
+    train(model, processor, records, tmp_path / "run", TrainingSettings(**LORA, **QUICK))
+    batch = FaceCollator(0)([FaceDataset(records, processor)[0]])
+    inputs = {name: batch[name] for name in ("input_ids", "pixel_values")}
+    arguments = {"input_ids": inputs["input_ids"], **model._picture_inputs(inputs["pixel_values"])}
+    arguments |= model._token_types(inputs["input_ids"])
+    with torch.inference_mode():
+        trained = model(**inputs).logits
+        base = AutoModelForImageTextToText.from_pretrained(tmp_path / family).eval()
+        before = base(**arguments).logits
+        adapted = peft.PeftModel.from_pretrained(base, tmp_path / "run" / "adapter").eval()(**arguments).logits
+        merged_model = AutoModelForImageTextToText.from_pretrained(tmp_path / "run").eval()
+        merged = merged_model(**arguments).logits
+        by_facekit = [facekit.load(tmp_path / "run" / each)[0](**inputs).logits for each in ("", "adapter")]
+    assert type(merged_model).__name__ == type(model.native).__name__
+    assert (trained - before).abs().max() > 1e-3
+    for found in (adapted, merged, *by_facekit):
+        assert torch.allclose(found, trained, atol=1e-5, rtol=1e-5)
+    AutoProcessor.from_pretrained(tmp_path / "run")
+    assert (tmp_path / "run" / "adapter" / NATIVE_SETTINGS).is_file()
+    names = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors")
+    assert all("lora_" in name and "vision" not in name and "visual" not in name for name in names)
+
+
+def test_a_run_is_resumed_with_the_weights_of_an_uninterrupted_one(open_base, records, tmp_path):
+    settings = TrainingSettings(parts=("connector", "language_model"), save_every=2, **{**QUICK, "steps": 4})
+    model, processor = open_base("qwen2.5-vl")
+    train(model, processor, records, tmp_path / "whole", settings)
+    expected = {name: value.clone() for name, value in model.named_parameters()}
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "whole" / "training").rename(tmp_path / "cut" / "training")
+    last = tmp_path / "cut" / "training" / "checkpoint-4"
+    for path in sorted(last.rglob("*"), reverse=True):
+        path.unlink()
+    last.rmdir()
+    again, processor = open_base("qwen2.5-vl")
+    result = train(again, processor, records, tmp_path / "cut", settings, resume=True)
+    assert result.resumed_from == 2
+    assert all(torch.equal(value, expected[name]) for name, value in again.named_parameters())
+
+
+def test_parts_are_trained_by_name_and_the_rest_stays(open_base, records, tmp_path):
+    model, processor = open_base("llava-onevision")
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    assert {"encoder", "connector", "language_model", "native"} == {name.partition(".")[0] for name in before}
+    train(model, processor, records, tmp_path / "run", TrainingSettings(parts=("connector",), **QUICK))
+    changed = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+    assert changed == {name for name in before if name.startswith("connector.") or name.endswith("image_newline")}
+    with trainable_parts(model, ("language_model",)):
+        settings = TrainingSettings(parts=("language_model",), **QUICK)
+        table = {part.name: part for part in list_trained_parts(model, settings)}
+    assert sum(part.parameters for part in table.values()) == sum(value.numel() for value in before.values())
+    assert table["language_model"].trainable == table["language_model"].parameters > 0
+
+
+def test_the_memory_estimate_counts_the_encoder_of_all_tiles_where_it_is_trained(open_base):
+    model, _ = open_base("internvl")
+    with trainable_parts(model, ("encoder",)):
+        shape = ModelShape.of(model)
+    assert (shape.visual_tokens, shape.encoder.tokens, shape.encoder.layers) == (20, 5 * 16, 3)
+    with trainable_parts(model, ("language_model",)):
+        assert ModelShape.of(model).encoder is None
+
+
+def test_what_a_base_is_not_trained_with_is_one_sentence(open_base, records, tmp_path):
+    model, processor = open_base("qwen2-vl")
+    with pytest.raises(ConfigurationError, match="encodes pictures itself, so leave it out"):
+        train(model, processor, records, tmp_path / "run", TrainingSettings(cache_features=True, **LORA, **QUICK))
+    with pytest.raises(ConfigurationError, match="region has no parameters"):
+        train(model, processor, records, tmp_path / "run", TrainingSettings(parts=("connector.region",), **QUICK))
+    train(model, processor, records, tmp_path / "run", TrainingSettings(**LORA, **QUICK))
+    adapted, processor = facekit.load(tmp_path / "run" / "adapter")
+    with pytest.raises(ConfigurationError, match="is that of a base in its own class"):
+        train(adapted, processor, records, tmp_path / "more", TrainingSettings(**LORA, **QUICK))
+    config = json.loads((tmp_path / "run" / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(tmp_path / "qwen2-vl")
