@@ -212,6 +212,8 @@ _TASKS = "facekit.evaluation.tasks.definitions"
 TASKS = (
     Part("task", "expression", _TASKS + ":EXPRESSION", "facial expression: accuracy, UAR", **_OURS),
     Part("task", "action_units", _TASKS + ":ACTION_UNITS", "action units: mean F1", **_OURS),
+    Part("task", "action_unit_questions", _TASKS + ":ACTION_UNIT_QUESTIONS",
+         "action units, a yes-or-no question each: mean F1", **_OURS),
     Part("task", "attributes", _TASKS + ":ATTRIBUTES", "facial attributes: mean accuracy", **_OURS),
     Part("task", "attribute_questions", _TASKS + ":ATTRIBUTE_QUESTIONS",
          "facial attributes, a yes-or-no question each: mean accuracy", **_OURS),

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     )
     from facekit.evaluation.tasks.collecting import collect_replies
     from facekit.evaluation.tasks.definitions import (
+        ACTION_UNIT_QUESTIONS,
         ACTION_UNITS,
         AGE,
         ALL_TASKS,
@@ -101,6 +102,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "AGE",
             "ALL_TASKS",
             "ATTRIBUTES",
+            "ACTION_UNIT_QUESTIONS",
             "ATTRIBUTE_QUESTIONS",
             "EXPRESSION",
             "MANIPULATION",

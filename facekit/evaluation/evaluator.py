@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from facekit.data.atomic import open_atomically
 from facekit.data.dataset import RecordSet
 from facekit.data.records import FaceRecord
@@ -20,8 +22,8 @@ from facekit.evaluation.fairness.groups import ScoredRows, subject_of
 from facekit.evaluation.fairness.permutation import PERMUTATIONS
 from facekit.evaluation.metrics.calibration import confidence_of
 from facekit.evaluation.metrics.intervals import RESAMPLES, bootstrap_intervals, number_clusters
-from facekit.evaluation.metrics.scores import area_under_curve, require_scikit_learn
-from facekit.evaluation.metrics.weighted import weigh_auc
+from facekit.evaluation.metrics.scores import require_scikit_learn
+from facekit.evaluation.metrics.weighted import WeightedMetrics, weigh_auc, weigh_mean_auc
 from facekit.evaluation.models.answer_log import ANSWERS_NAME, AnswerLog
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.report.results import EvaluationResult, TaskResult
@@ -207,7 +209,7 @@ def score_task(
         [task.truth(records[index].labels) for index in indices],
         [task.reading(answers[index]).value for index in indices],
     )
-    kept = None if scores is None else [scores[index] for index in indices]
+    kept = None if scores is None else [{"": scores[index]} for index in indices]
     return _score_rows(task, rows, kept, training, statistics)
 
 
@@ -227,7 +229,7 @@ def _score(
     predictions = [task.read({item: reply.text for item, reply in row.items()}) for row in answered]
     scores = None
     if task.positive is not None and all(reply.scores for row in answered for reply in row.values()):
-        scores = [_margin(row[""].scores or {}, task.positive) for row in answered]
+        scores = [{item: _margin(reply.scores or {}, task.positive) for item, reply in row.items()} for row in answered]
     unanswered = sum(any(reply.problem for reply in row.values()) for row in answered)
     rows = ScoredRows(kept, truths, predictions, _overconfidences(truths, predictions, answered))
     scored = _score_rows(task, rows, scores, training, statistics, unanswered)
@@ -261,7 +263,7 @@ def _margin(scores: Mapping[str, float], positive: str) -> float:
 def _score_rows(
     task: Task,
     rows: ScoredRows,
-    scores: Sequence[float] | None,
+    scores: Sequence[Mapping[str, float]] | None,
     training: Sequence[FaceRecord],
     statistics: Statistics,
     unanswered: int = 0,
@@ -272,11 +274,12 @@ def _score_rows(
     intervals = {}
     if statistics.resamples:
         intervals = bootstrap_intervals(task.weighted(rows.truths, rows.predictions), clusters, **seeded)
-    auc = None if scores is None else area_under_curve(rows.truths, scores)
-    if auc is not None and scores is not None:
-        metrics["auc"] = auc
-        if statistics.resamples:
-            intervals.update(bootstrap_intervals(weigh_auc(rows.truths, scores), clusters, **seeded))
+    curves = None if scores is None else _weigh_curves(task, rows.truths, scores)
+    if curves is not None:
+        areas = curves(np.ones((1, len(rows))))
+        metrics.update({name: float(area[0]) for name, area in areas.items() if np.isfinite(area[0])})
+        if statistics.resamples and areas:
+            intervals.update(bootstrap_intervals(curves, clusters, **seeded))
     constant, baseline = _baseline(task, rows.truths, training)
     return TaskResult(
         task=task.name,
@@ -295,6 +298,13 @@ def _score_rows(
         intervals={name: (found.low, found.high) for name, found in intervals.items() if name in metrics},
         intersections=compare_intersections(task, rows, **seeded),
     )
+
+
+def _weigh_curves(task: Task, truths: Sequence[Any], scores: Sequence[Mapping[str, float]]) -> WeightedMetrics:
+    """The area under the ROC curve of a task, and of each label where these are asked for one by one."""
+    if task.ask_each is None:
+        return weigh_auc(truths, [score[""] for score in scores])
+    return weigh_mean_auc(truths, scores)
 
 
 def _is_unreadable(prediction: Any) -> bool:

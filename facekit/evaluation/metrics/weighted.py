@@ -181,6 +181,29 @@ def weigh_auc(truths: Sequence[bool], scores: Sequence[float]) -> WeightedMetric
     return metrics
 
 
+def weigh_mean_auc(truths: Sequence[Presence], scores: Sequence[Mapping[str, float]]) -> WeightedMetrics:
+    """Area under the ROC curve of each label, and their mean over the labels that some records have and others lack.
+
+    Args:
+        truths: Which labels each record has, of those that it is annotated for.
+        scores: For the same labels, higher where the model holds the label for present.
+    """
+    parts: dict[str, tuple[list[int], WeightedMetrics]] = {}
+    for label in dict.fromkeys(label for truth in truths for label in truth):
+        rows = [row for row, truth in enumerate(truths) if label in truth]
+        present = [truths[row][label] for row in rows]
+        if len(set(present)) == 2:
+            parts[label] = (rows, weigh_auc(present, [scores[row][label] for row in rows]))
+
+    def metrics(weights: np.ndarray) -> dict[str, np.ndarray]:
+        areas = {f"auc_{label}": part(weights[:, rows])["auc"] for label, (rows, part) in parts.items()}
+        if not areas:
+            return {}
+        return {"auc": _mean_of_known(np.stack(list(areas.values()), axis=1)), **areas}
+
+    return metrics
+
+
 def decide_expressions(truths: Sequence[str], predictions: Sequence[str | None]) -> Decisions:
     """One decision per expression that occurs: this one, or another."""
     classes = tuple(sorted(set(truths)))

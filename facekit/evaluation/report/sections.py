@@ -172,16 +172,26 @@ def rule_table(entries: Sequence[dict[str, Any]]) -> Table | None:
 
 def _part_table(task: TaskResult) -> Table | None:
     """A row for each label of a task with several at once; None for other tasks."""
-    rows = [
-        (
-            in_words(name.partition("_")[2]),
-            format_metric(task, value),
-            format_interval(task, *task.intervals.get(name, (None, None))),
-        )
-        for name, value in task.metrics.items()
-        if name.startswith(("f1_", "accuracy_"))
-    ]
-    return Table.of(f"{task.title}, one by one", ["label"], [task.headline_title, "95 %"], rows) if rows else None
+    named = {name: name.partition("_")[2] for name in task.metrics if name.startswith(("f1_", "accuracy_"))}
+    has_curves = any(f"auc_{label}" in task.metrics for label in named.values())
+    rows = []
+    for name, label in named.items():
+        cells = [in_words(label), format_metric(task, task.metrics[name])]
+        cells.append(format_interval(task, *task.intervals.get(name, (None, None))))
+        if has_curves:
+            cells += _area(task, f"auc_{label}")
+        rows.append(cells)
+    columns = [task.headline_title, "95 %", *(["AUC", "95 %"] if has_curves else [])]
+    title = task.title if task.title.endswith(", one by one") else f"{task.title}, one by one"
+    return Table.of(title, ["label"], columns, rows) if rows else None
+
+
+def _area(task: TaskResult, name: str) -> list[str]:
+    """An area under the ROC curve and its interval; empty where all faces are of one kind."""
+    value = task.metrics.get(name)
+    low, high = task.intervals.get(name, (None, None))
+    interval = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+    return ["", ""] if value is None else [f"{value:.3f}", interval]
 
 
 def _describe_error(entry: dict[str, Any], task: TaskResult, picture: str) -> dict[str, str]:

@@ -54,7 +54,8 @@ def plan_tasks(
 
     Args:
         records: The records.
-        tasks: The tasks; those without a label are left out, and with ``likelihood`` those without options.
+        tasks: The tasks; those without a label are left out. With ``likelihood`` those that ask for a list are asked
+            label by label, and those without options are left out.
         scoring: ``generation`` or ``likelihood``.
         prompts: The words; those that facekit's models are trained on where it is None.
         limit: Ask about so many records of each task, a sample that has every label in its share.
@@ -66,6 +67,8 @@ def plan_tasks(
     """
     style = prompts or PromptStyle(TRAINED)
     planned = []
+    if scoring == "likelihood":
+        tasks = list({each.name: each for each in (task.one_by_one or task for task in tasks)}.values())
     for task in tasks:
         found = [task.truth(record.labels) for record in records.records]
         labelled = [index for index, truth in enumerate(found) if truth is not None]

@@ -26,7 +26,7 @@ from facekit.answers.readers.units import read_action_units
 from facekit.answers.readers.yes_or_no import read_presence
 from facekit.answers.reading import Reading, Rule
 from facekit.catalog import current_registry
-from facekit.data.labels import ACTIVE_INTENSITY, ALL_EXPRESSIONS, EXPRESSIONS, FaceLabels
+from facekit.data.labels import ACTION_UNIT_NAMES, ACTIVE_INTENSITY, ALL_EXPRESSIONS, EXPRESSIONS, FaceLabels
 from facekit.data.templates import attribute_words, canonical_question
 from facekit.evaluation.metrics.scores import (
     action_unit_metrics,
@@ -91,6 +91,8 @@ class Task:
             without it, ``question`` is asked of every model.
         closed_options: ``options`` in the words of the closed question, in the same order; empty where they are the
             same.
+        one_by_one: The task that asks about the same labels one by one, in place of this one where likelihoods are
+            compared; None where this one has options.
     """
 
     name: str
@@ -115,6 +117,7 @@ class Task:
     item_reader: Callable[[str, str], Reading[bool]] | None = None
     closed: Callable[[Sequence[Any]], str] | None = None
     closed_options: tuple[str, ...] = ()
+    one_by_one: Task | None = None
 
     def questions(self, truth: Any) -> dict[str, str]:
         """The questions about a face with this truth: item to text; the item is empty where there is only one."""
@@ -168,6 +171,11 @@ def _with_classes(task: Task, truths: Sequence[str]) -> Task:
     )
 
 
+def _unit_questions(truth: Mapping[str, bool]) -> dict[str, str]:
+    named = {code: f"{code} ({ACTION_UNIT_NAMES[code]})" if code in ACTION_UNIT_NAMES else code for code in truth}
+    return {code: f"Is this action unit active in the face: {name}? Answer yes or no." for code, name in named.items()}
+
+
 def _attribute_questions(truth: Mapping[str, bool]) -> dict[str, str]:
     return {name: f"Is this true of the face: {attribute_words(name)}? Answer yes or no." for name in truth}
 
@@ -189,7 +197,7 @@ EXPRESSION = Task(
     reader=read_expression,
     closed=ask_expression,
 )
-ACTION_UNITS = Task(
+_LISTED_UNITS = Task(
     name="action_units",
     title="Action units",
     question=canonical_question("action_units"),
@@ -204,7 +212,7 @@ ACTION_UNITS = Task(
     reader=read_action_units,
     closed=ask_action_units,
 )
-ATTRIBUTES = Task(
+_LISTED_ATTRIBUTES = Task(
     name="attributes",
     title="Attributes",
     question=canonical_question("attributes"),
@@ -219,6 +227,38 @@ ATTRIBUTES = Task(
     reader=read_attributes,
     closed=ask_attributes,
 )
+ACTION_UNIT_QUESTIONS = replace(
+    _LISTED_UNITS,
+    name="action_unit_questions",
+    title="Action units, one by one",
+    question="Is this action unit active in the face: …? Answer yes or no.",
+    max_new_tokens=16,
+    options=("yes", "no"),
+    positive="yes",
+    ask_each=_unit_questions,
+    parse_item=parse_presence,
+    item_reader=read_presence,
+    closed=None,
+)
+"""Each annotated action unit as a question, which share one reading of the picture."""
+
+ATTRIBUTE_QUESTIONS = replace(
+    _LISTED_ATTRIBUTES,
+    name="attribute_questions",
+    title="Attributes, one by one",
+    question="Is this true of the face: …? Answer yes or no.",
+    max_new_tokens=16,
+    options=("yes", "no"),
+    positive="yes",
+    ask_each=_attribute_questions,
+    parse_item=parse_presence,
+    item_reader=read_presence,
+    closed=None,
+)
+"""CelebA's forty attributes as forty questions, which share one reading of the picture."""
+
+ACTION_UNITS = replace(_LISTED_UNITS, one_by_one=ACTION_UNIT_QUESTIONS)
+ATTRIBUTES = replace(_LISTED_ATTRIBUTES, one_by_one=ATTRIBUTE_QUESTIONS)
 AGE = Task(
     name="age",
     title="Age",
@@ -253,20 +293,6 @@ MANIPULATION = Task(
     closed=ask_manipulation,
     closed_options=REAL_OR_FAKE,
 )
-ATTRIBUTE_QUESTIONS = replace(
-    ATTRIBUTES,
-    name="attribute_questions",
-    title="Attributes, one by one",
-    question="Is this true of the face: …? Answer yes or no.",
-    max_new_tokens=16,
-    options=("yes", "no"),
-    ask_each=_attribute_questions,
-    parse_item=parse_presence,
-    item_reader=read_presence,
-    closed=None,
-)
-"""CelebA's forty attributes as forty questions, which share one reading of the picture."""
-
 ALL_TASKS = (EXPRESSION, ACTION_UNITS, ATTRIBUTES, AGE, MANIPULATION)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     CLIPImageProcessor,
@@ -21,8 +24,18 @@ from facekit.data.dataset import RecordSet
 from facekit.data.record_media import load_media
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError, RecordError
-from facekit.evaluation import ACTION_UNITS, EXPRESSION, MANIPULATION, evaluate_model
+from facekit.evaluation import (
+    ACTION_UNITS,
+    ATTRIBUTE_QUESTIONS,
+    ATTRIBUTES,
+    EXPRESSION,
+    MANIPULATION,
+    Run,
+    evaluate_model,
+    write_report,
+)
 from facekit.evaluation.evaluator import Statistics
+from facekit.evaluation.metrics.calibration import measure_calibration
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.models.other_models import open_model
 from facekit.evaluation.tasks.questions import Question
@@ -117,15 +130,47 @@ def test_an_option_ends_with_the_token_that_ends_answers(under_test):
 def test_the_most_likely_option_is_the_answer_and_scores_give_a_curve(records, under_test, tmp_path):
     tasks = [EXPRESSION, ACTION_UNITS, MANIPULATION]
     result = evaluate_model(under_test, records, tasks, scoring="likelihood", statistics=FEW, output_dir=tmp_path)
-    assert [task.task for task in result.tasks] == ["expression", "manipulation"]
+    assert [task.task for task in result.tasks] == ["expression", "action_unit_questions", "manipulation"]
     assert all(task.unreadable == 0 for task in result.tasks)
     truths = {record.labels.manipulated for record in records.records}
     assert truths == {True, False}
     assert 0 <= result["manipulation"].metrics["auc"] <= 1
     low, high = result["manipulation"].intervals["auc"]
     assert low <= result["manipulation"].metrics["auc"] <= high
+    without = replace(ACTION_UNITS, one_by_one=None)
     with pytest.raises(RecordError, match="with options"):
-        evaluate_model(under_test, records, [ACTION_UNITS], scoring="likelihood", statistics=FEW)
+        evaluate_model(under_test, records, [without], scoring="likelihood", statistics=FEW)
+
+
+def test_tasks_of_lists_are_asked_label_by_label_with_an_auc_and_a_calibration(records, under_test, tmp_path):
+    tasks = [ACTION_UNITS, ATTRIBUTES, ATTRIBUTE_QUESTIONS]
+    result = evaluate_model(under_test, records, tasks, scoring="likelihood", statistics=FEW, output_dir=tmp_path)
+    assert [task.task for task in result.tasks] == ["action_unit_questions", "attribute_questions"]
+    run = Run.read(tmp_path)
+    units = [entry for entry in run.predictions if entry["task"] == "action_unit_questions"]
+    margins = {unit: [] for unit in dict.fromkeys(entry["item"] for entry in units)}
+    for entry in units:
+        assert entry["prediction"] == max(entry["scores"], key=entry["scores"].get)
+        margins[entry["item"]].append((entry["truth"] == "yes", entry["scores"]["yes"] - entry["scores"]["no"]))
+    metrics, areas = result["action_unit_questions"].metrics, []
+    for unit, pairs in margins.items():
+        truths, scores = zip(*pairs, strict=True)
+        assert len(pairs) == len(records)
+        if len(set(truths)) == 2:
+            areas.append(roc_auc_score(truths, scores))
+            assert metrics[f"auc_{unit}"] == pytest.approx(areas[-1])
+        else:
+            assert f"auc_{unit}" not in metrics
+    assert len(areas) > 3
+    assert metrics["auc"] == pytest.approx(np.mean(areas))
+    low, high = result["action_unit_questions"].intervals["auc"]
+    assert low <= metrics["auc"] <= high
+    calibration = measure_calibration(units)
+    assert calibration.count == len(units)
+    assert 0 <= calibration.expected_error <= 1
+    page = write_report(tmp_path, records, [run]).read_text()
+    assert "Action units, one by one" in page
+    assert f"{metrics['auc']:.3f}" in page
 
 
 def test_a_question_without_options_has_no_likelihoods(records, under_test):
