@@ -15,6 +15,7 @@ from facekit.catalog import current_registry
 from facekit.connectors.base import Connector
 from facekit.errors import ConfigurationError
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.native.modeling import is_native
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.source import ModelSource
 from facekit.spec import PartSpec
@@ -38,12 +39,17 @@ def start_from_checkpoint(
         CheckpointError: The checkpoint cannot be loaded.
         UnknownPartError: The connector or landmarker is not registered.
         InvalidSpecError: The connector's options cannot be used.
+        ConfigurationError: The checkpoint is opened in its own class.
     """
     if landmarker is not None:
         current_registry().part("landmarker", PartSpec.parse(landmarker).name)
     spec = PartSpec.parse(connector)
     current_registry().part("connector", spec.name)
     model, processor = source.load()
+    if is_native(model):
+        raise ConfigurationError(
+            f"'{source.path}' is opened in its own class, whose projector stays; leave the connector '{spec.name}' out"
+        )
     if spec.name != (model.config.connector or {}).get("name") or spec.options:
         widths = {"input_width": model.connector.input_width, "output_width": model.connector.output_width}
         replace_connector(model, processor, spec.name, current_registry().build("connector", spec, **widths))

@@ -25,12 +25,13 @@ from facekit.models.interoperability.adapters import count_adapter_parameters, f
 from facekit.models.interoperability.reading import describe
 from facekit.models.interoperability.recognition import (
     FORMAT_NAMES,
+    NATIVE_PREFIX,
+    NATIVE_SETTINGS,
     CheckpointFormat,
     Recognition,
-    recognise,
 )
 from facekit.models.interoperability.weights import TensorHeader, fetch_headers, list_weights_files, read_headers
-from facekit.models.load import check_options
+from facekit.models.load import check_options, find_checkpoint
 from facekit.models.memory import (
     EncoderShape,
     MemoryEstimate,
@@ -40,6 +41,7 @@ from facekit.models.memory import (
     estimate_training,
     text_shape,
 )
+from facekit.models.native.measuring import measure_native
 from facekit.models.placement import DeviceMap, check_device_map
 
 PART_NAMES = ("encoder", "video_encoder", "connector", "language_model")
@@ -209,7 +211,7 @@ def inspect_checkpoint(
     if load_in is not None:
         check_quantization(load_in)
     floating = None if dtype in (None, "auto") else read_dtype(dtype)
-    recognised = recognise(fetch_folder(path, revision, weights=False))
+    recognised = find_checkpoint(path, revision, weights=False)
     check_options(recognised, tower_root, tokenizer)
     if recognised.format is CheckpointFormat.ADAPTER:
         return _as_opened(_inspect_adapter(recognised, tower_root), floating, load_in)
@@ -245,7 +247,25 @@ def _itemsize(name: str) -> int:
     return dtype.itemsize
 
 
+def _inspect_native(recognised: Recognition) -> CheckpointReport:
+    headers = _look_at_weights(recognised.folder)
+    types = Counter[str]()
+    for header in headers.values():
+        types[str(header.dtype).removeprefix("torch.")] += header.numel
+    dtype = types.most_common(1)[0][0]
+    shape = measure_native(recognised.folder)
+    parts = tuple(
+        PartReport(part.name, part.kind, part.parameters, part.parameters * _itemsize(dtype), (dtype,), part.shape)
+        for part in shape.parts
+    )
+    return CheckpointReport(
+        recognised.folder, recognised.format, parts, shape.text_config, shape.tokens, shape.tokens, shape.encoder
+    )
+
+
 def _inspect_whole(recognised: Recognition, tower_root: str | Path | None) -> CheckpointReport:
+    if recognised.format is CheckpointFormat.NATIVE:
+        return _inspect_native(recognised)
     headers = _look_at_weights(recognised.folder)
     config, renamed = _describe(recognised, headers, tower_root)
     with torch.device("meta"):
@@ -366,7 +386,8 @@ def _describe_encoder(encoder: VisionEncoder) -> str:
 
 def _inspect_adapter(recognised: Recognition, tower_root: str | Path | None) -> CheckpointReport:
     base = find_base_model(recognised, weights=False)
-    report = inspect_checkpoint(base.folder, tower_root=tower_root)
+    is_native = (recognised.folder / NATIVE_SETTINGS).is_file()
+    report = inspect_checkpoint(f"{NATIVE_PREFIX}{base.folder}" if is_native else base.folder, tower_root=tower_root)
     return replace(
         report,
         folder=recognised.folder,

@@ -269,7 +269,7 @@ class NativeModel(ComposedModel):
         for name, value in made.items():
             if name in taken:
                 dtype = self.dtype if value.is_floating_point() else value.dtype
-                inputs[name] = value.to(self.device, dtype)
+                inputs[name] = value.to(pictures.device, dtype)
         return inputs
 
 

@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig
 
 from facekit.errors import ConfigurationError
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.native.inputs import can_continue
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.sessions.generation import SharedBeginning, answer_whole, count_copies
 from facekit.models.sessions.prompts import tokenize_prompts
@@ -91,7 +92,8 @@ def _answer_subject(
     limits = [request.max_new_tokens for request in asked]
     shared = _shared_length(rows, processor.image_token_id)
     has_copies, beginning = count_copies(options) > 1, None
-    if shared > 0 and not has_copies and options.get("use_cache") is not False:
+    may_share = not has_copies and options.get("use_cache") is not False and can_continue(model)
+    if shared > 0 and may_share:
         beginning = SharedBeginning.read(model, rows[0][:shared], media)
         lengths = [len(row) - shared for row in rows]
         batches = _plan_tails(lengths, limits, shared, model.config, batch_size)

@@ -15,7 +15,8 @@ from facekit.data.attention import check_attention
 from facekit.data.dataset import DatasetOptions
 from facekit.errors import ConfigurationError, MissingExtraError
 from facekit.models.modeling import FaceKitForConditionalGeneration
-from facekit.models.native.modeling import is_native
+from facekit.models.native.inputs import can_continue
+from facekit.models.native.modeling import NativeModel, is_native
 from facekit.spec import closest_match_hint
 from facekit.training.loop.compiled import require_backend
 from facekit.training.loop.distributed import count_processes, shards_weights
@@ -129,7 +130,7 @@ def check_settings(
         ConfigurationError: They do not.
     """
     if is_native(model):
-        _check_native(settings)
+        _check_native(model, settings)
     if settings.optimizer == "muon" and shards_weights():
         raise ConfigurationError("optimizer 'muon' needs whole matrices in every process; use 'adamw', or DDP")
     if "language_model" in settings.parts and is_quantized(model):
@@ -165,8 +166,14 @@ def check_settings(
         check_attention(model.config.get_text_config())
 
 
-def _check_native(settings: TrainingSettings) -> None:
+def _check_native(model: NativeModel, settings: TrainingSettings) -> None:
     """Refuse what a model in its own class cannot be trained with."""
+    packs = settings.independent_turns or settings.row_tokens is not None
+    if packs and not can_continue(model):
+        raise ConfigurationError(
+            f"{type(model.native).__name__} is of a family of which nobody knows that packed questions equal single "
+            "ones; set independent_turns and row_tokens off"
+        )
     cached = next((name for name in ("cache_features", "feature_cache") if getattr(settings, name)), None)
     if cached is not None:
         raise ConfigurationError(

@@ -34,7 +34,7 @@ from facekit.training.recipes.settings import LoraSettings, TrainingSettings
 
 RECIPE_FOLDER = Path(__file__).parent
 
-OPENING = ("load_in", "tokenizer", "tower_root", "revision")
+OPENING = ("load_in", "tokenizer", "tower_root", "revision", "image_size")
 """How a checkpoint is opened, beside ``device`` and ``dtype``."""
 _OF_STAGES = ("records", "data", "start", "validation")
 
@@ -59,6 +59,8 @@ class ModelChoice(_Table):
         load_in: ``4bit`` or ``8bit`` packs the language model that is loaded, for training adapters; of parts it is an
             option of the backbone's spec.
         tokenizer, tower_root, revision: Of the checkpoint to ``load``; see ``facekit.load``.
+        image_size: Side of the square that a face is resized to, of a base in its own class; it decides how many tiles
+            and tokens the base makes of a face.
         device: Where the model is loaded; by default the CPU, from which the trainer moves it.
         dtype: Floating type of the frozen weights; by default as saved. Trainable ones are kept in float32 where
             ``precision`` is ``bfloat16``.
@@ -77,6 +79,7 @@ class ModelChoice(_Table):
     tokenizer: str | None = None
     tower_root: str | None = None
     revision: str = "main"
+    image_size: int | None = Field(default=None, ge=1)
     device: str | None = None
     dtype: str | None = None
     seed: int | None = Field(default=None, ge=0, lt=1 << 32)

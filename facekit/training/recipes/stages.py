@@ -27,6 +27,7 @@ from facekit.errors import ConfigurationError, TrainingError
 from facekit.models.create import create
 from facekit.models.memory import MemoryEstimate, ModelShape
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.native.processing import NativeProcessor
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.source import ModelSource
 from facekit.models.starting import start_from_checkpoint
@@ -215,12 +216,24 @@ def open_model(choice: ModelChoice, seed: int = 0) -> Composed:
         return create(**choice.model_dump(exclude={"load", "seed", *OPENING}), seed=seed)
     if choice.connector is None:
         model, processor = _source(choice).load()
+        if choice.image_size is not None:
+            _set_size(processor, choice)
         if choice.landmarker is not None:
             processor.image_processor.landmarker = choice.landmarker
         return model, processor
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return start_from_checkpoint(_source(choice), choice.connector, choice.landmarker)
+
+
+def _set_size(processor: FaceKitProcessor, choice: ModelChoice) -> None:
+    if not isinstance(processor, NativeProcessor):
+        raise ConfigurationError(
+            f"model.image_size is for a base in its own class (load=hf:…), but the encoder of '{choice.load}' takes "
+            f"{processor.image_processor.image_size} px; leave it out"
+        )
+    assert choice.image_size is not None
+    processor.image_processor.image_size = choice.image_size
 
 
 def _source(choice: ModelChoice) -> ModelSource:

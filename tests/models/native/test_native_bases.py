@@ -120,6 +120,17 @@ def test_a_saved_base_is_one_of_its_class_again_with_the_same_logits(family, ope
     )
 
 
+def test_a_family_that_nobody_tested_is_asked_prompt_by_prompt_with_the_same_answers(open_base, monkeypatch):
+    _, model, processor = open_base("qwen3-vl")
+    picture = face_picture(1, 64, 64)
+    shared = facekit.ask(model, processor, picture, QUESTIONS[:6], max_new_tokens=4)
+    monkeypatch.setattr("facekit.models.native.inputs.CONTINUED", frozenset())
+    seen = []
+    model.encoder.register_forward_hook(lambda *_: seen.append(1))
+    assert facekit.ask(model, processor, picture, QUESTIONS[:6], max_new_tokens=4, batch_size=3) == shared
+    assert len(seen) == 2
+
+
 def test_internvl_and_llava_without_the_prefix_are_composed_as_before(small_vlm, tmp_path):
     small_vlm("llava")
     model, _ = facekit.load(tmp_path / "llava")

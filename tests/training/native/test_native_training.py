@@ -190,6 +190,15 @@ def test_the_memory_estimate_counts_the_encoder_of_all_tiles_where_it_is_trained
         assert ModelShape.of(model).encoder is None
 
 
+def test_a_family_that_nobody_tested_learns_question_by_question_only(open_base, records, tmp_path, monkeypatch):
+    model, processor = open_base("llava")
+    monkeypatch.setattr("facekit.models.native.inputs.CONTINUED", frozenset())
+    with pytest.raises(ConfigurationError, match="set independent_turns and row_tokens off"):
+        train(model, processor, records, tmp_path / "run", TrainingSettings(**LORA, **QUICK))
+    settings = TrainingSettings(**LORA, **{**QUICK, "independent_turns": False})
+    assert train(model, processor, records, tmp_path / "run", settings).steps == 3
+
+
 def test_what_a_base_is_not_trained_with_is_one_sentence(open_base, records, tmp_path):
     model, processor = open_base("qwen2-vl")
     with pytest.raises(ConfigurationError, match="encodes pictures itself, so leave it out"):
