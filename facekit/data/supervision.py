@@ -101,7 +101,8 @@ def render_conversation(
         return RenderedConversation(text, tuple(spans))
 
     def render(opening: Any, **options: Any) -> str:
-        return str(tokenizer.apply_chat_template(lay_out(opening), chat_template=template, tokenize=False, **options))
+        laid_out: Any = lay_out(opening)
+        return str(tokenizer.apply_chat_template(laid_out, chat_template=template, tokenize=False, **options))
 
     text, spans = find_answer_spans(render, messages, ControlTokens.of(tokenizer, template).find)
     return RenderedConversation(text, tuple(spans))

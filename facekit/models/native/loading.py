@@ -40,7 +40,7 @@ def load_native(
     with configuration_guard(CheckpointError, f"'{folder}' cannot be loaded", RuntimeError, ImportError):
         try:
             with errors_only():
-                native, report = AutoModelForImageTextToText.from_pretrained(
+                opened: Any = AutoModelForImageTextToText.from_pretrained(
                     folder, dtype=chosen, output_loading_info=True, **own
                 )
                 processor = AutoProcessor.from_pretrained(folder, **own)
@@ -48,6 +48,7 @@ def load_native(
                     processor.tokenizer = AutoTokenizer.from_pretrained(tokenizer)
         except SafetensorError as error:
             raise CheckpointError(f"the weights in '{folder}' are damaged or cut off: {first_line(error)}") from error
+    native, report = opened
     missing = sorted(report["missing_keys"])
     if missing:
         more = f" and {len(missing) - 1} more tensors" if len(missing) > 1 else ""

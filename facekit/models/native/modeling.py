@@ -8,7 +8,6 @@ needs beside pixels and tokens (positions of three axes, types of tokens, grids)
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
@@ -203,9 +202,10 @@ class NativeModel(ComposedModel):
         pixels = self._picture_inputs(torch.zeros(1, 1, 3, side, side))["pixel_values"]
         if pixels.ndim == 2:  # patches already
             return len(pixels)
-        patch = self.config.vision_config.patch_size
+        patch: Any = self.config.vision_config.patch_size
         rows, columns = patch if isinstance(patch, (list, tuple)) else (patch, patch)
-        return int(pixels.shape[:-3].numel()) * (pixels.shape[-2] // rows) * (pixels.shape[-1] // columns)
+        tiles, height, width = pixels.shape[:-3].numel(), *pixels.shape[-2:]
+        return int(tiles * (height // rows) * (width // columns))
 
     def describe_cost(self) -> str:
         """How many visual tokens a picture costs, in words."""
@@ -221,10 +221,10 @@ class NativeModel(ComposedModel):
         head: nn.Module = self.native.get_output_embeddings()
         return head
 
-    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
         """Write the model in its own class; arguments as in transformers."""
         kwargs.pop("state_dict", None)
-        self.native.save_pretrained(save_directory, *args, **kwargs)
+        self.native.save_pretrained(*args, **kwargs)
 
     def native_names(self) -> dict[str, str]:
         """The names that the model's own class has for the parameters of ``named_parameters``."""

@@ -23,7 +23,7 @@ from facekit.models.processing import FaceKitProcessor
 DEFAULT_SIZE = 448
 """Side of a picture for processors that take any size."""
 
-_AS_THEY_ARE = {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
+_MEAN, _STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)  # pixels in [0, 1]: the base's own processor does the rest
 
 
 class NativeProcessor(FaceKitProcessor):
@@ -84,7 +84,7 @@ class NativeProcessor(FaceKitProcessor):
 
     def save_settings(self, folder: Path) -> Path:
         """Write facekit's settings alone, as beside adapters."""
-        kept = ("image_size", "landmarker", "crop_margin", "on_no_face", *_AS_THEY_ARE)
+        kept = ("image_size", "landmarker", "crop_margin", "on_no_face", "image_mean", "image_std")
         values = self.image_processor.to_dict()
         settings = {"image_processor": {name: values[name] for name in kept}}
         path = folder / NATIVE_SETTINGS
@@ -172,4 +172,4 @@ def face_images(native: Any) -> FaceKitImageProcessor:
     """The processor that crops faces for a base, with the size that its own processor takes or ``DEFAULT_SIZE``."""
     size = getattr(native.image_processor, "size", None)
     side = getattr(size, "height", None) or (size.get("height") if isinstance(size, dict) else None)
-    return FaceKitImageProcessor(image_size=int(side or DEFAULT_SIZE), **_AS_THEY_ARE)
+    return FaceKitImageProcessor(int(side or DEFAULT_SIZE), _MEAN, _STD)

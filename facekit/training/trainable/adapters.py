@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, LoraModel, get_peft_model_state_dict
@@ -87,10 +88,12 @@ class Adapters:
 
     def _as_of_own_class(self, state: dict[str, Tensor], config: LoraConfig) -> tuple[dict[str, Tensor], LoraConfig]:
         """Adapters under the names of the whole model's own class, with every adapted layer by its full name."""
-        modules = self._model.native.named_modules()
-        prefix = next(name for name, module in modules if module is self.language_model) + "."
+        native: Any = self._model.native
+        prefix = next(name for name, module in native.named_modules() if module is self.language_model) + "."
         config = copy.deepcopy(config)
-        config.target_modules = {prefix + name.partition(".lora_")[0] for name in state if ".lora_" in name}
+        config.target_modules = {  # type: ignore[assignment]  # PEFT keeps a set of what was given as a list
+            prefix + name.partition(".lora_")[0] for name in state if ".lora_" in name
+        }
         return {prefix + name: value for name, value in state.items()}, config
 
     def merge(self) -> None:

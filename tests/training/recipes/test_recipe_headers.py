@@ -7,6 +7,10 @@ import shlex
 
 import pytest
 import torch
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
+    Qwen2_5_VisionTransformerPretrainedModel,
+    Qwen2_5_VLVisionConfig,
+)
 
 from facekit.connectors.region import RegionConnector
 from facekit.models.memory import ModelShape, format_bytes
@@ -49,6 +53,9 @@ QWEN_HALF = Decoder(896, 24, 4864, 128, 151_674, tied=True)
 QWEN_SEVEN = Decoder(3584, 28, 18_944, 512, 152_064)
 
 
+QWEN_VL_THREE = Decoder(2048, 36, 11_008, 256, 151_936, tied=True)
+
+
 def count(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
@@ -62,6 +69,9 @@ def needed():
     region = count(face_llava.landmark_projector) + count(face_llava.cross_attention)
     towers = VIT_LARGE + LANGUAGEBIND_VIDEO
     projector = count(face_llava) - region
+    with torch.device("meta"):
+        vision = Qwen2_5_VLVisionConfig(hidden_size=1280, intermediate_size=3420, out_hidden_size=2048)
+        qwen_vision = count(Qwen2_5_VisionTransformerPretrainedModel(vision))
     shapes = {
         ("face-llava", "region"): VICUNA.shape(256, 2 * (towers + vicuna + projector), region),
         ("face-llava", "finetune"): VICUNA.shape(256, 2 * towers, vicuna + count(face_llava), trains_text=True),
@@ -70,6 +80,9 @@ def needed():
         ),
         ("facellm-lora", "8B"): QWEN_SEVEN.shape(
             256, 2 * (VIT_LARGE + QWEN_SEVEN.embeddings + QWEN_SEVEN.in_layers), QWEN_SEVEN.adapters(16)
+        ),
+        ("facellm-any", ""): QWEN_VL_THREE.shape(
+            256, 2 * (qwen_vision + QWEN_VL_THREE.embeddings + QWEN_VL_THREE.in_layers), QWEN_VL_THREE.adapters(16)
         ),
         ("qlora-single-gpu", ""): QWEN_SEVEN.shape(
             256,
@@ -90,7 +103,7 @@ def head(name):
     return "\n".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
 
 
-@pytest.mark.parametrize("name", ["face-llava", "facellm-lora", "qlora-single-gpu"])
+@pytest.mark.parametrize("name", ["face-llava", "facellm-any", "facellm-lora", "qlora-single-gpu"])
 def test_the_memory_in_the_header_is_the_estimate(name, needed):
     paragraph = head(name).partition("Memory, an estimate")[2].partition("Where that is")[0]
     told = re.findall(r"(?:(\w+) )?(\d+) GB", paragraph.partition("):")[2])
@@ -117,8 +130,8 @@ def test_the_commands_in_the_header_name_this_recipe_and_are_accepted(name):
         assert recipe.chosen
 
 
-def test_there_are_four_recipes_and_each_has_needs_and_memory():
-    assert list_recipes() == ["face-llava", "facellm-lora", "qlora-single-gpu", "tiny-cpu"]
+def test_there_are_five_recipes_and_each_has_needs_and_memory():
+    assert list_recipes() == ["face-llava", "facellm-any", "facellm-lora", "qlora-single-gpu", "tiny-cpu"]
     for name in list_recipes():
         assert "Needs:" in head(name)
         assert "Memory, an estimate" in head(name)
