@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from peft import PeftModel
+from torch import nn
 from transformers import (
     InternVLConfig,
     InternVLProcessor,
@@ -23,6 +24,7 @@ from transformers import (
     PreTrainedConfig,
 )
 
+from facekit.compat.peft import take_adapters_out
 from facekit.connectors import MlpConnector, PixelShuffleConnector
 from facekit.deprecations import renamed_arguments
 from facekit.encoders.huggingface import HuggingFaceEncoder, architecture_values, square_side
@@ -39,6 +41,7 @@ from facekit.models.interoperability.llava_layout import (
 from facekit.models.interoperability.merging import active_part, has_adapters, pending_tensors
 from facekit.models.interoperability.weights import PendingTensor, read_size, write_shards
 from facekit.models.modeling import FaceKitForConditionalGeneration, refuse_quantised
+from facekit.models.native.modeling import NativeModel, is_native
 from facekit.models.processing import FaceKitProcessor
 
 logger = logging.getLogger(__name__)
@@ -66,9 +69,9 @@ def export(
         model: The model.
         processor: Its processor.
         output_dir: The folder where the checkpoint goes; it is made, and holds none yet.
-        format: ``facekit``, for ``facekit.load`` and ``from_pretrained``; ``internvl-hf`` and ``llava-hf``, for the
-            classes of transformers and the engines that serve them; ``language-model``, the language model alone with
-            its tokenizer, for engines that take prompt embeddings.
+        format: ``facekit``, for ``facekit.load`` and ``from_pretrained``, and the only one of a base in its own class;
+            ``internvl-hf`` and ``llava-hf``, for the classes of transformers and the engines that serve them;
+            ``language-model``, the language model alone with its tokenizer, for engines that take prompt embeddings.
         merge_lora: Whether adapters are merged into what is written; without it a model with adapters is refused.
         max_shard_size: Bytes, or text such as ``5GB``.
 
@@ -84,6 +87,8 @@ def export(
         raise ConfigurationError(f"there is no export format '{format}'; choose one of {', '.join(EXPORT_FORMATS)}")
     folder, shard_size = Path(output_dir).expanduser(), read_size(max_shard_size)
     refuse_folder_in_use(folder)
+    if is_native(model):
+        return _export_native(model, processor, folder, format, merge_lora=merge_lora, max_shard_size=shard_size)
     composed: Any = model.get_base_model() if isinstance(model, PeftModel) else model
     tensors = _read_state(composed, merge_lora)
     if format == "language-model":
@@ -106,6 +111,31 @@ def export(
     _save_processor(composed, processor, folder, format)
     _save_generation(composed, folder, keep=format == "facekit")
     config.save_pretrained(folder)
+    return folder
+
+
+def _export_native(
+    model: NativeModel,
+    processor: FaceKitProcessor,
+    folder: Path,
+    format: ExportFormat,
+    *,
+    merge_lora: bool,
+    max_shard_size: int,
+) -> Path:
+    """Write a model in its own class, adapters merged into a copy of it."""
+    if format != "facekit":
+        raise ConfigurationError(
+            f"{type(model.native).__name__} is written in its own class, which other programs read as it is; leave the "
+            f"format '{format}' out"
+        )
+    _refuse_adapters(model, merge_lora)
+    native = model.native
+    if has_adapters(model):
+        native = copy.deepcopy(native)
+        take_adapters_out(native, merge=True)
+    native.save_pretrained(folder, max_shard_size=max_shard_size)
+    processor.save_pretrained(folder)
     return folder
 
 
@@ -168,12 +198,16 @@ def refuse_foreign_composition(model: FaceKitForConditionalGeneration, is_intern
 
 
 def _read_state(model: FaceKitForConditionalGeneration, merge_lora: bool) -> list[PendingTensor]:
+    _refuse_adapters(model, merge_lora)
+    refuse_quantised(model)
+    return pending_tensors(model)
+
+
+def _refuse_adapters(model: nn.Module, merge_lora: bool) -> None:
     if has_adapters(model) and not merge_lora:
         raise ConfigurationError(
             "the model has adapters; merge them into what is written with merge_lora (--merge-lora)"
         )
-    refuse_quantised(model)
-    return pending_tensors(model)
 
 
 def _rename(tensors: list[PendingTensor], rename: Callable[[str], str | None], tied: bool) -> list[PendingTensor]:

@@ -19,6 +19,7 @@ from facekit.data.dataset import DatasetOptions, FaceDataset, RecordSet
 from facekit.data.supervision import encode_conversation
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError
+from facekit.models.interoperability import export
 from facekit.models.interoperability.recognition import NATIVE_SETTINGS
 from facekit.models.memory import ModelShape
 from facekit.models.native.modeling import as_picture
@@ -209,5 +210,17 @@ def test_what_a_base_is_not_trained_with_is_one_sentence(open_base, records, tmp
     adapted, processor = facekit.load(tmp_path / "run" / "adapter")
     with pytest.raises(ConfigurationError, match="is that of a base in its own class"):
         train(adapted, processor, records, tmp_path / "more", TrainingSettings(**LORA, **QUICK))
+    with pytest.raises(ConfigurationError, match="is written in its own class"):
+        export(adapted, processor, tmp_path / "exported", "llava-hf", merge_lora=True)
+    with pytest.raises(ConfigurationError, match="merge them into what is written"):
+        export(adapted, processor, tmp_path / "exported")
+    export(adapted, processor, tmp_path / "exported", merge_lora=True)
+    merged, processor = facekit.load(tmp_path / "exported")
+    pixels = FaceDataset(records, processor)[0].pixel_values[None]
+    prompt = torch.tensor(processor.tokenize([processor.image_token + "Old?"])["input_ids"])
+    with torch.inference_mode():
+        of_adapter, of_merged = (each(input_ids=prompt, pixel_values=pixels).logits for each in (adapted, merged))
+    assert torch.allclose(of_adapter, of_merged, atol=1e-5)
+    assert train(merged, processor, records, tmp_path / "more", TrainingSettings(**LORA, **QUICK)).steps == 3
     config = json.loads((tmp_path / "run" / "adapter" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(tmp_path / "qwen2-vl")
