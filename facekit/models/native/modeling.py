@@ -204,8 +204,8 @@ class NativeModel(ComposedModel):
             return len(pixels)
         patch: Any = self.config.vision_config.patch_size
         rows, columns = patch if isinstance(patch, (list, tuple)) else (patch, patch)
-        tiles, height, width = pixels.shape[:-3].numel(), *pixels.shape[-2:]
-        return int(tiles * (height // rows) * (width // columns))
+        height, width = pixels.shape[-2:]
+        return int(pixels.shape[:-3].numel() * (height // rows) * (width // columns))
 
     def describe_cost(self) -> str:
         """How many visual tokens a picture costs, in words."""
