@@ -76,7 +76,7 @@ class Jobs:
 
     def wait_for_step(self, folder):
         """Wait until both processes of a run wait."""
-        self.slurm.wait_for("a run that waits", lambda: len(list(folder.glob("waits-*"))) == 2, 300)
+        self.slurm.wait_for("a run that waits", lambda: len(list(folder.glob("waits-*"))) == 2, 600)
 
     def finish(self, number, folder):
         """Wait for the end of a job; returns what Slurm knows of it, and what it said."""

@@ -21,6 +21,7 @@ from pathlib import Path
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue", "scancel")
 
 _SYSTEM = "/usr/sbin"
+_DAEMONS = 3
 _CONFIGURATION = """
 ClusterName=one
 SlurmctldHost={host}(127.0.0.1)
@@ -73,7 +74,7 @@ class OneMachineSlurm:
         self.configuration = folder / "slurm.conf"
         self.configuration.write_text(
             _CONFIGURATION.format(
-                host=self.host, user=pwd.getpwuid(os.getuid()).pw_name, folder=folder, grace=grace,
+                host=self.host, user=_user(), folder=folder, grace=grace,
                 controller_port=ports[0], node_port=ports[1],
             )
         )  # fmt: skip
@@ -104,7 +105,13 @@ class OneMachineSlurm:
         self.close()
 
     def close(self) -> None:
-        """End the daemons, the last one first."""
+        """End the jobs, and then the daemons, the last one first."""
+        if len(self._daemons) == _DAEMONS:
+            self.call("scancel", "--signal=KILL", "--full", f"--user={_user()}")
+            self.call("scancel", f"--user={_user()}")
+            deadline = time.monotonic() + 60
+            while self.call("squeue", "--noheader") and time.monotonic() < deadline:
+                time.sleep(0.3)
         for daemon in reversed(self._daemons):
             daemon.send_signal(signal.SIGTERM)
             try:
@@ -140,7 +147,7 @@ class OneMachineSlurm:
         words = self.call("scontrol", "show", "job", "--oneliner", number).split()
         return dict(word.partition("=")[::2] for word in words)
 
-    def wait(self, number: str, states: Sequence[str], seconds: float = 300) -> dict[str, str]:
+    def wait(self, number: str, states: Sequence[str], seconds: float = 600) -> dict[str, str]:
         """Wait until a job is in one of the states."""
         self.wait_for(f"job {number} to be {states}", lambda: self.job(number).get("JobState") in states, seconds)
         return self.job(number)
@@ -170,6 +177,10 @@ class OneMachineSlurm:
 
 class SlurmError(Exception):
     """The daemons do not start, or a job does not come where it should."""
+
+
+def _user() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name
 
 
 def _free_port() -> int:

@@ -374,12 +374,23 @@ class FaceTrainer(HookedTrainer):
             prune_checkpoints(run_folder, self.settings.keep_checkpoints, None if best is None else best.step)
 
     def _require_finite(self) -> None:
-        name = first_problem(find_not_finite(self.accelerator.unwrap_model(self.model_wrapped)))
-        if name is not None:
+        """Raise ``TrainingError`` in all processes where numbers were lost in any of them."""
+        problem = first_problem(self._find_lost_numbers())
+        if problem is not None:
             raise TrainingError(
-                f"the weights '{name}' are NaN or infinite after step {self.state.global_step} and are not saved; "
-                "lower learning_rate or set gradient_clipping, and resume from the last checkpoint"
+                f"{problem}, so nothing is saved; lower learning_rate or set gradient_clipping, and resume from the "
+                "last checkpoint"
             )
+
+    def _find_lost_numbers(self) -> str | None:
+        step = self.state.global_step
+        skipped = self.model_wrapped.skipped_steps if self.is_deepspeed_enabled else 0
+        if skipped:
+            return (
+                f"the gradients of {skipped} steps up to step {step} were NaN or infinite, and DeepSpeed skipped them"
+            )
+        name = find_not_finite(self.accelerator.unwrap_model(self.model_wrapped))
+        return None if name is None else f"the weights '{name}' are NaN or infinite after step {step}"
 
     def _clean_up(self, run_folder: Path, folder: Path, problem: str, error: BaseException | None) -> None:
         if self.args.should_save:

@@ -286,9 +286,7 @@ def test_weights_that_gradients_made_nan_are_not_saved_though_the_loss_was_a_num
         return compute(self, *given, **named) * (float("nan") if self.state.global_step == 3 else 1)
 
     monkeypatch.setattr(FaceTrainer, "compute_loss", lose_gradients)
-    with pytest.raises(
-        TrainingError, match=r"the weights 'connector\..*' are NaN or infinite after step 4 and are not"
-    ):
+    with pytest.raises(TrainingError, match=r"the weights 'connector\..*' are NaN or infinite after step 4, so noth"):
         train(*small_model("region"), records, tmp_path, TrainingSettings(**SETTINGS))
     assert [step for step, _ in list_checkpoints(tmp_path / "training")] == [2]
 
