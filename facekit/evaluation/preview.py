@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from facekit.data.dataset import RecordSet
+from facekit.errors import ConfigurationError
 from facekit.evaluation.benchmarks.suite import run_benchmark
 from facekit.evaluation.models.other_models import default_prompt_style, scores_options
 from facekit.evaluation.tasks.asked import plan_questions, plan_tasks
@@ -74,6 +75,10 @@ def preview_evaluation(
     """Say what ``evaluate_model`` would ask; arguments and errors are its own, but the model is only named."""
     record_set = RecordSet.of(records)
     source = model if isinstance(model, ModelSource) else ModelSource(model)
+    if scoring not in ("generation", "likelihood"):
+        raise ConfigurationError(f"scoring is 'generation' or 'likelihood', not {scoring!r}")
+    if scoring == "likelihood" and not scores_options(source):
+        raise ConfigurationError(f"the model '{source.path}' gives no likelihoods; use scoring 'generation'")
     style = PromptStyle.of(default_prompt_style(source) if prompts is None else prompts)
     planned = plan_tasks(record_set, tasks, scoring, prompts=style, limit=limit, max_new_tokens=max_new_tokens)
     parts = []

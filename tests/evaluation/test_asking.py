@@ -76,6 +76,7 @@ def test_the_sample_is_scored_and_said_to_be_one_everywhere(records, tmp_path):
     assert (read.limit, read.prompts, read["age"].prompts) == (10, "closed", result["age"].prompts)
     page = write_report(tmp_path, records, [Run.read(tmp_path)]).read_text()
     assert "A sample, not the whole set" in page
+    assert "stratified by label, the same in every run (seed 0)" in page
     assert "10 of 24 faces" in page
     assert result["age"].prompts[""] in page
     assert "closed, with the labels to choose from" in page

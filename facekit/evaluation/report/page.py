@@ -27,6 +27,7 @@ from facekit.evaluation.report.sections import (
     short_names,
 )
 from facekit.evaluation.report.sign_off import describe_verdict
+from facekit.evaluation.tasks.sampling import SAMPLE_SEED
 from facekit.reports import Section, render_page
 
 __all__ = ["CSV_NAME", "LATEX_NAME", "REPORT_NAME", "Run", "write_report"]
@@ -73,6 +74,7 @@ def write_report(
         ],
         result=first,
         prompts=describe_prompts(results),
+        seed=SAMPLE_SEED,
         detailed=names[0] if len(results) > 1 else "",
         scores=score_table(results),
         differences=difference_table(differences) if differences else None,
