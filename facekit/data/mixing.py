@@ -8,8 +8,9 @@ from pathlib import Path
 
 from facekit.data.dataset import RecordSet
 from facekit.data.lenient import read_leniently
-from facekit.data.mixture import Mixture
+from facekit.data.mixture import Mixture, SourceShare, divide
 from facekit.data.records import FaceRecord
+from facekit.data.shard_index import are_shards, count_samples
 from facekit.errors import ConfigurationError
 
 
@@ -36,6 +37,30 @@ class DataSource:
             raise ConfigurationError(f"a weight is a number above 0, not {self.weight}; leave out what shall not occur")
 
 
+@dataclass(frozen=True)
+class ShardSources:
+    """Several sets of shards, which are read as a run goes on.
+
+    Args:
+        names: Their names, each once.
+        paths: Their folders, or single shards.
+        weights: Their weights; None where every sample is seen once.
+    """
+
+    names: tuple[str, ...]
+    paths: tuple[Path, ...]
+    weights: tuple[float, ...] | None = None
+
+    def shares(self) -> list[SourceShare]:
+        """What each gives an epoch."""
+        sizes = [sum(count_samples(path).values()) for path in self.paths]
+        quotas = divide(sum(sizes), self.weights or sizes)
+        return [
+            SourceShare(name, size, quota, quota / sum(sizes))
+            for name, size, quota in zip(self.names, sizes, quotas, strict=True)
+        ]
+
+
 def mix_records(sources: Sequence[DataSource]) -> RecordSet:
     """Read record files as one record set that knows what each gives an epoch.
 
@@ -50,14 +75,8 @@ def mix_records(sources: Sequence[DataSource]) -> RecordSet:
     """
     if not sources:
         raise ConfigurationError("there are no records to mix; name at least one file")
-    weights = [source.weight for source in sources]
-    if None in weights and any(weight is not None for weight in weights):
-        lacking = _name(sources[weights.index(None)], weights.index(None))
-        raise ConfigurationError(f"'{lacking}' has no weight and others have; give each one, or none")
+    given, names = _weights(sources), _names(sources)
     sets = [_read(source.records) for source in sources]
-    names = [_name(source, index) for index, source in enumerate(sources)]
-    names = [f"{name} ({names[:index].count(name) + 1})" if names.count(name) > 1 else name
-             for index, name in enumerate(names)]  # fmt: skip
     folder = sets[0].folder
     records: list[FaceRecord] = []
     broken = []
@@ -73,25 +92,54 @@ def mix_records(sources: Sequence[DataSource]) -> RecordSet:
             replace(entry, index=None if entry.index is None else entry.index + entries) for entry in each.broken
         ]
         entries += len(each.records) + len(each.broken)
-    given = tuple(weight for weight in weights if weight is not None) or None
     origins = tuple(index for index, each in enumerate(sets) for _ in range(len(each)))
-    mixture = Mixture(tuple(names), origins, given)
+    mixture = Mixture(names, origins, given)
     return RecordSet(tuple(records), folder, tuple(broken), mixture)
 
 
-def join_sources(records: RecordSet | str | Path | Sequence[DataSource]) -> RecordSet | Path:
-    """Return what a run is trained on: several sources as one record set, a record set or path as it is."""
-    if isinstance(records, RecordSet):
+def join_sources(
+    records: RecordSet | str | Path | ShardSources | Sequence[DataSource],
+) -> RecordSet | Path | ShardSources:
+    """Return what a run is trained on: several sources as one, a record set or path as it is.
+
+    Raises:
+        RecordError: A file cannot be read.
+        ConfigurationError: Of several sources some are shards and others are not; or see ``mix_records``.
+    """
+    if isinstance(records, (RecordSet, ShardSources)):
         return records
-    return Path(records) if isinstance(records, (str, Path)) else mix_records(records)
+    if isinstance(records, (str, Path)):
+        return Path(records)
+    paths = [Path(source.records) for source in records if not isinstance(source.records, RecordSet)]
+    if not paths or len(paths) < len(records) or not all(are_shards(path) for path in paths):
+        return mix_records(records)
+    return ShardSources(_names(records), tuple(paths), _weights(records))
+
+
+def _weights(sources: Sequence[DataSource]) -> tuple[float, ...] | None:
+    weights = [source.weight for source in sources]
+    if None in weights and any(weight is not None for weight in weights):
+        lacking = _name(sources[weights.index(None)], weights.index(None))
+        raise ConfigurationError(f"'{lacking}' has no weight and others have; give each one, or none")
+    return tuple(weight for weight in weights if weight is not None) or None
+
+
+def _names(sources: Sequence[DataSource]) -> tuple[str, ...]:
+    names = [_name(source, index) for index, source in enumerate(sources)]
+    return tuple(
+        f"{name} ({names[:index].count(name) + 1})" if names.count(name) > 1 else name
+        for index, name in enumerate(names)
+    )
 
 
 def _read(records: RecordSet | str | Path) -> RecordSet:
     if isinstance(records, RecordSet):
         return records
     path = Path(records)
-    if path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar"))):
-        raise ConfigurationError(f"several sources are records files, and {path} is one of shards; unpack it first")
+    if are_shards(path):
+        raise ConfigurationError(
+            f"several sources are all records files or all shards, and {path} is one of shards; unpack it first"
+        )
     return read_leniently(path)
 
 

@@ -77,6 +77,11 @@ def list_samples(shard: Path) -> Iterator[ShardSample]:
         yield ShardSample(shard, key, fields)
 
 
+def are_shards(path: Path) -> bool:
+    """Whether a path is that of a shard, or of a folder with some."""
+    return path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar")))
+
+
 def count_samples(folder: Path) -> dict[Path, int]:
     """How many samples each shard of a folder has, by its manifest where that says so.
 

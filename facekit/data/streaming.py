@@ -122,7 +122,7 @@ class ShardStream(IterableDataset[FaceExample]):
                 f"a stream needs a rank from 0 to {processes - 1}, a buffer of at least 1 and a skip_limit in 0 to 1, "
                 f"not {rank}, {buffer} and {skip_limit}"
             )
-        self.counts = count_samples(Path(path))
+        self.counts = self._count_samples(Path(path))
         self.total = sum(self.counts.values())
         self.processor = processor
         self.options = options or DatasetOptions()
@@ -136,6 +136,9 @@ class ShardStream(IterableDataset[FaceExample]):
         self.epoch = 0
         self.batch_size = 1
         self.batches_over = 0
+
+    def _count_samples(self, path: Path) -> dict[Path, int]:
+        return count_samples(path)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration goes through."""
@@ -179,22 +182,28 @@ class ShardStream(IterableDataset[FaceExample]):
                 while len(ahead) < tried:
                     ahead.append(next(order))
                 sample = ahead[tried - 1]
-            if _name(sample) in self.skipped:
+            if self._name(sample) in self.skipped:
                 continue
             try:
                 return self._decode(sample, folder)
             except MissingExtraError:
                 raise
             except RECORD_FAULTS as error:
-                self.skipped.add(_number(sample), _name(sample), error)
+                self.skipped.add(self._number(sample), self._name(sample), error)
         raise RecordError(f"no sample of a training process can be used; {self.skipped.path} says why")
 
     def _over_and_over(self) -> Iterator[ShardSample]:
         """The samples of this process's stretch in their order, and again from the beginning."""
         while True:
-            yield from self._shuffled()
+            yield from self.shuffled()
 
-    def _shuffled(self) -> Iterator[ShardSample]:
+    @property
+    def stretch_length(self) -> int:
+        """How many samples this process's stretch has."""
+        return self.total * (self.rank + 1) // self.processes - self.total * self.rank // self.processes
+
+    def shuffled(self) -> Iterator[ShardSample]:
+        """The samples of this process's stretch in the order of the chosen epoch, without their bytes."""
         rng = np.random.default_rng((self.seed, self.epoch, self.rank))
         waiting: list[ShardSample] = []
         for sample in self._stretch(self.rank, self.processes):
@@ -227,7 +236,7 @@ class ShardStream(IterableDataset[FaceExample]):
             begin = end
 
     def _decode(self, sample: ShardSample, folder: Path) -> FaceExample:
-        index = _number(sample)
+        index = self._number(sample)
         if index is None:
             raise RecordError(f"sample {_name(sample)} has no number for a name; write shards with facekit")
         record, (pixels, points) = _open_sample(sample, folder, self.processor)
@@ -235,7 +244,18 @@ class ShardStream(IterableDataset[FaceExample]):
         if usable.left_out:
             self.shortened.add(ShortenedRecord(index, record.id, usable.kept, usable.left_out))
         options = self.options
-        return make_example(index, record, pixels, points, self.processor, options, self.epoch, kept=usable.kept)
+        epoch = self._epoch_of(sample)
+        return make_example(index, record, pixels, points, self.processor, options, epoch, kept=usable.kept)
+
+    def _name(self, sample: ShardSample) -> str:
+        return _name(sample)
+
+    def _number(self, sample: ShardSample) -> int | None:
+        return _number(sample)
+
+    def _epoch_of(self, sample: ShardSample) -> int:
+        """The epoch that, with its number, decides how a sample is augmented."""
+        return self.epoch
 
 
 class ShardLoader:

@@ -44,7 +44,7 @@ from facekit.training.loop.text_alone import LeaveUnseenParts
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.records.features import KeptFeatures
 from facekit.training.records.held_out import HeldOutRecords
-from facekit.training.records.streamed import StreamedDataset, load_stream
+from facekit.training.records.streamed import MixedStreams, StreamedDataset, load_stream
 from facekit.training.trainable.parts import set_evaluation_of_frozen
 from facekit.training.trainable.trained_weights import (
     hash_base,
@@ -412,8 +412,13 @@ class FaceTrainer(HookedTrainer):
 
 
 def _split_by_source(dataset: Any, settings: TrainingSettings) -> SourceLosses | None:
-    """What tells the losses of several records files apart, where the loss of every token is at hand."""
-    mixture = None if isinstance(dataset, StreamedDataset) else dataset.records.mixture
-    if mixture is None or settings.logits == "all" or settings.fused_loss:
+    """What tells the losses of several sources apart, where the loss of every token is at hand."""
+    if settings.logits == "all" or settings.fused_loss:
         return None
-    return SourceLosses(mixture, settings.loss_average)
+    if isinstance(dataset, MixedStreams):
+        return SourceLosses(dataset.sources.names, dataset.find_sources, settings.loss_average)
+    mixture = None if isinstance(dataset, StreamedDataset) else dataset.records.mixture
+    if mixture is None:
+        return None
+    sources = torch.tensor(mixture.sources)
+    return SourceLosses(mixture.names, lambda indices: sources.to(indices.device)[indices], settings.loss_average)

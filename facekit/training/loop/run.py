@@ -14,6 +14,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerState, Trainin
 from facekit.data.atomic import save_together
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import RecordSet
+from facekit.data.mixing import ShardSources
 from facekit.data.shortened import ShortenedRecord
 from facekit.errors import CheckpointError
 from facekit.models.modeling import FaceKitForConditionalGeneration
@@ -75,7 +76,7 @@ class TrainingRun:
         cls,
         model: FaceKitForConditionalGeneration,
         processor: FaceKitProcessor,
-        records: RecordSet | str | Path,
+        records: RecordSet | str | Path | ShardSources,
         output_dir: Path,
         settings: TrainingSettings,
     ) -> Self:

@@ -18,7 +18,7 @@ from transformers.utils import logging as transformers_logging
 
 from facekit.data.atomic import explained_writes, require_writable
 from facekit.data.dataset import RecordSet
-from facekit.data.mixing import DataSource, join_sources
+from facekit.data.mixing import DataSource, ShardSources, join_sources
 from facekit.data.shortened import ShortenedRecord
 from facekit.data.skipping import SkippedRecord
 from facekit.errors import MissingExtraError, TrainingError, TrainingInterrupted, first_line
@@ -79,7 +79,7 @@ class TrainingResult:
 def train(
     model: FaceKitForConditionalGeneration,
     processor: FaceKitProcessor,
-    records: RecordSet | str | Path | Sequence[DataSource],
+    records: RecordSet | str | Path | ShardSources | Sequence[DataSource],
     output_dir: str | Path,
     settings: TrainingSettings,
     *,
@@ -97,7 +97,8 @@ def train(
         model: The model; it is in evaluation mode afterwards.
         processor: Its processor.
         records: Records with conversations, the path of a records file, or that of a folder of WebDataset shards,
-            which are read as the run goes on; or several of the former as ``DataSource``, each with its weight.
+            which are read as the run goes on; or several as ``DataSource``, each with its weight: all files, or all
+            shards.
         output_dir: The model is saved here; checkpoints, ``losses.json`` and ``loss.png`` go to its folder
             ``training``, adapters to its folder ``adapter``.
         settings: What to do.

@@ -21,7 +21,7 @@ from transformers.integrations import TensorBoardCallback, is_tensorboard_availa
 from facekit.data.atomic import require_writable
 from facekit.data.counting import RecordCounts
 from facekit.data.dataset import RecordSet
-from facekit.data.mixing import DataSource, mix_records
+from facekit.data.mixing import DataSource, ShardSources, join_sources
 from facekit.data.mixture import SourceShare
 from facekit.errors import ConfigurationError, TrainingError
 from facekit.models.create import create
@@ -364,14 +364,16 @@ def _run_stage(recipe: Recipe, stage: Stage, resume: bool, listeners: Listeners)
     return _leave(stage, folder, result, report, validation)
 
 
-def _open_records(stage: Stage) -> RecordSet | Path:
+def _open_records(stage: Stage) -> RecordSet | Path | ShardSources:
     if stage.records is not None:
         return open_source(stage.records)
-    return mix_records([DataSource(each.records, each.weight, each.name) for each in stage.data])
+    return join_sources([DataSource(each.records, each.weight, each.name) for each in stage.data])
 
 
-def _find_shares(records: RecordSet | Path, result: TrainingResult) -> tuple[SourceShare, ...]:
-    """What each of several files gives an epoch, of the records that could be used."""
+def _find_shares(records: RecordSet | Path | ShardSources, result: TrainingResult) -> tuple[SourceShare, ...]:
+    """What each of several files, of the records that could be used, or sets of shards gives an epoch."""
+    if isinstance(records, ShardSources):
+        return tuple(records.shares())
     if isinstance(records, Path) or records.mixture is None:
         return ()
     usable = [index for index, entry in enumerate(records.entry_indices) if entry not in result.skipped]

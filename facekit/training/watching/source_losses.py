@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from facekit.data.mixture import Mixture
 from facekit.training.loop.losses import LossAverage, Targets, average_samples
 from facekit.training.watching.history import SOURCE_PREFIX
 
@@ -18,13 +17,14 @@ class SourceLosses:
     Sums stay on the device until they are taken, so that no step waits for them.
 
     Args:
-        mixture: The sources of the records, by their indices.
+        names: Of the sources.
+        find: Returns the source of each example, ``(B,)``, of the indices of their records, ``(B,)``.
         average: Whether the mean is one over labelled tokens or over samples, as that of the run.
     """
 
-    def __init__(self, mixture: Mixture, average: LossAverage) -> None:
-        self.names = mixture.names
-        self._sources = torch.tensor(mixture.sources)
+    def __init__(self, names: Sequence[str], find: Callable[[Tensor], Tensor], average: LossAverage) -> None:
+        self.names = names
+        self._find = find
         self._average = average
         self._totals: Tensor | None = None
 
@@ -40,9 +40,7 @@ class SourceLosses:
         if self._average == "sample":
             losses = average_samples(losses, targets)
             examples = examples.new_zeros(targets.sample_count).scatter(0, targets.samples, examples)
-        if self._sources.device != indices.device:
-            self._sources = self._sources.to(indices.device)
-        sources = self._sources[indices][examples]
+        sources = self._find(indices)[examples]
         if self._totals is None:
             exact = torch.float32 if losses.device.type == "mps" else torch.float64
             self._totals = torch.zeros(2, len(self.names), dtype=exact, device=losses.device)
