@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from foreign_checkpoints import VISION, byte_tokenizer, draw_everything, save_internvl, save_llava
+from foreign_checkpoints import LLAVA_TEMPLATE, VISION, byte_tokenizer, draw_everything, save_internvl, save_llava
 from PIL import Image
 
 TEXT = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -70,7 +70,7 @@ IDEFICS_TOKENS = ["<|begin_of_text|>", "<end_of_utterance>", "<fake_token_around
 
 def save_small_vlm(name: str, folder: Path) -> tuple[Any, Any]:
     """Write a family's checkpoint; model and processor are as loaded from the folder."""
-    FAMILIES[name](folder)
+    (FAMILIES | RECURRENT)[name](folder)
     model = transformers.AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True)
     return model.eval(), transformers.AutoProcessor.from_pretrained(folder, local_files_only=True)
 
@@ -143,6 +143,19 @@ def _save_qwen3_vl(folder: Path) -> None:
     _save(folder, transformers.Qwen3VLForConditionalGeneration(config), processor)
 
 
+def _save_qwen3_5(folder: Path) -> None:
+    tokenizer, ids = _qwen_tokens()
+    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2, "patch_size": 8,
+              "out_hidden_size": 32, "num_position_embeddings": 16}  # fmt: skip
+    rope = {**MROPE, "mrope_interleaved": True, "partial_rotary_factor": 1.0}
+    linear = {"linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_num_key_heads": 2,
+              "linear_num_value_heads": 4, "layer_types": ["linear_attention", "full_attention"]}  # fmt: skip
+    text = {**TEXT, **linear, "head_dim": 8, "rope_parameters": rope}
+    config = transformers.Qwen3_5Config(vision_config=vision, text_config=text, **ids)
+    processor = _qwen_processor(transformers.Qwen3VLProcessor, transformers.Qwen3VLVideoProcessor, tokenizer, 8)
+    _save(folder, transformers.Qwen3_5ForConditionalGeneration(config), processor)
+
+
 def _save_internvl_tiles(folder: Path) -> None:
     model, processor = save_internvl(folder)
     processor.image_processor.max_patches = 4
@@ -151,6 +164,30 @@ def _save_internvl_tiles(folder: Path) -> None:
 
 def _save_llava(folder: Path) -> None:
     _save(folder, *save_llava(folder))
+
+
+def _save_llava_next(folder: Path) -> None:
+    special = ["<unk>", "<s>", "</s>", "<pad>", "<image>"]
+    tokenizer = byte_tokenizer(special, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    pinpoints = [[height, width] for height in (32, 64) for width in (32, 64)]
+    config = transformers.LlavaNextConfig(
+        vision_config={"model_type": "clip_vision_model", **VISION},
+        text_config={"model_type": "llama", **TEXT},
+        image_token_index=4,
+        image_grid_pinpoints=pinpoints,
+    )
+    side = {"height": 32, "width": 32}
+    processor = transformers.LlavaNextProcessor(
+        transformers.LlavaNextImageProcessor(
+            size={"shortest_edge": 32}, crop_size=side, image_grid_pinpoints=pinpoints
+        ),
+        tokenizer,
+        patch_size=8,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=LLAVA_TEMPLATE,
+    )
+    _save(folder, transformers.LlavaNextForConditionalGeneration(config), processor)
 
 
 def _save_llava_onevision(folder: Path) -> None:
@@ -244,9 +281,13 @@ FAMILIES: dict[str, Callable[[Path], None]] = {
     "qwen3-vl": _save_qwen3_vl,
     "internvl": _save_internvl_tiles,
     "llava": _save_llava,
+    "llava-next": _save_llava_next,
     "llava-onevision": _save_llava_onevision,
     "gemma3": _save_gemma3,
     "idefics3": _save_idefics3,
 }
 if importlib.util.find_spec("num2words") is not None:  # its processor refuses to be built without
     FAMILIES["smolvlm"] = _save_smolvlm
+
+RECURRENT: dict[str, Callable[[Path], None]] = {"qwen3.5": _save_qwen3_5}
+"""Families with layers that carry a state along, so that nothing goes on from a beginning that is copied or padded."""

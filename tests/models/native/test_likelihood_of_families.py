@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from small_vlms import FAMILIES, face_picture
+from small_vlms import FAMILIES, RECURRENT, face_picture
 
 from facekit.evaluation.models.other_models import HuggingFaceModel
 from facekit.evaluation.tasks.questions import Question
@@ -40,10 +40,10 @@ def score_plainly(model, question):
     return sums
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *RECURRENT])
 def test_options_are_as_likely_as_in_a_plain_forward_and_depend_on_the_picture(family, under_test):
     model, questions = under_test(family)
-    assert can_continue(model.model)
+    assert can_continue(model.model) == (family in FAMILIES)
     found = [scores for _, scores in sorted(model.score_options(questions))]
     for question, scores in zip(questions, found, strict=True):
         assert list(scores.values()) == pytest.approx(score_plainly(model, question), abs=1e-5, rel=1e-5)

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from small_vlms import FAMILIES, face_picture
+from small_vlms import FAMILIES, RECURRENT, face_picture
 from transformers import AutoModelForImageTextToText
 
 import facekit
@@ -45,7 +45,7 @@ def answer_by_own_processor(model, processor, picture, question):
     return processor.tokenizer.decode(tokens, skip_special_tokens=True).strip()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *RECURRENT])
 def test_forty_questions_are_answered_as_one_by_one_and_as_by_the_own_processor(family, open_base):
     (own, own_processor), model, processor = open_base(family)
     assert type(model.native) is type(own)
@@ -72,7 +72,7 @@ def test_several_pictures_and_none_are_asked_about(family, open_base):
     ]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *RECURRENT])
 def test_evaluation_answers_in_batches_as_alone_and_scores_as_a_plain_forward(family, open_base, tmp_path):
     _, model, processor = open_base(family)
     paths = [tmp_path / f"{number}.png" for number in range(3)]
@@ -101,7 +101,7 @@ def test_evaluation_answers_in_batches_as_alone_and_scores_as_a_plain_forward(fa
         assert scores[2][option] == pytest.approx(plain, abs=1e-5, rel=1e-5)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *RECURRENT])
 def test_a_saved_base_is_one_of_its_class_again_with_the_same_logits(family, open_base, tmp_path):
     (own, _), model, processor = open_base(family)
     processor.image_processor.crop_margin = 0.25
