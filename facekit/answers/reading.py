@@ -16,7 +16,7 @@ class Rule(StrEnum):
 
     From the strongest: a boxed or tagged answer; a marked one ("Answer: …", "Expression: …", a JSON field); a table of
     scores; a conclusion; an opening that is nothing but the answer; a statement; a mere mention of a label; a sign of
-    it ("a smile"). Lists of several labels are read as a whole.
+    it ("a smile"). Lists of several labels are read as a whole. ``EXTRACTED`` is no rule: a language model read it.
     """
 
     BOXED = "boxed"
@@ -32,6 +32,7 @@ class Rule(StrEnum):
     YES_OR_NO = "yes or no"
     LIST = "list"
     MODEL = "model"
+    EXTRACTED = "extracted"
     OWN = "the task's own parser"
 
     EMPTY = "empty"

@@ -15,6 +15,7 @@ _PROMPTS = (
     "trained (facekit's own), closed (with labels and form of the answer), or a YAML file with a prompt for each task; "
     "by default closed for models that facekit did not train."
 )
+_EXTRACT = "A language model at an endpoint that maps answers to labels where the rules read none."
 _MODEL = "A folder with a saved model, hf:ID, openai:MODEL?base_url=URL, or predictions:FILE."
 
 
@@ -42,6 +43,8 @@ def evaluate(
     compare: Annotated[
         list[str] | None, typer.Option(help="Another model to compare with; may be given again.")
     ] = None,
+    extract: Annotated[str | None, typer.Option(metavar="openai:MODEL", help=_EXTRACT)] = None,
+    extract_every: Annotated[bool, typer.Option(help="Let --extract read every answer.")] = False,
     ratings: Annotated[
         list[Path] | None, typer.Option(help="A judging.json of facekit judge to put into the page; may be repeated.")
     ] = None,
@@ -64,6 +67,7 @@ def evaluate(
         group_table,
         load_tasks,
         metric_table,
+        open_extractor,
         open_model,
         preview_evaluation,
         sign_off_table,
@@ -74,6 +78,8 @@ def evaluate(
         raise ConfigurationError("--compare keeps each model's predictions; say where with --output")
     if ratings and output is None:
         raise ConfigurationError("--ratings go into the report; say where it goes with --output")
+    if extract_every and extract is None:
+        raise ConfigurationError("--extract-every needs a model; say which with --extract openai:MODEL")
     asking: dict[str, Any] = {"scoring": scoring, "prompts": prompts, "limit": limit, "max_new_tokens": max_new_tokens}
     rated = [JudgingResult.read(path) for path in ratings or ()]
     chosen = ALL_TASKS if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
@@ -83,6 +89,7 @@ def evaluate(
         previews = [preview_evaluation(each, records, chosen, **asking) for each in sources]
         show_previews(previews, output, as_json=as_json)
         return
+    extractor = None if extract is None else open_extractor(extract, every=extract_every)
     runs, results = {}, []
     for number, each in enumerate(sources):
         under_test = open_model(each, batch_size=batch_size)
@@ -96,12 +103,16 @@ def evaluate(
                 training_records=training_records,
                 output_dir=folder,
                 resume=resume,
+                extractor=extractor,
                 on_progress=progress,
             )
         results.append(result)
         if not as_json:
             for table in (metric_table(result), group_table(result), sign_off_table(result)):
                 show_table(table)
+        for task in result.tasks:
+            if task.extraction is not None:
+                say(f"{task.title}: {task.extraction.words}")
         rate = f"{result.questions_per_second:.1f} a second"
         cost = getattr(under_test, "cost", None)
         spent = "" if cost is None else f", ${cost:.2f} spent"

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from facekit.evaluation.metrics.comparison import PairedDifference, compare_predictions, compare_runs
     from facekit.evaluation.models.answering import FaceKitModel
     from facekit.evaluation.models.endpoint_model import EndpointModel
-    from facekit.evaluation.models.other_models import HuggingFaceModel, RecordedModel, open_model
+    from facekit.evaluation.models.other_models import HuggingFaceModel, RecordedModel, open_extractor, open_model
     from facekit.evaluation.preview import Preview, preview_benchmark, preview_evaluation
     from facekit.evaluation.report.exports import to_csv, to_latex
     from facekit.evaluation.report.group_results import Disparity, GroupComparison, GroupScore, RateGap
     from facekit.evaluation.report.leaderboard import write_leaderboard
     from facekit.evaluation.report.page import write_report
-    from facekit.evaluation.report.results import EvaluationResult, TaskResult
+    from facekit.evaluation.report.results import EvaluationResult, Extraction, TaskResult
     from facekit.evaluation.report.runs import Run
     from facekit.evaluation.report.sign_off import Finding, sign_off
     from facekit.evaluation.report.tables import (
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         Task,
         load_tasks,
     )
+    from facekit.evaluation.tasks.extraction import Extractor, extract_labels
     from facekit.evaluation.tasks.prompts import PromptStyle
     from facekit.evaluation.tasks.questions import ModelUnderTest, Question, Unanswered
 
@@ -79,13 +80,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "metrics.comparison": ["PairedDifference", "compare_predictions", "compare_runs"],
         "models.answering": ["FaceKitModel"],
         "models.endpoint_model": ["EndpointModel"],
-        "models.other_models": ["HuggingFaceModel", "RecordedModel", "open_model"],
+        "models.other_models": ["HuggingFaceModel", "RecordedModel", "open_extractor", "open_model"],
         "preview": ["Preview", "preview_benchmark", "preview_evaluation"],
         "report.exports": ["to_csv", "to_latex"],
         "report.group_results": ["Disparity", "GroupComparison", "GroupScore", "RateGap"],
         "report.leaderboard": ["write_leaderboard"],
         "report.page": ["write_report"],
-        "report.results": ["EvaluationResult", "TaskResult"],
+        "report.results": ["EvaluationResult", "Extraction", "TaskResult"],
         "report.runs": ["Run"],
         "report.sign_off": ["Finding", "sign_off"],
         "report.tables": [
@@ -97,6 +98,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "sign_off_table",
         ],
         "tasks.collecting": ["collect_replies"],
+        "tasks.extraction": ["Extractor", "extract_labels"],
         "tasks.definitions": [
             "ACTION_UNITS",
             "AGE",

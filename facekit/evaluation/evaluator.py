@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from facekit.answers.reading import Reading
 from facekit.data.atomic import open_atomically
 from facekit.data.dataset import RecordSet
 from facekit.data.records import FaceRecord
@@ -30,6 +31,7 @@ from facekit.evaluation.report.results import EvaluationResult, TaskResult
 from facekit.evaluation.tasks.asked import AskedTask, plan_questions, plan_tasks, question_id
 from facekit.evaluation.tasks.collecting import collect_replies, identify_answers
 from facekit.evaluation.tasks.definitions import ALL_TASKS, Task
+from facekit.evaluation.tasks.extraction import Extracted, Extraction, Extractor, Readings, extract_labels
 from facekit.evaluation.tasks.prompts import TRAINED, PromptStyle
 from facekit.evaluation.tasks.questions import ModelUnderTest, Reply, well_formed
 from facekit.models.modeling import FaceKitForConditionalGeneration
@@ -111,6 +113,7 @@ def evaluate_model(
     training_records: RecordSet | str | Path | None = None,
     output_dir: str | Path | None = None,
     resume: bool = False,
+    extractor: Extractor | None = None,
     statistics: Statistics | None = None,
     on_progress: ProgressListener | None = None,
 ) -> EvaluationResult:
@@ -133,6 +136,8 @@ def evaluate_model(
             writes nothing.
         resume: Go on with the answers that an earlier run of the same model left there; a question whose words or
             pictures have changed is asked again.
+        extractor: A language model that maps answers to labels where the rules read none; ``extractions.jsonl`` has
+            its replies as they come.
         statistics: Bootstrap and permutation settings.
         on_progress: Called with a ``Progress`` after every answer.
 
@@ -165,14 +170,25 @@ def evaluate_model(
         )
     seconds = time.perf_counter() - started
     by_id = {question.id: reply for question, reply in zip(questions, replies, strict=True)}
+    extracted: Extracted = {}
+    extractions: dict[str, Extraction] = {}
+    if extractor is not None:
+        extracted, extractions = extract_labels(
+            extractor, record_set, planned, by_id, output_dir=folder, resume=resume, on_progress=on_progress
+        )
     counted = statistics or Statistics()
+    readings = Readings(by_id, extracted)
     results = tuple(
-        _score(each, record_set.records, by_id, training.records if training else (), counted) for each in planned
+        replace(
+            _score(each, record_set.records, readings, training.records if training else (), counted),
+            extraction=extractions.get(each.task.name),
+        )
+        for each in planned
     )
     name = well_formed(model.name)
     result = EvaluationResult(len(record_set), results, seconds, name, len(questions), style.name, limit)
     if folder is not None:
-        _write_predictions(folder / PREDICTIONS_NAME, planned, record_set.records, by_id)
+        _write_predictions(folder / PREDICTIONS_NAME, planned, record_set.records, readings)
         result.write(folder / METRICS_NAME)
     return result
 
@@ -216,17 +232,17 @@ def score_task(
 def _score(
     asked: AskedTask,
     records: Sequence[FaceRecord],
-    replies: Mapping[str, Reply],
+    readings: Readings,
     training: Sequence[FaceRecord],
     statistics: Statistics,
 ) -> TaskResult:
     task, kept = asked.task, [records[index] for index in asked.indices]
     truths = [task.truth(record.labels) for record in kept]
     answered = [
-        {item: replies[question_id(record, task, item)] for item in task.questions(truth)}
+        {item: readings.replies[question_id(record, task, item)] for item in task.questions(truth)}
         for record, truth in zip(kept, truths, strict=True)
     ]
-    predictions = [task.read({item: reply.text for item, reply in row.items()}) for row in answered]
+    predictions = [readings.prediction(task, record, truth) for record, truth in zip(kept, truths, strict=True)]
     scores = None
     if task.positive is not None and all(reply.scores for row in answered for reply in row.values()):
         scores = [{item: _margin(reply.scores or {}, task.positive) for item, reply in row.items()} for row in answered]
@@ -333,7 +349,7 @@ def describe_label(label: Any) -> str:
 
 
 def _write_predictions(
-    path: Path, planned: Sequence[AskedTask], records: Sequence[FaceRecord], replies: Mapping[str, Reply]
+    path: Path, planned: Sequence[AskedTask], records: Sequence[FaceRecord], readings: Readings
 ) -> None:
     about = [(each.task, frozenset(each.indices)) for each in planned]
     with open_atomically(path) as lines:
@@ -341,17 +357,16 @@ def _write_predictions(
             for task in (task for task, indices in about if index in indices):
                 truth = task.truth(record.labels)
                 for item in task.questions(truth):
-                    reply = replies[question_id(record, task, item)]
-                    entry = _describe_reply(task, item, truth, reply)
+                    key = question_id(record, task, item)
+                    entry = _describe_reply(task, item, truth, readings.replies[key], readings.reading(task, key, item))
                     entry = {"id": record.id, "task": task.name, **entry, "groups": record.groups}
                     lines.write(json.dumps(entry, ensure_ascii=False) + "\n")
 
 
-def _describe_reply(task: Task, item: str, truth: Any, reply: Reply) -> dict[str, Any]:
+def _describe_reply(task: Task, item: str, truth: Any, reply: Reply, reading: Reading[Any]) -> dict[str, Any]:
     scores: dict[str, Any] = {} if reply.scores is None else {"scores": dict(reply.scores)}
     if reply.problem is not None:
         scores["problem"] = reply.problem
-    reading = task.reading(reply.text, item)
     read_by = {} if reply.scores is not None else {"rule": str(reading.rule), "span": reading.span}
     if item and task.parse_item is not None:
         words = {True: "yes", False: "no", None: None}

@@ -255,6 +255,11 @@ class _Conversation:
 
 def _request(question: Question) -> Request:
     return Request(
-        key=hashlib.sha256(question.id.encode()).hexdigest()[:32], system="", prompt=question.text,
-        media=QuestionMedia(question), max_tokens=question.max_new_tokens, temperature=0.0, pictures_first=True,
-    )  # fmt: skip
+        key=hashlib.sha256(question.id.encode()).hexdigest()[:32],
+        system="",
+        prompt=question.text,
+        media=QuestionMedia(question) if question.has_pictures else None,
+        max_tokens=question.max_new_tokens,
+        temperature=0.0,
+        pictures_first=True,
+    )

@@ -19,6 +19,7 @@ from facekit.data.identity import describe_items
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, RecordError
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.models.endpoint_model import EndpointModel
+from facekit.evaluation.tasks.extraction import Extractor
 from facekit.evaluation.tasks.prompts import CLOSED, RECORDED, TRAINED
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question, well_formed
 from facekit.hub import fetch_folder
@@ -248,6 +249,23 @@ def open_model(spec: str | ModelSource, *, batch_size: int | None = None) -> Mod
     chosen = {name: getattr(source, name) for name in source.given}
     context = {**sizes, **chosen} if kind == "hf" else {}
     return call_with_options(f"model '{kind}'", called[kind], parsed.argument, parsed.options, **context)
+
+
+def open_extractor(spec: str, *, every: bool = False) -> Extractor:
+    """Open the language model that maps answers to labels, by the spec string ``openai:MODEL?base_url=…``.
+
+    Args:
+        spec: The model at an endpoint.
+        every: Whether it is asked about every answer, not only where the rules read none.
+
+    Raises:
+        InvalidSpecError: The spec names no model at an endpoint, or has an unknown option.
+    """
+    if not spec.startswith("openai:"):
+        raise InvalidSpecError(
+            f"'{spec}' cannot extract labels: it takes a language model at an endpoint, openai:MODEL?base_url=URL"
+        )
+    return Extractor(open_model(spec), every)
 
 
 def default_prompt_style(spec: str | ModelSource) -> str:

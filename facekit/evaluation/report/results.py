@@ -23,6 +23,38 @@ DISPARITY_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
+class Extraction:
+    """What a model extracted for one task, and how far it agrees with the rules.
+
+    Args:
+        model: Name of the model.
+        unread: Answers that the rules could not read.
+        extracted: Those of them that the model mapped to a label.
+        both: Answers that both read.
+        same: Those of them that both read alike; for lists of labels every label the same, for ages within
+            two years.
+        kappa: Cohen's kappa over those that both read, for lists over every label of them; None for ages, and where
+            both always say the same one label.
+    """
+
+    model: str
+    unread: int
+    extracted: int
+    both: int
+    same: int
+    kappa: float | None = None
+
+    @property
+    def words(self) -> str:
+        """All of it in one sentence."""
+        read = f"{self.model} read {self.extracted:,} of {self.unread:,} answers that the rules could not read"
+        if not self.both:
+            return f"{read}; no answer was read by both"
+        kappa = "" if self.kappa is None else f", Cohen's kappa {self.kappa:.2f}"
+        return f"{read}; both read {self.both:,}, {self.same:,} alike ({self.same / self.both:.0%}{kappa})"
+
+
+@dataclass(frozen=True)
 class TaskResult:
     """The results of one task.
 
@@ -45,6 +77,7 @@ class TaskResult:
         labelled: Faces with a label; more than ``count`` where a sample of them was asked about. 0 where that is not
             known, from an earlier version.
         prompts: What was asked, word for word: by label where each is asked for, else under an empty name.
+        extraction: What a language model read where the rules could not; None where none was asked.
     """
 
     task: str
@@ -64,6 +97,7 @@ class TaskResult:
     unanswered: int = 0
     labelled: int = 0
     prompts: Mapping[str, str] = field(default_factory=dict)
+    extraction: Extraction | None = None
 
     @property
     def unreadable_words(self) -> str:
@@ -192,4 +226,5 @@ def _read_task(entry: dict[str, Any]) -> TaskResult:
         name: tuple(GroupComparison.read(group) for group in entry.get(name, ()))
         for name in ("groups", "intersections")
     }
-    return TaskResult(**{**entry, "intervals": intervals, **groups})
+    extraction = None if entry.get("extraction") is None else Extraction(**entry["extraction"])
+    return TaskResult(**{**entry, "intervals": intervals, "extraction": extraction, **groups})

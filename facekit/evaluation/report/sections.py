@@ -156,6 +156,7 @@ def describe_task(task: TaskResult, run: Run, faces: dict[str, FaceRecord], reco
         ],
         "parts": _part_table(task),
         "rules": rule_table(entries),
+        "extraction": "" if task.extraction is None else task.extraction.words,
     }
 
 

@@ -56,6 +56,11 @@ class Question:
         """What the pictures are of: questions with equal subjects are about the same pictures."""
         return self.pictures if self.record is None else (str(self.folder), self.record.id)
 
+    @property
+    def has_pictures(self) -> bool:
+        """Whether it is about pictures; otherwise it is text alone."""
+        return self.record is not None or bool(self.pictures)
+
     def open_pictures(self) -> list[Image.Image]:
         """Open the pictures, or the frames of the record's clip; raises ``ImageError`` or ``RecordError``."""
         if self.record is None:
