@@ -46,10 +46,10 @@ class Answering:
             yield index, self.first if index < self.count else self.rest
 
 
-def evaluate(records, answering, task, server, tmp_path=None, **options):
+def evaluate(records, answering, task, server, tmp_path=None, limit=None, **options):
     extractor = open_extractor(f"openai:m?base_url={server.base_url}&concurrency=2&retries=0", **options)
     return evaluate_model(
-        answering, records, [task], extractor=extractor, output_dir=tmp_path, statistics=NO_STATISTICS,
+        answering, records, [task], limit=limit, extractor=extractor, output_dir=tmp_path, statistics=NO_STATISTICS,
         resume=tmp_path is not None,
     )  # fmt: skip
 
@@ -80,8 +80,8 @@ def test_what_the_rules_could_not_read_gets_the_label_that_the_model_extracts(se
 def test_replies_that_are_no_label_leave_an_answer_unreadable(serve, records):  # noqa: F811
     for reply in ("none", "It is surprise, I believe.", "bliss", "", "surprise, fear"):
         server = serve(answer=lambda body, reply=reply: reply)
-        result = evaluate(records, Answering(UNREADABLE, UNREADABLE), EXPRESSION, server)
-        assert result["expression"].unreadable == 12
+        result = evaluate(records, Answering(UNREADABLE, UNREADABLE), EXPRESSION, server, limit=2)
+        assert result["expression"].unreadable == result["expression"].count
         assert result["expression"].extraction.extracted == 0
 
 
@@ -115,7 +115,7 @@ def test_an_answer_cannot_instruct_the_extracting_model(serve, records):  # noqa
 
 def test_a_prompt_is_bounded_and_names_the_allowed_labels(serve, records):  # noqa: F811
     server = serve(answer=lambda body: "none")
-    evaluate(records, Answering("well " * 100_000, "well " * 100_000), EXPRESSION, server)
+    evaluate(records, Answering("well " * 5_000, "well " * 5_000), EXPRESSION, server, limit=1)
     content = text_of(prompts(server)[0])
     assert len(content) < 6_000
     assert "neutral, happiness, sadness, surprise, fear, disgust, anger" in content
