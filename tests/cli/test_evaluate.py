@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from endpoint_fixtures import serve  # noqa: F401 - a fixture
 from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, recall_score
 from typer.testing import CliRunner
@@ -116,6 +117,21 @@ def test_a_comparison_without_a_folder_for_it_is_refused(records, tmp_path):
     outcome = invoke("eval", good, records, "--compare", good)
     assert isinstance(outcome.exception, ConfigurationError)
     assert "--output" in str(outcome.exception)
+
+
+def test_eval_lets_a_language_model_read_what_the_rules_cannot(records, tmp_path, serve):  # noqa: F811
+    server = serve(answer=lambda body: "fear")
+    spec = f"openai:m?base_url={server.base_url}&retries=0"
+    arguments = ("eval", write_answers(tmp_path / "answers.jsonl", records, 20), records, "--tasks", "expression")
+    outcome = invoke(*arguments, "--output", tmp_path / "out", "--extract", spec)
+    assert outcome.exit_code == 0, outcome.output
+    words = "openai:m read 4 of 4 answers that the rules could not read; both read 20"
+    assert words in outcome.output
+    assert words in (tmp_path / "out" / "report.html").read_text()
+    lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
+    assert [line["prediction"] for line in lines if line["rule"] == "extracted"] == ["fear"] * 4
+    for wrong, problem in ((("--extract", "runs/demo"), "endpoint"), (("--extract-every",), "--extract openai:MODEL")):
+        assert problem in str(invoke(*arguments, *wrong).exception)
 
 
 def test_facexbench_prints_our_row_below_the_published_ones(tmp_path):
