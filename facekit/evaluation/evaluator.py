@@ -27,11 +27,11 @@ from facekit.evaluation.metrics.scores import require_scikit_learn
 from facekit.evaluation.metrics.weighted import WeightedMetrics, weigh_auc, weigh_mean_auc
 from facekit.evaluation.models.answer_log import ANSWERS_NAME, AnswerLog
 from facekit.evaluation.models.answering import FaceKitModel
-from facekit.evaluation.report.results import EvaluationResult, TaskResult
+from facekit.evaluation.report.results import EvaluationResult, Extraction, TaskResult
 from facekit.evaluation.tasks.asked import AskedTask, plan_questions, plan_tasks, question_id
 from facekit.evaluation.tasks.collecting import collect_replies, identify_answers
 from facekit.evaluation.tasks.definitions import ALL_TASKS, Task
-from facekit.evaluation.tasks.extraction import Extracted, Extraction, Extractor, Readings, extract_labels
+from facekit.evaluation.tasks.extraction import Extracted, Extractor, Readings, extract_labels
 from facekit.evaluation.tasks.prompts import TRAINED, PromptStyle
 from facekit.evaluation.tasks.questions import ModelUnderTest, Reply, well_formed
 from facekit.models.modeling import FaceKitForConditionalGeneration

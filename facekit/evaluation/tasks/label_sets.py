@@ -53,8 +53,9 @@ class LabelSet:
             return cls({word: name == (task.positive or "yes") for word, name in zip(words, plain, strict=True)})
         if isinstance(first, str):
             named = set(known)
-            expressions = [name for name in ALL_EXPRESSIONS if name in EXPRESSIONS or name in named]
-            words = expressions if named <= set(ALL_EXPRESSIONS) else task.options or sorted(named)
+            expressions = tuple[str, ...](name for name in ALL_EXPRESSIONS if name in EXPRESSIONS or name in named)
+            options = task.options or tuple(sorted(named))
+            words = expressions if named <= set(ALL_EXPRESSIONS) else options
             return cls({word: word for word in words})
         return cls({}) if isinstance(first, (int, float)) else None
 
