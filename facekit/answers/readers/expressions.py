@@ -54,7 +54,12 @@ def _read(answer: Answer, vocabulary: Vocabulary, classes: Sequence[str]) -> Rea
     outcomes: list[Outcome[str] | None] = [
         _outcome(statement, vocabulary, tables, number) for number, statement in enumerate(answer.statements)
     ]
-    outcomes += [highest_score(answer, vocabulary, tables[0]), first_ranked(answer, vocabulary, tables[0])]
+    scored = [highest_score(answer, vocabulary, tables[0]), first_ranked(answer, vocabulary, tables[0])]
+    if any(
+        each is not None and each.value is not None for each in scored
+    ):  # several labels with numbers are no conflict
+        outcomes = [None if each is not None and each.rule is Rule.CONTRADICTORY else each for each in outcomes]
+    outcomes += scored
     return strongest(outcomes, answer, vocabulary)
 
 

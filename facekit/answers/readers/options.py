@@ -28,7 +28,9 @@ from facekit.answers.text.claims import Clauses
 from facekit.answers.text.normalising import normalise_words, unified
 from facekit.answers.text.statements import Answer, Statement
 
-_BARE = re.compile(r"[\s(\[{]*(?:option|choice|opci[oó]n|opção|选项|選択肢|antwort)?\s*[(\[]?([a-z])[)\]}]?[\s.:,!。]*")
+_BARE = re.compile(
+    r"[\s(\[{]*(?:option|choice|opci[oó]n|opção|选项|選択肢|antwort)?\s*[(\[]?([a-z])[)\]}]?(?:です|だと思います|でしょう)?[\s.:,!。]*"
+)
 _ENDING = "(?:e[nrsm]?|s)?"
 _MARKED = (Rule.BOXED, Rule.TAGGED)
 _ANY_LETTER = re.compile(r"(?<![a-z0-9'])[(\[]?([a-z])[)\]]?(?![a-z0-9'])")

@@ -142,7 +142,7 @@ def _presence(
         if vocabulary.raw("others").search(text) and mark is None:
             rank = Rank.ASIDE
         return Outcome(value, rank, Rule.CONTRADICTORY if value is None else RULES[rank], statement.source)
-    if is_undecided(text, vocabulary):
+    if is_undecided(clauses.text, vocabulary):
         return Outcome(None, mark or Rank.UNDECIDED, Rule.UNDECIDED, statement.source)
     late = {match.lower() for match in vocabulary.words("answers_alone").findall(text)}
     if len(late) == 1 and claims == []:

@@ -125,6 +125,8 @@ class Clauses:
             share = 1 - share
         asked = bool(re.match(r"[^.;:!?\n]*\?", after))
         minor = bool(self.vocabulary.raw("minor").search(self.text[max(0, start - _WINDOW) : start]))
+        behind = min(self.clause_end(end), end + _WINDOW // 2)
+        minor = minor or self.vocabulary.words("discourse", "second").search(self.text, end, behind) is not None
         return Claim(label, start, end, denied, share, minor, asked, self.is_open(start, end))
 
     def is_denied(self, start: int, end: int) -> bool:
