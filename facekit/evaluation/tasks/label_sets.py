@@ -53,7 +53,8 @@ class LabelSet:
             return cls({word: name == (task.positive or "yes") for word, name in zip(words, plain, strict=True)})
         if isinstance(first, str):
             named = set(known)
-            expressions = tuple[str, ...](name for name in ALL_EXPRESSIONS if name in EXPRESSIONS or name in named)
+            known_names = [name for name in ALL_EXPRESSIONS if name in EXPRESSIONS or name in named]
+            expressions: tuple[str, ...] = tuple(known_names)
             options = task.options or tuple(sorted(named))
             words = expressions if named <= set(ALL_EXPRESSIONS) else options
             return cls({word: word for word in words})
