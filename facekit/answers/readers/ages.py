@@ -64,6 +64,7 @@ _TEENS = {2.0: 13.5, _MIDDLE: 16.0, 8.0: 18.0}
 SETTLED, STATED, GUESSED, RANGE, DECADE, BOUND, BARE = range(7)
 WIDEST = 50.0
 """Years; a range that is wider commits itself to no age."""
+_FAR_APART = 10.0
 MOST_AGES = 2
 """Different ages that a statement may name without saying which of them it means."""
 
@@ -169,11 +170,8 @@ def _is_indefinite(found: Sequence[_Found], best: _Found, clauses: Clauses) -> b
     if len(stages) > MOST_AGES or (len(alike) > MOST_AGES and best.kind != RANGE):
         return True
     maybe = clauses.vocabulary.words("modal").findall(clauses.text)
-    return (
-        len(maybe) > 1
-        and len({each.years for each in found}) > 1
-        and max(alike, default=0) - min(alike, default=0) > 10
-    )
+    years = [each.years for each in found]
+    return len(maybe) > 1 and max(years) - min(years) > _FAR_APART
 
 
 def _result(match: re.Match[str]) -> str:

@@ -51,7 +51,7 @@ def _read_asked(answer: Answer, vocabulary: Vocabulary, asked: Sequence[str]) ->
         chosen = frozenset(name for name, flag in zip(asked, flags, strict=True) if flag == "1")
         return Reading(chosen, Rule.LIST, last.source)
     reading = _of_all(answer, vocabulary, asked) if asked else None
-    reading = reading or _read_all(answer, vocabulary)
+    reading = reading or _read_all(answer, vocabulary, asked)
     if reading.value is None and reading.rule is Rule.NOTHING and len(asked) == 1:
         if takes_back(answer.statements[-1], vocabulary):
             return Reading(None, Rule.UNDECIDED, answer.statements[-1].source)
@@ -78,7 +78,7 @@ def _of_all(answer: Answer, vocabulary: Vocabulary, asked: Sequence[str]) -> Rea
     return None
 
 
-def _read_all(answer: Answer, vocabulary: Vocabulary) -> Reading[frozenset[str]]:
+def _read_all(answer: Answer, vocabulary: Vocabulary, asked: Sequence[str]) -> Reading[frozenset[str]]:
     present: set[str] = set()
     absent: set[str] = set()
     named: Statement | None = None
@@ -112,6 +112,9 @@ def _read_all(answer: Answer, vocabulary: Vocabulary) -> Reading[frozenset[str]]
         last = answer.statements[-1]
         if best < Rank.FIELD and takes_back(last, vocabulary) and not dict(_held(last, vocabulary, is_open=True)):
             return Reading(None, Rule.UNDECIDED, last.source)
+        said = present | absent | verdicts.keys()
+        if asked and not said & {each for name in asked for each in (name, f"{OPPOSITE}{name}")}:
+            return Reading(None, Rule.NOTHING)
         present |= {name for name, holds in verdicts.items() if holds}
         present -= {name for name, holds in verdicts.items() if not holds}
         known = frozenset(name for name in present if not name.startswith(OPPOSITE))

@@ -16,6 +16,7 @@ from facekit.answers.readers.shape import (
     is_aside,
     is_bare,
     is_conclusion,
+    is_modal,
     is_undecided,
     mark_of,
     read_answer,
@@ -93,6 +94,10 @@ def _settle(
         labels = [claim for claim in kept if claim.holds]
         if not labels:
             continue
+        if is_undecided(clauses.text, vocabulary) and all(
+            claim.is_minor or is_modal(clauses, claim.start) for claim in labels
+        ):
+            return Outcome(None, mark or Rank.UNDECIDED, Rule.UNDECIDED, statement.source)
         label = _single(clauses, labels, kept, statement)
         rank = mark or _rank(clauses, statement, kept, is_sign=is_sign, number=number)
         group = group_of(statement, mark, is_bare=is_bare(clauses.text, kept))

@@ -144,7 +144,7 @@ class Clauses:
                 between = self.text[high:start]
             elif end <= low:
                 aside = _ASIDE.match(self.text, end)
-                place = aside.end() if aside is not None else end
+                place = _MARK.match(self.text, aside.end() if aside is not None else end).end()  # type: ignore[union-attr]
                 if low >= self.clause_end(place):
                     continue
                 between = self.text[place:low]
@@ -295,6 +295,7 @@ class Clauses:
 
 _PERCENT = re.compile(rf"{NUMBER}\s?({_PERCENTS})")
 _VALUE = re.compile(NUMBER + _UNIT + r"(?![\d-])")
+_MARK = re.compile(r"\s*(?:[:=|]+|\s-\s)?\s*")
 _ASIDE = re.compile(r"\s?\([^)]{0,60}\)")
 _LEVELS = (("low", 0.1), ("high", 0.9), ("middle", 0.5))
 

@@ -322,12 +322,10 @@ def split_sentences(text: str) -> Iterator[str]:
         if match[0].startswith("."):
             before = re.search(r"[^\s(]{0,12}$", text[start : match.start()][-12:])
             word = before[0].lower().lstrip("*_") if before else ""
-            numbered = word == "no" and text[match.end() : match.end() + 1].isdigit()
-            if (
-                numbered
-                or word in _ABBREVIATIONS
-                or (word.isdigit() and len(word) < 3 and text[start : match.start()].strip() == word)
-            ):
+            behind = text[match.end() : match.end() + 1]
+            goes_on = (word == "no" and behind.isdigit()) or (len(word) == 1 and word.isalpha() and behind.islower())
+            is_number = word.isdigit() and len(word) < 3 and text[start : match.start()].strip() == word
+            if goes_on or is_number or word in _ABBREVIATIONS:
                 continue
         yield text[start : match.end()]
         start = match.end()
