@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from facekit.answers.languages.vocabulary import Finder, Vocabulary
+from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.languages.words import Finder
 from facekit.answers.readers.shape import (
     RULES,
     Rank,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from facekit.answers.languages.vocabulary import Finder, Vocabulary
+from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.languages.words import Finder
 from facekit.answers.readers.scores import first_ranked, highest_score
 from facekit.answers.readers.shape import (
     RULES,

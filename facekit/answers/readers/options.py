@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from string import ascii_uppercase
 
-from facekit.answers.languages.vocabulary import Finder, Vocabulary, compile_words
+from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.languages.words import Finder, compile_words
 from facekit.answers.readers.scores import first_ranked, highest_score
 from facekit.answers.readers.shape import (
     RULES,

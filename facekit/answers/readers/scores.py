@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from facekit.answers.languages.vocabulary import Finder, Vocabulary
+from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.languages.words import Finder
 from facekit.answers.readers.shape import Outcome, Rank
 from facekit.answers.reading import Rule
 from facekit.answers.text.claims import Claim, Clauses

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from facekit.answers.languages.telling import vocabularies_for
-from facekit.answers.languages.vocabulary import Finder, Vocabulary
+from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.languages.words import Finder
 from facekit.answers.readers.attributes import (
     BEARDLESS,
     NO_BEARD,

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from facekit.answers.languages.vocabulary import Finder, Vocabulary
+from facekit.answers.languages.vocabulary import Vocabulary
+from facekit.answers.languages.words import Finder
 
 NUMBER = r"(?<![\d.,])(\d{1,3}(?:[.,]\d{1,6})?)"
 _PERCENTS = (
