@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 
+import chat_server
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 from typer.testing import CliRunner
+from video_files import grey_frames, write_video
 
 from facekit.cli.main import app
 from facekit.errors import ConfigurationError, RecordError
@@ -307,3 +310,19 @@ def test_the_command_line_has_wheels_of_ones_own_place_and_a_dry_run(root, tmp_p
     dry = CliRunner().invoke(app, [*told, "--dry-run", "--extract", "openai:e", "--setting", "silent"])
     assert dry.exit_code == 0, dry.output
     assert f"sims\t{QUESTION}\t4" in dry.stdout
+
+
+def test_an_endpoint_sees_the_frames_of_a_clip_before_the_question(root):
+    for each in MER_SETS.values():
+        if each.name != "mer2023" and (root / each.folder).is_dir():
+            shutil.rmtree(root / each.folder)
+    for path in (root / "mer2023-dataset-process" / "video").iterdir():
+        write_video(path, grey_frames(12))
+    with chat_server.ChatServer(answer=lambda body: "[happy, angry]") as server:
+        model = open_model(f"openai:m?base_url={server.base_url}")
+        result = run_benchmark(model, "mer-unibench", root).result
+    assert result.mean == 1.0
+    assert len(server.calls) == 3
+    contents = [call.body["messages"][0]["content"] for call in server.calls]
+    assert {tuple(part["type"] for part in content) for content in contents} == {("image_url",) * 8 + ("text",)}
+    assert sorted(content[-1]["text"] for content in contents)[0] == QUESTION
