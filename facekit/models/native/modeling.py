@@ -126,7 +126,7 @@ class NativeModel(ComposedModel):
             image_features: From ``get_image_features``, in place of ``pixel_values``.
             logits_to_keep: Compute the logits of that many last positions, or of these; 0 for all.
             num_frames: Not used.
-            spare_pixels: Not used: the model encodes no pictures but those of its tokens.
+            spare_pixels: Given where text alone is to give encoder and connector gradients of zero.
             **kwargs: Passed to the model.
 
         Returns:
@@ -145,7 +145,11 @@ class NativeModel(ComposedModel):
             position_ids = self._positions(input_ids, position_ids)
         if position_ids is not None:
             arguments["position_ids"] = position_ids
-        return self.native(**arguments, **cache_argument(self.native, past), **kwargs)
+        outputs = self.native(**arguments, **cache_argument(self.native, past), **kwargs)
+        if spare_pixels is not None:
+            unseen = [value for part in (self.connector, self.encoder) for value in part.parameters()]
+            outputs.logits = outputs.logits + 0.0 * sum(value.sum() for value in unseen if value.requires_grad)
+        return outputs
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """Generate tokens; arguments as in transformers, with pictures as in ``forward``.

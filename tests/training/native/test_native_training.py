@@ -16,6 +16,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 import facekit
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import DatasetOptions, FaceDataset, RecordSet
+from facekit.data.records import FaceRecord, Turn
 from facekit.data.supervision import encode_conversation
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError
@@ -27,6 +28,7 @@ from facekit.training import TrainingSettings, train
 from facekit.training.loop.losses import find_targets, supervised_loss
 from facekit.training.loop.prefix_attention import packed_inputs, split_attention
 from facekit.training.trainable.parts import list_trained_parts, trainable_parts
+from facekit.training.watching.validation_loss import LossValidation
 
 LORA = {"parts": ("language_model.lora",), "lora": {"rank": 4, "alpha": 8, "dropout": 0.0}}
 QUICK = {"batch_size": 2, "steps": 3, "independent_turns": True, "turns_per_example": 3, "learning_rate": 1e-3}
@@ -102,6 +104,33 @@ def test_packed_questions_have_loss_and_gradients_of_a_plain_loop(family, open_b
         scale = max(float(value.abs().max()), 1e-4 * largest)  # a key's bias moves no softmax: its gradient is noise
         assert (of_packed[name] - value).abs().max() <= 1e-3 * scale, name
         assert (of_masked[name] - value).abs().max() <= 1e-3 * scale, name
+
+
+@pytest.mark.parametrize("family", ["qwen2.5-vl", "gemma3", "idefics3"])
+def test_packed_questions_about_two_pictures_have_the_loss_of_a_plain_loop(family, open_base, records):
+    model, processor = open_base(family)
+    words = [("user", "The same?"), ("assistant", "No."), ("user", "Who is older?"), ("assistant", "The first one.")]
+    turns = [Turn(role=role, content=content) for role, content in words]
+    pictures = [record.image for record in records.records]
+    pairs = [
+        FaceRecord(id=f"pair-{start}", images=pictures[start : start + 2], conversations=turns,
+                   independent_questions=True)
+        for start in (0, 2)
+    ]  # fmt: skip
+    dataset = FaceDataset(
+        RecordSet(tuple(pairs), records.folder), processor, DatasetOptions(independent_turns=True, shuffle_turns=False)
+    )
+    examples = [dataset[index] for index in range(2)]
+    packed, _, count = train_on_packed(model, FaceCollator(0, row_tokens=100_000)(examples), split=True)
+    total = 0.0
+    for example in examples:
+        for start in (0, 2):
+            tokens = encode_conversation(processor, turns[start : start + 2], frames=(1, 1))
+            with torch.inference_mode():
+                logits = model(torch.tensor([tokens.input_ids]), pixel_values=example.pixel_values[:, None]).logits[0]
+            labels = torch.tensor(tokens.labels)[1:]
+            total += float(F.cross_entropy(logits[:-1], labels, ignore_index=-100, reduction="sum")) / count
+    assert packed == pytest.approx(total, abs=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -182,6 +211,28 @@ def test_parts_are_trained_by_name_and_the_rest_stays(open_base, records, tmp_pa
         table = {part.name: part for part in list_trained_parts(model, settings)}
     assert sum(part.parameters for part in table.values()) == sum(value.numel() for value in before.values())
     assert table["language_model"].trainable == table["language_model"].parameters > 0
+
+
+def test_text_alone_leaves_a_connector_as_it_is(open_base, tmp_path):
+    model, processor = open_base("qwen2-vl")
+    turns = [Turn(role="user", content="What is a face?"), Turn(role="assistant", content="The front of a head.")]
+    words = RecordSet((FaceRecord(id="words", conversations=turns),), tmp_path)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    settings = TrainingSettings(parts=("connector",), **{**QUICK, "steps": 1})
+    assert train(model, processor, words, tmp_path / "run", settings).steps == 1
+    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
+
+
+def test_mixed_precision_with_checkpointing_lowers_the_held_out_loss(open_base, records, tmp_path):
+    model, processor = open_base("gemma3")
+    watched = LossValidation(records.select([2, 3]), tmp_path / "losses.jsonl", every=2)
+    settings = TrainingSettings(
+        **LORA, **{**QUICK, "steps": 6}, precision="bfloat16", gradient_checkpointing=True, row_tokens=3000
+    )
+    train(model, processor, records.select([0, 1]), tmp_path / "run", settings, callbacks=[watched])
+    losses = [point.loss for point in watched.points]
+    assert losses == sorted(losses, reverse=True)
+    assert len(losses) == 3
 
 
 def test_the_memory_estimate_counts_the_encoder_of_all_tiles_where_it_is_trained(open_base):
