@@ -14,6 +14,8 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextTo
 from facekit.models.configuration import FaceKitConfig
 from facekit.models.image_processing import FaceKitImageProcessor
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.native.modeling import NativeModel
+from facekit.models.native.processing import NativeProcessor
 from facekit.models.outputs import FaceKitCausalLMOutput
 from facekit.models.presets import Preset
 from facekit.models.processing import FaceKitProcessor
@@ -30,6 +32,8 @@ __all__ = [
     "FaceKitProcessor",
     "FaceKitVisionModel",
     "ModelSource",
+    "NativeModel",
+    "NativeProcessor",
     "Preset",
     "RegionMaps",
     "Request",

@@ -16,7 +16,7 @@ import torch
 from facekit.backbones.base import choose_device, read_dtype
 from facekit.backbones.quantization import read_quantization
 from facekit.data.identity import describe_items
-from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, RecordError
+from facekit.errors import ConfigurationError, InvalidSpecError, RecordError
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.models.endpoint_model import EndpointModel
 from facekit.evaluation.tasks.extraction import Extractor
@@ -26,6 +26,7 @@ from facekit.hub import fetch_folder
 from facekit.models.foreign_prompts import escape_chat, tokenize_chats
 from facekit.models.identity import sample_weights
 from facekit.models.interoperability.recognition import NATIVE_SETTINGS, CheckpointFormat, recognise
+from facekit.models.native.loading import open_in_own_class
 from facekit.models.placement import check_device_map
 from facekit.models.sessions import option_tokens, question_log_likelihoods
 from facekit.models.source import ModelSource
@@ -93,24 +94,16 @@ class HuggingFaceModel:
         Raises:
             CheckpointError: It cannot be loaded.
         """
-        from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
-
         check_device_map(device_map, device)
         where = choose_device(device)
         floating = None if dtype == "auto" else read_dtype(dtype)
-        settings: dict[str, Any] = {"dtype": floating or "auto"}
+        placing: dict[str, Any] = {}
         if load_in is not None:
-            settings |= {"quantization_config": read_quantization(load_in, floating), "device_map": {"": where}}
+            placing = {"quantization_config": read_quantization(load_in, floating), "device_map": {"": where}}
         if device_map is not None:
-            settings["device_map"] = device_map
-        try:
-            model: Any = AutoModelForImageTextToText.from_pretrained(path, revision=revision, **settings)
-            processor = AutoProcessor.from_pretrained(path, revision=revision)
-            if tokenizer is not None:
-                processor.tokenizer = AutoTokenizer.from_pretrained(tokenizer)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise CheckpointError(f"'{path}' cannot be loaded as an image-text-to-text model: {reason}") from error
+            placing["device_map"] = device_map
+        folder = fetch_folder(path, revision)
+        model, processor = open_in_own_class(folder, dtype=floating, tokenizer=tokenizer, **placing)
         is_placed = load_in is not None or device_map is not None
         placed = model if is_placed else model.to(where)
         options = {"dtype": str(placed.dtype), "load_in": load_in or "", "revision": revision}

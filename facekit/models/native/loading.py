@@ -35,13 +35,38 @@ def load_native(
         CheckpointError: It cannot be loaded, or lacks weights.
         ConfigurationError: facekit cannot use a model of this family; the message says why.
     """
+    native, processor = open_in_own_class(folder, dtype=dtype, tokenizer=tokenizer)
+    image_token_id = getattr(native.config, "image_token_id", None)
+    if image_token_id is None or not hasattr(processor, "image_processor"):
+        raise ConfigurationError(
+            f"{type(native).__name__} puts no image tokens among its words, so facekit cannot use it; choose a base of "
+            "another family"
+        )
+    wrapped = NativeProcessor.from_folder(processor, int(image_token_id), settings or folder)
+    return NativeModel(native, wrapped), wrapped
+
+
+def open_in_own_class(
+    folder: Path, *, dtype: str | torch.dtype | None = None, tokenizer: str | Path | None = None, **placing: Any
+) -> tuple[Any, Any]:
+    """Open a checkpoint of ``AutoModelForImageTextToText`` and its own processor, both as transformers gives them.
+
+    Args:
+        folder: The checkpoint.
+        dtype: Floating type; by default as saved.
+        tokenizer: A tokenizer in place of the checkpoint's: folder or hub id.
+        **placing: How it is packed and divided among devices, passed to ``from_pretrained``.
+
+    Raises:
+        CheckpointError: It cannot be loaded, or lacks weights.
+    """
     chosen = "auto" if dtype in (None, "auto") else read_dtype(dtype)
     own: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     with configuration_guard(CheckpointError, f"'{folder}' cannot be loaded", RuntimeError, ImportError):
         try:
             with errors_only():
                 opened: Any = AutoModelForImageTextToText.from_pretrained(
-                    folder, dtype=chosen, output_loading_info=True, **own
+                    folder, dtype=chosen, output_loading_info=True, **own, **placing
                 )
                 processor = AutoProcessor.from_pretrained(folder, **own)
                 if tokenizer is not None:
@@ -53,11 +78,4 @@ def load_native(
     if missing:
         more = f" and {len(missing) - 1} more tensors" if len(missing) > 1 else ""
         raise CheckpointError(f"the weights in '{folder}' lack {missing[0]}{more}")
-    image_token_id = getattr(native.config, "image_token_id", None)
-    if image_token_id is None or not hasattr(processor, "image_processor"):
-        raise ConfigurationError(
-            f"{type(native).__name__} puts no image tokens among its words, so facekit cannot use it; choose a base of "
-            "another family"
-        )
-    wrapped = NativeProcessor.from_folder(processor, int(image_token_id), settings or folder)
-    return NativeModel(native, wrapped), wrapped
+    return native, processor
