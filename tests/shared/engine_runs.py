@@ -34,7 +34,7 @@ ENGINES = {"ddp": "ddp", "fsdp2": "fsdp2", "zero2": "zero2", "zero3": "zero3"}
 """How weights are divided, and the configuration that the examples have for it."""
 
 _SWITCHES = ("ACCELERATE_USE_", "ACCELERATE_DEEPSPEED_", "FSDP_")
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds after which a process that has not ended hangs."""
 
 

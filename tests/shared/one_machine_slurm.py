@@ -63,7 +63,7 @@ class OneMachineSlurm:
         grace: Seconds between the signal of a pre-emption and the end.
     """
 
-    def __init__(self, folder: Path, grace: int = 100) -> None:
+    def __init__(self, folder: Path, grace: int = 300) -> None:
         self.folder = folder
         self.host = socket.gethostname().partition(".")[0]
         ports = [_free_port(), _free_port()]
