@@ -46,7 +46,8 @@ class Asked:
         vocabulary = self._vocabulary
         if vocabulary is None:
             return []
-        text = vocabulary.words("asking").sub(" ", self._question)
+        text = vocabulary.words("discourse", "several_asked").sub(" ", self._question)
+        text = vocabulary.words("asking").sub(" ", text)
         common = common_words().get(vocabulary.name, frozenset())
         words = [word for word in _WORD.findall(text) if word not in common and (len(word) > 2 or _is_ideograph(word))]
         return [word if _is_ideograph(word) else _stem(word) for word in words]
@@ -138,10 +139,9 @@ def _stem(word: str) -> str:
 
 def _find(text: str, stem: str) -> tuple[int, int] | None:
     """Where a word with a stem stands in a text."""
-    pattern = (
-        re.escape(stem)
-        if _is_ideograph(stem)
-        else rf"(?<![a-z0-9\u00c0-\u024f]){re.escape(stem)}[a-z\u00c0-\u024f]{{0,6}}"
-    )
+    if _is_ideograph(stem):
+        pattern = "[着著了过過到]?".join(map(re.escape, stem))
+    else:
+        pattern = rf"(?<![a-z0-9\u00c0-\u024f]){re.escape(stem)}[a-z\u00c0-\u024f]{{0,6}}"
     match = re.search(pattern, text)
     return match.span() if match is not None else None

@@ -14,6 +14,7 @@ MOST_FIELDS = 400
 _DEEPEST = 6
 _NAMES = ("name", "label", "au", "unit", "action unit", "code", "attribute", "class", "emotion", "expression",
           "feature", "category", "id", "key", "type")  # fmt: skip
+_UNITS = ("au", "action unit", "unit", "code")
 _VALUES = ("present", "active", "activated", "detected", "value", "status", "visible", "is present", "is active",
            "score", "probability", "prob", "likelihood", "confidence", "intensity", "percentage", "percent", "state",
            "answer", "prediction", "presence")  # fmt: skip
@@ -127,6 +128,10 @@ def _flatten_mapping(values: Mapping[Any, Any], path: tuple[str, ...], depth: in
     lowered = {str(key).strip().lower().replace("_", " "): value for key, value in values.items()}
     name = next((key for key in _NAMES if isinstance(lowered.get(key), str)), None)
     value = next((key for key in _VALUES if isinstance(lowered.get(key), (bool, int, float, str))), None)
+    unit = next((key for key in _UNITS if type(lowered.get(key)) is int), None)
+    if unit is not None and value is not None and depth > 0:
+        yield Field(f"AU{lowered[unit]}", _words(lowered[value]), path)
+        return
     if name is not None and value is not None and depth > 0:
         yield Field(lowered[name], _words(lowered[value]), path)
         return
