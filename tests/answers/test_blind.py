@@ -10,7 +10,7 @@ import pytest
 
 SHARES = {
     "answers": (0.99, 0.005),
-    "hostile": (0.94, 0.05),
+    "hostile": (0.96, 0.03),
     "second_answers": (0.99, 0.005),
     "second_hostile": (0.93, 0.02),
 }
