@@ -1,9 +1,10 @@
-"""Opening a records file of landmarks and conversations: read whole, and from its index with records left in the file.
+"""Opening a records file of landmarks and conversations: read whole, from its index, and from memory-mapped Arrow.
 
-Each way is measured in processes of its own: seconds to open, resident memory beyond the libraries, and microseconds
-for a record drawn at random (read whole, it is in memory already). The index is opened by four processes at once. Disk
-caches are warm. Reading whole is measured on ``--whole`` records only, because it takes long;
-indexing a million takes minutes too (``--indexed 1000000``).
+Each way is measured in processes of its own: seconds to open and to begin a run (its identity, its data set, and a
+mixture of two halves by weight), resident memory beyond the libraries, and microseconds for a record drawn at random
+(read whole, it is in memory already). The index is opened by four processes at once. Disk caches are warm. Reading
+whole and Arrow are measured on ``--whole`` records only, because they take long; indexing a million takes minutes too
+(``--indexed 1000000``).
 """
 
 from __future__ import annotations
@@ -24,8 +25,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.harness import MEBIBYTE, environment, measure_ceilings, results_path, write_results
+from facekit import create
+from facekit.data.dataset import FaceDataset, RecordSet
+from facekit.data.formats.hub import read_row, write_hub_dataset
+from facekit.data.identity import describe_records
 from facekit.data.lenient import read_leniently
-from facekit.data.records import FaceRecord, read_records
+from facekit.data.mixing import DataSource, mix_records
+from facekit.data.records import FaceRecord, iterate_records, read_records
+from facekit.models.processing import FaceKitProcessor
 
 PROCESSES = 4
 READS = 2000
@@ -41,10 +48,12 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.records", description=__doc__.splitlines()[0])
     parser.add_argument("--indexed", type=int, default=200_000, help="records of the file that is indexed")
-    parser.add_argument("--whole", type=int, default=20_000, help="records of the file that is read whole")
+    parser.add_argument(
+        "--whole", type=int, default=20_000, help="records of the file that is read whole, and of that in Arrow"
+    )
     parser.add_argument("--folder", type=Path, help="where the files are written; 2.1 GB for a million records")
     parser.add_argument("--output", type=Path, help="JSON; default benchmarks/results/records-DEVICE.json")
-    parser.add_argument("--measure", choices=("index", "indexed", "whole"), help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=("index", "indexed", "whole", "arrow"), help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
@@ -58,13 +67,16 @@ def main(arguments: list[str] | None = None) -> None:
     rows = []
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         for way, count, processes in (
-            ("whole", options.whole, 1), ("index", options.indexed, 1), ("indexed", options.indexed, PROCESSES),
+            ("whole", options.whole, 1), ("arrow", options.whole, 1), ("index", options.indexed, 1),
+            ("indexed", options.indexed, PROCESSES),
         ):  # fmt: skip
             path = Path(folder) / f"{count}.jsonl"
             if not path.exists():
                 write_lines(path, count)
+            if way == "arrow":
+                path = write_arrow(path)
             found = in_processes(way, path, processes)
-            rows.append({"way": way, "records": count, "bytes": path.stat().st_size, "processes": processes, **found})
+            rows.append({"way": way, "records": count, "bytes": bytes_of(path), "processes": processes, **found})
     show(rows)
     device = torch.device("cpu")
     facts = {**environment(device), "cores": len(os.sched_getaffinity(0)), "load_average": os.getloadavg()[0]}
@@ -89,30 +101,68 @@ def in_processes(way: str, path: Path, processes: int) -> dict[str, float]:
     return {name: max(each[name] for each in found) for name in found[0]}
 
 
+def write_arrow(path: Path) -> Path:
+    """The same records as a folder that ``datasets`` maps into memory."""
+    folder = path.with_suffix(".arrow")
+    write_hub_dataset(iterate_records(path, check_files=False), folder)
+    return folder
+
+
+def bytes_of(path: Path) -> int:
+    """Bytes of a file, or of all in a folder."""
+    return sum(each.stat().st_size for each in ([path] if path.is_file() else path.iterdir()))
+
+
 def measure(way: str, path: Path) -> dict[str, float]:
-    """Open a file in one way and read records at random.
+    """Open a file in one way, begin a run with it and read records at random.
 
     Returns:
-        Seconds to open; microseconds for a record, by the clock and of the processor; and MiB of resident memory
-        beyond those before.
+        Seconds to open and to begin; microseconds for a record, by the clock and of the processor; and MiB of resident
+        memory beyond those before, in all, and of this process alone.
     """
+    processor = create(encoder="tiny", connector="mlp", backbone="tiny")[1]
     before, started = resident(), time.perf_counter()
-    records = read_records(path, check_files=False) if way == "whole" else read_leniently(path).records
+    records: Any = open_in(way, path)
     opened = time.perf_counter() - started
+    begun = time.perf_counter()
+    if way != "arrow":
+        begin_run(records, processor)
+    begun = time.perf_counter() - begun
     order = np.random.default_rng(os.getpid()).integers(0, len(records), READS).tolist()
-    clock, processor = time.perf_counter(), time.process_time()
+    clock, busy = time.perf_counter(), time.process_time()
     for index in order:
-        record = records[index]
+        record = read_row(records[index], str(path)) if way == "arrow" else records.records[index]
         if not isinstance(record, FaceRecord) or int(record.id) != index:
             raise AssertionError(f"{path} has {record!r} for the index {index}")
-    clock, processor = time.perf_counter() - clock, time.process_time() - processor
+    clock, busy = time.perf_counter() - clock, time.process_time() - busy
     return {
         "seconds_to_open": opened,
+        "seconds_to_begin": begun,
         "microseconds_per_record": clock / READS * 1e6,
-        "processor_microseconds_per_record": processor / READS * 1e6,
+        "processor_microseconds_per_record": busy / READS * 1e6,
         "mebibytes": (resident() - before) / MEBIBYTE,
         "mebibytes_of_process": resident() / MEBIBYTE,
+        "mebibytes_unshared": unshared() / MEBIBYTE,
     }
+
+
+def open_in(way: str, path: Path) -> Any:
+    """A record set, or for Arrow the data set of ``datasets``."""
+    if way == "arrow":
+        import datasets
+
+        return datasets.load_from_disk(str(path))
+    if way == "whole":
+        return RecordSet(tuple(read_records(path, check_files=False)), path.parent)
+    return read_leniently(path)
+
+
+def begin_run(records: RecordSet, processor: FaceKitProcessor) -> None:
+    """What a run does with all records before its first step, but for the check of each, which it remembers."""
+    describe_records(records)
+    FaceDataset(records, processor)
+    halves = [records.select(range(start, len(records), 2)) for start in (0, 1)]
+    describe_records(mix_records([DataSource(half, weight) for half, weight in zip(halves, (2.0, 1.0), strict=True)]))
 
 
 def resident() -> int:
@@ -121,17 +171,33 @@ def resident() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def unshared() -> int:
+    """Bytes of memory that this process has for itself: neither libraries nor files that others map too."""
+    lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
+
+
 def show(rows: list[dict[str, Any]]) -> None:
     """Print the table."""
-    names = {"whole": "read whole", "index": "indexed for the first time", "indexed": "from its index"}
+    names = {
+        "whole": "read whole",
+        "arrow": "from Arrow",
+        "index": "indexed for the first time",
+        "indexed": "from its index",
+    }
     table = Table(title="opening a records file; the largest figure of the processes")
-    for column in ("way", "records", "processes", "to open, s", "a record, µs (CPU)", "MiB more", "MiB in all"):
+    columns = (
+        "way", "records", "processes", "to open, s", "to begin, s", "a record, µs (CPU)", "MiB more", "unshared",
+        "in all",
+    )  # fmt: skip
+    for column in columns:
         table.add_column(column, justify="left" if column == "way" else "right")
     for row in rows:
         table.add_row(
             names[row["way"]], f"{row['records']:,}", str(row["processes"]), f"{row['seconds_to_open']:.3f}",
+            f"{row['seconds_to_begin']:.3f}",
             f"{row['microseconds_per_record']:.0f} ({row['processor_microseconds_per_record']:.0f})",
-            f"{row['mebibytes']:.0f}", f"{row['mebibytes_of_process']:.0f}",
+            f"{row['mebibytes']:.0f}", f"{row['mebibytes_unshared']:.0f}", f"{row['mebibytes_of_process']:.0f}",
         )  # fmt: skip
     Console(width=120).print(table)
 

@@ -6,6 +6,7 @@ uninterrupted one would have seen.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +20,21 @@ from torch.utils.data import Dataset
 from facekit.data.conversation_layout import ConversationLayout, encode_turns
 from facekit.data.formats import base_folder
 from facekit.data.formats import read_records as read_any_records
+from facekit.data.lazy_records import LazyRecords
 from facekit.data.mixture import Mixture
-from facekit.data.record_media import count_frames, load_media, media_frames, open_frames
+from facekit.data.record_facts import facts_of, frame_counts
+from facekit.data.record_media import load_media, media_frames, open_frames
 from facekit.data.records import FaceRecord, read_records
 from facekit.data.skipping import SkippedRecord
 from facekit.data.stored_files import require_stored_files
-from facekit.data.stored_records import StoredRecords, open_stored, require_whole
+from facekit.data.stored_records import open_stored, require_whole
 from facekit.data.usable import Arrangement, TokenLimit, UsableQuestions, find_usable
 from facekit.errors import ConfigurationError, RecordError
 from facekit.faces import NUM_LANDMARKS
 from facekit.models.processing import FaceKitProcessor
+
+_MOST_KEPT = 100_000
+"""Records whose landmarks and usable questions a data set remembers."""
 
 
 @dataclass(frozen=True)
@@ -81,15 +87,17 @@ class RecordSet:
         return len(self.records)
 
     @property
-    def entry_indices(self) -> list[int]:
-        """The index of each record among all entries of its file."""
+    def entry_indices(self) -> Sequence[int]:
+        """The index of each record among all entries of its file, ascending."""
         taken = {entry.index for entry in self.broken}
-        return [index for index in range(len(self.records) + len(taken)) if index not in taken]
+        if not taken:
+            return range(len(self.records))
+        return array("q", (index for index in range(len(self.records) + len(taken)) if index not in taken))
 
     def select(self, indices: Sequence[int]) -> RecordSet:
         """The records at these indices."""
         mixture = None if self.mixture is None else self.mixture.select(indices)
-        if isinstance(self.records, StoredRecords):
+        if isinstance(self.records, LazyRecords):
             return RecordSet(self.records.select(indices), self.folder, mixture=mixture)
         return RecordSet(tuple(self.records[index] for index in indices), self.folder, mixture=mixture)
 
@@ -221,7 +229,7 @@ class FaceDataset(Dataset[FaceExample]):
         self.with_pixels = with_pixels
         self.epoch = 0
         self.repetition = 0
-        frames = sum(count_frames(record, processor.image_processor.num_frames) for record in records.records)
+        frames = int(frame_counts(facts_of(records.records), processor.image_processor.num_frames).sum())
         bytes_needed = frames * 12 * processor.image_processor.image_size**2
         caching = self.options.cache_pictures
         self.keeps_pictures = bytes_needed <= self.options.cache_limit if caching is None else caching
@@ -230,9 +238,10 @@ class FaceDataset(Dataset[FaceExample]):
         self._kept: dict[int, tuple[int, ...]] = {}
 
     def _require_conversations(self) -> None:
-        silent = next((record.id for record in self.records.records if not record.conversations), None)
-        if silent is not None:
-            raise RecordError(f"record {silent!r} has no conversation; annotate the records first")
+        silent = np.flatnonzero(facts_of(self.records.records)["turns"] == 0)
+        if len(silent):
+            name = self.records.records[int(silent[0])].id
+            raise RecordError(f"record {name!r} has no conversation; annotate the records first")
 
     def __len__(self) -> int:
         return len(self.records)
@@ -253,10 +262,12 @@ class FaceDataset(Dataset[FaceExample]):
         """Indices of the questions of a record that are trained on; None for all; see ``usable_questions``."""
         if self.options.limit is None:
             return None
-        if index not in self._kept:
-            record = self.records.records[index]
-            self._kept[index] = usable_questions(record, self.processor, self.options, frames).kept
-        return self._kept[index]
+        known = self._kept.get(index)
+        if known is None:
+            known = usable_questions(self.records.records[index], self.processor, self.options, frames).kept
+            if len(self._kept) < _MOST_KEPT:
+                self._kept[index] = known
+        return known
 
     def pixel_values(self, index: int) -> Tensor:
         """The pixels ``(T, 3, H, W)`` of one record."""
@@ -275,19 +286,26 @@ class FaceDataset(Dataset[FaceExample]):
     def _media(self, index: int) -> tuple[Tensor, Tensor]:
         if index not in self._pictures:
             media = load_media(self.records.records[index], self.records.folder, self.processor)
-            self._points[index] = media[1]
+            self._keep_points(index, media[1])
             if not self.keeps_pictures:
                 return media
             self._pictures[index] = media
         return self._pictures[index]
 
     def _landmarks_only(self, index: int) -> Tensor:
-        if index not in self._points:
+        known = self._points.get(index)
+        if known is None:
             count = self.processor.image_processor.num_frames
             frames = open_frames(self.records.records[index], self.records.folder, count)
             points = [frame.landmarks_or_absent for frame in frames]
-            self._points[index] = torch.from_numpy(np.stack(points)) if points else torch.zeros(0, NUM_LANDMARKS, 2)
-        return self._points[index]
+            known = torch.from_numpy(np.stack(points)) if points else torch.zeros(0, NUM_LANDMARKS, 2)
+            self._keep_points(index, known)
+        return known
+
+    def _keep_points(self, index: int, points: Tensor) -> None:
+        """Remember landmarks; of a very large set only as many as take 100 MB."""
+        if len(self._points) < _MOST_KEPT:
+            self._points[index] = points
 
 
 def make_example(

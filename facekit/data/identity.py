@@ -15,6 +15,7 @@ from typing import Any, Protocol, Self
 
 from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet
+from facekit.data.lazy_records import content_of
 from facekit.errors import CheckpointError
 
 
@@ -77,15 +78,22 @@ def describe_items(lines: Iterable[str]) -> str:
     for line in lines:
         digest.update(line.encode() + b"\n")
         count += 1
-    return f"{count} with the hash {digest.hexdigest()[:16]}"
+    return _describe(count, digest.hexdigest())
 
 
 def describe_records(records: RecordSet | Described) -> str:
-    """Number and hash of records; the pictures that they name are not read for it."""
+    """Number and hash of records; the pictures that they name are not read for it.
+
+    Records that stay in their file are not read either: the hash of all of them is in its index.
+    """
     if not isinstance(records, RecordSet):
         return records.describe()
-    described = describe_items(record.model_dump_json() for record in records.records)
+    described = _describe(len(records), content_of(records.records))
     if records.mixture is None or records.mixture.weights is None:
         return described
     shares = ", ".join(f"{share.examples} of {share.records}" for share in records.mixture.shares())
     return f"{described}, by weights {shares}"
+
+
+def _describe(count: int, digest: str) -> str:
+    return f"{count} with the hash {digest[:16]}"

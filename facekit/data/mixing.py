@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from facekit.data.dataset import RecordSet
+from facekit.data.joined_records import JoinedRecords, RecordPart
+from facekit.data.lazy_records import LazyRecords
 from facekit.data.lenient import read_leniently
 from facekit.data.mixture import Mixture, SourceShare, divide
 from facekit.data.records import FaceRecord
@@ -64,7 +68,8 @@ class ShardSources:
 def mix_records(sources: Sequence[DataSource]) -> RecordSet:
     """Read record files as one record set that knows what each gives an epoch.
 
-    Paths become relative to the folder of the first; an id that an earlier source has gets the source's name before it.
+    Of large files the records stay in them. Paths become relative to the folder of the first; an id that an earlier
+    source has gets the source's name before it.
 
     Args:
         sources: The files with their weights.
@@ -78,23 +83,20 @@ def mix_records(sources: Sequence[DataSource]) -> RecordSet:
     given, names = _weights(sources), _names(sources)
     sets = [_read(source.records) for source in sources]
     folder = sets[0].folder
-    records: list[FaceRecord] = []
+    parts = [RecordPart(each.records, each.folder, name) for name, each in zip(names, sets, strict=True)]
     broken = []
-    seen: set[str] = set()
     entries = 0
-    for name, each in zip(names, sets, strict=True):
-        for record in each.records:
-            moved = record if each.folder == folder else record.rebased(each.folder, folder)
-            renamed = moved if record.id not in seen else moved.model_copy(update={"id": f"{name}/{record.id}"})
-            seen.add(renamed.id)
-            records.append(renamed)
+    for each in sets:
         broken += [
             replace(entry, index=None if entry.index is None else entry.index + entries) for entry in each.broken
         ]
         entries += len(each.records) + len(each.broken)
-    origins = tuple(index for index, each in enumerate(sets) for _ in range(len(each)))
-    mixture = Mixture(names, origins, given)
-    return RecordSet(tuple(records), folder, tuple(broken), mixture)
+    origins = np.repeat(np.arange(len(sets)), [len(each) for each in sets]).tolist()
+    mixture = Mixture(names, tuple(origins), given)
+    records: Sequence[FaceRecord] = JoinedRecords(parts, folder)
+    if not any(isinstance(each.records, LazyRecords) for each in sets):
+        records = tuple(records)
+    return RecordSet(records, folder, tuple(broken), mixture)
 
 
 def join_sources(

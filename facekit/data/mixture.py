@@ -67,7 +67,7 @@ class Mixture:
 
     def select(self, indices: Sequence[int]) -> Mixture:
         """The mixture of some of the records."""
-        return replace(self, sources=tuple(self.sources[index] for index in indices))
+        return replace(self, sources=tuple(np.asarray(self.sources)[np.asarray(indices, dtype=np.int64)].tolist()))
 
     def shares(self) -> list[SourceShare]:
         """What each source gives an epoch."""

@@ -1,9 +1,10 @@
 """The index of a records file: where each record's line is, kept beside the file and memory-mapped.
 
 A file of a million records with landmarks takes minutes and gigabytes to read whole, in every process that reads it. So
-each line is checked once, and where it lies is written to ``.facekit/NAME.index`` beside the file; from then on the
-file opens at once, and ``facekit.data.stored_records`` reads a record when it is asked for. The JSON lines stay what
-people read and exchange; the index may be removed at any time.
+each line is checked once, and where it lies is written to ``.facekit/NAME.index`` beside the file, with what a data set
+asks of every record at its start (``facekit.data.record_facts``). From then on the file opens at once, and
+``facekit.data.stored_records`` reads a record when it is asked for. The JSON lines stay what people read and exchange;
+the index may be removed at any time.
 
 An index counts only for the file that it was made of. Size, inode and times of change decide at once; where only those
 differ and the size does not (a copy, a ``touch``), the digest of the contents does.
@@ -19,7 +20,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +29,7 @@ from pydantic import ValidationError
 
 from facekit import __version__
 from facekit.data.atomic import write_bytes_atomically
+from facekit.data.record_facts import FACTS, fact_of
 from facekit.data.records import FaceRecord, describe_problem
 from facekit.data.skipping import SkippedRecord
 from facekit.errors import RecordError
@@ -39,8 +41,8 @@ logger = logging.getLogger(__name__)
 REPEATED_ID = "an earlier record has the same id; ids are unique in a file"
 """Why a record whose id another has is not used."""
 
-_MAGIC = b"FKINDEX1"
-_ROW = np.dtype([("start", "<u8"), ("length", "<u4")])
+_MAGIC = b"FKINDEX2"
+_ROW = np.dtype([("start", "<u8"), ("length", "<u4"), ("facts", FACTS)])
 _CHUNK = 1 << 22
 
 
@@ -72,16 +74,18 @@ class RecordIndex:
     """Where the records of a file are.
 
     Args:
-        rows: ``(N,)`` with ``start`` and ``length`` in bytes, in the order of the file.
+        rows: ``(N,)`` with ``start`` and ``length`` in bytes and the ``facts``, in the order of the file.
         broken: Entries that are no records, by their index among all entries.
         stamp: The state of the file that was indexed.
         digest: BLAKE2b of its contents.
+        content: SHA-256 of the records, one JSON line each, as ``facekit.data.identity`` counts it.
     """
 
     rows: np.ndarray
     broken: tuple[SkippedRecord, ...]
     stamp: FileStamp
     digest: str
+    content: str
 
 
 class LineReader:
@@ -140,7 +144,7 @@ def open_index(path: Path, file: BinaryIO) -> RecordIndex:
         if found is not None and found.stamp == stamp:
             return found
         if found is not None and found.stamp.size == stamp.size and found.digest == _digest(file):
-            made = RecordIndex(found.rows, found.broken, stamp, found.digest)
+            made = replace(found, stamp=stamp)
         else:
             logger.info("indexing %s (%.1f GB), once until it changes", path, stamp.size / 1e9)
             made = _make_index(file, stamp)
@@ -156,7 +160,7 @@ def _make_index(file: BinaryIO, stamp: FileStamp) -> RecordIndex:
     rows = np.empty(1024, _ROW)
     count = position = 0
     broken: list[SkippedRecord] = []
-    digest, reader = hashlib.blake2b(digest_size=16), LineReader()
+    digest, content, reader = hashlib.blake2b(digest_size=16), hashlib.sha256(), LineReader()
     file.seek(0)
     for number, line in enumerate(file, 1):
         digest.update(line)
@@ -167,10 +171,11 @@ def _make_index(file: BinaryIO, stamp: FileStamp) -> RecordIndex:
             else:
                 if count == len(rows):
                     rows = np.concatenate([rows, np.empty(len(rows), _ROW)])
-                rows[count] = (position, len(line))
+                rows[count] = (position, len(line), fact_of(entry))
+                content.update(entry.model_dump_json().encode() + b"\n")
                 count += 1
         position += len(line)
-    return RecordIndex(rows[:count].copy(), tuple(broken), stamp, digest.hexdigest())
+    return RecordIndex(rows[:count].copy(), tuple(broken), stamp, digest.hexdigest(), content.hexdigest())
 
 
 def _digest(file: BinaryIO) -> str:
@@ -187,6 +192,7 @@ def _write_index(path: Path, index: RecordIndex) -> None:
         "version": __version__,
         "stamp": asdict(index.stamp),
         "digest": index.digest,
+        "content": index.content,
         "count": len(index.rows),
         "check": zlib.crc32(rows),
         "broken": [asdict(entry) for entry in index.broken],
@@ -214,7 +220,7 @@ def _read_index(path: Path) -> RecordIndex | None:
         if zlib.crc32(rows.tobytes()) != head["check"]:
             return None
         broken = tuple(SkippedRecord(**entry) for entry in head["broken"])
-        return RecordIndex(rows, broken, FileStamp(**head["stamp"]), str(head["digest"]))
+        return RecordIndex(rows, broken, FileStamp(**head["stamp"]), str(head["digest"]), str(head["content"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -7,8 +7,7 @@ wrong key or a missing picture is reported with its line before a run starts rat
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +18,7 @@ from facekit.data.atomic import open_atomically
 from facekit.data.confinement import Confinement, OutsideFolders
 from facekit.data.labels import FaceLabels
 from facekit.data.marks import find_sources, join_parts
+from facekit.data.moved_paths import path_mover
 from facekit.errors import RecordError
 
 __all__ = ["FaceLabels", "FaceRecord", "Turn", "iterate_records", "read_records", "write_records"]
@@ -162,13 +162,14 @@ class FaceRecord(BaseModel):
         Returns:
             A copy; absolute paths stay as they are.
         """
-        start, end = Path(old).resolve(), Path(new).resolve()
+        return self.with_paths(path_mover(old, new))
 
-        def move(name: str) -> str:
-            if Path(name).is_absolute():
-                return name
-            return Path(os.path.relpath(start / name, end)).as_posix()
+    def with_paths(self, move: Callable[[str], str]) -> FaceRecord:
+        """The same record with other paths.
 
+        Args:
+            move: Given a path, returns the one to have instead.
+        """
         changes: dict[str, Any] = {}
         if self.image is not None:
             changes["image"] = move(self.image)

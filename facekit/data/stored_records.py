@@ -1,6 +1,6 @@
 """Records that stay in their file: a sequence that reads a record where it is asked for.
 
-What a process holds of a set does not grow with the set: 12 bytes a record, mapped from the index
+What a process holds of a set does not grow with the set: 29 bytes a record, mapped from the index
 (``facekit.data.record_index``) and shared by all processes on the machine. A data loader's worker gets the path and
 opens the file itself.
 """
@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, overload
+from typing import Any, BinaryIO
 
 import numpy as np
 from pydantic import ValidationError
 
+from facekit.data.lazy_records import LazyRecords
 from facekit.data.record_index import FileStamp, RecordIndex, open_index
 from facekit.data.records import FaceRecord, describe_problem
 from facekit.data.skipping import SkippedRecord
@@ -29,8 +29,8 @@ STORED_FROM = 16 << 20
 """Bytes from which on a records file is indexed; smaller ones are read whole, which takes a second."""
 
 
-class StoredRecords(Sequence[FaceRecord]):
-    """The records of a file, or some of them, read when they are asked for; slices and selections read nothing.
+class StoredRecords(LazyRecords):
+    """The records of a file, or some of them.
 
     Args:
         path: The records file.
@@ -40,43 +40,24 @@ class StoredRecords(Sequence[FaceRecord]):
     """
 
     def __init__(self, path: Path, file: BinaryIO, index: RecordIndex, chosen: np.ndarray | None = None) -> None:
+        super().__init__(len(index.rows), chosen)
         self.path = path
         self.file_index = index
         self._file = file
-        self._chosen = chosen
 
     @property
     def broken(self) -> tuple[SkippedRecord, ...]:
         """Entries of the file that are no records."""
         return self.file_index.broken
 
-    def __len__(self) -> int:
-        return len(self.file_index.rows) if self._chosen is None else len(self._chosen)
+    @property
+    def _all_facts(self) -> np.ndarray:
+        facts: np.ndarray = self.file_index.rows["facts"]
+        return facts
 
-    @overload
-    def __getitem__(self, index: int) -> FaceRecord: ...
-    @overload
-    def __getitem__(self, index: slice) -> StoredRecords: ...
-    def __getitem__(self, index: int | slice) -> FaceRecord | StoredRecords:
-        if isinstance(index, slice):
-            return self.select(range(*index.indices(len(self))))
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"there are {len(self)} records, and none with the index {index}")
-        position = int(index) % len(self)
-        return self._read(position if self._chosen is None else int(self._chosen[position]))
-
-    def __iter__(self) -> Iterator[FaceRecord]:
-        return (self[position] for position in range(len(self)))
-
-    def __add__(self, other: Sequence[FaceRecord]) -> tuple[FaceRecord, ...]:
-        return (*self, *other)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, (StoredRecords, tuple)):
-            return NotImplemented
-        return len(self) == len(other) and all(mine == theirs for mine, theirs in zip(self, other, strict=True))
-
-    __hash__ = None  # type: ignore[assignment]  # equal to a tuple of the same records, which has none either
+    @property
+    def _whole_content(self) -> str:
+        return self.file_index.content
 
     def __repr__(self) -> str:
         return f"StoredRecords({str(self.path)!r}, {len(self)} records)"
@@ -84,21 +65,14 @@ class StoredRecords(Sequence[FaceRecord]):
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.path, self.file_index.digest, self._chosen)
 
-    def select(self, indices: Sequence[int]) -> StoredRecords:
-        """The records at these indices, which stay in the file."""
-        wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
-        outside = wanted[(wanted < -len(self)) | (wanted >= len(self))]
-        if len(outside):
-            raise IndexError(f"there are {len(self)} records, and none with the index {outside[0]}")
-        wanted = np.where(wanted < 0, wanted + len(self), wanted)
-        return StoredRecords(
-            self.path, self._file, self.file_index, wanted if self._chosen is None else self._chosen[wanted]
-        )
+    def _choose(self, chosen: np.ndarray) -> StoredRecords:
+        return StoredRecords(self.path, self._file, self.file_index, chosen)
 
     def _read(self, row: int) -> FaceRecord:
         if FileStamp.of(self._file) != self.file_index.stamp and not self._only_renamed():
             raise RecordError(f"{self.path} was written to while it was in use; start again, so that it is read anew")
-        start, length = self.file_index.rows[row].item()
+        found = self.file_index.rows[row]
+        start, length = int(found["start"]), int(found["length"])
         line = os.pread(self._file.fileno(), length, start)
         try:
             return FaceRecord.model_validate_json(line)

@@ -30,7 +30,7 @@ def test_every_malformed_line_is_listed_with_its_index_id_and_fault(tmp_path):
     )  # fmt: skip
     found = read_leniently(path)
     assert [record.id for record in found.records] == ["a", "f", "h"]
-    assert found.entry_indices == [0, 5, 9]
+    assert list(found.entry_indices) == [0, 5, 9]
     assert [(entry.index, entry.id) for entry in found.broken] == [
         (1, "b"), (2, "line 4"), (3, "d"), (4, "line 6"), (6, "a"), (7, "line 9"), (8, "g"),
     ]  # fmt: skip

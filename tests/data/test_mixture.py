@@ -83,7 +83,7 @@ def test_broken_lines_are_counted_through_all_files(files):
         lines.write('{"id": "z"}\n')
     mixed = mix_records([DataSource(path) for path in files])
     assert [entry.index for entry in mixed.broken] == [2, 4]
-    assert mixed.entry_indices == [0, 1, 3, 5]
+    assert list(mixed.entry_indices) == [0, 1, 3, 5]
 
 
 def test_a_part_of_the_records_keeps_its_sources(files):

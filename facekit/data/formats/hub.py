@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from facekit.data.formats.folders import write_folder
 from facekit.data.records import FaceRecord
 from facekit.errors import MissingExtraError, RecordError
 
-__all__ = ["read_hub_dataset", "write_hub_dataset"]
+__all__ = ["read_hub_dataset", "read_row", "write_hub_dataset"]
 
 
 def write_hub_dataset(records: Iterable[FaceRecord], path: Path) -> None:
@@ -66,14 +66,26 @@ def read_hub_dataset(path: Path) -> Iterator[FaceRecord]:
     if lacking:
         raise RecordError(f"{path} lacks the column '{lacking[0]}'; was it written by facekit?")
     for number, row in enumerate(dataset, 1):
-        where = f"{path}, row {number}"
-        extras = read_extras(row[KEY], where) or {}
-        video = row["video"] if extras.get("clip") == "frames" else (row["video"] or [None])[0]
-        given = {"image": row["image"], "images": row.get("images") or None, "video": video}
-        media = {name: value for name, value in given.items() if value is not None}
-        turns = [(turn["role"], turn["content"]) for turn in row["conversations"]]
-        extras["tasks"] = [turn["task"] for turn in row["conversations"]]
-        yield build_record(where, row["id"], media, turns, extras)
+        yield read_row(row, f"{path}, row {number}")
+
+
+def read_row(row: Mapping[str, Any], where: str) -> FaceRecord:
+    """A row of what ``write_hub_dataset`` wrote as a record.
+
+    Args:
+        row: Values by column.
+        where: Folder and row, for messages.
+
+    Raises:
+        RecordError: It is none.
+    """
+    extras = read_extras(row[KEY], where) or {}
+    video = row["video"] if extras.get("clip") == "frames" else (row["video"] or [None])[0]
+    given = {"image": row["image"], "images": row.get("images") or None, "video": video}
+    media = {name: value for name, value in given.items() if value is not None}
+    turns = [(turn["role"], turn["content"]) for turn in row["conversations"]]
+    extras["tasks"] = [turn["task"] for turn in row["conversations"]]
+    return build_record(where, row["id"], media, turns, extras)
 
 
 def _to_row(record: FaceRecord) -> dict[str, Any]:

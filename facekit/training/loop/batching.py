@@ -21,7 +21,7 @@ from facekit.compat.accelerate import feed_device
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import FaceDataset, FaceExample
 from facekit.data.mixture import Mixture, divide, take_in_turn
-from facekit.data.record_media import count_frames, media_frames
+from facekit.data.record_facts import facts_of, frame_counts, shows_several
 from facekit.data.records import FaceRecord
 from facekit.errors import ConfigurationError
 from facekit.models.processing import FaceKitProcessor
@@ -197,15 +197,14 @@ def group_records(
         processes: How many there are.
         mixture: The sources of the records, where they have weights.
     """
-    media = [
-        media_frames(record, count_frames(record, processor.image_processor.num_frames)) for record in records
-    ]  # fmt: skip
-    frames = [max(each, default=0) for each in media]
-    words = [sum(len(turn.content.split()) for turn in record.conversations) for record in records]
-    costs = {count: processor.count_visual_tokens(count) for count in set(frames)}
-    lengths = [len(each) * costs[count] + said for each, count, said in zip(media, frames, words, strict=True)]
+    facts = facts_of(records)
+    counts, several = frame_counts(facts, processor.image_processor.num_frames), shows_several(facts)
+    frames = np.where(several, np.minimum(counts, 1), counts)
+    costs = {count: processor.count_visual_tokens(count) for count in np.unique(frames).tolist()}
+    visual = np.array([costs[count] for count in frames.tolist()]) * np.where(several, counts, 1)
+    lengths = np.where(counts > 0, visual, 0) + facts["words"]
     return GroupedBatchSampler(
-        frames, lengths, batch_size, seed=seed, rank=rank, processes=processes, mixture=mixture
+        frames.tolist(), lengths.tolist(), batch_size, seed=seed, rank=rank, processes=processes, mixture=mixture
     )  # fmt: skip
 
 

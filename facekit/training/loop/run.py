@@ -15,6 +15,7 @@ from facekit.data.atomic import save_together
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import RecordSet
 from facekit.data.mixing import ShardSources
+from facekit.data.record_facts import facts_of, is_dialogue
 from facekit.data.shortened import ShortenedRecord
 from facekit.errors import CheckpointError
 from facekit.models.modeling import FaceKitForConditionalGeneration
@@ -261,7 +262,7 @@ def _count_examples(dataset: SkippingDataset | StreamedDataset) -> int:
 def _tell_dialogues(dataset: SkippingDataset) -> None:
     """Say where ``independent_turns`` changes nothing, because nobody said that the questions stand alone."""
     records = dataset.records.records
-    dialogues = sum(not record.independent_questions and len(record.conversations) > 3 for record in records)
+    dialogues = int(is_dialogue(facts_of(records)).sum())
     if dialogues:
         logger.warning(
             "independent_turns leaves the dialogues of %d of %d records as they are; where their questions stand "

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import traceback
+from array import array
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -49,6 +50,9 @@ _SECONDS_ALONE = 3.0
 """From so many seconds on that one process would need for the rest, several share it."""
 _SAMPLE = 64
 _CHUNK = 32
+
+Outcome = UsableQuestions | str | None
+"""What is left out of a record, why it cannot be used, or None where it is used as it is."""
 
 
 @dataclass(frozen=True)
@@ -130,21 +134,22 @@ class RecordCheck:
         again = set() if known is None else {entry.index for entry in known.unusable}
         if known is not None and (is_resumed or not again):
             return known
-        todo = [position for position, index in enumerate(entries) if known is None or index in again]
+        todo = array("q", (position for position, index in enumerate(entries) if known is None or index in again))
         rank, processes = int(os.environ.get("RANK", "0")), count_processes()
         meter = ProgressMeter(on_progress if is_main_process() else None, "check records", len(todo), "records")
         mine = todo[rank::processes]
         outcomes = _check_all(_Checks(self, mine), meter, processes, _cores() if workers is None else workers)
-        found = gather_lists(list(zip(mine, outcomes, strict=True)))
+        faults = [(position, each) for position, each in zip(mine, outcomes, strict=True) if each is not None]
+        found = gather_lists(faults)
         checked = self._collect(sorted(found, key=lambda each: each[0]), known)
         if is_main_process():
             checked.write(path, identity)
         return checked
 
-    def check(self, position: int) -> UsableQuestions | str:
+    def check(self, position: int) -> Outcome:
         """Check a record; what is wrong with it is returned, so that it can come from another process."""
         try:
-            return check_record(
+            usable = check_record(
                 self.records.records[position],
                 self.records.folder,
                 self.processor,
@@ -153,6 +158,7 @@ class RecordCheck:
             )
         except RecordError as error:
             return str(error)
+        return usable if usable.left_out else None
 
     def _collect(
         self, found: Sequence[tuple[int, UsableQuestions | str]], known: CheckedRecords | None
@@ -163,7 +169,7 @@ class RecordCheck:
             index, name = entries[position], self.records.records[position].id
             if isinstance(outcome, str):
                 unusable.append(SkippedRecord(index, name, outcome))
-            elif outcome.left_out:
+            else:
                 shortened.append(ShortenedRecord(index, name, outcome.kept, outcome.left_out))
         unusable.sort(key=lambda entry: -1 if entry.index is None else entry.index)
         return CheckedRecords(tuple(unusable), tuple(sorted(shortened, key=lambda each: each.index)))
@@ -178,16 +184,16 @@ class _Checks(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.positions)
 
-    def __getitem__(self, index: int) -> UsableQuestions | str:
+    def __getitem__(self, index: int) -> Outcome:
         return self.check.check(self.positions[index])
 
     def after(self, count: int) -> _Checks:
         return _Checks(self.check, self.positions[count:])
 
 
-def _check_all(checks: _Checks, meter: ProgressMeter, processes: int, workers: int) -> list[UsableQuestions | str]:
+def _check_all(checks: _Checks, meter: ProgressMeter, processes: int, workers: int) -> list[Outcome]:
     """Check in this process while that is quick, else in several; the order is that of the records."""
-    outcomes: list[UsableQuestions | str] = []
+    outcomes: list[Outcome] = []
     started = time.monotonic()
     for index in range(len(checks)):
         outcomes.append(checks[index])
@@ -208,7 +214,7 @@ def _check_all(checks: _Checks, meter: ProgressMeter, processes: int, workers: i
     return outcomes
 
 
-def _load_apart(checks: _Checks, workers: int) -> Generator[list[UsableQuestions | str], None, None]:
+def _load_apart(checks: _Checks, workers: int) -> Generator[list[Outcome], None, None]:
     loader = DataLoader(
         checks,
         batch_size=_CHUNK,

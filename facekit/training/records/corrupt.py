@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from torch import Tensor
 
 from facekit.data.dataset import FaceDataset, FaceExample
+from facekit.data.records import FaceRecord
 from facekit.data.shortened import SHORTENED_NAME, ShortenedRecords
 from facekit.data.skipping import SkippedRecords
 from facekit.errors import ImageError, RecordError
@@ -23,6 +26,29 @@ from facekit.training.records.checking import CHECK_NAME, CheckedRecords, Record
 SKIPPED_NAME = "skipped.jsonl"
 
 _T = TypeVar("_T")
+
+
+class RecordIds(Sequence[str]):
+    """Ids of records by index, each read when it is asked for.
+
+    Args:
+        records: The records.
+    """
+
+    def __init__(self, records: Sequence[FaceRecord]) -> None:
+        self._records = records
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [record.id for record in self._records[index]]
+        return self._records[index].id
 
 
 class SkippingDataset(FaceDataset):
@@ -79,8 +105,7 @@ class SkippingDataset(FaceDataset):
         if is_main_process():
             self.shortened.replace(self.checked.shortened)
         self._keep_only({entry.index for entry in self.checked.unusable})
-        position = {entry: index for index, entry in enumerate(self._entries)}
-        self._kept_of = {position[each.index]: each.kept for each in self.checked.shortened}
+        self._kept_of = {bisect_left(self._entries, each.index): each.kept for each in self.checked.shortened}
 
     def kept_questions(self, index: int, frames: int) -> Sequence[int] | None:
         """Indices of the questions of a record that are trained on; None for all."""
@@ -91,7 +116,7 @@ class SkippingDataset(FaceDataset):
     @property
     def record_ids(self) -> Sequence[str]:
         """Ids of the records, by index."""
-        return [record.id for record in self.records.records]
+        return RecordIds(self.records.records)
 
     def __getitem__(self, index: int) -> FaceExample:
         """Return one example, of the next usable record; raises ``RecordError`` beyond the limit."""
@@ -109,12 +134,12 @@ class SkippingDataset(FaceDataset):
         """Nothing: the check names all records without one."""
 
     def _keep_only(self, unusable: set[int | None]) -> None:
-        chosen = [index for index, entry in enumerate(self._entries) if entry not in unusable]
+        chosen = array("q", (index for index, entry in enumerate(self._entries) if entry not in unusable))
         if not chosen:
             raise RecordError(f"not one of {self.skipped.total} records can be used; {self.skipped.path} lists why")
         if len(chosen) < len(self.records):
             self.records = self.records.select(chosen)
-        self._entries = [self._entries[index] for index in chosen]
+            self._entries = array("q", (self._entries[index] for index in chosen))
 
     def _first_usable(self, index: int, read: Callable[[int], _T]) -> _T:
         for candidate in chain(range(index, len(self)), range(index)):
