@@ -5,6 +5,7 @@ The command line catches one base class. Each message is one sentence that says 
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,6 +76,23 @@ class OutputError(StorageError, OSError):
     def __reduce__(self) -> tuple[type[OutputError], tuple[str, str, str]]:
         """How worker processes hand it over."""
         return type(self), self._parts
+
+
+class RemoteFileError(StorageError, OSError):
+    """A file on another file system is not there, or cannot be read or written.
+
+    Args:
+        message: Which file, why, and what to do.
+        code: The ``errno``: ``ENOENT`` for one that is not there, by default that of a failed transfer.
+    """
+
+    def __init__(self, message: str, code: int = errno.EIO) -> None:
+        super().__init__(message)
+        self.errno = code
+
+    def __reduce__(self) -> tuple[type[RemoteFileError], tuple[str, int]]:
+        """How worker processes hand it over."""
+        return type(self), (str(self.args[0]), self.errno or errno.EIO)
 
 
 class TrainingInterrupted(KeyboardInterrupt):

@@ -11,6 +11,7 @@ from facekit.data.skipping import RECORD_FAULTS
 from facekit.data.usable import UsableQuestions
 from facekit.errors import MissingExtraError, RecordError, first_line
 from facekit.models.processing import FaceKitProcessor
+from facekit.remote.mirror import file_is_there
 
 
 def check_record(
@@ -45,7 +46,7 @@ def _count_media(record: FaceRecord, folder: Path, processor: FaceKitProcessor, 
     num_frames = processor.image_processor.num_frames
     if open_media:
         return len(open_frames(record, folder, num_frames))
-    missing = next((path for path in record.media_paths(folder) if not path.is_file()), None)
+    missing = next((path for path in record.media_paths(folder) if not file_is_there(path)), None)
     if missing is not None:
         raise RecordError(f"there is no file '{missing}'; paths are relative to the records file")
     record.landmark_array(folder)

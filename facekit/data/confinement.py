@@ -6,6 +6,9 @@ pack, send or show that picture. So paths that lead out of the folder of a recor
 - ``write_records`` or ``convert`` wrote the file here: then the folders that its pictures are in stand in a file beside
   it, which counts only in the folder that it was written into (known by its inode, which nobody can foresee), or
 - whoever reads it allows it: ``--allow-outside``, or ``FACEKIT_ALLOW_OUTSIDE=1``.
+
+Addresses of other file systems are paths in the mirror (``facekit.remote``): a set there may open what is in its own
+remote folder, and a set here nothing there.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from pathlib import Path
 
 from facekit.data.atomic import write_text_atomically
 from facekit.errors import RecordError
+from facekit.remote.addresses import is_mirrored, place_of
 
 __all__ = ["Confinement", "OutsideFolders", "allow_outside", "move_noted_folders", "note_of"]
 
@@ -52,8 +56,10 @@ class Confinement:
 
     def contains(self, name: str) -> bool:
         """Whether a path, relative to the folder or absolute, leads to a file that may be opened."""
-        path = os.path.join(self._home, name)  # noqa: PTH118 - fast
+        path = str(place_of(self._home, name)) if "://" in name else os.path.join(self._home, name)  # noqa: PTH118 - fast
         found = self._real.of(path) if self.follow_links else os.path.normpath(path)
+        if is_mirrored(found) and not is_mirrored(f"{self._home}/"):
+            return any(is_mirrored(each) and f"{found}/".startswith(each) for each in self._folders)
         return f"{found}/".startswith(self._folders)
 
     def check(self, names: Iterable[str], where: str) -> None:
@@ -92,7 +98,7 @@ class OutsideFolders:
     def add(self, names: Iterable[str]) -> None:
         """Take in the paths of a record."""
         for name in names:
-            real = self._real.of(os.path.join(self._home, name))  # noqa: PTH118 - fast
+            real = self._real.of(str(place_of(self._home, name)))
             if not real.startswith(f"{self._home.rstrip('/')}/"):
                 self._folders.add(real.rpartition("/")[0] or "/")
 

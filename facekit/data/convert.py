@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from facekit.catalog import current_registry
 from facekit.data.confinement import move_noted_folders
+from facekit.data.copied_media import CopiedMedia
 from facekit.data.counting import RecordCounts
 from facekit.data.formats import CardDetails, base_folder, detect_format, read_records, write_card, write_records
+from facekit.data.formats.chat import DATASET_INFO
 from facekit.data.formats.folders import replace_folder
 from facekit.data.records import FaceRecord
 from facekit.data.sources import SourceSummary, read_source
 from facekit.errors import ConfigurationError, RecordError
+from facekit.remote.addresses import is_mirrored, is_remote_address, mirrored, share_file_system
+from facekit.remote.mirror import local_copy
+from facekit.remote.uploads import output_place, upload_files, upload_folder
 from facekit.spec import PartSpec, closest_match_hint
 
 __all__ = ["Conversion", "convert", "describe_nothing", "open_records"]
@@ -54,7 +59,8 @@ def open_records(
     """Open a file of records in any format, or a dataset in its own layout.
 
     Args:
-        origin: A path, or ``name:root`` with options, such as ``dfew:/data/DFEW?fold=2``.
+        origin: A path or an address (``s3://bucket/records.jsonl``), or ``name:root`` with options, such as
+            ``dfew:/data/DFEW?fold=2``.
         split: Only the records of one split.
         media_folder: The folder that the paths in a file are relative to, or that shards are unpacked to; see
             ``facekit.data.formats.read_records``.
@@ -70,20 +76,20 @@ def open_records(
         InvalidSpecError: The dataset has no such option, or it cannot be read.
         ConfigurationError: The dataset has no such split.
     """
-    path = Path(origin).expanduser()
+    path = local_copy(origin).expanduser()
     if path.exists():
         records = read_records(path, media_folder=media_folder, overwrite_media=overwrite_media)
         folder = base_folder(path)
         if media_folder is not None and detect_format(path) == "webdataset":
             folder = Path(media_folder)
         return (_of_split(records, split) if split else records), folder, None
-    spec = PartSpec.parse(origin)
+    spec = PartSpec.parse(str(origin))
     if spec.argument is None:
         hint = closest_match_hint(spec.name, current_registry().names("dataset"))
         raise RecordError(f"there is no file {origin}; give a path, or a dataset as name:folder{hint}")
     options: dict[str, Any] = {"split": split, "check_images": check_images} | dict(spec.options)
-    found, summary = read_source(spec.name, spec.argument, **options)
-    root = Path(spec.argument).expanduser()
+    root = local_copy(spec.argument).expanduser()
+    found, summary = read_source(spec.name, root, **options)
     return found, root.parent if root.is_file() else root, summary
 
 
@@ -100,11 +106,13 @@ def convert(
 ) -> Conversion:
     """Read records from anywhere and write them in a format.
 
-    What is read is never written over.
+    What is read is never written over. Where input and output are on different file systems, the media are copied
+    along, to the names that they have beside the output.
 
     Args:
-        origin: A path, or ``name:root``; see ``open_records``.
-        output: The file or folder to write; paths inside become relative to the folder it lies in.
+        origin: A path, an address, or ``name:root``; see ``open_records``.
+        output: The file or folder to write, or the address of one; paths inside become relative to the folder it lies
+            in.
         format: One of ``facekit.data.formats.FORMATS``; None for JSON lines where the output ends in ``.jsonl``.
         split: Only the records of one split.
         media_folder: See ``open_records``.
@@ -121,13 +129,16 @@ def convert(
         UnknownPartError: There is no such dataset.
         MissingExtraError: A format needs a package that is not installed.
     """
-    output = Path(output).expanduser()
+    address, output = output, output_place(output).expanduser()
     check_place(origin, output, overwrite=overwrite)
     records, folder, summary = open_records(
         origin, split=split, media_folder=media_folder, check_images=check_images, overwrite_media=overwrite
     )
     counts = RecordCounts()
     watched = _some(counts.watch(records), lambda: describe_nothing(origin, split, summary))
+    copied = CopiedMedia(folder, output.parent)
+    if format != "webdataset" and not share_file_system(folder, output):
+        watched, folder = copied.along(watched), output.parent
     if output.is_dir() and any(output.iterdir()):
         _check_folder(output, format)
         with replace_folder(output) as fresh:
@@ -136,7 +147,8 @@ def convert(
     else:
         write_records(watched, output, format, media_folder=folder)
     if not card:
-        return Conversion(output, counts, summary)
+        _upload(output, copied.paths)
+        return Conversion(_shown(output, address), counts, summary)
     steps = [f"Read from {Path(origin).name if summary is None else summary.name} and converted by facekit."]
     if summary is not None:
         left_out = summary.missing.count + summary.broken.count + summary.repeated.count
@@ -145,7 +157,23 @@ def convert(
             f"Label without a counterpart: {name}, {number:,} times." for name, number in summary.unmapped.items()
         ]
     written = write_card(output.parent, counts, CardDetails(title=output.stem, how_made=steps))
-    return Conversion(output, counts, summary, written)
+    _upload(output, [*copied.paths, written])
+    return Conversion(_shown(output, address), counts, summary, written)
+
+
+def _upload(output: Path, beside: Sequence[Path]) -> None:
+    """Bring a remote output, and what was written beside it, to where they belong."""
+    if not is_mirrored(output):
+        return
+    if output.is_dir():
+        upload_folder(output)
+    described = output.with_name(DATASET_INFO)
+    upload_files([each for each in (output, described, *beside) if each.is_file()])
+
+
+def _shown(output: Path, address: str | Path) -> Path:
+    """What a result names: a path, or the address as it was given."""
+    return Path(address) if is_mirrored(output) else output
 
 
 def check_place(origin: str, output: Path, *, overwrite: bool) -> None:
@@ -156,9 +184,9 @@ def check_place(origin: str, output: Path, *, overwrite: bool) -> None:
     """
     if not output.exists() or (output.is_dir() and not any(output.iterdir())):
         return
-    target, path = output.resolve(), Path(origin).expanduser()
+    target, path = output.resolve(), _place(origin)
     is_dataset = not path.exists()
-    source = Path(PartSpec.parse(origin).argument or origin).expanduser() if is_dataset else path
+    source = _place(PartSpec.parse(origin).argument or origin) if is_dataset else path
     if target == source.resolve() or target in source.resolve().parents:
         raise ConfigurationError(f"{output} is what is read, and would be written over; name another output")
     if source.is_dir() and target.is_relative_to(source.resolve()):
@@ -169,11 +197,16 @@ def check_place(origin: str, output: Path, *, overwrite: bool) -> None:
         )
 
 
+def _place(origin: str | Path) -> Path:
+    return mirrored(origin) if is_remote_address(origin) else Path(origin).expanduser()
+
+
 def _check_folder(output: Path, format: str | None) -> None:
     """Replace only a folder that holds a dataset of the format and nothing else."""
     if format not in _FOLDER_FILES:
         raise ConfigurationError(f"{output} is a folder; name the file to write")
-    foreign = [entry.name for entry in output.iterdir() if not re.fullmatch(_FOLDER_FILES[format], entry.name)]
+    names = (entry.name for entry in output.iterdir() if not is_mirrored(entry) or not entry.name.startswith("."))
+    foreign = [name for name in names if not re.fullmatch(_FOLDER_FILES[format], name)]
     if foreign:
         raise ConfigurationError(f"{output} holds {foreign[0]}, which would be lost; name another output")
 

@@ -32,6 +32,7 @@ from facekit.data.usable import Arrangement, TokenLimit, UsableQuestions, find_u
 from facekit.errors import ConfigurationError, RecordError
 from facekit.faces import NUM_LANDMARKS
 from facekit.models.processing import FaceKitProcessor
+from facekit.remote.mirror import local_copy
 
 _MOST_KEPT = 100_000
 """Records whose landmarks and usable questions a data set remembers."""
@@ -62,7 +63,7 @@ class RecordSet:
             RecordError: If a line is malformed, a file is missing, or there are no records in it; the message has
                 file and line.
         """
-        path = Path(path)
+        path = local_copy(path)
         is_own = path.suffix == ".jsonl" or not path.exists()
         stored = open_stored(path) if is_own else None
         records: Sequence[FaceRecord]

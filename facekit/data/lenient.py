@@ -18,6 +18,7 @@ from facekit.data.records import FaceRecord
 from facekit.data.skipping import SkippedRecord
 from facekit.data.stored_records import open_stored
 from facekit.errors import RecordError
+from facekit.remote.mirror import local_copy
 
 Entry = FaceRecord | SkippedRecord
 
@@ -37,7 +38,7 @@ def read_leniently(path: str | Path) -> RecordSet:
     Raises:
         RecordError: The file cannot be opened, is of no known format, or has not one record in it.
     """
-    path = Path(path)
+    path = local_copy(path)
     is_own = path.suffix == ".jsonl" or not path.exists()
     stored = open_stored(path) if is_own else None
     if stored is not None:

@@ -16,6 +16,7 @@ from facekit.data.mixture import Mixture, SourceShare, divide
 from facekit.data.records import FaceRecord
 from facekit.data.shard_index import are_shards, count_samples
 from facekit.errors import ConfigurationError
+from facekit.remote.mirror import local_copy
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def join_sources(
         return records
     if isinstance(records, (str, Path)):
         return Path(records)
-    paths = [Path(source.records) for source in records if not isinstance(source.records, RecordSet)]
+    paths = [local_copy(source.records) for source in records if not isinstance(source.records, RecordSet)]
     if not paths or len(paths) < len(records) or not all(are_shards(path) for path in paths):
         return mix_records(records)
     return ShardSources(_names(records), tuple(paths), _weights(records))
@@ -137,7 +138,7 @@ def _names(sources: Sequence[DataSource]) -> tuple[str, ...]:
 def _read(records: RecordSet | str | Path) -> RecordSet:
     if isinstance(records, RecordSet):
         return records
-    path = Path(records)
+    path = local_copy(records)
     if are_shards(path):
         raise ConfigurationError(
             f"several sources are all records files or all shards, and {path} is one of shards; unpack it first"

@@ -6,13 +6,15 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from facekit.remote.addresses import is_remote_address
+
 __all__ = ["path_mover"]
 
 
 def path_mover(old: str | Path, new: str | Path) -> Callable[[str], str]:
     """Return a function that makes a path that is relative to one folder relative to another.
 
-    Absolute paths stay as they are.
+    Absolute paths and addresses stay as they are.
 
     Args:
         old: The folder that the paths are relative to.
@@ -21,7 +23,7 @@ def path_mover(old: str | Path, new: str | Path) -> Callable[[str], str]:
     start, end = str(Path(old).resolve()), str(Path(new).resolve())
 
     def move(name: str) -> str:
-        if name.startswith(os.sep):
+        if name.startswith(os.sep) or ("://" in name and is_remote_address(name)):
             return name
         return os.path.relpath(os.path.join(start, name), end).replace(os.sep, "/")  # noqa: PTH118 - fast
 

@@ -18,6 +18,7 @@ from facekit.faces.frames import FRAMES_PER_CLIP
 from facekit.models.media import choose_clip_landmarks
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.sessions.encoding import MediumTensors
+from facekit.remote.addresses import place_of
 
 
 def media_frames(record: FaceRecord, total: int) -> tuple[int, ...]:
@@ -111,7 +112,7 @@ def _read_media(record: FaceRecord, folder: Path, num_frames: int) -> tuple[Sequ
             noun = "pictures" if record.images is not None else "frames"
             raise RecordError(f"record {record.id!r} has {len(pictures)} {noun} but landmarks for {len(points)}")
         return pictures, points
-    clip = read_clip(folder / record.video, num_frames, among=record.frames)
+    clip = read_clip(place_of(folder, record.video), num_frames, among=record.frames)
     if points is None:
         return clip.frames, None
     try:

@@ -20,6 +20,8 @@ from facekit.data.labels import FaceLabels
 from facekit.data.marks import find_sources, join_parts
 from facekit.data.moved_paths import path_mover
 from facekit.errors import RecordError
+from facekit.remote.addresses import place_of
+from facekit.remote.mirror import file_is_there, require_here
 
 __all__ = ["FaceLabels", "FaceRecord", "Turn", "iterate_records", "read_records", "write_records"]
 
@@ -67,7 +69,8 @@ class FaceRecord(BaseModel):
 
     Attributes:
         id: Unique within its file.
-        image: Path of a picture, relative to the folder of the records file.
+        image: Path of a picture, relative to the folder of the records file; or, as for all paths, an address such as
+            ``s3://bucket/faces/1.jpg``.
         images: Paths of several pictures that a conversation is about, in the order in which it shows them. They may
             stand in the conversation instead, as entries ``{"type": "image", "path": ...}``.
         video: Path of a video file, or the paths of its frames in order.
@@ -144,7 +147,7 @@ class FaceRecord(BaseModel):
             text alone. They need not exist.
         """
         names = self.image or self.images or self.video
-        return [Path(folder) / name for name in ([names] if isinstance(names, str) else names or [])]
+        return [place_of(folder, name) for name in ([names] if isinstance(names, str) else names or [])]
 
     def file_names(self) -> list[str]:
         """The paths that the record names, as it names them: of its media, and of landmarks that are a file."""
@@ -193,7 +196,7 @@ class FaceRecord(BaseModel):
         if self.image is None:
             has = "a video" if self.video else "several pictures" if self.images else "no picture"
             raise RecordError(f"record {self.id!r} has {has} and not one image; use media_paths")
-        return Path(folder) / self.image
+        return place_of(folder, self.image)
 
     def landmark_array(self, folder: str | Path) -> np.ndarray | None:
         """The landmarks as numbers.
@@ -212,8 +215,9 @@ class FaceRecord(BaseModel):
             return None
         if not isinstance(self.landmarks, str):
             return _points_array(self.landmarks)
-        path = Path(folder) / self.landmarks
+        path = place_of(folder, self.landmarks)
         try:
+            require_here(path)
             points = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise RecordError(f"record {self.id!r}: landmarks {path} cannot be read as .npy ({error})") from error
@@ -345,9 +349,9 @@ def require_files(record: FaceRecord, path: Path, where: str) -> None:
     """
     names = [*record.media_paths(path.parent)]
     if isinstance(record.landmarks, str):
-        names.append(path.parent / record.landmarks)
+        names.append(place_of(path.parent, record.landmarks))
     for name in names:
-        if not name.is_file():
+        if not file_is_there(name):
             kinds = [kind for kind in ("image", "images", "video") if getattr(record, kind) is not None]
             field = "landmarks" if name.suffix == ".npy" else kinds[0]
             raise RecordError(f"{where}, field '{field}': no file {name}; paths are relative to the records file")

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from facekit.data.formats.shards import MANIFEST, plain_name
+from facekit.data.formats.shards import MANIFEST, list_shards, plain_name
 from facekit.errors import RecordError
+from facekit.remote.mirror import file_is_there, require_here
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class ShardSample:
             OSError: The shard cannot be read.
         """
         found = {}
+        require_here(self.shard)
         with self.shard.open("rb") as file:
             for field, (offset, size) in self.fields.items():
                 if names is not None and field not in names:
@@ -57,6 +59,7 @@ def list_samples(shard: Path) -> Iterator[ShardSample]:
     """
     key, end = "", 0
     fields: dict[str, tuple[int, int]] = {}
+    require_here(shard)
     try:
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
@@ -79,7 +82,7 @@ def list_samples(shard: Path) -> Iterator[ShardSample]:
 
 def are_shards(path: Path) -> bool:
     """Whether a path is that of a shard, or of a folder with some."""
-    return path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar")))
+    return path.suffix == ".tar" or (path.is_dir() and bool(list_shards(path)))
 
 
 def count_samples(folder: Path) -> dict[Path, int]:
@@ -99,9 +102,9 @@ def count_samples(folder: Path) -> dict[Path, int]:
     counts = {}
     for shard in shards:
         size, count = announced.get(shard.name, (None, None))
-        if not shard.is_file():
+        if not file_is_there(shard):
             raise RecordError(f"{folder}: the manifest names {shard.name}, which is not there; copy the folder again")
-        if size is not None and shard.stat().st_size != size:
+        if size is not None and shard.is_file() and shard.stat().st_size != size:
             raise RecordError(f"{shard} has {shard.stat().st_size} bytes, not {size}; copy it again")
         counts[shard] = sum(1 for _ in list_samples(shard)) if count is None else count
     counts = {shard: count for shard, count in counts.items() if count}

@@ -19,6 +19,7 @@ from facekit.data.record_index import index_folder
 from facekit.data.records import require_files
 from facekit.data.stored_records import StoredRecords
 from facekit.errors import OutputError
+from facekit.remote.addresses import place_of
 
 __all__ = ["require_stored_files"]
 
@@ -48,7 +49,7 @@ def require_stored_files(records: StoredRecords) -> None:
         where = f"{path}, record {record.id!r}"
         confinement.check(record.file_names(), where)
         for name in record.file_names():
-            folder = (path.parent / name).parent
+            folder = place_of(path.parent, name).parent
             if folder not in folders:
                 folders.add(folder)
                 times[str(folder)] = _time_of(folder)

@@ -35,6 +35,7 @@ from facekit.data.shortened import SHORTENED_NAME, ShortenedRecord, ShortenedRec
 from facekit.data.skipping import RECORD_FAULTS, SkippedRecords
 from facekit.errors import ConfigurationError, MissingExtraError, RecordError
 from facekit.models.processing import FaceKitProcessor
+from facekit.remote.mirror import local_copy
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +123,7 @@ class ShardStream(IterableDataset[FaceExample]):
                 f"a stream needs a rank from 0 to {processes - 1}, a buffer of at least 1 and a skip_limit in 0 to 1, "
                 f"not {rank}, {buffer} and {skip_limit}"
             )
-        self.counts = self._count_samples(Path(path))
+        self.counts = self._count_samples(local_copy(path))
         self.total = sum(self.counts.values())
         self.processor = processor
         self.options = options or DatasetOptions()

@@ -10,6 +10,8 @@ from facekit.data.atomic import write_text_atomically
 from facekit.data.convert import convert
 from facekit.data.formats import detect_format
 from facekit.errors import ConfigurationError
+from facekit.remote.addresses import is_mirrored, share_file_system
+from facekit.remote.mirror import local_copy
 
 FOLDER, NOTE = "source", "origin.json"
 _MANIFEST = "manifest.json"
@@ -20,8 +22,9 @@ def take_in(origin: str | Path, output: Path) -> Path:
 
     Args:
         origin: A records file, which is taken as it is; a file or folder in another format; or a dataset as
-            ``name:folder``. The last two are converted into the folder ``source`` of the output, shards with their
-            media, unless that was done before and they have not changed.
+            ``name:folder``; each of them may be at an address. The last two are converted into the folder ``source``
+            of the output, shards with their media, unless that was done before and they have not changed; so is, with
+            its media, a records file on another file system than the output.
         output: The output folder.
 
     Returns:
@@ -32,12 +35,13 @@ def take_in(origin: str | Path, output: Path) -> Path:
         UnknownPartError: If there is no such dataset.
         ConfigurationError: If the output folder was begun with something else.
     """
-    path = Path(origin).expanduser()
-    if path.suffix == ".jsonl" or (not path.exists() and ":" not in str(origin)):
+    path = local_copy(origin).expanduser()
+    is_near = share_file_system(path, output)
+    if is_near and (path.suffix == ".jsonl" or (not path.exists() and ":" not in str(origin))):
         return path
     target = output / FOLDER / "records.jsonl"
     note = target.with_name(NOTE)
-    wanted = {"origin": str(path.resolve()) if path.exists() else str(origin), "state": _state(path)}
+    wanted = {"origin": _name(origin, path), "state": _state(path)}
     found = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else None
     if found is not None and found["origin"] != wanted["origin"]:
         raise ConfigurationError(f"{output} was begun with {found['origin']}; go on with that, or use another folder")
@@ -47,6 +51,10 @@ def take_in(origin: str | Path, output: Path) -> Path:
     convert(str(origin), target, media_folder=target.parent if has_media else None, overwrite=True)
     write_text_atomically(note, json.dumps(wanted, indent=2) + "\n")
     return target
+
+
+def _name(origin: str | Path, path: Path) -> str:
+    return str(path.resolve()) if path.exists() and not is_mirrored(path) else str(origin)
 
 
 def _state(path: Path) -> str | None:

@@ -16,6 +16,7 @@ from facekit.datagen.settings import GenerationSettings
 from facekit.deprecations import renamed_arguments
 from facekit.endpoints.prices import find_price, load_prices, prompt_tokens
 from facekit.errors import ConfigurationError
+from facekit.remote.uploads import output_place
 
 ESTIMATED_FROM = 400
 """Calls whose prompts are measured; the rest is taken to be alike."""
@@ -83,7 +84,7 @@ def dry_run(
         RecordError: If the records file is missing or malformed.
         ConfigurationError: If the recipe or price table is wrong.
     """
-    output = Path(output_dir)
+    output = output_place(output_dir)
     settings, records = settings or GenerationSettings(), take_in(records, output)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     price = find_price(load_prices(settings.prices), model)

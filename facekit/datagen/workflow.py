@@ -35,6 +35,7 @@ from facekit.endpoints.pool import ClientPool
 from facekit.endpoints.prices import Price, load_prices, model_price
 from facekit.endpoints.requests import Reply, Review
 from facekit.errors import ConfigurationError, RecordError
+from facekit.remote.uploads import uploaded_folder
 
 Stage = tuple[str, "Annotator", Price]
 
@@ -80,7 +81,8 @@ def generate(
 
     Args:
         records: A records file with labels or groups; or what ``facekit.datagen.intake.take_in`` turns into one.
-        output_dir: The folder for the ledger and the results; the same folder again goes on where a run stopped.
+        output_dir: The folder for the ledger and the results, or its address; the same folder again goes on where a run
+            stopped.
         recipe: A recipe, its name, or the path of one's own.
         annotator: Who answers, as a spec string or an object.
         judge: Who rates the answers; None rates nothing.
@@ -99,6 +101,20 @@ def generate(
     """
     settings = settings or GenerationSettings()
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    with uploaded_folder(output_dir) as place:
+        return _generate(records, place, recipe, annotator, judge, settings, on_progress, ask_key)
+
+
+def _generate(
+    records: str | Path,
+    output_dir: Path,
+    recipe: Recipe,
+    annotator: str | Annotator,
+    judge: str | Annotator | None,
+    settings: GenerationSettings,
+    on_progress: ProgressListener | None,
+    ask_key: Callable[[str], str] | None,
+) -> GenerationResult:
     output = require_writable(output_dir)
     if judge is not None and recipe.rating is None:
         raise ConfigurationError(f"the recipe '{recipe.name}' has no rating, so a judge has nothing to do")

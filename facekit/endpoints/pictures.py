@@ -11,7 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from facekit.endpoints.requests import Media, PermanentCallError
-from facekit.errors import ConfigurationError, ImageError, RecordError
+from facekit.errors import ConfigurationError, FaceKitError, ImageError, RecordError
+from facekit.remote.mirror import require_here
 
 JPEG_QUALITY = 90
 SMALLEST_SIDE, LARGEST_SIDE = 32, 4096
@@ -37,6 +38,7 @@ def bare_jpeg(path: Path, image_side: int) -> bytes | None:
         The bytes, or None where the picture must be encoded anew, also where the file cannot be read.
     """
     try:
+        require_here(path)
         content = path.read_bytes()
         if not is_bare_jpeg(content):
             return None
@@ -45,7 +47,7 @@ def bare_jpeg(path: Path, image_side: int) -> bytes | None:
                 return None
             image.draft("RGB", (1, 1))
             image.load()
-    except (OSError, SyntaxError, ValueError):
+    except (FaceKitError, OSError, SyntaxError, ValueError):
         return None  # opening it as any picture says what is wrong with it
     return content
 

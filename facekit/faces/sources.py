@@ -18,7 +18,8 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener, url2pathn
 import numpy as np
 
 from facekit._version import __version__
-from facekit.errors import ImageError, first_line
+from facekit.errors import FaceKitError, ImageError, first_line
+from facekit.remote.mirror import require_here
 
 FileSource: TypeAlias = str | Path | bytes
 """A path, a web address, a data URL, a ``file://`` address, or a file's content."""
@@ -83,8 +84,11 @@ def local_path(source: str | Path, error: type[ImageError] = ImageError) -> Path
         raise error(f"{name} is an address of a kind that is not read; give a path, or one that begins with https://")
     try:
         path = Path(source).expanduser()
+        require_here(path)
         status = path.stat() if path.exists() else None
-    except (OSError, ValueError, RuntimeError) as problem:
+    except (FaceKitError, OSError, ValueError, RuntimeError) as problem:
+        if isinstance(problem, FaceKitError):
+            raise error(first_line(problem)) from problem
         reason = getattr(problem, "strerror", None) or first_line(problem)
         raise error(f"{name} is no path of a file ({reason}); give a path, an address or a data URL") from problem
     if status is None:

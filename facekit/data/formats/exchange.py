@@ -13,6 +13,7 @@ from facekit.data.formats.shards import MANIFEST, read_shards, require_webdatase
 from facekit.data.records import FaceRecord, iterate_records
 from facekit.data.records import write_records as write_lines
 from facekit.errors import ConfigurationError, RecordError
+from facekit.remote.mirror import file_is_there
 from facekit.spec import closest_match_hint
 
 __all__ = ["FORMATS", "base_folder", "detect_format", "read_records", "require_format", "write_records"]
@@ -191,6 +192,6 @@ def _confined(records: Iterable[FaceRecord], path: Path, folder: Path) -> Iterat
 def _checked(records: Iterable[FaceRecord], base: Path) -> Iterator[FaceRecord]:
     for record in records:
         for name in record.media_paths(base):
-            if not name.is_file():
+            if not file_is_there(name):
                 raise RecordError(f"record {record.id!r}: there is no file {name}; name the media folder")
         yield record

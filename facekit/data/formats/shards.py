@@ -19,8 +19,10 @@ from pydantic import ValidationError
 from facekit.data.formats.folders import write_folder
 from facekit.data.records import FaceRecord, describe_problem, format_record
 from facekit.errors import ConfigurationError, MissingExtraError, RecordError
+from facekit.remote.addresses import is_mirrored, place_of
+from facekit.remote.mirror import require_here
 
-__all__ = ["MANIFEST", "plain_name", "read_shards", "sample_fields", "verify_shards", "write_shards"]
+__all__ = ["MANIFEST", "list_shards", "plain_name", "read_shards", "sample_fields", "verify_shards", "write_shards"]
 
 MANIFEST = "manifest.json"
 PER_SHARD = 10_000
@@ -87,10 +89,11 @@ def read_shards(path: Path, *, extract_to: Path | None = None, overwrite: bool =
         ConfigurationError: A file with other contents is in the way.
     """
     webdataset = require_webdataset()
-    shards = [path] if path.is_file() else sorted(path.glob("*.tar"))
+    shards = [path] if path.is_file() else list_shards(path)
     if not shards:
         raise RecordError(f"{path} has no .tar file; give a folder of WebDataset shards")
     for shard in shards:
+        require_here(shard)
         samples = webdataset.WebDataset([str(shard)], shardshuffle=False, empty_check=False)
         for sample in samples:
             where = f"{shard}, sample {sample['__key__']}"
@@ -133,6 +136,16 @@ def verify_shards(path: Path) -> int:
     return records
 
 
+def list_shards(folder: Path) -> list[Path]:
+    """The shards of a folder, in order; of one in the mirror those of its manifest too, which may not be here yet."""
+    found = set(folder.glob("*.tar"))
+    manifest = folder / MANIFEST
+    if is_mirrored(folder) and manifest.is_file():
+        shards = json.loads(manifest.read_text(encoding="utf-8")).get("shards", [])
+        found |= {folder / plain_name(shard["name"]) for shard in shards}
+    return sorted(found)
+
+
 def plain_name(name: object) -> str:
     """A shard's name in a manifest; raises ``ValueError`` where it leads out of the folder of the manifest."""
     if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or "\\" in name:
@@ -162,7 +175,9 @@ def _to_sample(record: FaceRecord, number: int, folder: Path) -> dict[str, Any]:
     sample: dict[str, Any] = {"__key__": key, "json": format_record(_named_inside(record, key)).encode()}
     for field, name in sample_fields(record).items():
         try:
-            sample[field] = (folder / name).read_bytes()
+            path = place_of(folder, name)
+            require_here(path)
+            sample[field] = path.read_bytes()
         except OSError as error:
             raise RecordError(f"record {record.id!r}: {folder / name} cannot be read ({error.strerror})") from error
     return sample
@@ -171,7 +186,7 @@ def _to_sample(record: FaceRecord, number: int, folder: Path) -> dict[str, Any]:
 def _named_inside(record: FaceRecord, key: str) -> FaceRecord:
     """The record with names in a folder ``media``, where its own lead out of the folder that shards are unpacked to."""
     fields = sample_fields(record)
-    if not any(PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts for name in fields.values()):
+    if not any(_leads_out(name) for name in fields.values()):
         return record
     names = [f"media/{key}.{field}" for field in fields]
     changes: dict[str, Any] = {}
@@ -184,6 +199,10 @@ def _named_inside(record: FaceRecord, key: str) -> FaceRecord:
     elif names:
         changes["video"] = names if isinstance(record.video, list) else names[0]
     return record.model_copy(update=changes)
+
+
+def _leads_out(name: str) -> bool:
+    return "://" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
 
 
 def _extract(record: FaceRecord, sample: dict[str, Any], folder: Path, where: str, *, overwrite: bool) -> None:

@@ -27,6 +27,7 @@ from facekit.encoders.fusion import build_encoder
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import ConfigurationError
 from facekit.faces.frames import FRAMES_PER_CLIP
+from facekit.remote.uploads import uploaded_folder
 from facekit.reports import ProgressListener, ProgressMeter, as_listener
 
 
@@ -78,7 +79,20 @@ def encode_shards(
         InvalidSpecError, UnknownPartError, CheckpointError: See ``build_encoder``.
     """
     on_progress = as_listener(on_progress, "encode_shards")
-    output = Path(output_dir)
+    with uploaded_folder(output_dir) as output:
+        return _fill(output, encoder, video_encoder, dtype, limit, num_frames, batch_size, on_progress)
+
+
+def _fill(
+    output: Path,
+    encoder: str,
+    video_encoder: str | None,
+    dtype: str,
+    limit: int,
+    num_frames: int,
+    batch_size: int,
+    on_progress: ProgressListener | None,
+) -> FeatureResult:
     counts = count_samples(output)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     parts = [build_encoder(spec).to(device, read_dtype(dtype)) for spec in (encoder, video_encoder) if spec is not None]

@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +34,8 @@ from facekit.data.records import FaceRecord
 from facekit.data.sources import SourceSummary
 from facekit.deprecations import renamed_arguments
 from facekit.errors import ConfigurationError, RecordError
+from facekit.remote.addresses import is_mirrored
+from facekit.remote.uploads import HIDDEN_NAMES, uploaded_folder
 from facekit.reports import ProgressListener
 
 FAILURES = "failures.jsonl"
@@ -124,8 +126,9 @@ def preprocess(
     reason for every record that has no crop. One run at a time works on a folder.
 
     Args:
-        origin: A file of records in any format, or a dataset as ``name:root``.
-        output_dir: The folder to write.
+        origin: A file of records in any format, here or at an address, or a dataset as ``name:root``.
+        output_dir: The folder to write, or its address: what is there is fetched first, and the shards are uploaded
+            when the run ends.
         settings: What is done to a record.
         split: Only the records of one split.
         media_folder: The folder that the paths in a file are relative to.
@@ -147,19 +150,21 @@ def preprocess(
         OutputError: The folder cannot be written to.
     """
     settings = settings or PreprocessSettings()
-    output = Path(output_dir).expanduser().resolve()
-    check_output(output)
-    require_webdataset()
-    shared_landmarker(settings.landmarker)
-    total = _count(origin, split, media_folder)
-    records, folder, summary = open_records(origin, split=split, media_folder=media_folder)
-    with hold_folder(output):
-        run = _Run(settings, folder.resolve(), output, total, on_progress, retry_failed=retry_failed)
-        tasks = run.units_to_do(records)
-        work = partial(_do_unit, folder=run.folder, output=output, settings=settings)
-        for result in run_tasks(work, tasks, engine=engine, workers=workers, address=address):
-            run.finish(_do_unit_apart(result.task, run) if isinstance(result, Crashed) else result)
-        return run.close(summary)
+    with uploaded_folder(output_dir) as place:
+        output = place.expanduser().resolve()
+        check_output(output)
+        require_webdataset()
+        shared_landmarker(settings.landmarker)
+        total = _count(origin, split, media_folder)
+        records, folder, summary = open_records(origin, split=split, media_folder=media_folder)
+        with hold_folder(output):
+            run = _Run(settings, folder.resolve(), output, total, on_progress, retry_failed=retry_failed)
+            tasks = run.units_to_do(records)
+            work = partial(_do_unit, folder=run.folder, output=output, settings=settings)
+            for done in run_tasks(work, tasks, engine=engine, workers=workers, address=address):
+                run.finish(_do_unit_apart(done.task, run) if isinstance(done, Crashed) else done)
+            result = run.close(summary)
+    return replace(result, output=Path(output_dir)) if is_mirrored(output) else result
 
 
 def _count(origin: str, split: str | None, media_folder: str | Path | None) -> int:
@@ -276,7 +281,7 @@ def check_output(output: Path) -> None:
     foreign = [
         entry.name
         for entry in output.iterdir()
-        if entry.name not in _OUTPUT_NAMES and not entry.name.lstrip(".").startswith("shard-")
+        if entry.name not in _OUTPUT_NAMES | HIDDEN_NAMES and not entry.name.lstrip(".").startswith("shard-")
     ]
     if foreign:
         raise ConfigurationError(f"{output} holds {foreign[0]}, which preprocessing did not write; name another folder")

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from facekit.data.records import FaceRecord
+from facekit.remote.addresses import place_of
+from facekit.remote.mirror import require_here
 
 _WHOLE = 32 << 20
 _PART = 4 << 20
@@ -64,11 +66,12 @@ def compare_stamps(record: FaceRecord, folder: Path, before: Sequence[FileStamp 
 
 def _files(record: FaceRecord, folder: Path) -> list[Path]:
     paths = record.media_paths(folder)
-    return [*paths, folder / record.landmarks] if isinstance(record.landmarks, str) else paths
+    return [*paths, place_of(folder, record.landmarks)] if isinstance(record.landmarks, str) else paths
 
 
 def _size_and_time(path: Path) -> tuple[int, int] | None:
     try:
+        require_here(path)
         found = path.stat()
     except OSError:
         return None

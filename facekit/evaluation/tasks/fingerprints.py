@@ -9,6 +9,8 @@ from pathlib import Path
 from facekit.data.records import FaceRecord
 from facekit.errors import RecordError
 from facekit.evaluation.tasks.questions import Question
+from facekit.remote.addresses import place_of
+from facekit.remote.mirror import require_here
 
 ABSENT = "absent"
 """Stands for the contents of a file that is not there."""
@@ -35,6 +37,7 @@ class Fingerprints:
         if path not in self._contents:
             digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
             try:
+                require_here(path)
                 with path.expanduser().open("rb") as file:
                     while block := file.read(_BLOCK):
                         digest.update(block)
@@ -49,4 +52,4 @@ def _files(record: FaceRecord, folder: Path) -> list[Path]:
         files = [Path(path) for path in record.media_paths(folder)]
     except RecordError:
         files = []
-    return [*files, folder / record.landmarks] if isinstance(record.landmarks, str) else files
+    return [*files, place_of(folder, record.landmarks)] if isinstance(record.landmarks, str) else files

@@ -30,6 +30,7 @@ from facekit.data.shard_index import ShardSample, are_shards, count_samples
 from facekit.data.streaming import ShardStream, iterate_shard_records
 from facekit.errors import ConfigurationError
 from facekit.models.processing import FaceKitProcessor
+from facekit.remote.mirror import local_copy, require_here
 from facekit.training.loop.distributed import count_processes
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.records.corrupt import SkippingDataset
@@ -123,7 +124,10 @@ class StreamedDataset(ShardStream):
 
 def describe_shards(counts: Mapping[Path, int]) -> str:
     """Number of the samples of shards, and a hash of the shards' names, sizes and counts."""
-    shards = [(shard.name, shard.stat().st_size, count) for shard, count in counts.items()]
+    shards = []
+    for shard, count in counts.items():
+        require_here(shard)
+        shards.append((shard.name, shard.stat().st_size, count))
     digest = hashlib.sha256(json.dumps(shards).encode()).hexdigest()
     return f"{sum(counts.values())} in {len(shards)} shards with the hash {digest[:16]}"
 
@@ -245,6 +249,8 @@ def open_dataset(
         RecordError: The records or shards cannot be read.
         ConfigurationError: A setting needs all records beforehand, which shards do not give.
     """
+    if not isinstance(records, (RecordSet, ShardSources)):
+        records = local_copy(records)
     if isinstance(records, RecordSet) or not (isinstance(records, ShardSources) or are_shards(Path(records))):
         found = records if isinstance(records, RecordSet) else read_leniently(records)
         return SkippingDataset(found, processor, options, log_path=log_path, limit=settings.skip_limit)
@@ -268,6 +274,7 @@ def open_source(path: Path) -> RecordSet | Path:
     Raises:
         RecordError: The records or shards cannot be read.
     """
+    path = local_copy(path)
     if not are_shards(path):
         return read_leniently(path)
     count_samples(path)

@@ -1,0 +1,103 @@
+"""Remote files are fetched once, again when they have changed, and every failure is one sentence."""
+
+import errno
+import pickle
+import sys
+
+import pytest
+
+from facekit.errors import MissingExtraError, RemoteFileError
+from facekit.faces.images import open_image
+from facekit.remote import mirror
+from facekit.remote.mirror import file_is_there, local_copy, require_here
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """The addresses that were fetched."""
+    addresses, fetch = [], mirror.fetch_file
+    monkeypatch.setattr(mirror, "fetch_file", lambda place, address: addresses.append(address) or fetch(place, address))
+    mirror._names_in.cache_clear()
+    return addresses
+
+
+def test_a_path_on_this_machine_is_returned_as_it_is(tmp_path, fetched):
+    assert local_copy(tmp_path / "x.jsonl") == tmp_path / "x.jsonl"
+    require_here(tmp_path / "x.jsonl")
+    assert not file_is_there(tmp_path / "x.jsonl")
+    assert fetched == []
+
+
+def test_a_file_is_fetched_once_and_again_when_it_has_changed(memory, fetched):
+    memory.pipe("/set/records.jsonl", b"one\n")
+    path = local_copy("memory://set/records.jsonl")
+    assert path.read_bytes() == b"one\n"
+    assert local_copy("memory://set/records.jsonl") == path
+    assert fetched == ["memory://set/records.jsonl"]
+    memory.pipe("/set/records.jsonl", b"two\n")
+    assert local_copy("memory://set/records.jsonl").read_bytes() == b"two\n"
+    assert len(fetched) == 2
+    assert list(path.parent.glob(".fetching*")) == []
+
+
+def test_media_beside_a_file_are_fetched_when_they_are_opened(memory, fetched, tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (8, 6), (200, 0, 0)).save(tmp_path / "face.png")
+    memory.pipe("/set/records.jsonl", b"one\n")
+    memory.pipe("/set/faces/1.png", (tmp_path / "face.png").read_bytes())
+    folder = local_copy("memory://set/records.jsonl").parent
+    picture = folder / "faces" / "1.png"
+    assert file_is_there(picture)
+    assert not file_is_there(folder / "faces" / "2.png")
+    assert not picture.exists()
+    assert open_image(picture).size == (8, 6)
+    assert open_image(picture).size == (8, 6)
+    assert fetched == ["memory://set/records.jsonl", "memory://set/faces/1.png"]
+
+
+def test_of_a_folder_with_a_manifest_shards_wait_until_they_are_opened(memory, fetched):
+    memory.pipe("/set/manifest.json", b"{}")
+    memory.pipe("/set/shard-000000.tar", b"tar")
+    memory.pipe("/set/units/000000.json", b"{}")
+    folder = local_copy("memory://set")
+    assert sorted(each.name for each in folder.iterdir()) == [".facekit", "manifest.json"]
+    require_here(folder / "shard-000000.tar")
+    assert (folder / "shard-000000.tar").read_bytes() == b"tar"
+
+
+def test_of_another_folder_all_is_fetched(memory, fetched):
+    memory.pipe("/set/a/1.png", b"1")
+    memory.pipe("/set/b/2.png", b"2")
+    folder = local_copy("memory://set")
+    assert [(folder / name).read_bytes() for name in ("a/1.png", "b/2.png")] == [b"1", b"2"]
+
+
+def test_what_is_not_there_is_told_by_its_address(memory):
+    with pytest.raises(RemoteFileError, match=r"there is no file or folder memory://set/records\.jsonl; check") as told:
+        local_copy("memory://set/records.jsonl")
+    assert told.value.errno == errno.ENOENT
+
+
+def test_what_cannot_be_read_is_told_with_the_reason(memory, monkeypatch):
+    memory.pipe("/set/records.jsonl", b"one\n")
+
+    def refuse(self, path, **options):
+        raise PermissionError("403: forbidden")
+
+    monkeypatch.setattr(type(memory), "info", refuse)
+    with pytest.raises(
+        RemoteFileError, match=r"memory://set/records\.jsonl cannot be read \(403: forbidden\); check"
+    ) as told:
+        local_copy("memory://set/records.jsonl")
+    assert told.value.errno == errno.EIO
+    again = pickle.loads(pickle.dumps(told.value))
+    assert (str(again), again.errno) == (str(told.value), errno.EIO)
+
+
+def test_a_driver_that_is_not_installed_is_named(memory, monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(
+        MissingExtraError, match=r"s3://bucket/records\.jsonl needs the package s3fs, .*; pip install s3fs"
+    ):
+        local_copy("s3://bucket/records.jsonl")

@@ -1,0 +1,188 @@
+"""Everything from pictures to a trained model goes by addresses of another file system."""
+
+import io
+import json
+import shutil
+import tarfile
+
+import pytest
+from small_runs import small_model
+
+from facekit.data.confinement import VARIABLE
+from facekit.data.convert import convert
+from facekit.data.dataset import RecordSet
+from facekit.data.mixing import DataSource, mix_records
+from facekit.data.preprocessing import PreprocessSettings, preprocess
+from facekit.data.preprocessing import faces as preparing
+from facekit.data.records import FaceRecord, iterate_records, write_records
+from facekit.data.synthetic import write_synthetic_dataset
+from facekit.datagen.workflow import generate
+from facekit.errors import ConfigurationError, RecordError, RemoteFileError
+from facekit.faces import Landmarker
+from facekit.remote.addresses import mirror_root, mirrored
+from facekit.training import TrainingSettings, train
+
+SETTINGS = TrainingSettings(steps=2, batch_size=4, log_every=1, threads=1, workers=0)
+
+
+class NoFaces(Landmarker):
+    """Finds nobody."""
+
+    @classmethod
+    def from_spec(cls, argument=None):
+        return cls()
+
+    def find_faces(self, image):
+        return []
+
+
+@pytest.fixture
+def landmarker(registry):
+    """One that is not asked, because the faces have their landmarks."""
+    registry.register("landmarker", "nobody", NoFaces)
+    preparing.shared_landmarker.cache_clear()
+    yield "nobody"
+    preparing.shared_landmarker.cache_clear()
+
+
+@pytest.fixture
+def faces(memory, tmp_path):
+    """Eight faces in memory://faces, with a mirror that has none of them."""
+    path = write_synthetic_dataset(tmp_path / "drawn", 8, seed=1, image_size=64)
+    memory.put(str(path.parent), "/faces", recursive=True)
+    shutil.rmtree(path.parent)
+    return f"memory://faces/{path.name}"
+
+
+def names(memory, folder):
+    return sorted(name.removeprefix(f"{folder}/") for name in memory.find(folder))
+
+
+def test_faces_are_cropped_described_packed_and_learned_from_on_another_file_system(
+    memory, faces, landmarker, tmp_path
+):
+    settings = PreprocessSettings(landmarker=landmarker, size=48, records_per_shard=3)
+    cropped = preprocess(faces, "memory://crops", settings)
+    assert (cropped.records, cropped.shards, cropped.failed) == (8, 3, 0)
+    assert names(memory, "/crops") == [
+        "failures.jsonl", "manifest.json", *(f"shard-00000{number}.tar" for number in range(3)),
+        *(f"units/00000{number}.json" for number in range(3)),
+    ]  # fmt: skip
+    shutil.rmtree(mirror_root())  # another machine goes on
+    again = preprocess(faces, "memory://crops", settings)
+    assert (again.reused, again.records) == (8, 8)
+
+    generated = generate("memory://crops", "memory://described", "fairfacegpt")
+    assert generated.written.records == 8
+    assert "records.jsonl" in names(memory, "/described")
+    described = list(iterate_records(generated.records))
+    assert {record.image.rpartition("/")[0] for record in described} == {"source/media"}
+    assert all(record.conversations for record in described)
+
+    shutil.rmtree(mirror_root())
+    packed = convert("memory://described/records.jsonl", "memory://packed", "webdataset")
+    assert packed.counts.records == 8
+    shutil.rmtree(mirror_root())
+    model, processor = small_model("region")
+    result = train(model, processor, "memory://packed", tmp_path / "run", SETTINGS)
+    assert (result.steps, result.skipped) == (2, {})
+    shutil.rmtree(mirror_root())
+    result = train(*small_model("region"), "memory://described/records.jsonl", tmp_path / "other", SETTINGS)
+    assert (result.steps, result.skipped) == (2, {})
+
+
+def test_the_output_of_a_conversion_on_the_same_file_system_names_the_media_where_they_are(memory, faces):
+    convert(faces, "memory://faces/llava.json", "llava")
+    assert memory.exists("/faces/llava.json")
+    shutil.rmtree(mirror_root())
+    again = RecordSet.read("memory://faces/llava.json")
+    assert len(again) == 8
+    assert all(record.image.startswith("images/") for record in again.records)
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["to another file system", "from another file system"])
+def test_media_are_copied_along_between_file_systems(memory, faces, tmp_path, there):
+    local = tmp_path / "here" / "records.jsonl"
+    first = convert(faces, local)
+    assert first.counts.records == 8
+    records = RecordSet.read(local).records
+    assert all((local.parent / record.image).is_file() for record in records)
+    if there:
+        outside = FaceRecord(id="outside", image="../elsewhere.png")
+        shutil.copy(local.parent / records[0].image, tmp_path / "elsewhere.png")
+        write_records(local, [*records, outside])
+        convert(str(local), "memory://copy/records.jsonl", card=True)
+        found = names(memory, "/copy")
+        assert {"README.md", "records.jsonl", "media/000000008.png"} <= set(found)
+        assert len(found) == 11
+        shutil.rmtree(mirror_root())
+        assert len(RecordSet.read("memory://copy/records.jsonl")) == 9
+
+
+def test_what_is_there_is_replaced_only_when_that_is_asked_for(memory, faces):
+    memory.pipe("/out/records.jsonl", b"precious\n")
+    with pytest.raises(ConfigurationError, match="exists; name another output"):
+        convert(faces, "memory://out/records.jsonl")
+    assert memory.cat("/out/records.jsonl") == b"precious\n"
+    convert(faces, "memory://out/records.jsonl", overwrite=True)
+    assert len(memory.cat("/out/records.jsonl").splitlines()) == 8
+    with pytest.raises(ConfigurationError, match="is what is read"):
+        convert(faces, faces, overwrite=True)
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "memory://secret.png", "s3://bucket/secret.png"])
+def test_a_remote_set_opens_nothing_outside_its_folder(memory, name, monkeypatch):
+    memory.pipe("/secret.png", b"secret")
+    memory.pipe("/set/records.jsonl", json.dumps({"id": "a", "image": name}).encode() + b"\n")
+    with pytest.raises(RecordError, match=r"leads out of .*; if you trust whoever wrote it"):
+        RecordSet.read("memory://set/records.jsonl")
+    assert not mirrored("memory://secret.png").exists()
+    if name == "../secret.png":
+        monkeypatch.setenv(VARIABLE, "1")
+        assert len(RecordSet.read("memory://set/records.jsonl")) == 1
+
+
+def test_a_set_here_opens_remote_files_only_where_that_is_allowed(memory, tmp_path, monkeypatch):
+    memory.pipe("/faces/1.png", b"picture")
+    path = tmp_path / "records.jsonl"  # the mirror lies in its folder, and is not part of it
+    path.write_text('{"id": "a", "image": "memory://faces/1.png"}\n')
+    with pytest.raises(RecordError, match="leads out of"):
+        RecordSet.read(path)
+    monkeypatch.setenv(VARIABLE, "1")
+    records = RecordSet.read(path)
+    assert records.records[0].media_paths(tmp_path) == [mirrored("memory://faces/1.png")]
+
+
+def test_a_picture_that_is_not_there_is_a_fault_of_its_record(memory, faces, landmarker, tmp_path):
+    memory.rm("/faces/" + next(name for name in names(memory, "/faces") if name.endswith(".png")))
+    with pytest.raises(RecordError, match="no file"):
+        RecordSet.read(faces)
+    result = preprocess(faces, tmp_path / "out", PreprocessSettings(landmarker=landmarker, size=32))
+    assert (result.records, result.failures) == (7, {"ImageError": 1})
+
+
+def test_what_is_not_there_at_all_is_told_by_every_verb(memory, tmp_path):
+    for call in (
+        lambda: convert("memory://none/records.jsonl", tmp_path / "out.jsonl"),
+        lambda: preprocess("memory://none/records.jsonl", tmp_path / "out"),
+        lambda: generate("memory://none/records.jsonl", tmp_path / "made"),
+        lambda: RecordSet.read("memory://none/records.jsonl"),
+        lambda: mix_records([DataSource("memory://none/records.jsonl")]),
+        lambda: train(*small_model("region"), "memory://none", tmp_path / "run", SETTINGS),
+    ):
+        with pytest.raises(RemoteFileError, match="there is no file or folder memory://none"):
+            call()
+
+
+def test_shards_without_a_manifest_are_streamed_too(memory, tmp_path):
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        line = (
+            b'{"id": "a", "conversations": [{"role": "user", "content": "q?"}, {"role": "assistant", "content": "a"}]}'
+        )
+        member = tarfile.TarInfo("000000000.json")
+        member.size = len(line)
+        archive.addfile(member, io.BytesIO(line))
+    memory.pipe("/packed/faces.tar", content.getvalue())
+    convert("memory://packed", tmp_path / "out.jsonl")
+    assert [record.id for record in iterate_records(tmp_path / "out.jsonl")] == ["a"]
