@@ -12,8 +12,14 @@ from facekit.cli.output import AllowOutside, show
 
 
 def convert(
-    origin: Annotated[str, typer.Argument(help="A file of records, or a dataset: name:folder?option=value")],
-    output: Annotated[Path, typer.Argument(help="The file or folder to write.")],
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ORIGIN… OUTPUT",
+            help="A file of records, or a dataset: name:folder?option=value; several are merged. Then the file or "
+            "folder to write. Each may be an address, such as s3://bucket/records.jsonl.",
+        ),
+    ],
     format: Annotated[
         str | None,
         typer.Option(help="records (for .jsonl), llava, sharegpt, datasets or webdataset"),
@@ -22,23 +28,33 @@ def convert(
     media: Annotated[
         Path | None, typer.Option(help="Folder that paths in the input are relative to, or where shards are unpacked.")
     ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Shares of several sets, such as 4:2:1; by default all records of each.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides which records are taken by weight.")] = 0,
     check_images: Annotated[bool, typer.Option(help="Open every picture of a dataset; leave out broken ones.")] = False,
     allow_outside: AllowOutside = False,
     overwrite: Annotated[bool, typer.Option(help="Replace what is there without asking.")] = False,
     card: Annotated[bool, typer.Option(help="Also write a dataset card, README.md, beside the output.")] = False,
 ) -> None:
-    """Convert a dataset in its own layout, or records in any format, to another format."""
+    """Convert a dataset in its own layout, or records in any format, to another format; merge several into one."""
     from facekit.data import confinement
     from facekit.data.convert import check_place
     from facekit.data.convert import convert as convert_records
+    from facekit.errors import ConfigurationError
 
     if allow_outside:
         confinement.allow_outside()
-    if not overwrite and output.expanduser().exists() and sys.stdin.isatty():
-        check_place(origin, output.expanduser(), overwrite=True)
+    *origins, output = arguments
+    if not origins:
+        raise ConfigurationError("convert needs what to read and then what to write; the last argument is the output")
+    path = Path(output).expanduser()
+    if not overwrite and path.exists() and sys.stdin.isatty():
+        for origin in origins:
+            check_place(origin, path, overwrite=True)
         overwrite = typer.confirm(f"{output} exists; replace it?", err=True)
     result = convert_records(
-        origin,
+        origins[0] if len(origins) == 1 else origins,
         output,
         format,
         split=split,
@@ -46,9 +62,22 @@ def convert(
         check_images=check_images,
         card=card,
         overwrite=overwrite,
+        weights=None if weights is None else _read_weights(weights),
+        seed=seed,
     )
+    for part in result.merged:
+        show(str(part))
     if result.summary is not None:
         show(str(result.summary))
     show(f"{result.counts.records:,} records in {result.path}")
     if result.card is not None:
         show(f"dataset card: {result.card}")
+
+
+def _read_weights(text: str) -> list[float]:
+    from facekit.errors import ConfigurationError
+
+    try:
+        return [float(each) for each in text.replace(",", ":").split(":")]
+    except ValueError as error:
+        raise ConfigurationError(f"--weights are numbers, such as 4:2:1, not '{text}'") from error

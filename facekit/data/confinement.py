@@ -130,6 +130,8 @@ class _RealPaths:
         self._folders: dict[str, str] = {}
 
     def of(self, path: str) -> str:
+        if "\0" in path:  # no system has such a file
+            return os.path.normpath(path)
         folder, _, name = path.rpartition("/")
         if name in ("", ".", ".."):
             return os.path.realpath(path)

@@ -6,22 +6,21 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from facekit.catalog import current_registry
 from facekit.data.confinement import move_noted_folders
 from facekit.data.copied_media import CopiedMedia
 from facekit.data.counting import RecordCounts
-from facekit.data.formats import CardDetails, base_folder, detect_format, read_records, write_card, write_records
+from facekit.data.formats import CardDetails, write_card, write_records
 from facekit.data.formats.chat import DATASET_INFO
 from facekit.data.formats.folders import replace_folder
+from facekit.data.merging import MergedSet, Merger
+from facekit.data.origins import describe_nothing, open_records
 from facekit.data.records import FaceRecord
-from facekit.data.sources import SourceSummary, read_source
+from facekit.data.sources import SourceSummary
 from facekit.errors import ConfigurationError, RecordError
 from facekit.remote.addresses import is_mirrored, is_remote_address, mirrored, share_file_system
-from facekit.remote.mirror import local_copy
 from facekit.remote.uploads import output_place, upload_files, upload_folder
-from facekit.spec import PartSpec, closest_match_hint
+from facekit.spec import PartSpec
 
 __all__ = ["Conversion", "convert", "describe_nothing", "open_records"]
 
@@ -40,61 +39,18 @@ class Conversion:
         counts: Counts over the records.
         summary: The report on the source, where the input was a dataset.
         card: The dataset card, where one was written.
+        merged: What was taken of each of several sets.
     """
 
     path: Path
     counts: RecordCounts
     summary: SourceSummary | None = None
     card: Path | None = None
-
-
-def open_records(
-    origin: str,
-    *,
-    split: str | None = None,
-    media_folder: str | Path | None = None,
-    check_images: bool = False,
-    overwrite_media: bool = True,
-) -> tuple[Iterator[FaceRecord], Path, SourceSummary | None]:
-    """Open a file of records in any format, or a dataset in its own layout.
-
-    Args:
-        origin: A path or an address (``s3://bucket/records.jsonl``), or ``name:root`` with options, such as
-            ``dfew:/data/DFEW?fold=2``.
-        split: Only the records of one split.
-        media_folder: The folder that the paths in a file are relative to, or that shards are unpacked to; see
-            ``facekit.data.formats.read_records``.
-        check_images: For a dataset, leave out pictures that cannot be opened.
-        overwrite_media: Whether unpacking shards may replace files that have other contents.
-
-    Returns:
-        The records, the folder that their paths are relative to, and for a dataset its summary.
-
-    Raises:
-        RecordError: There is no such file, or it or the dataset is not as expected.
-        UnknownPartError: There is no such dataset; the message has the closest one.
-        InvalidSpecError: The dataset has no such option, or it cannot be read.
-        ConfigurationError: The dataset has no such split.
-    """
-    path = local_copy(origin).expanduser()
-    if path.exists():
-        records = read_records(path, media_folder=media_folder, overwrite_media=overwrite_media)
-        folder = base_folder(path)
-        if media_folder is not None and detect_format(path) == "webdataset":
-            folder = Path(media_folder)
-        return (_of_split(records, split) if split else records), folder, None
-    spec = PartSpec.parse(str(origin))
-    if spec.argument is None:
-        hint = closest_match_hint(spec.name, current_registry().names("dataset"))
-        raise RecordError(f"there is no file {origin}; give a path, or a dataset as name:folder{hint}")
-    options: dict[str, Any] = {"split": split, "check_images": check_images} | dict(spec.options)
-    root = local_copy(spec.argument).expanduser()
-    found, summary = read_source(spec.name, root, **options)
-    return found, root.parent if root.is_file() else root, summary
+    merged: tuple[MergedSet, ...] = ()
 
 
 def convert(
-    origin: str,
+    origin: str | Sequence[str],
     output: str | Path,
     format: str | None = None,
     *,
@@ -103,22 +59,27 @@ def convert(
     check_images: bool = False,
     card: bool = False,
     overwrite: bool = False,
+    weights: Sequence[float] | None = None,
+    seed: int = 0,
 ) -> Conversion:
-    """Read records from anywhere and write them in a format.
+    """Read records from anywhere and write them in a format; several sets are merged into one.
 
     What is read is never written over. Where input and output are on different file systems, the media are copied
-    along, to the names that they have beside the output.
+    along, to the names that they have beside the output (of several sets, in a folder of each).
 
     Args:
-        origin: A path, an address, or ``name:root``; see ``open_records``.
+        origin: A path, an address, or ``name:root``, see ``open_records``; or several, see
+            ``facekit.data.merging.Merger``.
         output: The file or folder to write, or the address of one; paths inside become relative to the folder it lies
             in.
         format: One of ``facekit.data.formats.FORMATS``; None for JSON lines where the output ends in ``.jsonl``.
         split: Only the records of one split.
-        media_folder: See ``open_records``.
+        media_folder: See ``open_records``; of one set only.
         check_images: For a dataset, leave out pictures that cannot be opened.
         card: Also write a dataset card beside the output.
         overwrite: Replace what an earlier conversion wrote there, and media that were unpacked there.
+        weights: Shares of several sets, such as ``(4, 2, 1)``; None takes all records of each.
+        seed: Decides which records are taken by weight.
 
     Returns:
         What was done.
@@ -129,26 +90,56 @@ def convert(
         UnknownPartError: There is no such dataset.
         MissingExtraError: A format needs a package that is not installed.
     """
+    origins = (origin,) if isinstance(origin, str) else tuple(origin)
     address, output = output, output_place(output).expanduser()
-    check_place(origin, output, overwrite=overwrite)
-    records, folder, summary = open_records(
-        origin, split=split, media_folder=media_folder, check_images=check_images, overwrite_media=overwrite
-    )
-    counts = RecordCounts()
-    watched = _some(counts.watch(records), lambda: describe_nothing(origin, split, summary))
-    copied = CopiedMedia(folder, output.parent)
-    if format != "webdataset" and not share_file_system(folder, output):
-        watched, folder = copied.along(watched), output.parent
-    if output.is_dir() and any(output.iterdir()):
-        _check_folder(output, format)
-        with replace_folder(output) as fresh:
-            write_records(watched, fresh, format, media_folder=folder)
-            move_noted_folders(fresh, output)
+    for each in origins:
+        check_place(each, output, overwrite=overwrite)
+    counts, summary = RecordCounts(), None
+    if len(origins) == 1 and weights is None:
+        records, folder, summary = open_records(
+            origins[0], split=split, media_folder=media_folder, check_images=check_images, overwrite_media=overwrite
+        )
+        merger = None
+        copied = [CopiedMedia(folder, output.parent)]
+        records = _some(records, lambda: describe_nothing(origins[0], split, summary))
+        if format != "webdataset" and not share_file_system(folder, output):
+            records, folder = copied[0].along(records), output.parent
     else:
-        write_records(watched, output, format, media_folder=folder)
-    if not card:
-        _upload(output, copied.paths)
-        return Conversion(_shown(output, address), counts, summary)
+        if media_folder is not None:
+            raise ConfigurationError(
+                "a media folder is that of one set; convert sets that need one by themselves first"
+            )
+        merger = Merger(origins, weights, split=split, check_images=check_images, seed=seed)
+        records, folder = merger.records(output.parent, copy=format != "webdataset"), output.parent
+    _write(counts.watch(records), output, format, folder)
+    merged = () if merger is None else tuple(merger.sets)
+    if merger is not None:
+        copied = merger.copied
+    beside = [path for each in copied for path in each.paths]
+    written = None
+    if card:
+        steps = _describe_steps(origins[0], summary, merged)
+        written = write_card(output.parent, counts, CardDetails(title=output.stem, how_made=steps))
+        beside.append(written)
+    _upload(output, beside)
+    return Conversion(Path(address) if is_mirrored(output) else output, counts, summary, written, merged)
+
+
+def _write(records: Iterable[FaceRecord], output: Path, format: str | None, folder: Path) -> None:
+    """Write records whose paths are relative to a folder; a folder of an earlier conversion is replaced as a whole."""
+    if not (output.is_dir() and any(output.iterdir())):
+        write_records(records, output, format, media_folder=folder)
+        return
+    _check_folder(output, format)
+    with replace_folder(output) as fresh:
+        write_records(records, fresh, format, media_folder=folder)
+        move_noted_folders(fresh, output)
+
+
+def _describe_steps(origin: str, summary: SourceSummary | None, merged: Sequence[MergedSet]) -> list[str]:
+    """One sentence for each step, for the card."""
+    if merged:
+        return [f"Merged by facekit from {len(merged)} sets.", *(f"{each}." for each in merged)]
     steps = [f"Read from {Path(origin).name if summary is None else summary.name} and converted by facekit."]
     if summary is not None:
         left_out = summary.missing.count + summary.broken.count + summary.repeated.count
@@ -156,9 +147,7 @@ def convert(
         steps += [
             f"Label without a counterpart: {name}, {number:,} times." for name, number in summary.unmapped.items()
         ]
-    written = write_card(output.parent, counts, CardDetails(title=output.stem, how_made=steps))
-    _upload(output, [*copied.paths, written])
-    return Conversion(_shown(output, address), counts, summary, written)
+    return steps
 
 
 def _upload(output: Path, beside: Sequence[Path]) -> None:
@@ -169,11 +158,6 @@ def _upload(output: Path, beside: Sequence[Path]) -> None:
         upload_folder(output)
     described = output.with_name(DATASET_INFO)
     upload_files([each for each in (output, described, *beside) if each.is_file()])
-
-
-def _shown(output: Path, address: str | Path) -> Path:
-    """What a result names: a path, or the address as it was given."""
-    return Path(address) if is_mirrored(output) else output
 
 
 def check_place(origin: str, output: Path, *, overwrite: bool) -> None:
@@ -218,15 +202,3 @@ def _some(records: Iterable[FaceRecord], describe: Callable[[], str]) -> Iterato
         yield record
     if empty:
         raise RecordError(describe())
-
-
-def describe_nothing(origin: str, split: str | None, summary: SourceSummary | None) -> str:
-    """The sentence about an input without a single record: what there was instead."""
-    wanted = "" if split is None else f" of the split {split!r}"
-    rest = {name: number for name, number in (summary.count_outcomes() if summary else {}).items() if number}
-    instead = f"; of what is there: {', '.join(f'{name} {number:,}' for name, number in rest.items())}" if rest else ""
-    return f"{origin} has no record{wanted}{instead}"
-
-
-def _of_split(records: Iterable[FaceRecord], split: str) -> Iterator[FaceRecord]:
-    return (record for record in records if record.split == split)

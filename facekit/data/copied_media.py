@@ -26,10 +26,11 @@ class CopiedMedia:
     Args:
         source: The folder that the records' paths are relative to.
         target: The folder to copy to.
+        under: A folder in it, for media of one of several sets.
     """
 
-    def __init__(self, source: Path, target: Path) -> None:
-        self.source, self.target = source, target
+    def __init__(self, source: Path, target: Path, under: str = "") -> None:
+        self.source, self.target, self.under = source, target, f"{under}/" if under else ""
         self._copies: dict[str, str] = {}
 
     @property
@@ -58,6 +59,7 @@ class CopiedMedia:
         plain = PurePosixPath(name)
         is_inside = "://" not in name and not plain.is_absolute() and ".." not in plain.parts
         copy = name if is_inside else f"{_FOLDER}/{len(self._copies):09d}{plain.suffix.lower()}"
+        copy = f"{self.under}{copy}"
         target = self.target / copy
         if not _is_same(path, target):
             with explained_writes(f"{target} cannot be written"):

@@ -246,3 +246,10 @@ def test_several_pictures_are_each_looked_at(foreign):
     path = write_lines(foreign, {"images": ["own.jpg", "../home/private.jpg"]})
     with pytest.raises(RecordError, match="leads out of"):
         read_records(path)
+
+
+@pytest.mark.parametrize("name", ["\0/", "a\0b.png", "../\0"])
+def test_a_name_that_no_file_can_have_is_judged_by_its_words(tmp_path, name):
+    outside = OutsideFolders(tmp_path / "records.jsonl")
+    outside.add([name])
+    assert Confinement(tmp_path).contains(name) is not name.startswith("..")

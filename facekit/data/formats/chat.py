@@ -26,7 +26,15 @@ from facekit.data.marks import count_marks, join_parts, strip_leading_marks
 from facekit.data.records import FaceRecord, check_landmarks
 from facekit.errors import RecordError
 
-__all__ = ["DATASET_INFO", "ChatLayout", "UnsupportedSampleError", "find_layout", "read_chat", "write_chat"]
+__all__ = [
+    "DATASET_INFO",
+    "ChatLayout",
+    "UnsupportedSampleError",
+    "find_layout",
+    "read_chat",
+    "read_sample",
+    "write_chat",
+]
 
 DATASET_INFO = "dataset_info.json"
 LANDMARK_CROP = 256
@@ -163,6 +171,19 @@ def read_chat(
             record = record.model_copy(update={"id": f"{record.id}-{number}"})
         seen.add(record.id)
         yield record
+
+
+def read_sample(sample: dict[str, Any], where: str) -> FaceRecord:
+    """A sample of LLaVA or ShareGPT in the usual layout as a record, under its id.
+
+    Args:
+        sample: With ``id``, a medium and messages.
+        where: File and number, for messages.
+
+    Raises:
+        RecordError: It is malformed.
+    """
+    return _to_record(sample, _usual_layout(sample), where, str(sample["id"]))
 
 
 def write_chat(records: Iterable[FaceRecord], path: Path, *, for_llama_factory: bool) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from facekit.data.confinement import Confinement, OutsideFolders
+from facekit.data.formats.arrow_files import SUFFIXES, list_tables
 from facekit.data.formats.chat import DATASET_INFO, find_layout, read_chat, write_chat
+from facekit.data.formats.extras import KEY
 from facekit.data.formats.hub import read_hub_dataset, require_datasets, write_hub_dataset
 from facekit.data.formats.json_stream import iterate_json_objects
 from facekit.data.formats.shards import MANIFEST, read_shards, require_webdataset, write_shards
+from facekit.data.formats.tables import holds_media, read_tables
 from facekit.data.records import FaceRecord, iterate_records
 from facekit.data.records import write_records as write_lines
-from facekit.errors import ConfigurationError, RecordError
+from facekit.errors import ConfigurationError, RecordError, first_line
 from facekit.remote.mirror import file_is_there
 from facekit.spec import closest_match_hint
 
@@ -26,6 +30,9 @@ FORMATS: dict[str, str] = {
     "webdataset": "WebDataset tar shards with the media inside",
 }
 """Name to what it is."""
+
+READ_FORMATS: dict[str, str] = {**FORMATS, "tables": "Parquet or Arrow files, or any folder of the datasets library"}
+"""The same with what is read and not written."""
 
 
 def write_records(
@@ -88,9 +95,10 @@ def read_records(
 
     Args:
         path: The file or folder.
-        format: One of ``FORMATS``; None to look.
+        format: One of ``READ_FORMATS``; None to look.
         media_folder: The folder that the paths in the file are relative to; None for ``base_folder`` of the path. For
-            ``webdataset`` the media are extracted there; None reads the records alone.
+            ``webdataset``, and tables with pictures inside, the media are extracted there; None reads the records alone
+            of the one and is an error for the other.
         check_files: Also require that the media are there.
         overwrite_media: Whether unpacking ``webdataset`` may replace files that have other contents.
 
@@ -105,7 +113,7 @@ def read_records(
     """
     path = Path(path)
     format = format or detect_format(path)
-    if format not in FORMATS:
+    if format not in READ_FORMATS:
         raise ConfigurationError(_unknown_format(format))
     base = base_folder(path)
     media = None if media_folder is None else Path(media_folder)
@@ -116,6 +124,9 @@ def read_records(
         records = iterate_records(path, check_files=False, media_folder=media)
     elif format == "datasets":
         records = _confined(read_hub_dataset(path), path, media or base)
+    elif format == "tables":
+        tables = read_tables(path, extract_to=media)
+        records, base = _confined(tables, path, media or base), media if media and holds_media(path) else base
     else:
         records = _confined(read_chat(path, media_folder=media), path, media or base)
     if media is not None and format != "webdataset" and media.resolve() != base.resolve():
@@ -153,14 +164,21 @@ def detect_format(path: str | Path) -> str:
     path = Path(path)
     if path.is_dir():
         if (path / "state.json").is_file() and (path / DATASET_INFO).is_file():
-            return "datasets"
+            return "datasets" if _is_own(path) else "tables"
         if (path / MANIFEST).is_file() or any(path.glob("*.tar")):
             return "webdataset"
-        raise RecordError(f"{path} is neither a folder that datasets wrote nor one with WebDataset shards")
+        if list_tables(path):
+            return "tables"
+        raise RecordError(
+            f"{path} is neither a folder of the datasets library nor one with WebDataset shards or tables; for a "
+            f"folder of pictures write folder:{path}"
+        )
     if not path.is_file():
         raise RecordError(f"there is no file or folder {path}; check the path")
     if path.suffix == ".tar":
         return "webdataset"
+    if path.suffix in SUFFIXES:
+        return "tables"
     if find_layout(path) is not None:
         return "sharegpt"
     first = next(iterate_json_objects(path), (0, {}))[1]
@@ -169,6 +187,16 @@ def detect_format(path: str | Path) -> str:
         not isinstance(turns, list) or not turns or (isinstance(turns[0], dict) and "role" in turns[0])
     )
     return "records" if path.suffix == ".jsonl" and ours else "llava"
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a folder of ``datasets`` has the columns that facekit writes."""
+    try:
+        return KEY in json.loads((path / DATASET_INFO).read_text(encoding="utf-8"))["features"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordError(
+            f"{path / DATASET_INFO} cannot be read ({first_line(error)}); copy the folder again"
+        ) from error
 
 
 def base_folder(path: str | Path) -> Path:

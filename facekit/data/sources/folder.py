@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
-from facekit.data.labels import ALL_EXPRESSIONS, CELEBA_ATTRIBUTES, Expression, FaceLabels, age_group_of
+from facekit.data.labels import FaceLabels, age_group_of
 from facekit.data.records import FaceRecord, describe_problem
 from facekit.data.sources.base import Source
+from facekit.data.sources.columns import (
+    EXPRESSION_WORDS,
+    GROUP_COLUMNS,
+    MEDIA_COLUMNS,
+    canonical_column,
+    split_name,
+    take_labels,
+)
 from facekit.data.sources.file_walk import FoundFile, walk_files
 from facekit.data.sources.summary import Problems
 from facekit.data.sources.tables import Row, read_header, read_table
@@ -20,23 +26,6 @@ from facekit.errors import ConfigurationError, RecordError
 from facekit.faces.file_kinds import kind_of_name
 
 __all__ = ["EXPRESSION_WORDS", "CsvTable", "PlainFolder"]
-
-EXPRESSION_WORDS: dict[str, Expression] = {name: name for name in ALL_EXPRESSIONS} | {
-    "happy": "happiness", "joy": "happiness", "sad": "sadness", "surprised": "surprise", "fearful": "fear",
-    "afraid": "fear", "disgusted": "disgust", "angry": "anger", "normal": "neutral", "contemptuous": "contempt",
-    "anxious": "anxiety", "helpless": "helplessness", "disappointed": "disappointment",
-}  # fmt: skip
-"""How folders and tables of users name expressions, in lower case."""
-
-_TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "-1": False}
-_MEDIA = ("image", "video", "file", "path")
-_GROUPS = ("age_group", "gender", "race", "ethnicity", "skin_tone")
-_UNIT = re.compile(r"AU0*([1-9]\d?)")
-_KNOWN = (*_MEDIA, *_GROUPS, *CELEBA_ATTRIBUTES, "id", "split", "expression", "age", "manipulated")
-_COLUMNS = {name.casefold(): name for name in _KNOWN} | {
-    "filename": "file", "file_name": "file", "filepath": "path", "file_path": "path", "image_path": "image",
-    "img_path": "image", "video_path": "video",
-}  # fmt: skip
 
 
 class PlainFolder(Source):
@@ -142,13 +131,13 @@ class CsvTable(Source):
         self.table = self.only or self.need_file("labels.csv")
         self.columns, self.delimiter = read_header(self.table)
         known = [canonical_column(name) for name in self.columns]
-        self.medium = next((name for name in _MEDIA if name in known), None)
+        self.medium = next((name for name in MEDIA_COLUMNS if name in known), None)
         if self.medium is None:
             raise RecordError(
                 f"{self.table}, line 1: the header lacks a column image, video, file or path; it has "
                 f"{', '.join(self.columns)}"
             )
-        self.has_others = any(name not in (*_MEDIA, *_GROUPS, "id", "split") for name in known)
+        self.has_others = any(name not in (*MEDIA_COLUMNS, *GROUP_COLUMNS, "id", "split") for name in known)
 
     def read(self) -> Iterator[FaceRecord]:
         """Yield the faces in the order of the table."""
@@ -156,7 +145,7 @@ class CsvTable(Source):
         rows = labelled = 0
         for row in read_table(self.table, delimiter=self.delimiter, rename=canonical_column):
             values = {name: value.strip() for name, value in row.values.items() if value.strip()}
-            split = _split(values.pop("split", None))
+            split = split_name(values.pop("split", None))
             record = self._record(Row(row.path, row.number, values), split)
             rows += 1
             labelled += record.labels != FaceLabels()
@@ -184,8 +173,8 @@ class CsvTable(Source):
         values.pop(str(self.medium))
         kind = "video" if kind_of_name(name) == "video" or self.medium == "video" else "image"
         identity = values.pop("id", None) or f"{self.name}/{name}"
-        labels = _labels(row, values)
-        groups = {attribute: values.pop(attribute) for attribute in _GROUPS if attribute in values}
+        labels = take_labels(row, values)
+        groups = {attribute: values.pop(attribute) for attribute in GROUP_COLUMNS if attribute in values}
         if labels.get("age") is not None and "age_group" not in groups:
             groups["age_group"] = age_group_of(labels["age"])
         record = {"id": identity, kind: name, "labels": labels, "groups": groups, "split": split}
@@ -193,49 +182,3 @@ class CsvTable(Source):
             return FaceRecord.model_validate({**record, "source": {"dataset": self.name, **values}})
         except ValidationError as error:
             raise RecordError(f"{row.where}: {describe_problem(error)}") from error
-
-
-def canonical_column(name: str) -> str:
-    """What a column of a user's table is called here: the name that is known in another case, or as it is."""
-    bare = name.strip()
-    return _COLUMNS.get(bare.casefold(), bare.upper() if _UNIT.fullmatch(bare.upper()) else bare)
-
-
-def _split(name: str | None) -> str | None:
-    return {"val": "validation", "valid": "validation", "dev": "validation"}.get(name, name) if name else None
-
-
-def _labels(row: Row, values: dict[str, str]) -> dict[str, Any]:
-    """Take the label columns out of the values."""
-    labels: dict[str, Any] = {}
-    if values.pop("expression", None) is not None:
-        labels["expression"] = _lower(row).choose("expression", EXPRESSION_WORDS)
-    if values.pop("manipulated", None) is not None:
-        labels["manipulated"] = _lower(row).choose("manipulated", _TRUTH)
-    if values.get("age") is not None:
-        labels["age"] = _number(row, "age", values.pop("age"), 130.0)
-    units = {name: match for name in values if (match := _UNIT.fullmatch(name))}
-    if units:
-        found = {f"AU{match[1]}": _number(row, name, values.pop(name), 5.0) for name, match in units.items()}
-        labels["action_units"] = found
-    attributes = [name for name in CELEBA_ATTRIBUTES if name in values]
-    if attributes:
-        labels["attributes"] = {name: _lower(row).choose(name, _TRUTH) for name in attributes}
-        for name in attributes:
-            del values[name]
-    return labels
-
-
-def _lower(row: Row) -> Row:
-    lowered: Mapping[str, str] = {name: value.lower() for name, value in row.values.items()}
-    return Row(row.path, row.number, lowered)
-
-
-def _number(row: Row, name: str, text: str, most: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0.0 <= value <= most:
-        raise RecordError(f"{row.where}: '{name}' must be a number from 0 to {most:g}, not {text!r}")
-    return value

@@ -1,0 +1,90 @@
+"""Columns of users' tables by name: which hold media, labels, groups and the rest, whatever file the table is in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from facekit.data.labels import ALL_EXPRESSIONS, CELEBA_ATTRIBUTES, Expression
+from facekit.data.sources.tables import Row
+from facekit.errors import RecordError
+
+__all__ = ["EXPRESSION_WORDS", "GROUP_COLUMNS", "MEDIA_COLUMNS", "canonical_column", "split_name", "take_labels"]
+
+EXPRESSION_WORDS: dict[str, Expression] = {name: name for name in ALL_EXPRESSIONS} | {
+    "happy": "happiness", "joy": "happiness", "sad": "sadness", "surprised": "surprise", "fearful": "fear",
+    "afraid": "fear", "disgusted": "disgust", "angry": "anger", "normal": "neutral", "contemptuous": "contempt",
+    "anxious": "anxiety", "helpless": "helplessness", "disappointed": "disappointment",
+}  # fmt: skip
+"""How folders and tables of users name expressions, in lower case."""
+
+MEDIA_COLUMNS = ("image", "video", "file", "path")
+GROUP_COLUMNS = ("age_group", "gender", "race", "ethnicity", "skin_tone")
+
+_TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "-1": False}
+_UNIT = re.compile(r"AU0*([1-9]\d?)")
+_KNOWN = (*MEDIA_COLUMNS, *GROUP_COLUMNS, *CELEBA_ATTRIBUTES, "id", "split", "expression", "age", "manipulated")
+_COLUMNS = {name.casefold(): name for name in _KNOWN} | {
+    "filename": "file", "file_name": "file", "filepath": "path", "file_path": "path", "image_path": "image",
+    "img_path": "image", "video_path": "video",
+}  # fmt: skip
+_SPLITS = {"val": "validation", "valid": "validation", "dev": "validation"}
+
+
+def canonical_column(name: str) -> str:
+    """What a column of a user's table is called here: the name that is known in another case, or as it is."""
+    bare = name.strip()
+    return _COLUMNS.get(bare.casefold(), bare.upper() if _UNIT.fullmatch(bare.upper()) else bare)
+
+
+def split_name(name: str | None) -> str | None:
+    """What a split is called here; None where a table has no name for it."""
+    return _SPLITS.get(name, name) if name else None
+
+
+def take_labels(row: Row, values: dict[str, str]) -> dict[str, Any]:
+    """Take the label columns of a row out of its values.
+
+    Args:
+        row: The row.
+        values: Its cells by canonical name; those of labels are removed.
+
+    Returns:
+        The fields of ``FaceLabels``.
+
+    Raises:
+        RecordError: A cell is none of what its column may hold.
+    """
+    labels: dict[str, Any] = {}
+    if values.pop("expression", None) is not None:
+        labels["expression"] = _lower(row).choose("expression", EXPRESSION_WORDS)
+    if values.pop("manipulated", None) is not None:
+        labels["manipulated"] = _lower(row).choose("manipulated", _TRUTH)
+    if values.get("age") is not None:
+        labels["age"] = _number(row, "age", values.pop("age"), 130.0)
+    units = {name: match for name in values if (match := _UNIT.fullmatch(name))}
+    if units:
+        found = {f"AU{match[1]}": _number(row, name, values.pop(name), 5.0) for name, match in units.items()}
+        labels["action_units"] = found
+    attributes = [name for name in CELEBA_ATTRIBUTES if name in values]
+    if attributes:
+        labels["attributes"] = {name: _lower(row).choose(name, _TRUTH) for name in attributes}
+        for name in attributes:
+            del values[name]
+    return labels
+
+
+def _lower(row: Row) -> Row:
+    lowered: Mapping[str, str] = {name: value.lower() for name, value in row.values.items()}
+    return Row(row.path, row.number, lowered)
+
+
+def _number(row: Row, name: str, text: str, most: float) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0.0 <= value <= most:
+        raise RecordError(f"{row.where}: '{name}' must be a number from 0 to {most:g}, not {text!r}")
+    return value
