@@ -41,6 +41,9 @@ class RecordCounts:
         groups: For each group attribute, records by group.
         with_landmarks: Records with landmarks.
         answers: Answers by the task they belong to; ``""`` where the turn has none.
+        licenses: Records by the licence that they state.
+        unlicensed: Records that state none, by data set of origin.
+        consents: Records by the consent that they state.
     """
 
     records: int = 0
@@ -52,6 +55,9 @@ class RecordCounts:
     groups: dict[str, Counter[str]] = field(default_factory=dict)
     with_landmarks: int = 0
     answers: Counter[str] = field(default_factory=Counter)
+    licenses: Counter[str] = field(default_factory=Counter)
+    unlicensed: Counter[str] = field(default_factory=Counter)
+    consents: Counter[str] = field(default_factory=Counter)
 
     def add(self, record: FaceRecord) -> None:
         """Count one record."""
@@ -61,6 +67,12 @@ class RecordCounts:
         if record.split is not None:
             self.splits[record.split] += 1
         self.origins[origin_of(record)] += 1
+        if record.license is None:
+            self.unlicensed[origin_of(record)] += 1
+        else:
+            self.licenses[record.license] += 1
+        if record.consent is not None:
+            self.consents[record.consent] += 1
         self.tasks.update(labelled_tasks(record.labels))
         if record.labels.expression is not None:
             self.expressions[record.labels.expression] += 1

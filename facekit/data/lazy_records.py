@@ -9,6 +9,7 @@ from typing import Self, overload
 
 import numpy as np
 
+from facekit.data.record_facts import identity_line
 from facekit.data.records import FaceRecord
 
 __all__ = ["LazyRecords", "content_of"]
@@ -101,5 +102,5 @@ def content_of(records: Sequence[FaceRecord]) -> str:
         return records.content
     digest = hashlib.sha256()
     for record in records:
-        digest.update(record.model_dump_json().encode() + b"\n")
+        digest.update(identity_line(record).encode() + b"\n")
     return digest.hexdigest()

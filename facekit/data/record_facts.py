@@ -14,12 +14,13 @@ import numpy as np
 
 from facekit.data.records import FaceRecord
 
-__all__ = ["FACTS", "fact_of", "facts_of", "frame_counts", "hash_id", "is_dialogue", "shows_several"]
+__all__ = ["FACTS", "fact_of", "facts_of", "frame_counts", "hash_id", "identity_line", "is_dialogue", "shows_several"]
 
 FACTS = np.dtype([("id", "<u8"), ("words", "<u4"), ("turns", "<u2"), ("frames", "<u2"), ("kind", "u1")])
 """Of a record: the hash of its id; words and turns of its conversation; its pictures, or the frames that it names of a
 video file (0 for all of them); and ``_VIDEO``, ``_SEVERAL`` and ``_INDEPENDENT`` as bits."""
 
+_TERMS = {"license", "consent"}
 _VIDEO, _SEVERAL, _INDEPENDENT = 1, 2, 4
 _MOST = np.iinfo(np.uint16).max
 _MOST_WORDS = np.iinfo(np.uint32).max
@@ -28,6 +29,11 @@ _MOST_WORDS = np.iinfo(np.uint32).max
 def hash_id(identity: str) -> int:
     """64 bits of the BLAKE2b digest of a record's id."""
     return int.from_bytes(hashlib.blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def identity_line(record: FaceRecord) -> str:
+    """The JSON line by which the records of a run are compared with those of an earlier one: what a model learns of."""
+    return record.model_dump_json(exclude=_TERMS)
 
 
 def fact_of(record: FaceRecord) -> tuple[int, int, int, int, int]:

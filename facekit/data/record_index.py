@@ -29,7 +29,7 @@ from pydantic import ValidationError
 
 from facekit import __version__
 from facekit.data.atomic import write_bytes_atomically
-from facekit.data.record_facts import FACTS, fact_of
+from facekit.data.record_facts import FACTS, fact_of, identity_line
 from facekit.data.records import FaceRecord, describe_problem
 from facekit.data.skipping import SkippedRecord
 from facekit.errors import RecordError
@@ -172,7 +172,7 @@ def _make_index(file: BinaryIO, stamp: FileStamp) -> RecordIndex:
                 if count == len(rows):
                     rows = np.concatenate([rows, np.empty(len(rows), _ROW)])
                 rows[count] = (position, len(line), fact_of(entry))
-                content.update(entry.model_dump_json().encode() + b"\n")
+                content.update(identity_line(entry).encode() + b"\n")
                 count += 1
         position += len(line)
     return RecordIndex(rows[:count].copy(), tuple(broken), stamp, digest.hexdigest(), content.hexdigest())

@@ -85,6 +85,8 @@ class FaceRecord(BaseModel):
             conversation is a dialogue, whose later turns may refer to earlier ones.
         source: Where the record came from: a name, or a small table such as dataset and seed.
         split: Part of the data set it belongs to, such as ``"train"``.
+        license: What the pictures may be used under: an identifier such as ``"cc-by-4.0"``, or words.
+        consent: What the person in them agreed to, such as ``"research"`` or ``"none"``; ``None`` where not recorded.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -101,6 +103,8 @@ class FaceRecord(BaseModel):
     independent_questions: bool = False
     source: dict[str, str | int | float | bool | None] | str | None = None
     split: str | None = None
+    license: NonEmpty | None = None
+    consent: NonEmpty | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -189,3 +189,18 @@ def test_an_empty_input_is_an_error_and_writes_nothing(fairface, tmp_path):
     with pytest.raises(RecordError, match="has no record of the split 'train'"):
         convert(f"fairface:{fairface}", tmp_path / "out", "webdataset", split="train")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty.jsonl", "fairface"]
+
+
+@pytest.mark.parametrize("format", ["records", "llava", "sharegpt", "datasets", "webdataset"])
+def test_licence_and_consent_go_through_every_format(tmp_path, format):
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
+    (tmp_path / "faces.csv").write_text("image,Licence,consent\n1.png,cc-by-4.0,research only\n")
+    name = {"records": "out.jsonl", "llava": "out.json", "sharegpt": "out.json"}.get(format, "out")
+    path = convert(f"csv:{tmp_path / 'faces.csv'}", tmp_path / name, format, card=format == "records").path
+    (record,) = read_records(path)
+    assert (record.license, record.consent) == ("cc-by-4.0", "research only")
+    assert record.source == {"dataset": "csv"}
+    if format == "records":
+        card = (tmp_path / "README.md").read_text()
+        assert "license: cc-by-4.0" in card
+        assert "| research only | 1 | 100.0 % |" in card

@@ -51,3 +51,9 @@ def test_records_are_known_by_number_content_and_order(tmp_path):
 
 def test_the_edges_of_items_count():
     assert describe_items(["ab", "c"]) != describe_items(["a", "bc"])
+
+
+def test_terms_of_use_are_no_part_of_what_a_model_learns(tmp_path):
+    record = FaceRecord(id="a", image="a.png")
+    licensed = record.model_copy(update={"license": "mit", "consent": "research"})
+    assert describe_records(RecordSet((record,), tmp_path)) == describe_records(RecordSet((licensed,), tmp_path))

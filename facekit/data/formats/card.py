@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +14,11 @@ from facekit.data.counting import RecordCounts
 from facekit.errors import ConfigurationError
 from facekit.reports import render_text
 
-__all__ = ["CardDetails", "check_card_place", "render_card", "write_card"]
+__all__ = ["CardDetails", "check_card_place", "render_card", "share_licences", "write_card"]
 
 _TEMPLATE = "data/formats/card.md.jinja"
+NOT_RECORDED = "not recorded"
+_IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 MARK = "<!-- written by facekit -->"
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 
@@ -55,14 +59,20 @@ def render_card(counts: RecordCounts, details: CardDetails) -> str:
     conversational = bool(counts.answers)
     data = DatasetCardData(
         pretty_name=details.title,
-        license=details.licence,
+        license=_identifier(counts, details),
         language=list(details.languages) if conversational else None,
         task_categories=["visual-question-answering" if conversational else "image-classification"],
         size_categories=[_size_category(counts.records)],
         tags=["face", *counts.tasks],
     )
     return render_text(
-        _TEMPLATE, front_matter=data.to_yaml().strip(), mark=MARK, counts=counts, details=details, terms=_terms(counts)
+        _TEMPLATE,
+        front_matter=data.to_yaml().strip(),
+        mark=MARK,
+        counts=counts,
+        details=details,
+        terms=_terms(counts),
+        licences=share_licences(counts),
     )
 
 
@@ -93,6 +103,27 @@ def check_card_place(folder: str | Path) -> Path:
     if path.is_file() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
         raise ConfigurationError(f"{path} exists and is no card of facekit's; move it, or write to another folder")
     return path
+
+
+def share_licences(counts: RecordCounts) -> list[tuple[str, int, float]]:
+    """Records by licence, the most frequent first: each licence, how many records, and their share of all.
+
+    A record that states none has that of its dataset of origin, where the catalog knows it.
+    """
+    registry = current_registry()
+    known = set(registry.names("dataset"))
+    found = Counter(counts.licenses)
+    for origin, number in counts.unlicensed.items():
+        found[registry.part("dataset", origin).licence if origin in known else NOT_RECORDED] += number
+    return [(licence, number, number / found.total()) for licence, number in found.most_common()]
+
+
+def _identifier(counts: RecordCounts, details: CardDetails) -> str:
+    """The licence of the whole, for the hub: that which all records state, where it is an identifier."""
+    if details.licence != CardDetails.licence or counts.unlicensed or len(counts.licenses) != 1:
+        return details.licence
+    (licence,) = counts.licenses
+    return licence if _IDENTIFIER.fullmatch(licence) else details.licence
 
 
 def _terms(counts: RecordCounts) -> list[tuple[str, str, str]]:

@@ -2,7 +2,7 @@
 
 Columns are known by name, in any case (``facekit.data.sources.columns``): the medium as a path or, as ``datasets``
 keeps pictures, inside the table; ``conversations`` or ``messages``, or ``question`` and ``answer``; ``landmarks``;
-labels, groups, ``id`` and ``split``. Whatever else is a single value goes to ``source``.
+labels, groups, ``id``, ``split``, ``license`` and ``consent``. Whatever else is a single value goes to ``source``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from facekit.data.sources.columns import (
     EXPRESSION_WORDS,
     GROUP_COLUMNS,
     MEDIA_COLUMNS,
+    TERM_COLUMNS,
     canonical_column,
     split_name,
     take_labels,
@@ -142,10 +143,12 @@ class _RowReader:
         if labels.get("age") is not None and "age_group" not in groups:
             groups["age_group"] = age_group_of(labels["age"])
         split = split_name(cells.pop("split", None)) or row.split
+        terms = {name: cells.pop(name) for name in TERM_COLUMNS if name in cells}
         base = read_sample(sample, where)
         changes = {
             "labels": labels, "groups": groups, "split": split, "landmarks": landmarks,
             "source": {"dataset": self.path.stem, **{name: row.values.get(name, cell) for name, cell in cells.items()}},
+            **terms,
         }  # fmt: skip
         try:
             return FaceRecord.model_validate({**base.model_dump(), **changes})

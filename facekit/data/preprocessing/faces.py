@@ -133,7 +133,8 @@ def _prepare_picture(
     if settings.faces == "all" and found and crop.index is not None:
         changes["id"] = f"{record.id}#{crop.index}"
     if rank:
-        changes |= {"labels": FaceLabels(), "groups": {}, "conversations": []}
+        # The labels and the consent are those of another person.
+        changes |= {"labels": FaceLabels(), "groups": {}, "conversations": [], "consent": None}
     return PreparedRecord(key, record.model_copy(update=changes), {path: _to_jpeg(crop.image, settings)})
 
 

@@ -10,7 +10,15 @@ from facekit.data.labels import ALL_EXPRESSIONS, CELEBA_ATTRIBUTES, Expression
 from facekit.data.sources.tables import Row
 from facekit.errors import RecordError
 
-__all__ = ["EXPRESSION_WORDS", "GROUP_COLUMNS", "MEDIA_COLUMNS", "canonical_column", "split_name", "take_labels"]
+__all__ = [
+    "EXPRESSION_WORDS",
+    "GROUP_COLUMNS",
+    "MEDIA_COLUMNS",
+    "TERM_COLUMNS",
+    "canonical_column",
+    "split_name",
+    "take_labels",
+]
 
 EXPRESSION_WORDS: dict[str, Expression] = {name: name for name in ALL_EXPRESSIONS} | {
     "happy": "happiness", "joy": "happiness", "sad": "sadness", "surprised": "surprise", "fearful": "fear",
@@ -20,6 +28,7 @@ EXPRESSION_WORDS: dict[str, Expression] = {name: name for name in ALL_EXPRESSION
 """How folders and tables of users name expressions, in lower case."""
 
 MEDIA_COLUMNS = ("image", "video", "file", "path")
+TERM_COLUMNS = ("license", "consent")
 GROUP_COLUMNS = ("age_group", "gender", "race", "ethnicity", "skin_tone")
 
 _TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "-1": False}
@@ -27,7 +36,7 @@ _UNIT = re.compile(r"AU0*([1-9]\d?)")
 _KNOWN = (*MEDIA_COLUMNS, *GROUP_COLUMNS, *CELEBA_ATTRIBUTES, "id", "split", "expression", "age", "manipulated")
 _COLUMNS = {name.casefold(): name for name in _KNOWN} | {
     "filename": "file", "file_name": "file", "filepath": "path", "file_path": "path", "image_path": "image",
-    "img_path": "image", "video_path": "video",
+    "img_path": "image", "video_path": "video", "licence": "license", "license": "license", "consent": "consent",
 }  # fmt: skip
 _SPLITS = {"val": "validation", "valid": "validation", "dev": "validation"}
 

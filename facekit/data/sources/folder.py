@@ -15,6 +15,7 @@ from facekit.data.sources.columns import (
     EXPRESSION_WORDS,
     GROUP_COLUMNS,
     MEDIA_COLUMNS,
+    TERM_COLUMNS,
     canonical_column,
     split_name,
     take_labels,
@@ -98,8 +99,9 @@ class CsvTable(Source):
     Columns that are read, in any case: one of ``image``, ``video``, ``file`` and ``path`` (relative to the CSV; also
     ``filename``, ``image_path`` and the like); ``id``; ``expression``, ``age``, ``manipulated``; action units
     (``AU12``, 0 to 5); CelebA's attributes by name (0 or 1); the groups ``age_group``, ``gender``, ``race``,
-    ``ethnicity``, ``skin_tone``; ``split``. Others go to ``source``. Commas, semicolons, tabs or ``|`` stand between
-    cells. A row that another one repeats is left out and named in the summary.
+    ``ethnicity``, ``skin_tone``; ``split``; ``license`` and ``consent``. Others go to ``source``.
+    Commas, semicolons, tabs or ``|`` stand between cells. A row that another one repeats is left out and named in the
+    summary.
 
     Args:
         root: The CSV file, or a folder with ``labels.csv``.
@@ -137,7 +139,9 @@ class CsvTable(Source):
                 f"{self.table}, line 1: the header lacks a column image, video, file or path; it has "
                 f"{', '.join(self.columns)}"
             )
-        self.has_others = any(name not in (*MEDIA_COLUMNS, *GROUP_COLUMNS, "id", "split") for name in known)
+        self.has_others = any(
+            name not in (*MEDIA_COLUMNS, *GROUP_COLUMNS, *TERM_COLUMNS, "id", "split") for name in known
+        )
 
     def read(self) -> Iterator[FaceRecord]:
         """Yield the faces in the order of the table."""
@@ -178,6 +182,7 @@ class CsvTable(Source):
         if labels.get("age") is not None and "age_group" not in groups:
             groups["age_group"] = age_group_of(labels["age"])
         record = {"id": identity, kind: name, "labels": labels, "groups": groups, "split": split}
+        record |= {name: values.pop(name) for name in TERM_COLUMNS if name in values}
         try:
             return FaceRecord.model_validate({**record, "source": {"dataset": self.name, **values}})
         except ValidationError as error:

@@ -9,6 +9,7 @@ import yaml
 
 from facekit.catalog import current_registry
 from facekit.data.atomic import write_text_atomically
+from facekit.data.formats.card import share_licences
 from facekit.reports import render_text
 from facekit.training.watching.run_report import StageReport
 
@@ -48,6 +49,7 @@ def render_model_card(report: StageReport, folder_name: str) -> str:
         folder_name=folder_name,
         settings=yaml.safe_dump(report.chosen_settings, sort_keys=False).strip(),
         origins=_origins(report),
+        licences=share_licences(report.counts),
         only_drawn=set(report.counts.origins) == {"synthetic"},
     )
 

@@ -177,3 +177,9 @@ def test_a_folder_of_pictures_alone_is_pointed_to_the_dataset_for_it(tmp_path):
     (tmp_path / "1.png").write_bytes(picture())
     with pytest.raises(RecordError, match="for a folder of pictures write folder:"):
         detect_format(tmp_path)
+
+
+def test_licence_and_consent_are_columns_too(tmp_path):
+    path = write_parquet(tmp_path / "x.parquet", image=["a.png"], LICENSE=["mit"], consent=["research"])
+    (record,) = read_records(path)
+    assert (record.license, record.consent, record.source) == ("mit", "research", {"dataset": "x"})

@@ -95,6 +95,17 @@ def test_labels_of_a_picture_are_those_of_its_largest_face(squares, tmp_path):
     assert [record.groups for record in records] == [{"gender": "man"}, {}, {"gender": "man"}]
 
 
+def test_the_licence_is_that_of_the_picture_and_the_consent_that_of_the_face_that_is_labelled(squares, tmp_path):
+    draw(tmp_path / "three.png", 60, 100, 10)
+    record = FaceRecord(id="three", image="three.png", license="cc-by-4.0", consent="research")
+    write_records(tmp_path / "in.jsonl", [record])
+    settings = PreprocessSettings(landmarker="squares", size=32, faces="all")
+    preprocess(str(tmp_path / "in.jsonl"), tmp_path / "out", settings)
+    records = list(read_shards(tmp_path / "out"))
+    assert [record.license for record in records] == ["cc-by-4.0"] * 2
+    assert [record.consent for record in records] == ["research", None]
+
+
 def test_all_faces_of_a_changed_picture_are_done_again_and_the_others_kept(squares, tmp_path):
     run(tmp_path, faces="all")
     before = {record.id: record for record in read_shards(tmp_path / "out")}
