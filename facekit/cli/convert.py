@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from facekit.cli.output import AllowOutside, show
+from facekit.cli.output import AllowOutside, progress_display, show
 
 
 def convert(
@@ -32,6 +32,10 @@ def convert(
         str | None, typer.Option(help="Shares of several sets, such as 4:2:1; by default all records of each.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides which records are taken by weight.")] = 0,
+    drop_duplicates: Annotated[
+        bool, typer.Option("--drop-duplicates", help="Leave out near copies of pictures; a report is written beside.")
+    ] = False,
+    distance: Annotated[int, typer.Option(help="Bits of 64 in which hashes of near copies differ at most.")] = 4,
     check_images: Annotated[bool, typer.Option(help="Open every picture of a dataset; leave out broken ones.")] = False,
     allow_outside: AllowOutside = False,
     overwrite: Annotated[bool, typer.Option(help="Replace what is there without asking.")] = False,
@@ -41,6 +45,7 @@ def convert(
     from facekit.data import confinement
     from facekit.data.convert import check_place
     from facekit.data.convert import convert as convert_records
+    from facekit.data.duplicates.report import describe_leaks
     from facekit.errors import ConfigurationError
 
     if allow_outside:
@@ -53,20 +58,29 @@ def convert(
         for origin in origins:
             check_place(origin, path, overwrite=True)
         overwrite = typer.confirm(f"{output} exists; replace it?", err=True)
-    result = convert_records(
-        origins[0] if len(origins) == 1 else origins,
-        output,
-        format,
-        split=split,
-        media_folder=media,
-        check_images=check_images,
-        card=card,
-        overwrite=overwrite,
-        weights=None if weights is None else _read_weights(weights),
-        seed=seed,
-    )
+    with progress_display() as progress:
+        result = convert_records(
+            origins[0] if len(origins) == 1 else origins,
+            output,
+            format,
+            split=split,
+            media_folder=media,
+            check_images=check_images,
+            card=card,
+            overwrite=overwrite,
+            weights=None if weights is None else _read_weights(weights),
+            seed=seed,
+            drop_duplicates=drop_duplicates,
+            distance=distance,
+            on_progress=progress,
+        )
     for part in result.merged:
         show(str(part))
+    if result.duplicates is not None:
+        show(f"{len(result.duplicates.copies):,} near copies dropped: {path.stem}-duplicates.html")
+        leaks = describe_leaks(result.duplicates)
+        if leaks is not None:
+            show(f"{leaks}; the copies in training were dropped")
     if result.summary is not None:
         show(str(result.summary))
     show(f"{result.counts.records:,} records in {result.path}")

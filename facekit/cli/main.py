@@ -21,6 +21,7 @@ from facekit.cli import (
     datagen,
     demo,
     doctor,
+    duplicates,
     evaluate,
     export,
     inspect,
@@ -64,6 +65,7 @@ app.command("ask")(ask.ask)
 app.command("convert")(convert.convert)
 app.command("preprocess")(preprocess.preprocess)
 app.command("verify")(verify.verify)
+app.command("duplicates")(duplicates.duplicates)
 app.command("datagen")(datagen.datagen)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)

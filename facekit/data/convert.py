@@ -10,6 +10,8 @@ from pathlib import Path
 from facekit.data.confinement import move_noted_folders
 from facekit.data.copied_media import CopiedMedia
 from facekit.data.counting import RecordCounts
+from facekit.data.duplicates.finding import DISTANCE, Duplicates, find_duplicates
+from facekit.data.duplicates.report import write_report
 from facekit.data.formats import CardDetails, write_card, write_records
 from facekit.data.formats.chat import DATASET_INFO
 from facekit.data.formats.folders import replace_folder
@@ -20,6 +22,7 @@ from facekit.data.sources import SourceSummary
 from facekit.errors import ConfigurationError, RecordError
 from facekit.remote.addresses import is_mirrored, is_remote_address, mirrored, share_file_system
 from facekit.remote.uploads import output_place, upload_files, upload_folder
+from facekit.reports import ProgressListener
 from facekit.spec import PartSpec
 
 __all__ = ["Conversion", "convert", "describe_nothing", "open_records"]
@@ -40,6 +43,7 @@ class Conversion:
         summary: The report on the source, where the input was a dataset.
         card: The dataset card, where one was written.
         merged: What was taken of each of several sets.
+        duplicates: The near copies that were dropped, where they were looked for.
     """
 
     path: Path
@@ -47,6 +51,7 @@ class Conversion:
     summary: SourceSummary | None = None
     card: Path | None = None
     merged: tuple[MergedSet, ...] = ()
+    duplicates: Duplicates | None = None
 
 
 def convert(
@@ -61,6 +66,9 @@ def convert(
     overwrite: bool = False,
     weights: Sequence[float] | None = None,
     seed: int = 0,
+    drop_duplicates: bool = False,
+    distance: int = DISTANCE,
+    on_progress: ProgressListener | None = None,
 ) -> Conversion:
     """Read records from anywhere and write them in a format; several sets are merged into one.
 
@@ -80,6 +88,10 @@ def convert(
         overwrite: Replace what an earlier conversion wrote there, and media that were unpacked there.
         weights: Shares of several sets, such as ``(4, 2, 1)``; None takes all records of each.
         seed: Decides which records are taken by weight.
+        drop_duplicates: Leave out near copies, before shares are taken; see ``facekit.data.duplicates.finding``. A
+            report is written beside the output.
+        distance: Bits of 64 in which the hashes of near copies differ at most.
+        on_progress: Called with a ``Progress`` while pictures are hashed.
 
     Returns:
         What was done.
@@ -95,7 +107,10 @@ def convert(
     for each in origins:
         check_place(each, output, overwrite=overwrite)
     counts, summary = RecordCounts(), None
-    if len(origins) == 1 and weights is None:
+    found = None
+    if drop_duplicates:
+        found = find_duplicates(origins, distance=distance, split=split, on_progress=on_progress)
+    if len(origins) == 1 and weights is None and found is None:
         records, folder, summary = open_records(
             origins[0], split=split, media_folder=media_folder, check_images=check_images, overwrite_media=overwrite
         )
@@ -109,20 +124,23 @@ def convert(
             raise ConfigurationError(
                 "a media folder is that of one set; convert sets that need one by themselves first"
             )
-        merger = Merger(origins, weights, split=split, check_images=check_images, seed=seed)
+        dropped = () if found is None else [found.dropped_rows(number) for number in range(len(origins))]
+        merger = Merger(origins, weights, split=split, check_images=check_images, seed=seed, dropped=dropped)
         records, folder = merger.records(output.parent, copy=format != "webdataset"), output.parent
     _write(counts.watch(records), output, format, folder)
     merged = () if merger is None else tuple(merger.sets)
     if merger is not None:
         copied = merger.copied
     beside = [path for each in copied for path in each.paths]
+    if found is not None:
+        beside += write_report(found, output.with_name(f"{output.stem}-duplicates.json"))
     written = None
     if card:
         steps = _describe_steps(origins[0], summary, merged)
         written = write_card(output.parent, counts, CardDetails(title=output.stem, how_made=steps))
         beside.append(written)
     _upload(output, beside)
-    return Conversion(Path(address) if is_mirrored(output) else output, counts, summary, written, merged)
+    return Conversion(Path(address) if is_mirrored(output) else output, counts, summary, written, merged, found)
 
 
 def _write(records: Iterable[FaceRecord], output: Path, format: str | None, folder: Path) -> None:

@@ -20,7 +20,7 @@ from facekit.errors import ConfigurationError, RecordError
 from facekit.remote.addresses import is_mirrored, place_of, share_file_system
 from facekit.spec import PartSpec
 
-__all__ = ["MergedSet", "Merger"]
+__all__ = ["MergedSet", "Merger", "name_sets"]
 
 
 @dataclass
@@ -33,6 +33,7 @@ class MergedSet:
         taken: Records that were taken of it.
         renamed: Ids that an earlier set has, to which the set's name was added.
         repeated: Records about a file that an earlier record is about.
+        dropped: Records that are near copies of others, where these are dropped.
         summary: The report on a dataset in its own layout.
     """
 
@@ -41,12 +42,17 @@ class MergedSet:
     taken: int = 0
     renamed: Problems = field(default_factory=Problems)
     repeated: Problems = field(default_factory=Problems)
+    dropped: Problems = field(default_factory=Problems)
     summary: SourceSummary | None = None
 
     def __str__(self) -> str:
         """One line for a terminal."""
         told = f"{self.name}: {self.taken:,} of {self.records:,} records"
-        for problems, verb in ((self.renamed, "renamed, their ids were taken"), (self.repeated, "repeat a picture")):
+        kinds = (
+            (self.renamed, "renamed, their ids were taken"), (self.repeated, "repeat a picture"),
+            (self.dropped, "dropped as near copies"),
+        )  # fmt: skip
+        for problems, verb in kinds:
             if problems.count:
                 named = ", ".join(problems.examples)
                 told += (
@@ -68,6 +74,7 @@ class Merger:
         split: Only the records of one split.
         check_images: For datasets, leave out pictures that cannot be opened.
         seed: Decides which records are taken.
+        dropped: Rows of each set that are left out, from 0, such as near copies.
 
     Attributes:
         sets: What was taken of each set, complete once ``records`` is exhausted.
@@ -84,6 +91,7 @@ class Merger:
         split: str | None = None,
         check_images: bool = False,
         seed: int = 0,
+        dropped: Sequence[frozenset[int]] = (),
     ) -> None:
         if weights is not None and (len(weights) != len(origins) or not all(0 < each < np.inf for each in weights)):
             raise ConfigurationError(
@@ -94,10 +102,8 @@ class Merger:
         self.weights = weights
         self.seed = seed
         self._split, self._check_images = split, check_images
-        names = [_name(origin) for origin in origins]
-        counted = [f"{name}-{names[:index].count(name) + 1}" if names[:index].count(name) else name
-                   for index, name in enumerate(names)]  # fmt: skip
-        self.sets = [MergedSet(name) for name in counted]
+        self.dropped = tuple(dropped) or (frozenset(),) * len(self.origins)
+        self.sets = [MergedSet(name) for name in name_sets(origins)]
 
     def records(self, target: Path, *, copy: bool) -> Iterator[FaceRecord]:
         """The merged records.
@@ -113,9 +119,9 @@ class Merger:
         ids: set[str] = set()
         media: set[str] = set()
         self.copied: list[CopiedMedia] = []
-        for origin, part, wanted in zip(self.origins, self.sets, chosen, strict=True):
+        for origin, part, wanted, dropped in zip(self.origins, self.sets, chosen, self.dropped, strict=True):
             found, folder, part.summary = self._open(origin)
-            taken = self._take(found, part, wanted)
+            taken = self._take(found, part, wanted, dropped)
             named = (self._named(record, part, folder, ids, media) for record in taken)
             if copy and not share_file_system(folder, target):
                 copied = CopiedMedia(folder, target, under=part.name)
@@ -135,9 +141,9 @@ class Merger:
         if self.weights is None:
             return [None] * len(self.origins)
         sizes = []
-        for origin in self.origins:
+        for origin, dropped in zip(self.origins, self.dropped, strict=True):
             found, _, summary = self._open(origin)
-            sizes.append(sum(1 for _ in found))
+            sizes.append(sum(1 for _ in found) - len(dropped))
             if not sizes[-1]:
                 raise RecordError(describe_nothing(origin, self._split, summary))
         total = sum(self.weights)
@@ -151,9 +157,16 @@ class Merger:
             chosen.append(mask)
         return chosen
 
-    def _take(self, records: Iterator[FaceRecord], part: MergedSet, wanted: np.ndarray | None) -> Iterator[FaceRecord]:
-        for index, record in enumerate(records):
+    def _take(
+        self, records: Iterator[FaceRecord], part: MergedSet, wanted: np.ndarray | None, dropped: frozenset[int]
+    ) -> Iterator[FaceRecord]:
+        index = -1
+        for row, record in enumerate(records):
             part.records += 1
+            if row in dropped:
+                part.dropped.add(record.id)
+                continue
+            index += 1
             if wanted is None or (index < len(wanted) and wanted[index]):
                 part.taken += 1
                 yield record
@@ -171,6 +184,14 @@ class Merger:
             changes["id"] = _free(f"{part.name}/{record.id}", ids)
         ids.add(str(changes.get("id", record.id)))
         return record.model_copy(update=changes) if changes else record
+
+
+def name_sets(origins: Sequence[str]) -> tuple[str, ...]:
+    """What sets are called: by file, folder or dataset, and a number where two would be called the same."""
+    names = [_name(origin) for origin in origins]
+    return tuple(
+        f"{name}-{names[:index].count(name) + 1}" if name in names[:index] else name for index, name in enumerate(names)
+    )
 
 
 def _media_of(record: FaceRecord) -> list[str]:

@@ -42,5 +42,5 @@ def test_a_wrong_origin_is_named(tmp_path):
     with pytest.raises(UnknownPartError, match="did you mean 'fairface'"):
         take_in(f"fairfac:{tmp_path}", tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RecordError, match="neither a folder that datasets wrote nor one with WebDataset shards"):
+    with pytest.raises(RecordError, match="neither a folder of the datasets library nor one with WebDataset shards"):
         take_in(tmp_path / "empty", tmp_path / "out")

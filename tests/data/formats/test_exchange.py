@@ -254,7 +254,7 @@ def test_unknown_formats_and_files_are_refused(folder):
         write_records([], folder / "out.json")
     with pytest.raises(RecordError, match="there is no file or folder"):
         read_records(folder / "nowhere.json")
-    with pytest.raises(RecordError, match="is neither a folder that datasets wrote nor one with WebDataset shards"):
+    with pytest.raises(RecordError, match="is neither a folder of the datasets library nor one with WebDataset shards"):
         read_records(folder / "faces")
     (folder / "dataset_info.json").write_text("[]")
     with pytest.raises(RecordError, match="must be a JSON object"):

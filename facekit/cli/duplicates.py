@@ -1,0 +1,48 @@
+"""``facekit duplicates``: near copies within and across sets, and between training and test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facekit.cli.output import AllowOutside, progress_display, say, show
+
+
+def duplicates(
+    origins: Annotated[
+        list[str], typer.Argument(metavar="ORIGIN…", help="Files of records, or datasets: name:folder?option=value")
+    ],
+    output: Annotated[Path, typer.Option(help="The report: a JSON file, and a page beside it.")] = Path(
+        "duplicates.json"
+    ),
+    distance: Annotated[int, typer.Option(help="Bits of 64 in which hashes of near copies differ at most.")] = 4,
+    split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads that open pictures; by default one per core.")] = None,
+    allow_outside: AllowOutside = False,
+) -> None:
+    """Find near copies by perceptual hashes and report them; facekit convert --drop-duplicates leaves them out.
+
+    The exit status is 1 where pictures are in training and in a split that is held out.
+    """
+    from facekit.data import confinement
+    from facekit.data.duplicates.finding import find_duplicates
+    from facekit.data.duplicates.report import describe_leaks, write_report
+
+    if allow_outside:
+        confinement.allow_outside()
+    with progress_display() as progress:
+        found = find_duplicates(origins, distance=distance, split=split, workers=workers, on_progress=progress)
+    path, page = write_report(found, output.expanduser())
+    show(f"{len(found.copies):,} of {found.compared:,} records are near copies")
+    for (kept, dropped), number in sorted(found.between.items()):
+        where = f"within {found.sets[kept]}" if kept == dropped else f"{found.sets[dropped]}, of {found.sets[kept]}"
+        show(f"  {number:,} {where}")
+    if found.unreadable.count:
+        show(f"  {found.unreadable.count:,} could not be opened: {'; '.join(found.unreadable.examples[:3])}")
+    say(f"report: {page} and {path}")
+    leaks = describe_leaks(found)
+    if leaks is not None:
+        show(leaks)
+        raise typer.Exit(1)

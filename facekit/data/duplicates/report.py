@@ -1,0 +1,120 @@
+"""The report on near-duplicates: a JSON file with every copy, and a page with counts and examples."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+
+from facekit.data.atomic import write_text_atomically
+from facekit.data.duplicates.finding import Copy, Duplicates, Place
+from facekit.errors import FaceKitError
+from facekit.faces import open_image
+from facekit.faces.file_kinds import kind_of_name
+from facekit.remote.addresses import place_of
+from facekit.reports import Cell, Section, Table, image_url, render_page
+
+__all__ = ["describe_leaks", "write_report"]
+
+_TEMPLATE = "data/duplicates/report.html.jinja"
+_EXAMPLES, _SIDE = 24, 200
+
+
+def write_report(found: Duplicates, path: Path) -> tuple[Path, Path]:
+    """Write the report.
+
+    Args:
+        found: What was found.
+        path: The JSON file; the page is beside it, with the suffix ``.html``.
+
+    Returns:
+        The JSON file and the page.
+
+    Raises:
+        OutputError: They cannot be written.
+    """
+    content = {
+        "distance": found.distance,
+        "sets": [{"name": name, "records": records} for name, records in zip(found.sets, found.records, strict=True)],
+        "compared": found.compared,
+        "unreadable": found.unreadable.count,
+        "leaks": len(found.leaks),
+        "copies": [
+            {"dropped": _describe(copy.dropped, found), "kept": _describe(copy.kept, found),
+             "distance": copy.distance, "leak": copy.is_leak}
+            for copy in found.copies
+        ],
+    }  # fmt: skip
+    write_text_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    return path, write_text_atomically(path.with_suffix(".html"), _render(found, path.name))
+
+
+def describe_leaks(found: Duplicates) -> str | None:
+    """One sentence about copies between splits; None where there are none."""
+    leaks = found.leaks
+    if not leaks:
+        return None
+    pairs = Counter(tuple(sorted((copy.kept.part, copy.dropped.part))) for copy in leaks)
+    told = ", ".join(f"{number:,} between {one} and {other}" for (one, other), number in pairs.most_common())
+    first = leaks[0]
+    return (
+        f"{len(leaks):,} records leak between splits: {told}; the first: {first.kept.id!r} ({first.kept.part}) and "
+        f"{first.dropped.id!r} ({first.dropped.part})"
+    )
+
+
+def _describe(place: Place, found: Duplicates) -> dict[str, object]:
+    return {**asdict(place), "set": found.sets[place.set]}
+
+
+def _render(found: Duplicates, json_name: str) -> str:
+    within = [
+        sum(copy.dropped.set == copy.kept.set == index for copy in found.copies) for index in range(len(found.sets))
+    ]
+    across = [
+        sum(copy.dropped.set == index != copy.kept.set for copy in found.copies) for index in range(len(found.sets))
+    ]
+    rows = zip(found.sets, found.records, within, across, strict=True)
+    sets = Table.of("sets", ["set"], ["records", "copies within it", "copies of other sets"], rows)
+    between = Table.of(
+        "copies across sets", ["kept in", "copies in"], ["copies"],
+        [(found.sets[one], found.sets[other], number) for (one, other), number in found.between.most_common()
+         if one != other],
+    )  # fmt: skip
+    pairs = Counter((copy.kept.part, copy.dropped.part, copy.is_leak) for copy in found.copies)
+    splits = Table.of(
+        "copies by split", ["kept", "copies"], ["copies"],
+        [(Cell(one, kind="bad" if leak else ""), Cell(other, kind="bad" if leak else ""), number)
+         for (one, other, leak), number in pairs.most_common()],
+    )  # fmt: skip
+    examples = _examples(found)
+    contents = [Section("sets", "Within and across sets")]
+    contents += [Section("examples", "Examples")] if examples else []
+    contents += [Section("unreadable", "Not compared")] if found.unreadable.count else []
+    return render_page(
+        _TEMPLATE, kind="duplicates", title=" and ".join(found.sets) if len(found.sets) < 4 else "Near-duplicates",
+        contents=contents, found=found, leaks=found.leaks, sets=sets, between=between if between.rows else None,
+        splits=splits if len(splits.rows) > 1 or found.leaks else None, examples=examples, json_name=json_name,
+    )  # fmt: skip
+
+
+def _examples(found: Duplicates) -> list[tuple[Copy, str, str]]:
+    """Copies with their pictures, those between splits first, then the least alike, which are most in doubt."""
+    shown: list[tuple[Copy, str, str]] = []
+    for copy in sorted(found.copies, key=lambda each: (not each.is_leak, -each.distance)):
+        if len(shown) == _EXAMPLES:
+            break
+        pictures = [_picture(place, found) for place in (copy.kept, copy.dropped)]
+        if all(pictures):
+            shown.append((copy, str(pictures[0]), str(pictures[1])))
+    return shown
+
+
+def _picture(place: Place, found: Duplicates) -> str | None:
+    if kind_of_name(place.media) == "video":
+        return None
+    try:
+        return image_url(open_image(place_of(found.folders[place.set], place.media)), side=_SIDE)
+    except (FaceKitError, OSError):
+        return None

@@ -1,0 +1,218 @@
+"""Which records are copies of which, which are dropped, and what leaks between splits; pictures say their hashes."""
+
+import itertools
+import json
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from facekit.data import convert as converting
+from facekit.data.convert import convert
+from facekit.data.duplicates import finding, hashing
+from facekit.data.duplicates.finding import Place, find_duplicates
+from facekit.data.duplicates.report import describe_leaks, write_report
+from facekit.data.records import FaceRecord, iterate_records, write_records
+from facekit.errors import ConfigurationError, MissingExtraError, RecordError
+
+
+def told_hash(picture):
+    """The hash that a picture's first pixel names: red is how many of the lowest bits are set, green which family."""
+    red, green, _ = picture.getpixel((0, 0))
+    return (green << 56) | ((1 << red) - 1)
+
+
+def draw(folder, name, bits, family=1):
+    folder.mkdir(exist_ok=True)
+    Image.new("RGB", (4, 4), (bits, family, 0)).save(folder / name)
+
+
+def write_set(folder, name, *faces):
+    """A set of one picture each: bits, split."""
+    records = []
+    for index, (bits, split) in enumerate(faces):
+        draw(folder / name, f"{index}.png", bits)
+        records.append(FaceRecord(id=f"{name}{index}", image=f"{index}.png", split=split))
+    return str(write_records(folder / name / f"{name}.jsonl", records))
+
+
+def find(*origins, **options):
+    return find_duplicates(origins, hasher=told_hash, workers=2, **options)
+
+
+def described(found):
+    return [(copy.dropped.id, copy.kept.id, copy.distance) for copy in found.copies]
+
+
+def test_a_copy_is_dropped_for_the_nearest_record_that_is_kept(tmp_path):
+    found = find(write_set(tmp_path, "a", (0, None), (6, None), (4, None), (4, None)))
+    assert described(found) == [("a2", "a1", 2), ("a3", "a1", 2)]
+    assert (found.records, found.compared) == ((4,), 4)
+    assert found.dropped_rows(0) == {2, 3}
+
+
+def test_a_copy_of_a_copy_stays_where_it_is_no_copy_of_what_is_kept(tmp_path):
+    found = find(write_set(tmp_path, "a", (0, None), (4, None), (8, None)))
+    assert described(found) == [("a1", "a0", 4)]
+
+
+def test_the_distance_decides(tmp_path):
+    origin = write_set(tmp_path, "a", (0, None), (3, None))
+    assert described(find(origin, distance=3)) == [("a1", "a0", 3)]
+    assert described(find(origin, distance=2)) == []
+    with pytest.raises(ConfigurationError, match="a distance is from"):
+        find(origin, distance=99)
+
+
+def test_across_sets_the_first_set_is_kept_and_counts_say_where_copies_are(tmp_path):
+    found = find(write_set(tmp_path, "a", (0, None), (0, None)), write_set(tmp_path, "b", (1, None), (40, None)))
+    assert described(found) == [("a1", "a0", 0), ("b0", "a0", 1)]
+    assert found.between == {(0, 0): 1, (0, 1): 1}
+    assert found.leaks == []
+    assert describe_leaks(found) is None
+
+
+def test_a_picture_in_training_and_in_test_is_a_leak_and_stays_in_test(tmp_path):
+    found = find(
+        write_set(tmp_path, "a", (0, "train"), (20, None), (40, "validation"), (40, "train")),
+        write_set(tmp_path, "b", (0, "test"), (20, "validation"), (40, "test"), (60, "test")),
+    )
+    assert described(found) == [("a0", "b0", 0), ("a1", "b1", 0), ("a2", "b2", 0), ("a3", "b2", 0)]
+    assert len(found.leaks) == 4
+    assert describe_leaks(found) == (
+        "4 records leak between splits: 2 between test and train, 1 between train and validation, 1 between test and "
+        "validation; the first: 'b0' (test) and 'a0' (train)"
+    )
+
+
+def test_several_pictures_are_a_copy_where_each_has_one(tmp_path):
+    for name, bits in (("1", 0), ("2", 30), ("3", 60)):
+        draw(tmp_path, f"{name}.png", bits)
+    records = [
+        FaceRecord(id="pair", images=["1.png", "2.png"]),
+        FaceRecord(id="turned", images=["2.png", "1.png"]),
+        FaceRecord(id="part", image="2.png"),
+        FaceRecord(id="other", images=["1.png", "3.png"]),
+        FaceRecord(id="text", conversations=[{"role": "user", "content": "q?"}]),
+    ]
+    found = find(str(write_records(tmp_path / "records.jsonl", records)))
+    assert described(found) == [("turned", "pair", 0), ("part", "pair", 0)]
+    assert found.compared == 4
+
+
+def test_what_cannot_be_opened_is_counted_and_named(tmp_path):
+    origin = write_set(tmp_path, "a", (0, None), (0, None))
+    (tmp_path / "a" / "1.png").write_bytes(b"no picture")
+    found = find(origin)
+    assert (found.compared, found.unreadable.count) == (1, 1)
+    assert found.unreadable.examples[0].startswith("a1: ")
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(RecordError, match=r"empty\.jsonl has no record"):
+        find(str(tmp_path / "empty.jsonl"))
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 12), min_size=1, max_size=2), st.sampled_from([None, "test", "validation"])),
+        max_size=10,
+    ),
+    st.integers(0, 3),
+)
+def test_what_is_kept_has_no_two_copies_and_what_is_dropped_has_one_that_is_kept(faces, distance):
+    places = [Place(0, row, str(row), split, "") for row, (_, split) in enumerate(faces)]
+    sets = [[(1 << bits) - 1 for bits in each] for each, _ in faces]
+    hashes = np.array([value for each in sets for value in each], np.uint64)
+    owners = np.array([row for row, each in enumerate(sets) for _ in each], np.int64)
+    copies = {copy.dropped.row: copy for copy in finding._drop(places, hashes, owners, distance)}
+
+    def apart(one, other):
+        return max(min((mine ^ theirs).bit_count() for theirs in sets[other]) for mine in sets[one])
+
+    kept = [row for row in range(len(faces)) if row not in copies]
+    rank = [({"test": 0, "validation": 1}.get(split, 2), row) for row, (_, split) in enumerate(faces)]
+    for one, other in itertools.combinations(sorted(kept, key=rank.__getitem__), 2):
+        assert apart(other, one) > distance
+    for row, copy in copies.items():
+        assert copy.kept.row in kept
+        assert apart(row, copy.kept.row) == copy.distance <= distance
+        assert rank[copy.kept.row] < rank[row]
+
+
+def test_the_report_has_every_copy_and_a_page_with_pictures(tmp_path):
+    found = find(write_set(tmp_path, "a", (0, "train"), (1, "test")), write_set(tmp_path, "b", (0, "train")))
+    path, page = write_report(found, tmp_path / "report.json")
+    content = json.loads(path.read_text())
+    assert content["sets"] == [{"name": "a", "records": 2}, {"name": "b", "records": 1}]
+    assert content["leaks"] == 2
+    assert [(copy["dropped"]["id"], copy["kept"]["id"], copy["leak"]) for copy in content["copies"]] == [
+        ("a0", "a1", True), ("b0", "a1", True),
+    ]  # fmt: skip
+    text = page.read_text()
+    assert "2 of them lie between training and a split that is held out" in text
+    assert text.count('<img src="data:image/jpeg;base64,') == 4
+
+
+def test_names_in_the_report_are_text(tmp_path):
+    draw(tmp_path, "1.png", 0)
+    records = [FaceRecord(id=f"<script>{index}</script>", image="1.png") for index in range(2)]
+    found = find(str(write_records(tmp_path / "records.jsonl", records)))
+    assert "<script>1" not in write_report(found, tmp_path / "report.json")[1].read_text()
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Everything goes by ``told_hash``."""
+    find = finding.find_duplicates
+    monkeypatch.setattr(converting, "find_duplicates", lambda *given, **named: find(*given, **named, hasher=told_hash))
+    monkeypatch.setattr(finding, "find_duplicates", lambda *given, **named: find(*given, **named, hasher=told_hash))
+
+
+def test_a_conversion_leaves_copies_out_before_it_takes_shares(tmp_path, told):
+    one = write_set(tmp_path, "a", *((bits, None) for bits in (0, 1, 10, 20, 30)))
+    other = write_set(tmp_path, "b", (30, None), (40, None), (50, None))
+    result = convert([one, other], tmp_path / "out" / "all.jsonl", drop_duplicates=True, weights=(2, 1))
+    assert [(part.taken, part.dropped.examples) for part in result.merged] == [(4, ["a1"]), (2, ["b0"])]
+    ids = [record.id for record in iterate_records(result.path)]
+    assert ids == ["a0", "a2", "a3", "a4", "b1", "b2"]
+    assert (tmp_path / "out" / "all-duplicates.json").is_file()
+    assert (tmp_path / "out" / "all-duplicates.html").is_file()
+
+
+def test_commands_say_what_leaks(tmp_path, told, run_facekit):
+    origin = write_set(tmp_path, "a", (0, "train"), (1, "test"), (30, "train"))
+    report = tmp_path / "report.json"
+    status, out, err = run_facekit("duplicates", origin, "--output", report, "--workers", 1)
+    assert status == 1
+    assert "1 of 3 records are near copies\n  1 within a\n" in out
+    assert "1 records leak between splits: 1 between test and train" in out
+    assert str(report.with_suffix(".html")) in err
+    status, out, _ = run_facekit("convert", origin, tmp_path / "out.jsonl", "--drop-duplicates")
+    assert status == 0
+    assert "1 near copies dropped: out-duplicates.html" in out
+    assert "leak between splits" in out
+    assert [record.id for record in iterate_records(tmp_path / "out.jsonl", check_files=False)] == ["a1", "a2"]
+    status, out, _ = run_facekit("duplicates", tmp_path / "out.jsonl", "--output", report)
+    assert (status, out) == (0, "0 of 2 records are near copies\n")
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imagehash", None)
+    with pytest.raises(MissingExtraError, match=r"need ImageHash; pip install 'facekit-mllm\[duplicates\]'"):
+        find_duplicates([write_set(tmp_path, "a", (0, None))])
+
+
+def test_copies_of_another_size_and_compression_are_near_and_other_pictures_are_not(tmp_path):
+    pytest.importorskip("imagehash")
+    from facekit.data.synthetic import write_synthetic_dataset
+
+    path = write_synthetic_dataset(tmp_path / "faces", 6, seed=3, image_size=128)
+    pictures = [Image.open(path.parent / record.image).convert("RGB") for record in iterate_records(path)]
+    for picture in pictures:
+        picture.resize((96, 96)).save(tmp_path / "small.jpg", quality=60)
+        copy = hashing.picture_hash(Image.open(tmp_path / "small.jpg"))
+        assert (hashing.picture_hash(picture) ^ copy).bit_count() <= finding.DISTANCE
+    hashes = [hashing.picture_hash(picture) for picture in pictures]
+    assert min((one ^ other).bit_count() for one, other in itertools.combinations(hashes, 2)) > finding.DISTANCE
