@@ -10,8 +10,9 @@ from typing import Any
 from facekit.errors import FaceKitError, MissingExtraError, RemoteFileError, first_line
 from facekit.remote.addresses import PACKAGES
 
-__all__ = ["explained_remote", "open_file_system"]
+__all__ = ["explained_remote", "open_file_system", "says_absent"]
 
+_GONE = (404, 410)
 _GUIDE = "check the address and your credentials"
 
 
@@ -47,9 +48,18 @@ def explained_remote(address: str, verb: str = "read") -> Iterator[None]:
     except FaceKitError:
         raise
     except FileNotFoundError as error:
+        if not says_absent(error):
+            reason = _reason(error.__cause__ or error)
+            raise RemoteFileError(f"{address} cannot be {verb} ({reason}); {_GUIDE}") from error
         raise RemoteFileError(f"there is no file or folder {address}; {_GUIDE}", errno.ENOENT) from error
     except Exception as error:  # drivers raise whatever their clients do
         raise RemoteFileError(f"{address} cannot be {verb} ({_reason(error)}); {_GUIDE}") from error
+
+
+def says_absent(error: FileNotFoundError) -> bool:
+    """Whether a file system says that there is no file, rather than that its server gave no answer."""
+    cause = error.__cause__
+    return cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) in _GONE
 
 
 def _reason(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 
 from facekit.errors import OutputError, RemoteFileError, first_line
 from facekit.remote.addresses import address_of, is_mirrored, is_remote_address, mirrored
-from facekit.remote.filesystems import explained_remote, open_file_system
+from facekit.remote.filesystems import explained_remote, open_file_system, says_absent
 
 __all__ = ["fetch_file", "file_is_there", "list_remote", "local_copy", "remote_kind", "require_here", "token_of"]
 
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 _NOTES = ".facekit"
 _LARGE = (".tar",)
+_UNLISTED = ("http://", "https://")  # servers need not list what they have
 _TELLING = ("size", "etag", "md5", "sha", "modified", "mtime", "created", "updated", "generation", "blob_id", "lfs")
 
 
@@ -73,8 +74,10 @@ def require_here(path: Path) -> None:
     with explained_remote(address):
         try:
             info = file_system.info(remote)
-        except FileNotFoundError:
-            return
+        except FileNotFoundError as error:
+            if says_absent(error):
+                return
+            raise
     if info.get("type") != "directory":
         fetch_file(path, address)
 
@@ -83,7 +86,11 @@ def file_is_there(path: Path) -> bool:
     """Whether there is a file of a path, here or, of one in the mirror, where it is mirrored from."""
     if path.is_file():
         return True
-    return is_mirrored(path) and path.name in _names_in(str(path.parent), os.getpid())
+    if not is_mirrored(path):
+        return False
+    if address_of(path).startswith(_UNLISTED):
+        return remote_kind(path) == "file"
+    return path.name in _names_in(str(path.parent), os.getpid())
 
 
 def remote_kind(place: Path) -> str | None:
@@ -93,8 +100,10 @@ def remote_kind(place: Path) -> str | None:
     with explained_remote(address):
         try:
             kind: str = file_system.info(path).get("type", "file")
-        except FileNotFoundError:
-            return None
+        except FileNotFoundError as error:
+            if says_absent(error):
+                return None
+            raise
     return kind
 
 
@@ -157,7 +166,7 @@ def _fetch_if_changed(place: Path, address: str, info: Mapping[str, Any]) -> Non
 
 @lru_cache(maxsize=4096)
 def _names_in(folder: str, process: int) -> frozenset[str]:
-    """Names of the files in the remote folder of a place; file systems that list nothing are asked for each file."""
+    """Names of the files in the remote folder of a place, listed once by each process."""
     address = address_of(Path(folder))
     file_system, path = open_file_system(address)
     try:

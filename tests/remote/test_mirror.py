@@ -3,12 +3,16 @@
 import errno
 import pickle
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 
-from facekit.errors import MissingExtraError, RemoteFileError
+from facekit.errors import ImageError, MissingExtraError, RemoteFileError
 from facekit.faces.images import open_image
 from facekit.remote import mirror
+from facekit.remote.addresses import mirrored
 from facekit.remote.mirror import file_is_there, local_copy, require_here
 
 
@@ -101,3 +105,51 @@ def test_a_driver_that_is_not_installed_is_named(memory, monkeypatch):
         MissingExtraError, match=r"s3://bucket/records\.jsonl needs the package s3fs, .*; pip install s3fs"
     ):
         local_copy("s3://bucket/records.jsonl")
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files and lists no folder."""
+
+    def list_directory(self, path):
+        self.send_error(403)
+
+    def log_message(self, *given):
+        pass
+
+
+@pytest.fixture
+def web(tmp_path, monkeypatch):
+    monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "site").mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "site")))
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield tmp_path / "site", f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_web_server_that_lists_nothing_is_asked_for_each_file(web):
+    site, address = web
+    (site / "records.jsonl").write_text("one\n")
+    (site / "1.png").write_bytes(b"picture")
+    path = local_copy(f"{address}/records.jsonl")
+    assert path.read_text() == "one\n"
+    assert file_is_there(path.with_name("1.png"))
+    assert not file_is_there(path.with_name("2.png"))
+    require_here(path.with_name("1.png"))
+    assert path.with_name("1.png").read_bytes() == b"picture"
+    with pytest.raises(RemoteFileError, match=r"there is no file or folder http://127\.0\.0\.1:\d+/other\.jsonl"):
+        local_copy(f"{address}/other.jsonl")
+
+
+def test_a_server_that_cannot_be_reached_is_told(web):
+    _, address = web
+    unused = address.rpartition(":")[0] + ":9"
+    with pytest.raises(RemoteFileError, match=r"http://127\.0\.0\.1:9/x\.jsonl cannot be read \(.+\)"):
+        local_copy(f"{unused}/x.jsonl")
+    with pytest.raises(RemoteFileError, match="cannot be read"):
+        file_is_there(mirrored(f"{unused}/x.png"))
+    with pytest.raises(ImageError, match="cannot be read"):
+        open_image(mirrored(f"{unused}/x.png"))
