@@ -9,6 +9,7 @@ from pathlib import Path
 from facekit.data.atomic import write_text_atomically
 from facekit.data.convert import convert
 from facekit.data.formats import detect_format
+from facekit.data.formats.tables import holds_media
 from facekit.errors import ConfigurationError
 from facekit.remote.addresses import is_mirrored, share_file_system
 from facekit.remote.mirror import local_copy
@@ -47,7 +48,8 @@ def take_in(origin: str | Path, output: Path) -> Path:
         raise ConfigurationError(f"{output} was begun with {found['origin']}; go on with that, or use another folder")
     if found == wanted and target.is_file():
         return target
-    has_media = path.exists() and detect_format(path) == "webdataset"
+    format = detect_format(path) if path.exists() else None
+    has_media = format == "webdataset" or (format == "tables" and holds_media(path))
     convert(str(origin), target, media_folder=target.parent if has_media else None, overwrite=True)
     write_text_atomically(note, json.dumps(wanted, indent=2) + "\n")
     return target

@@ -57,7 +57,8 @@ def address_of(path: Path) -> str:
 
 def is_mirrored(path: str | Path) -> bool:
     """Whether a path is that of a file or folder in the mirror."""
-    return str(path).startswith(f"{mirror_root()}/")
+    text = str(path)
+    return (os.path.normpath(text) if "/../" in text else text).startswith(f"{mirror_root()}/")
 
 
 def place_of(folder: str | Path, name: str) -> Path:

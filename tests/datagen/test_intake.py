@@ -32,6 +32,17 @@ def test_a_dataset_or_another_format_is_converted_where_its_media_are(faces, tmp
     assert {record.id for record in read_records(taken, check_files=True)} >= {"folder/images/0.png"}
 
 
+def test_pictures_inside_a_table_are_unpacked(faces, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    pictures = [record.media_paths(faces.parent)[0].read_bytes() for record in list(read_records(faces))[:2]]
+    table = pyarrow.table({"image": [{"bytes": each, "path": None} for each in pictures], "gender": ["man", "woman"]})
+    parquet.write_table(table, tmp_path / "faces.parquet")
+    taken = take_in(tmp_path / "faces.parquet", tmp_path / "out")
+    found = list(read_records(taken, check_files=True))
+    assert [record.media_paths(taken.parent)[0].read_bytes() for record in found] == pictures
+
+
 def test_another_origin_needs_another_folder(faces, tmp_path):
     take_in(f"folder:{faces.parent}", tmp_path / "out")
     with pytest.raises(ConfigurationError, match="was begun with folder:"):

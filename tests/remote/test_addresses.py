@@ -46,6 +46,8 @@ def test_a_place_in_the_mirror_has_the_path_of_the_address_and_leads_back_to_it(
     assert address_of(place) == "s3://bucket/set/a/records.jsonl"
     assert is_mirrored(place)
     assert not is_mirrored(tmp_path / "cache")
+    assert is_mirrored(tmp_path / "other" / ".." / "cache" / "remote" / "s3" / "bucket" / "x")
+    assert not is_mirrored(place / ".." / ".." / ".." / ".." / ".." / ".." / "x")
     assert not is_mirrored(mirror_root() + "-other/x")
 
 

@@ -11,6 +11,7 @@ from small_runs import small_model
 from facekit.data.confinement import VARIABLE
 from facekit.data.convert import convert
 from facekit.data.dataset import RecordSet
+from facekit.data.formats.shards import verify_shards
 from facekit.data.mixing import DataSource, mix_records
 from facekit.data.preprocessing import PreprocessSettings, preprocess
 from facekit.data.preprocessing import faces as preparing
@@ -117,6 +118,20 @@ def test_media_are_copied_along_between_file_systems(memory, faces, tmp_path, th
         assert len(found) == 11
         shutil.rmtree(mirror_root())
         assert len(RecordSet.read("memory://copy/records.jsonl")) == 9
+
+
+@pytest.mark.parametrize("format", ["records", "webdataset"])
+def test_sets_of_two_file_systems_are_merged(memory, faces, tmp_path, format):
+    local = write_synthetic_dataset(tmp_path / "here", 3, seed=2, image_size=64)
+    output = tmp_path / ("all.jsonl" if format == "records" else "all")
+    result = convert([faces, str(local)], output, format)
+    assert [(part.name, part.taken) for part in result.merged] == [("faces", 8), ("here", 3)]
+    assert result.counts.records == 11
+    if format == "records":
+        shutil.rmtree(mirror_root())
+        assert [record.image.split("/")[0] for record in RecordSet.read(output).records] == ["faces"] * 8 + ["here"] * 3
+    else:
+        assert verify_shards(output) == 11
 
 
 def test_what_is_there_is_replaced_only_when_that_is_asked_for(memory, faces):
