@@ -12,6 +12,7 @@ from facekit.data.preprocessing.pipeline import check_output
 from facekit.data.preprocessing.settings import PreprocessSettings
 from facekit.data.preprocessing.shards import cut_units, is_noted
 from facekit.errors import RecordError
+from facekit.remote.uploads import output_place
 from facekit.spec import PartSpec
 
 
@@ -60,7 +61,7 @@ def plan_preprocessing(
         ConfigurationError: The folder holds something else.
     """
     settings = settings or PreprocessSettings()
-    output = Path(output_dir).expanduser().resolve()
+    output = output_place(output_dir).expanduser().resolve()
     check_output(output)
     current_registry().part("landmarker", PartSpec.parse(settings.landmarker).name)
     records, _, summary = open_records(origin, split=split, media_folder=media_folder)
