@@ -1,4 +1,4 @@
-"""Weights & Biases without a network, and TensorBoard, show the numbers of ``losses.json``."""
+"""Weights & Biases without a network, and TensorBoard, show the numbers of ``losses.json``, those of each file too."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import struct
 import pytest
 
 import facekit
+from facekit.data import DataSource
 from facekit.data.dataset import RecordSet
+from facekit.data.records import write_records
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.training import TrainingSettings, train
 
@@ -17,9 +19,11 @@ BLOCK, WHOLE, LAST = 1 << 15, 1, 4
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run that reports to both, and the folder of wandb's files."""
+    """A run on two files that reports to both, and the folder of wandb's files."""
     folder = tmp_path_factory.mktemp("reported")
-    records = RecordSet.read(write_synthetic_dataset(folder / "faces", 16, seed=2, image_size=32))
+    drawn = RecordSet.read(write_synthetic_dataset(folder / "faces", 16, seed=2, image_size=32)).records
+    parts = {"few": drawn[:4], "many": drawn[4:]}
+    records = [DataSource(write_records(folder / "faces" / f"{name}.jsonl", part), 1) for name, part in parts.items()]
     model, processor = facekit.create(
         encoder="tiny?image_size=32&width=32&depth=1", connector="mlp", backbone="tiny?width=48&depth=1&heads=2", seed=0
     )
@@ -32,6 +36,7 @@ def run(tmp_path_factory):
         import wandb
 
         wandb.finish()
+        wandb.teardown()  # which waits for the process that writes
     return result, folder
 
 
@@ -53,6 +58,10 @@ def iterate_log(content):
             entry = b""
 
 
+def values_of(point):
+    return (point.loss, point.learning_rate, point.sources["few.jsonl"], point.sources["many.jsonl"])
+
+
 def test_weights_and_biases_has_the_losses_and_the_rates(run):
     from wandb.proto import wandb_internal_pb2
 
@@ -66,8 +75,9 @@ def test_weights_and_biases_has_the_losses_and_the_rates(run):
             items = record.history.item
             rows.append({"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in items})
     steps = {row["train/global_step"]: row for row in rows if "train/loss" in row}
-    assert [(step, row["train/loss"], row["train/learning_rate"]) for step, row in sorted(steps.items())] == [
-        (point.step, pytest.approx(point.loss, rel=1e-12), pytest.approx(point.learning_rate, rel=1e-12))
+    names = ("loss", "learning_rate", "loss/few.jsonl", "loss/many.jsonl")
+    assert [(step, *(row[f"train/{name}"] for name in names)) for step, row in sorted(steps.items())] == [
+        (point.step, *(pytest.approx(value, rel=1e-12) for value in values_of(point)))
         for point in result.history.points
     ]
 
@@ -79,7 +89,7 @@ def test_tensorboard_has_the_losses_and_the_rates(run):
     (events,) = (folder / "out").rglob("events.out.tfevents.*")
     found = EventAccumulator(str(events.parent))
     found.Reload()
-    for name, expected in (("loss", "loss"), ("learning_rate", "learning_rate")):
+    for index, name in enumerate(("loss", "learning_rate", "loss/few.jsonl", "loss/many.jsonl")):
         assert [(event.step, event.value) for event in found.Scalars(f"train/{name}")] == [
-            (point.step, pytest.approx(getattr(point, expected), rel=1e-6)) for point in result.history.points
+            (point.step, pytest.approx(values_of(point)[index], rel=1e-6)) for point in result.history.points
         ]
