@@ -6,6 +6,7 @@ Training uses it without the text side, to read pictures ahead of time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -35,6 +36,7 @@ from facekit.models.media import (
     take_as_cropped,
     take_clip_as_cropped,
 )
+from facekit.models.prepared import PreparedPictures
 
 Medium: TypeAlias = CroppedFace | CroppedClip
 
@@ -101,7 +103,14 @@ class FaceKitImageProcessor(BaseImageProcessor):
         self.crop_per_frame = crop_per_frame
         self.framing, self.shortest_edge, self.resizer = framing, shortest_edge, resizer
         self._loaded_landmarker: tuple[str, Landmarker] | None = None
+        self._prepared: PreparedPictures | None = None
         _ = self.transform
+
+    def with_prepared(self, pictures: PreparedPictures) -> FaceKitImageProcessor:
+        """A copy for which these pictures, given by their names, are prepared already; it saves the same file."""
+        twin = copy(self)
+        twin._prepared = pictures
+        return twin
 
     @classmethod
     def from_transform(cls, transform: ImageTransform, **options: Any) -> FaceKitImageProcessor:
@@ -213,7 +222,7 @@ class FaceKitImageProcessor(BaseImageProcessor):
             ``(B_media,)`` says how many are real.
         """
         clips = [medium.frames if isinstance(medium, CroppedClip) else (medium,) for medium in media]
-        pixels = [torch.stack([self.transform(face.image) for face in frames]) for frames in clips]
+        pixels = [torch.stack([self._pixels_of(face) for face in frames]) for frames in clips]
         points = [torch.from_numpy(np.stack([face.landmarks_or_absent for face in frames])) for frames in clips]
         return BatchFeature(stack_media(pixels, points))
 
@@ -230,6 +239,8 @@ class FaceKitImageProcessor(BaseImageProcessor):
             FaceNotFoundError: It shows no face and ``on_no_face`` is ``raise``.
             MissingExtraError: The landmarker's package is not installed.
         """
+        if self._prepared is not None and picture in self._prepared:
+            return self._prepared.face(str(picture))
         if self.landmarker is None:
             return take_as_cropped(picture, None)
         return prepare_face(
@@ -238,6 +249,9 @@ class FaceKitImageProcessor(BaseImageProcessor):
             margin=self.crop_margin,
             on_no_face=self.on_no_face,
         )
+
+    def _pixels_of(self, face: CroppedFace) -> Tensor:
+        return self.transform(face.image) if self._prepared is None else self._prepared.pixels(face, self.transform)
 
     def prepare_clip(self, clip: AnyClip, num_frames: int | None = None) -> CroppedClip:
         """Follow the largest face through a clip and return its square crops with the landmarks.
@@ -283,7 +297,7 @@ class FaceKitImageProcessor(BaseImageProcessor):
         return self._loaded_landmarker[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_loaded_landmarker": None}
+        return {**self.__dict__, "_loaded_landmarker": None, "_prepared": None}
 
 
 def stack_media(pixels: Sequence[Tensor], landmarks: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -51,13 +53,21 @@ def dataset_options(settings: TrainingSettings, context: int | None = None) -> D
     )
 
 
-def trainer_arguments(folder: Path, settings: TrainingSettings, examples: int) -> TrainingArguments:
+def trainer_arguments(
+    folder: Path,
+    settings: TrainingSettings,
+    examples: int,
+    kind: Callable[..., TrainingArguments] = TrainingArguments,
+    **others: Any,
+) -> TrainingArguments:
     """Arguments of the trainer.
 
     Args:
         folder: Where checkpoints go.
         settings: The run's settings.
         examples: How many examples an epoch has.
+        kind: ``TrainingArguments`` or a subclass of it.
+        **others: What the subclass takes beside.
 
     Raises:
         ConfigurationError: The device is not here.
@@ -66,7 +76,7 @@ def trainer_arguments(folder: Path, settings: TrainingSettings, examples: int) -
     steps = settings.steps or max(1, round((settings.epochs or 0) * examples / examples_per_step))
     device = read_device(settings.device)
     is_on_cpu = not torch.accelerator.is_available() if device is None else device.type == "cpu"
-    arguments = TrainingArguments(
+    arguments = kind(
         output_dir=str(folder),
         max_steps=settings.steps or -1,
         num_train_epochs=settings.epochs or 1.0,
@@ -92,6 +102,7 @@ def trainer_arguments(folder: Path, settings: TrainingSettings, examples: int) -
         dataloader_pin_memory=torch.cuda.is_available() and not is_on_cpu,
         disable_tqdm=True,
         report_to=[name for name in settings.report_to or () if name != "none"],
+        **others,
     )
     if device is not None and not is_on_cpu:
         place_arguments(arguments, device)

@@ -31,6 +31,7 @@ from facekit.training.loop.face_trainer import FaceTrainer
 from facekit.training.loop.identity import prepare_run
 from facekit.training.loop.prefix_attention import split_attention
 from facekit.training.loop.saving import FailedWrites
+from facekit.training.preferences.trainers import count_rows, train_preferences
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.records.corrupt import SKIPPED_NAME, SkippingDataset
 from facekit.training.records.features import FeaturesOnDisk, KeptFeatures, encode_dataset
@@ -89,7 +90,11 @@ class TrainingRun:
         if context is not None and settings.max_tokens is not None and settings.max_tokens > context:
             logger.warning("max_tokens=%d is more than the language model reads, %d", settings.max_tokens, context)
         options = dataset_options(settings, context)
+        if settings.is_preference:
+            require_trl()
         dataset = open_dataset(records, processor, options, settings, folder / SKIPPED_NAME)
+        if settings.is_preference and isinstance(dataset, StreamedDataset):
+            raise ConfigurationError("rewards and pairs need a records file, not a folder of shards")
         arguments = trainer_arguments(folder, settings, _count_examples(dataset))
         check_settings(model, settings, arguments)
         return cls(model, processor, dataset, settings, output_dir, arguments)
@@ -126,7 +131,10 @@ class TrainingRun:
         self.dataset.check(
             is_resumed=self.checkpoint is not None, open_media=self.settings.check_media, on_progress=on_progress
         )
-        self.arguments = trainer_arguments(self.folder, self.settings, _count_examples(self.dataset))
+        examples = _count_examples(self.dataset)
+        if self.settings.is_preference and isinstance(self.dataset, SkippingDataset):
+            examples = count_rows(self.dataset.records, self.settings)
+        self.arguments = trainer_arguments(self.folder, self.settings, examples)
 
     def train(self, callbacks: Sequence[TrainerCallback]) -> TrainerState:
         """Train from the start that was found to the end, or load the end where nothing is left to train.
@@ -220,6 +228,8 @@ class TrainingRun:
         callbacks: Sequence[TrainerCallback],
     ) -> TrainerState:
         settings, tokenizer = self.settings, self.processor.tokenizer
+        if settings.is_preference:
+            return self._learn_preferences(model, callbacks)
         trainer = FaceTrainer(
             model=model,
             args=self.arguments,
@@ -245,6 +255,21 @@ class TrainingRun:
         trainer.guard.check()
         self.late_failure = trainer.late_failure
         return trainer.state
+
+    def _learn_preferences(
+        self, model: FaceKitForConditionalGeneration, callbacks: Sequence[TrainerCallback]
+    ) -> TrainerState:
+        assert isinstance(self.dataset, SkippingDataset)  # opening has refused shards
+        with ExitStack() as stack:
+            stack.enter_context(trained_in_float32(model, self.settings))
+            if self.settings.gradient_checkpointing:
+                stack.enter_context(gradient_checkpointing(model, self.settings.parts))
+            trainer = train_preferences(
+                model, self.processor, self.dataset.records, self.settings, self.folder, callbacks, self.checkpoint
+            )
+        self.late_failure = trainer.late_failure
+        state: TrainerState = trainer.state
+        return state
 
 
 def _has_stopped(checkpoint: Path, watched: LossValidation | None) -> bool:

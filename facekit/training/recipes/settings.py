@@ -22,6 +22,7 @@ from pydantic import (
 
 from facekit.data.identity import list_differences
 from facekit.errors import ConfigurationError
+from facekit.training.recipes.preference_settings import GroupSettings, PairSettings
 
 Part = Literal[
     "encoder", "connector", "language_model", "connector.projector", "connector.region", "language_model.lora"
@@ -107,6 +108,8 @@ class TrainingSettings(BaseModel):
         warmup: Share of the steps in which the rate rises.
         gradient_clipping: Largest gradient norm; 0 for none.
         parts: What is trained, of ``TRAINABLE``; the rest stays as it is.
+        grpo: Learn from rewards for the model's own answers instead of from the records' answers.
+        dpo: Learn from pairs of answers instead.
         lora: The adapters, where ``language_model.lora`` is trained. They are merged into the saved model, and saved
             in the layout of PEFT beside it.
         precision: ``float32``, or ``bfloat16`` for automatic mixed precision.
@@ -180,6 +183,8 @@ class TrainingSettings(BaseModel):
     warmup: float = Field(default=0.03, ge=0.0, le=1.0)
     gradient_clipping: float = Field(default=1.0, ge=0.0)
     parts: tuple[Part, ...] = ("connector", "language_model")
+    grpo: GroupSettings | None = None
+    dpo: PairSettings | None = None
     lora: LoraSettings = LoraSettings()
     precision: Literal["float32", "bfloat16"] = "float32"
     gradient_checkpointing: bool = False
@@ -259,9 +264,28 @@ class TrainingSettings(BaseModel):
             raise ValueError("loss_average='sample' and fused_loss need logits='labelled'")
         if self.fused_loss and self.loss_average == "sample":
             raise ValueError("fused_loss adds the losses of all tokens up, so it needs loss_average='token'")
+        if self.grpo is not None and self.dpo is not None:
+            raise ValueError("grpo and dpo are two ways to learn; choose one for a stage")
+        if self.is_preference:
+            self._check_preference()
         if self.row_tokens is not None and self.max_tokens is not None and self.row_tokens < self.max_tokens:
             raise ValueError("row_tokens is the length of whole rows, so it is at least max_tokens")
         return self
+
+    @property
+    def is_preference(self) -> bool:
+        """Whether the run learns from rewards or pairs, on TRL's trainers, and not from the records' answers."""
+        return self.grpo is not None or self.dpo is not None
+
+    def _check_preference(self) -> None:
+        without = {
+            "cache_features": self.cache_features, "feature_cache": self.feature_cache is not None,
+            "row_tokens": self.row_tokens is not None, "independent_turns": self.independent_turns,
+            "fused_loss": self.fused_loss, "group_batches": self.group_batches,
+        }  # fmt: skip
+        given = next((name for name, is_given in without.items() if is_given), None)
+        if given is not None:
+            raise ValueError(f"{given} goes with training on the records' own answers; leave it out with grpo and dpo")
 
     def rate_of(self, part: str) -> float:
         """The peak learning rate of one of ``TRAINABLE``."""

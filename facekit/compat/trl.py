@@ -1,0 +1,82 @@
+"""TRL's trainers with facekit's way of saving and resuming, and their reference models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+from torch import nn
+
+from facekit.errors import MissingExtraError
+
+TESTED = "1.16"
+
+
+def require_trl() -> None:
+    """Raise ``MissingExtraError`` where TRL is not installed."""
+    try:
+        import trl  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("learning from rewards and pairs needs TRL; pip install 'facekit-mllm[rl]'") from error
+
+
+def trainer_class(base: type[Any], kind: str) -> type[Any]:
+    """Put a trainer's saving and resuming before one of TRL's, whose data, batches and loss stay.
+
+    Args:
+        base: A subclass of ``transformers.Trainer``.
+        kind: ``GRPOTrainer`` or ``DPOTrainer``.
+
+    Seen: TRL 1.16.
+    Why: TRL has the loop of GRPO and DPO in subclasses of the trainer, and no hook for what is done about a failed save.
+    Until: TRL takes such hooks as callbacks.
+    """
+    import trl
+
+    of_trl = getattr(trl, kind)
+    kept = ("get_train_dataloader", "get_batch_samples", "compute_loss", "training_step", "log")
+    return type(f"FaceKit{kind}", (base, of_trl), {name: getattr(of_trl, name) for name in kept})
+
+
+def trl_arguments(kind: str, **values: Any) -> Any:
+    """TRL's settings of ``GRPOConfig`` or ``DPOConfig``."""
+    import trl
+
+    return getattr(trl, kind)(**values)
+
+
+def rows_to_dataset(rows: list[dict[str, Any]]) -> Any:
+    """Rows as the data set that TRL takes; all have the same keys."""
+    from datasets import Dataset
+
+    return Dataset.from_list(rows)
+
+
+@contextmanager
+def reference_given(reference: nn.Module | None) -> Iterator[None]:
+    """Let GRPO's trainer take a reference model where it would open a folder for one, inside the ``with`` block.
+
+    Args:
+        reference: The model; None where none is needed.
+
+    Seen: TRL 1.16.
+    Why: ``GRPOTrainer`` has no argument for it, unlike ``DPOTrainer``.
+    Until: it has.
+    """
+    if reference is None:
+        yield
+        return
+    with mock.patch("trl.trainer.grpo_trainer.create_model_from_path", lambda *given, **options: reference):
+        yield
+
+
+def restore_forward(model: nn.Module) -> None:
+    """Take away the ``forward`` that TRL's trainers put over a model's own.
+
+    Seen: TRL 1.16.
+    Why: they set it on the model itself, which goes on to live after the run.
+    Until: they undo it.
+    """
+    model.__dict__.pop("forward", None)

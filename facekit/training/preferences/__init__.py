@@ -1,0 +1,1 @@
+"""Learning from rewards and from pairs of answers, on TRL's trainers: what they are given, and their run."""

@@ -1,0 +1,178 @@
+"""Pairs of answers, the better one first: read from a file, or made of rated data generation.
+
+A file of pairs has one JSON table a line: ``record`` (the record's id), ``question``, ``chosen`` and ``rejected``.
+Data generation decides about one answer to a question, so pairs come from several runs about the same records, with
+other models, prompts or seeds: an answer that was kept against one that was dropped, or two that a judge rated apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from facekit.data.atomic import write_text_atomically
+from facekit.data.dataset import RecordSet
+from facekit.errors import RecordError
+from facekit.training.preferences.prompts import Prompt
+from facekit.training.recipes.preference_settings import PairSettings
+
+_KEYS = ("record", "question", "chosen", "rejected")
+_WORSE = ("contradicts the label", "rated low")
+"""Why an answer was dropped, where that says that it is worse; a near-duplicate is not."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to a question.
+
+    Args:
+        record: Id of the record.
+        question: What was asked.
+        chosen: The better answer.
+        rejected: The other.
+    """
+
+    record: str
+    question: str
+    chosen: str
+    rejected: str
+
+
+@dataclass
+class _Candidates:
+    """All answers to one question about one record: each with its rating, None where nobody rated it."""
+
+    question: str | None = None
+    kept: list[tuple[str, float | None]] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+
+
+def read_pairs(path: str | Path) -> list[Pair]:
+    """Read a file of pairs.
+
+    Raises:
+        RecordError: It cannot be read; the message has the line.
+    """
+    pairs = []
+    for number, line in _lines(Path(path)):
+        values = [line.get(key) for key in _KEYS]
+        if not all(isinstance(value, str) and value.strip() for value in values):
+            raise RecordError(f"{path}, line {number}: a pair has words for {', '.join(_KEYS)}")
+        record, question, chosen, rejected = map(str, values)
+        if chosen.strip() == rejected.strip():
+            raise RecordError(f"{path}, line {number}: 'chosen' and 'rejected' are the same answer")
+        pairs.append(Pair(record, question, chosen, rejected))
+    return pairs
+
+
+def write_pairs(path: str | Path, pairs: Sequence[Pair]) -> Path:
+    """Write a file that ``read_pairs`` reads."""
+    lines = [json.dumps({key: getattr(pair, key) for key in _KEYS}, ensure_ascii=False) for pair in pairs]
+    return write_text_atomically(Path(path), "".join(f"{line}\n" for line in lines))
+
+
+def pairs_from_generation(folders: Sequence[str | Path], margin: float = 1.0) -> list[Pair]:
+    """Make pairs of what several runs of data generation kept and dropped about the same records.
+
+    Of each question the best kept answer is chosen, by the judge's overall rating where there is one. Rejected is the
+    worst: one that was dropped because it contradicts the label or was rated low, else the kept one with the lowest
+    rating, if it lies ``margin`` below.
+
+    Args:
+        folders: Output folders of ``facekit datagen``.
+        margin: Points of the rating, which goes from 1 to 10.
+
+    Raises:
+        RecordError: A folder has no answers, or there is no pair in them.
+    """
+    found: dict[tuple[str, str], _Candidates] = {}
+    for folder in map(Path, folders):
+        for _, line in _lines(folder / "answers.jsonl"):
+            candidates = found.setdefault((line["id"], line["aspect"]), _Candidates())
+            candidates.question = candidates.question or line["question"]
+            candidates.kept.append((line["answer"], (line.get("rating") or {}).get("overall")))
+        for _, line in _lines(folder / "failures.jsonl"):
+            if line.get("answer") and str(line.get("reason")).startswith(_WORSE):
+                found.setdefault((line["id"], line["aspect"]), _Candidates()).dropped.append(line["answer"])
+    pairs = [pair for (record, _), each in found.items() if (pair := _pair(record, each, margin)) is not None]
+    if not pairs:
+        raise RecordError(
+            f"no two answers to a question in {', '.join(map(str, folders))} differ: pairs come from several runs about "
+            "the same records, of which one kept what another dropped, or a judge rated two of them apart"
+        )
+    return pairs
+
+
+def _pair(record: str, candidates: _Candidates, margin: float) -> Pair | None:
+    if candidates.question is None or not candidates.kept:
+        return None
+    by_rating = sorted(candidates.kept, key=lambda each: -(each[1] or 0.0))
+    chosen, high = by_rating[0]
+    others = [answer for answer in candidates.dropped if answer.strip() != chosen.strip()]
+    if others:
+        return Pair(record, candidates.question, chosen, others[0])
+    rejected, low = by_rating[-1]
+    if high is None or low is None or high - low < margin or rejected.strip() == chosen.strip():
+        return None
+    return Pair(record, candidates.question, chosen, rejected)
+
+
+def paired_rows(records: RecordSet, settings: PairSettings) -> list[dict[str, Any]]:
+    """Rows for DPO: the columns ``prompt``, ``images``, ``chosen`` and ``rejected``.
+
+    Args:
+        records: The records that the pairs are about; pairs about others are left out.
+        settings: Where the pairs are.
+
+    Raises:
+        RecordError: Pairs cannot be read, or none is about one of the records.
+    """
+    pairs = read_pairs(settings.pairs) if settings.pairs is not None else None
+    if pairs is None:
+        pairs = pairs_from_generation(settings.generated, settings.margin)
+    index_of = {
+        name: index for index, record in enumerate(records.records) if record.image for name in _names(record.id)
+    }
+    rows = [
+        {
+            **Prompt(index_of[pair.record], pair.question).row(),
+            "chosen": [{"role": "assistant", "content": pair.chosen}],
+            "rejected": [{"role": "assistant", "content": pair.rejected}],
+        }
+        for pair in pairs
+        if pair.record in index_of
+    ]
+    if not rows:
+        raise RecordError(
+            f"none of {len(pairs):,} pairs is about one of {len(records):,} records; name the same records"
+        )
+    return rows
+
+
+def _names(identifier: str) -> Iterator[str]:
+    """The id of a record, and that of the face where data generation wrote a record for each answer."""
+    yield identifier
+    if "#" in identifier:
+        yield identifier.partition("#")[0]
+
+
+def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(
+            f"{path} cannot be read ({error}); pairs are made of what 'facekit datagen' writes"
+        ) from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            raise RecordError(f"{path}, line {number} is no JSON ({error})") from error
+        if not isinstance(values, dict):
+            raise RecordError(f"{path}, line {number} is no table")
+        yield number, values

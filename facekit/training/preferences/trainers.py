@@ -1,0 +1,248 @@
+"""TRL's trainers over a facekit model: how the settings of a run become theirs, and their reference models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from functools import update_wrapper
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+from transformers import PrinterCallback, TrainerCallback
+
+from facekit.compat.trl import (
+    reference_given,
+    require_trl,
+    restore_forward,
+    rows_to_dataset,
+    trainer_class,
+    trl_arguments,
+)
+from facekit.data.dataset import RecordSet
+from facekit.errors import ConfigurationError, TrainingError
+from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.processing import FaceKitProcessor
+from facekit.training.loop.arguments import argument_values
+from facekit.training.loop.distributed import count_processes
+from facekit.training.loop.face_trainer import FaceTrainer
+from facekit.training.preferences.pairs import paired_rows
+from facekit.training.preferences.prompts import processor_of_rows, rewarded_rows
+from facekit.training.recipes.settings import TrainingSettings
+from facekit.training.rewards.columns import REWARDS
+
+
+def count_rows(records: RecordSet, settings: TrainingSettings) -> int:
+    """How many answers or pairs an epoch has; errors as in ``rewarded_rows`` and ``paired_rows``."""
+    if settings.grpo is not None:
+        return len(rewarded_rows(records, settings.grpo.rewards)) * settings.grpo.generations
+    assert settings.dpo is not None
+    return len(paired_rows(records, settings.dpo))
+
+
+def train_preferences(
+    model: FaceKitForConditionalGeneration,
+    processor: FaceKitProcessor,
+    records: RecordSet,
+    settings: TrainingSettings,
+    folder: Path,
+    callbacks: Sequence[TrainerCallback],
+    checkpoint: Path | None,
+) -> FaceTrainer:
+    """Run TRL's trainer for the settings' ``grpo`` or ``dpo``.
+
+    Args:
+        model: The model with what is trainable chosen, adapters in their place.
+        processor: Its processor.
+        records: The records.
+        settings: What to do.
+        folder: Where checkpoints go.
+        callbacks: For the trainer.
+        checkpoint: Where the run goes on from; None for a fresh start.
+
+    Returns:
+        The trainer, after the last step.
+
+    Raises:
+        ConfigurationError: The batch does not hold whole groups of answers.
+        RecordError: No record has anything to learn from.
+        TrainingError: The loss is not finite.
+    """
+    require_trl()
+    common: dict[str, Any] = {
+        "model": model, "processing_class": processor_of_rows(processor, records), "callbacks": list(callbacks),
+        "settings": settings, "record_ids": [record.id for record in records.records],
+    }  # fmt: skip
+    reference = reference_of(model) if _needs_reference(settings) else None
+    try:
+        if settings.grpo is not None:
+            trainer = _group_trainer(common, records, settings, folder, reference)
+        else:
+            trainer = _pair_trainer(common, records, settings, folder, reference)
+        trainer.remove_callback(PrinterCallback)
+        with finite_losses(trainer):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        restore_forward(model)
+    ended: FaceTrainer = trainer
+    return ended
+
+
+def _group_trainer(
+    common: dict[str, Any], records: RecordSet, settings: TrainingSettings, folder: Path, reference: nn.Module | None
+) -> Any:
+    group = settings.grpo
+    assert group is not None
+    answers = settings.batch_size * settings.accumulation * count_processes()
+    if answers % group.generations:
+        raise ConfigurationError(
+            f"a step has {answers} answers (batch_size x accumulation x processes), which is no multiple of "
+            f"grpo.generations={group.generations}; set batch_size to one"
+        )
+    rows = rewarded_rows(records, group.rewards)
+    arguments = trl_arguments(
+        "GRPOConfig",
+        **argument_values(folder, settings, len(rows) * group.generations),
+        gradient_checkpointing=False,
+        num_generations=group.generations,
+        max_completion_length=group.longest_answer,
+        temperature=group.temperature,
+        top_p=group.top_p,
+        num_iterations=group.iterations,
+        beta=group.beta,
+        epsilon=group.epsilon,
+        loss_type=group.loss,
+        reward_weights=list(group.rewards.values()),
+    )
+    with reference_given(reference):
+        return trainer_class(FaceTrainer, "GRPOTrainer")(
+            **common,
+            reward_funcs=[_named(name) for name in group.rewards],
+            args=arguments,
+            train_dataset=rows_to_dataset(rows),
+        )
+
+
+def _pair_trainer(
+    common: dict[str, Any], records: RecordSet, settings: TrainingSettings, folder: Path, reference: nn.Module | None
+) -> Any:
+    pairs = settings.dpo
+    assert pairs is not None
+    rows = paired_rows(records, pairs)
+    arguments = trl_arguments(
+        "DPOConfig",
+        **argument_values(folder, settings, len(rows)),
+        gradient_checkpointing=False,
+        max_length=settings.max_tokens,
+        beta=pairs.beta,
+        loss_type=[pairs.loss],
+    )
+    return trainer_class(FaceTrainer, "DPOTrainer")(
+        **common, ref_model=reference, args=arguments, train_dataset=rows_to_dataset(rows)
+    )
+
+
+def _needs_reference(settings: TrainingSettings) -> bool:
+    return settings.dpo is not None or (settings.grpo is not None and settings.grpo.beta > 0.0)
+
+
+def _named(name: str) -> Any:
+    """A reward function under its name in recipes, which the logs then have."""
+
+    def reward(*given: Any, **columns: Any) -> list[float | None]:
+        return REWARDS[name](*given, **columns)
+
+    update_wrapper(reward, REWARDS[name])
+    reward.__name__ = name
+    return reward
+
+
+@contextmanager
+def finite_losses(trainer: Any) -> Iterator[None]:
+    """Stop at a loss that is NaN or infinite inside the ``with`` block; raises ``TrainingError``."""
+    compute = trainer.compute_loss
+
+    def checked(*given: Any, **options: Any) -> Any:
+        loss = compute(*given, **options)
+        value: Tensor = loss[0] if isinstance(loss, tuple) else loss
+        if not torch.isfinite(value.detach()).all():
+            raise TrainingError(
+                f"the loss is {float(value):g} in step {trainer.state.global_step + 1}; lower learning_rate or set "
+                "gradient_clipping, and resume from the last checkpoint"
+            )
+        return loss
+
+    trainer.compute_loss = checked
+    try:
+        yield
+    finally:
+        del trainer.compute_loss
+
+
+def reference_of(model: FaceKitForConditionalGeneration) -> nn.Module:
+    """The model as it is now, for comparison while it is trained.
+
+    Where only new adapters learn, that is the model without them; otherwise a copy.
+    """
+    learns = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if learns and all("lora_" in name for name in learns) and _start_at_nothing(model):
+        return WithoutAdapters(model)
+    return deepcopy(model).requires_grad_(False).eval()
+
+
+def _start_at_nothing(model: nn.Module) -> bool:
+    """Whether adapters change nothing yet, so that the model without them is the model as it is."""
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    second = [weight for layer in layers for weight in getattr(layer, "lora_B", nn.ModuleDict()).parameters()]
+    return bool(second) and all(not bool(weight.any()) for weight in second)
+
+
+class WithoutAdapters(nn.Module):
+    """A view of a model without its adapters; it has no weights of its own.
+
+    Args:
+        model: The model that is trained.
+    """
+
+    def __init__(self, model: FaceKitForConditionalGeneration) -> None:
+        super().__init__()
+        self.__dict__["model"] = model  # no submodule, so that nothing moves, shards or saves its weights twice
+        self.config = model.config
+
+    def forward(self, *given: Any, **options: Any) -> Any:
+        """As the model's, without adapters."""
+        with _switched_off(self.__dict__["model"]) as model:
+            return model(*given, **options)
+
+    @property
+    def base_model(self) -> Any:
+        """As the model's, without adapters."""
+
+        def hidden_states(*given: Any, **options: Any) -> Any:
+            with _switched_off(self.__dict__["model"]) as model, torch.no_grad():
+                return model.base_model(*given, **options)
+
+        return hidden_states
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The model's head."""
+        head: nn.Module = self.__dict__["model"].get_output_embeddings()
+        return head
+
+
+@contextmanager
+def _switched_off(model: FaceKitForConditionalGeneration) -> Iterator[FaceKitForConditionalGeneration]:
+    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    learns = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for layer in layers:
+        layer.enable_adapters(False)
+    try:
+        yield model
+    finally:
+        for layer in layers:
+            layer.enable_adapters(True)
+        for parameter in learns:  # PEFT lets adapters that are switched off not be trained
+            parameter.requires_grad_(True)
