@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from facekit.models.source import ModelSource
     from facekit.training import LossValidation
     from facekit.training.loop.trainer import TrainingResult
+    from facekit.training.watching.validation import ValidationPoint
 
 _GO_ON = "the same command with --resume goes on"
 _WITH_RECIPES = ("context", "arguments", "output", "resume", "dry_run")
@@ -235,6 +237,7 @@ def _train_recipe(arguments: Sequence[str], output: Path | None, *, resume: bool
             listeners=Listeners(
                 on_plan=lambda plan: console.print(plan_table(plan), highlight=False),
                 metrics=_measure,
+                on_point=partial(_tell_fallen, console),
             ),
         )
     if not results:
@@ -272,6 +275,24 @@ def _measure(
     model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, records: RecordSet, tasks: Sequence[str]
 ) -> Mapping[str, float]:
     from facekit.evaluation import evaluate, load_tasks
+    from facekit.training.watching.validation import Measured
 
-    result = evaluate(model, processor, records, load_tasks(tasks))
-    return {f"{task.task}, {task.headline_title}": task.score for task in result.tasks}
+    results = evaluate(model, processor, records, load_tasks(tasks)).tasks
+    names = {task.task: f"{task.task}, {task.headline_title}" for task in results}
+    return Measured(
+        {names[task.task]: task.score for task in results},
+        {names[task.task]: task.intervals[task.headline] for task in results if task.headline in task.intervals},
+        [names[task.task] for task in results if not task.higher_is_better],
+    )
+
+
+def _tell_fallen(console: Console, point: ValidationPoint) -> None:
+    """Show the held-out scores by task where one fell, in red, below its interval at the first look."""
+    from rich.markup import escape
+
+    scores = [
+        f"[red]{escape(name)} {value:.3f} (fell)[/red]" if name in point.fallen else f"{escape(name)} {value:.3f}"
+        for name, value in point.metrics.items()
+    ]
+    if point.fallen:
+        console.print(f"step {point.step}: {'; '.join(scores)}", highlight=False, soft_wrap=True)

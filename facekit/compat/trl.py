@@ -30,14 +30,16 @@ def trainer_class(base: type[Any], kind: str) -> type[Any]:
         kind: ``GRPOTrainer`` or ``DPOTrainer``.
 
     Seen: TRL 1.16.
-    Why: TRL has the loop of GRPO and DPO in subclasses of the trainer, and no hook for what is done about a failed save.
+    Why: TRL has the loop of GRPO and DPO in subclasses of the trainer, and no hook for what is done about failed saves.
     Until: TRL takes such hooks as callbacks.
     """
     import trl
 
     of_trl = getattr(trl, kind)
     kept = ("get_train_dataloader", "get_batch_samples", "compute_loss", "training_step", "log")
-    return type(f"FaceKit{kind}", (base, of_trl), {name: getattr(of_trl, name) for name in kept})
+    own: dict[str, Any] = {name: getattr(of_trl, name) for name in kept}
+    own["create_model_card"] = lambda self, *given, **options: None  # a page of TRL's beside every checkpoint
+    return type(f"FaceKit{kind}", (base, of_trl), own)
 
 
 def trl_arguments(kind: str, **values: Any) -> Any:
@@ -68,7 +70,7 @@ def reference_given(reference: nn.Module | None) -> Iterator[None]:
     if reference is None:
         yield
         return
-    with mock.patch("trl.trainer.grpo_trainer.create_model_from_path", lambda *given, **options: reference):
+    with mock.patch("trl.trainer.grpo_trainer.create_model_from_path", return_value=reference):
         yield
 
 

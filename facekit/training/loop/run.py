@@ -11,13 +11,14 @@ from typing import Self
 
 from transformers import PrinterCallback, TrainerCallback, TrainerState, TrainingArguments
 
+from facekit.compat.trl import require_trl
 from facekit.data.atomic import save_together
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import RecordSet
 from facekit.data.mixing import ShardSources
 from facekit.data.record_facts import facts_of, is_dialogue
 from facekit.data.shortened import ShortenedRecord
-from facekit.errors import CheckpointError
+from facekit.errors import CheckpointError, ConfigurationError
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.native.processing import NativeProcessor
 from facekit.models.placement import refuse_divided

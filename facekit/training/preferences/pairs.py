@@ -15,7 +15,7 @@ from typing import Any
 
 from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet
-from facekit.errors import RecordError
+from facekit.errors import ConfigurationError, RecordError
 from facekit.training.preferences.prompts import Prompt
 from facekit.training.recipes.preference_settings import PairSettings
 
@@ -100,8 +100,8 @@ def pairs_from_generation(folders: Sequence[str | Path], margin: float = 1.0) ->
     pairs = [pair for (record, _), each in found.items() if (pair := _pair(record, each, margin)) is not None]
     if not pairs:
         raise RecordError(
-            f"no two answers to a question in {', '.join(map(str, folders))} differ: pairs come from several runs about "
-            "the same records, of which one kept what another dropped, or a judge rated two of them apart"
+            f"no two answers to a question in {', '.join(map(str, folders))} differ: pairs come from several runs "
+            "about the same records, of which one kept what another dropped, or a judge rated two of them apart"
         )
     return pairs
 
@@ -128,10 +128,14 @@ def paired_rows(records: RecordSet, settings: PairSettings) -> list[dict[str, An
         settings: Where the pairs are.
 
     Raises:
+        ConfigurationError: The settings name no pairs.
         RecordError: Pairs cannot be read, or none is about one of the records.
     """
-    pairs = read_pairs(settings.pairs) if settings.pairs is not None else None
-    if pairs is None:
+    if settings.pairs is None and not settings.generated:
+        raise ConfigurationError("dpo needs pairs: add dpo.pairs=FILE, or dpo.generated=[FOLDER,FOLDER]")
+    if settings.pairs is not None:
+        pairs = read_pairs(settings.pairs)
+    else:
         pairs = pairs_from_generation(settings.generated, settings.margin)
     index_of = {
         name: index for index, record in enumerate(records.records) if record.image for name in _names(record.id)

@@ -62,7 +62,7 @@ class PairSettings(BaseModel):
     loss: Literal["sigmoid", "ipo", "hinge"] = "sigmoid"
 
     @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if (self.pairs is None) == (not self.generated):
-            raise ValueError("name a file of 'pairs', or the folders of 'generated' answers")
+    def _at_most_one_origin(self) -> Self:
+        if self.pairs is not None and self.generated:
+            raise ValueError("name a file of 'pairs', or the folders of 'generated' answers, not both")
         return self

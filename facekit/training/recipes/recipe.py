@@ -30,6 +30,7 @@ from facekit.training.recipes.layers import (
     spell_out,
     split_words,
 )
+from facekit.training.recipes.preference_settings import GroupSettings, PairSettings
 from facekit.training.recipes.settings import LoraSettings, TrainingSettings
 
 RECIPE_FOLDER = Path(__file__).parent
@@ -125,6 +126,8 @@ class ValidationChoice(_Table):
         keep_best: Keep the model of the lowest validation loss.
         patience: End the stage after so many validation losses in a row that are no improvement; None never.
         min_improvement: By how much a loss is to be lower than the lowest before it to be one.
+        stop_on_fall: End the stage where a metric of ``tasks`` is worse than its whole 95 % interval at the first look;
+            with ``grpo`` and ``dpo`` that is before the first step.
     """
 
     records: Path
@@ -136,11 +139,14 @@ class ValidationChoice(_Table):
     keep_best: bool = False
     patience: int | None = Field(default=None, ge=1)
     min_improvement: float = Field(default=0.0, ge=0.0)
+    stop_on_fall: bool = False
 
     @model_validator(mode="after")
     def _needs_a_loss(self) -> Self:
         if not self.loss_records and (self.keep_best or self.patience is not None):
             raise ValueError("keep_best and patience go by the validation loss; give loss_records")
+        if self.stop_on_fall and not self.tasks:
+            raise ValueError("stop_on_fall goes by the metrics of tasks; name them")
         return self
 
 
@@ -316,9 +322,11 @@ def _build_stage(where: str, name: str, values: dict[str, Any]) -> Stage:
     if not values.get("data"):
         require_key(where, values, "records")
     data = [_read_data(f"{where}, data", each) for each in values.get("data") or ()]
-    lora = values.get("lora")
-    if isinstance(lora, dict):
-        check_keys(f"{where}, lora", lora, LoraSettings.model_fields)
+    tables = (("lora", LoraSettings), ("grpo", GroupSettings), ("dpo", PairSettings))
+    for key, kind in tables:
+        table = values.get(key)
+        if isinstance(table, dict):
+            check_keys(f"{where}, {key}", table, kind.model_fields)
     validation = values.get("validation")
     if isinstance(validation, str):
         validation = {"records": validation}

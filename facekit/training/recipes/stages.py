@@ -410,12 +410,14 @@ def _validate(
         metric_faces=choice.metric_faces,
         autocast=torch.bfloat16 if stage.settings.precision == "bfloat16" else None,
         on_point=listeners.on_point,
+        first=stage.settings.is_preference,
+        stop_on_fall=choice.stop_on_fall,
     )
 
 
 def _watch_loss(stage: Stage, folder: Path) -> LossValidation | None:
     choice = stage.validation
-    if choice is None or not choice.loss_records:
+    if choice is None or not choice.loss_records or stage.settings.is_preference:
         return None
     records = RecordSet.read(choice.records)
     return LossValidation(

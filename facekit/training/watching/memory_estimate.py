@@ -24,7 +24,7 @@ def estimate_memory(shape: ModelShape, settings: TrainingSettings) -> MemoryEsti
     """
     return estimate_training(
         shape,
-        batch_size=settings.batch_size,
+        batch_size=settings.batch_size * (2 if settings.dpo is not None else 1),  # both answers of a pair
         tokens=settings.max_tokens or shape.visual_tokens + _TEXT_TOKENS,
         precision=settings.precision,
         gradient_checkpointing=settings.gradient_checkpointing,

@@ -150,10 +150,17 @@ def _metric_table(points: tuple[ValidationPoint, ...]) -> Table | None:
     names = sorted({name for point in measured for name in point.metrics})
     if not names:
         return None
-    rows = [
-        (name, *(f"{point.metrics[name]:.3f}" if name in point.metrics else "" for point in measured)) for name in names
-    ]
+    rows = [(name, *(_metric_cell(name, point) for point in measured)) for name in names]
     return Table.of("metrics on validation records", ["metric"], [f"step {point.step:,}" for point in measured], rows)
+
+
+def _metric_cell(name: str, point: ValidationPoint) -> Cell | str:
+    """A metric with its interval; red where it is worse than its whole interval at the first look."""
+    if name not in point.metrics:
+        return ""
+    low_high = point.intervals.get(name)
+    words = f"{point.metrics[name]:.3f}" + ("" if low_high is None else f" [{low_high[0]:.3f}, {low_high[1]:.3f}]")
+    return Cell(words, kind="bad") if name in point.fallen else words
 
 
 def _spread(points: list[ValidationPoint]) -> list[ValidationPoint]:

@@ -10,9 +10,9 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -47,6 +47,26 @@ MetricFunction = Callable[
 """Computes metrics by name: of a model, its processor, records and the names of tasks."""
 
 
+class Measured(dict[str, float]):
+    """Metrics by name, with their 95 % intervals, from a ``MetricFunction`` that knows them.
+
+    Args:
+        values: The metrics.
+        intervals: Lower and upper end of each.
+        lower_is_better: Names of those that fall as the model gets better, such as an error.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, float],
+        intervals: Mapping[str, tuple[float, float]] | None = None,
+        lower_is_better: Collection[str] = (),
+    ) -> None:
+        super().__init__(values)
+        self.intervals = dict(intervals or {})
+        self.lower_is_better = frozenset(lower_is_better)
+
+
 @dataclass(frozen=True)
 class ValidationAnswer:
     """A model's answer about a validation record.
@@ -72,18 +92,40 @@ class ValidationPoint:
         step: The optimiser step after which it was taken.
         answers: About the fixed records.
         metrics: By name; empty where none were asked for.
+        intervals: Lower and upper end of their 95 % intervals, where they are known.
+        lower_is_better: Metrics that fall as the model gets better.
+        fallen: Metrics that are worse than their whole interval at the run's first look.
     """
 
     step: int
     answers: tuple[ValidationAnswer, ...]
     metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    lower_is_better: tuple[str, ...] = ()
+    fallen: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, line: str) -> Self:
         """Read a line of ``validation.jsonl``."""
         entry = json.loads(line)
         answers = tuple(ValidationAnswer(**answer) for answer in entry["answers"])
-        return cls(int(entry["step"]), answers, {name: float(value) for name, value in entry["metrics"].items()})
+        return cls(
+            int(entry["step"]),
+            answers,
+            {name: float(value) for name, value in entry["metrics"].items()},
+            {name: (float(low), float(high)) for name, (low, high) in entry.get("intervals", {}).items()},
+            tuple(entry.get("lower_is_better", ())),
+            tuple(entry.get("fallen", ())),
+        )
+
+    def fallen_since(self, first: ValidationPoint) -> list[str]:
+        """Metrics that are worse than the whole 95 % interval of an earlier look, by name."""
+        fallen = []
+        for name, (low, high) in first.intervals.items():
+            now = self.metrics.get(name)
+            if now is not None and (now > high if name in first.lower_is_better else now < low):
+                fallen.append(name)
+        return sorted(fallen)
 
 
 def read_validation(path: Path) -> list[ValidationPoint]:
@@ -117,6 +159,8 @@ class PeriodicValidation(TrainerCallback):
         metric_faces: How many records, the first ones, it is given.
         autocast: Type that the run computes in, or None for that of the weights.
         on_point: Called after every look.
+        first: Look before the first step, too, so that later looks are compared with the model as it was.
+        stop_on_fall: End the run at a look at which a metric is worse than its whole interval at the first.
     """
 
     def __init__(
@@ -132,6 +176,8 @@ class PeriodicValidation(TrainerCallback):
         metric_faces: int = 64,
         autocast: torch.dtype | None = None,
         on_point: Callable[[ValidationPoint], None] | None = None,
+        first: bool = False,
+        stop_on_fall: bool = False,
     ) -> None:
         self.processor = processor
         self.shown = records.select(range(min(faces, len(records))))
@@ -142,6 +188,7 @@ class PeriodicValidation(TrainerCallback):
         self.tasks = tuple(tasks)
         self.autocast = autocast
         self.on_point = on_point
+        self.first, self.stop_on_fall = first, stop_on_fall
         self.log: Callable[[dict[str, float]], None] | None = None
         self.points: list[ValidationPoint] = []
         self.seconds = 0.0
@@ -151,10 +198,18 @@ class PeriodicValidation(TrainerCallback):
         self.log = log
 
     def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: FaceKitForConditionalGeneration | None = None,
+        **kwargs: Any,
     ) -> None:
-        """Keep what an interrupted run saw up to the step from which this one goes on."""
+        """Keep what an interrupted run saw up to the step from which this one goes on; look first, where asked."""
         self.points = [point for point in read_validation(self.path) if point.step <= state.global_step]
+        is_due = self.first and not self.points and state.is_world_process_zero and not shards_weights()
+        if is_due and model is not None:
+            self._take(model, state.global_step)
 
     def on_step_end(
         self,
@@ -172,8 +227,19 @@ class PeriodicValidation(TrainerCallback):
         if shards_weights():
             logger.warning("validation is left out where weights are in pieces; evaluate the checkpoints instead")
             return
+        point = self._take(model, state.global_step)
+        if point.fallen:
+            ending = "; the run ends" if self.stop_on_fall else ""
+            told = ", ".join(point.fallen)
+            logger.warning("step %d: worse than at step %d: %s%s", point.step, self.points[0].step, told, ending)
+            control.should_training_stop = control.should_training_stop or self.stop_on_fall
+
+    def _take(self, model: FaceKitForConditionalGeneration, step: int) -> ValidationPoint:
+        """Look, write it down and tell."""
         started = time.perf_counter()
-        point = self.look(model, state.global_step)
+        point = self.look(model, step)
+        if self.points:
+            point = replace(point, fallen=tuple(point.fallen_since(self.points[0])))
         self.points.append(point)
         lines = [json.dumps(asdict(each), ensure_ascii=False) for each in self.points]
         try:
@@ -185,15 +251,19 @@ class PeriodicValidation(TrainerCallback):
             self.log({f"eval_{name}": value for name, value in point.metrics.items()})
         if self.on_point is not None:
             self.on_point(point)
+        return point
 
     def look(self, model: FaceKitForConditionalGeneration, step: int) -> ValidationPoint:
         """Ask a model about the fixed records and compute the metrics; its mode and the random state stay."""
         with undisturbed(model, self.autocast):
             answers = [answer for record in self.shown.records for answer in self._ask(model, record)]
-            metrics = {} if self.metrics is None else dict(
-                self.metrics(model, self.processor, self.measured, self.tasks)
-            )  # fmt: skip
-        return ValidationPoint(step, tuple(answers), metrics)
+            measured: Mapping[str, float] = {}
+            if self.metrics is not None:
+                measured = self.metrics(model, self.processor, self.measured, self.tasks)
+        if not isinstance(measured, Measured):
+            measured = Measured(measured)
+        lower = tuple(sorted(measured.lower_is_better))
+        return ValidationPoint(step, tuple(answers), dict(measured), measured.intervals, lower)
 
     def _ask(self, model: FaceKitForConditionalGeneration, record: FaceRecord) -> list[ValidationAnswer]:
         pairs = questions_of(record)

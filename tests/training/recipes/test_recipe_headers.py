@@ -78,6 +78,10 @@ def needed():
         ("facellm-lora", "1B"): QWEN_HALF.shape(
             256, 2 * (VIT_LARGE + QWEN_HALF.embeddings + QWEN_HALF.in_layers), QWEN_HALF.adapters(16)
         ),
+        **dict.fromkeys(
+            [("face-grpo", ""), ("face-dpo", "")],
+            QWEN_HALF.shape(256, 2 * (VIT_LARGE + QWEN_HALF.embeddings + QWEN_HALF.in_layers), QWEN_HALF.adapters(16)),
+        ),
         ("facellm-lora", "8B"): QWEN_SEVEN.shape(
             256, 2 * (VIT_LARGE + QWEN_SEVEN.embeddings + QWEN_SEVEN.in_layers), QWEN_SEVEN.adapters(16)
         ),
@@ -103,7 +107,9 @@ def head(name):
     return "\n".join(line.removeprefix("#").strip() for line in lines if line.startswith("#"))
 
 
-@pytest.mark.parametrize("name", ["face-llava", "facellm-any", "facellm-lora", "qlora-single-gpu"])
+@pytest.mark.parametrize(
+    "name", ["face-llava", "facellm-any", "facellm-lora", "qlora-single-gpu", "face-grpo", "face-dpo"]
+)
 def test_the_memory_in_the_header_is_the_estimate(name, needed):
     paragraph = head(name).partition("Memory, an estimate")[2].partition("Where that is")[0]
     told = re.findall(r"(?:(\w+) )?(\d+) GB", paragraph.partition("):")[2])
@@ -130,8 +136,10 @@ def test_the_commands_in_the_header_name_this_recipe_and_are_accepted(name):
         assert recipe.chosen
 
 
-def test_there_are_five_recipes_and_each_has_needs_and_memory():
-    assert list_recipes() == ["face-llava", "facellm-any", "facellm-lora", "qlora-single-gpu", "tiny-cpu"]
+def test_there_are_seven_recipes_and_each_has_needs_and_memory():
+    assert list_recipes() == [
+        "face-dpo", "face-grpo", "face-llava", "facellm-any", "facellm-lora", "qlora-single-gpu", "tiny-cpu",
+    ]  # fmt: skip
     for name in list_recipes():
         assert "Needs:" in head(name)
         assert "Memory, an estimate" in head(name)

@@ -30,6 +30,11 @@ from facekit.training.recipes.settings import TRAINABLE, TrainingSettings
         ({"steps": 1, "loss_average": "sample", "fused_loss": True}, "needs loss_average='token'"),
         ({"steps": 1, "row_tokens": 10, "max_tokens": 20}, "at least max_tokens"),
         ({"steps": 1, "skip_limit": 1.5}, "'skip_limit'.*got 1.5"),
+        ({"steps": 1, "grpo": {}, "dpo": {}}, "choose one for a stage"),
+        ({"steps": 1, "grpo": {}, "row_tokens": 64}, "row_tokens goes with training on the records' own answers"),
+        ({"steps": 1, "grpo": {"rewards": {"face": 1.0, "fame": 1.0}}}, "fame"),
+        ({"steps": 1, "grpo": {"rewards": {}}}, "'grpo.rewards'"),
+        ({"steps": 1, "dpo": {"pairs": "a", "generated": ["b"]}}, "not both"),
     ],
 )
 def test_bad_settings_are_named(values, message):
@@ -57,6 +62,7 @@ DECIDE_WHAT_IS_LEARNED = {
     "group_batches": True, "turns_per_example": 1, "landmark_noise": 0.01, "landmark_dropout": 0.1, "max_tokens": 400,
     "check_media": False,
     "cache_features": True, "feature_cache_dtype": "float16", "seed": 1,
+    "grpo": {"generations": 4}, "dpo": {"beta": 0.2},
 }  # fmt: skip
 DECIDE_COST_ONLY = {
     "save_every": 3, "keep_checkpoints": 5, "log_every": 2, "threads": 1, "workers": 2, "report_to": ("wandb",),
@@ -69,6 +75,7 @@ DECIDE_COST_ONLY = {
 NEED_ALSO = {
     "epochs": {"steps": None}, "cache_features": {"parts": ("connector",)}, "feature_cache": {"parts": ("connector",)},
     "feature_cache_dtype": {"parts": ("connector",), "feature_cache": "tokens"},
+    "grpo": {"row_tokens": None}, "dpo": {"row_tokens": None},
 }  # fmt: skip
 
 

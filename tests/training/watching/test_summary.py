@@ -48,6 +48,18 @@ def look(step, *answers, **metrics):
     return ValidationPoint(step, tuple(ValidationAnswer(*answer) for answer in answers), metrics)
 
 
+def test_a_metric_that_fell_below_its_first_interval_is_red(tmp_path):
+    first = ValidationPoint(
+        0, (), {"age": 4.0, "expression": 0.6}, {"age": (3.0, 5.0), "expression": (0.5, 0.7)}, ("age",)
+    )
+    then = ValidationPoint(2, (), {"age": 5.5, "expression": 0.55}, {"age": (4.0, 6.0)}, ("age",), ("age",))
+    assert then.fallen_since(first) == ["age"]
+    page = write_summary(tmp_path, make_report([first, then])).read_text(encoding="utf-8")
+    red = re.findall(r'<td class="[^"]*bad[^"]*"[^>]*>(.*?)</td>', page)
+    assert red == ["5.500 [4.000, 6.000]"]
+    assert "0.550" in page
+
+
 def cells(page):
     return [re.sub(r"<[^>]*>", "", cell).strip() for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", page, re.S)]
 

@@ -1,0 +1,106 @@
+"""Pairs of answers from a file and from rated data generation."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from facekit.errors import ConfigurationError, RecordError
+from facekit.training.preferences.pairs import Pair, paired_rows, pairs_from_generation, read_pairs, write_pairs
+from facekit.training.recipes.preference_settings import PairSettings
+
+QUESTION = "Which expression?"
+
+
+def kept(answer, rating=None, record="a"):
+    line = {"id": record, "aspect": "expression", "question": QUESTION, "answer": answer}
+    return line if rating is None else {**line, "rating": {"overall": rating}}
+
+
+def dropped(answer, reason, record="a"):
+    return {"id": record, "aspect": "expression", "outcome": "dropped", "reason": reason, "answer": answer}
+
+
+@pytest.fixture
+def generate(tmp_path):
+    """A function that writes the output folder of a run of data generation."""
+
+    def write(name, answers=(), failures=()):
+        folder = tmp_path / name
+        folder.mkdir()
+        for file, lines in (("answers.jsonl", answers), ("failures.jsonl", failures)):
+            (folder / file).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        return folder
+
+    return write
+
+
+def test_what_one_run_kept_is_chosen_over_what_another_dropped(generate):
+    folders = [
+        generate("one", [kept("Fear."), kept("Joy.", record="b")]),
+        generate("two", [], [dropped("Joy!", "contradicts the label: it is fear"),
+                             dropped("Joyful", "near-duplicate: of the answer about c", "b")]),
+    ]  # fmt: skip
+    assert pairs_from_generation(folders) == [Pair("a", QUESTION, "Fear.", "Joy!")]
+
+
+def test_the_best_rated_is_chosen_over_the_worst_where_they_are_apart(generate):
+    folders = [
+        generate("one", [kept("Good.", 8)]),
+        generate("two", [kept("Best.", 9)]),
+        generate("three", [kept("Poor.", 6)]),
+    ]
+    assert pairs_from_generation(folders) == [Pair("a", QUESTION, "Best.", "Poor.")]
+    assert pairs_from_generation(folders, margin=3) == [Pair("a", QUESTION, "Best.", "Poor.")]
+    with pytest.raises(RecordError, match="no two answers to a question"):
+        pairs_from_generation(folders, margin=4)
+
+
+def test_a_dropped_answer_is_worse_than_any_kept_one(generate):
+    folders = [generate("one", [kept("Good.", 8)]), generate("two", [kept("Poor.", 6)]),
+               generate("three", [], [dropped("Bad.", "rated low: 3 of 10, at least 6 is kept")])]  # fmt: skip
+    assert pairs_from_generation(folders) == [Pair("a", QUESTION, "Good.", "Bad.")]
+
+
+def test_a_single_run_has_no_pairs(generate):
+    with pytest.raises(RecordError, match="pairs come from several runs about the same records"):
+        pairs_from_generation([generate("one", [kept("Good.", 8)])])
+
+
+def test_a_file_of_pairs_is_read_as_it_was_written(tmp_path):
+    pairs = [Pair("a", QUESTION, "Fear.", "Joy."), Pair("b", "Ält?", "30", "90")]
+    assert read_pairs(write_pairs(tmp_path / "pairs.jsonl", pairs)) == pairs
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            '{"record": "a", "question": "?", "chosen": "x"}',
+            "line 1: a pair has words for record, question, chosen, rejected",
+        ),
+        ('{"record": "a", "question": "?", "chosen": "x", "rejected": " x"}', "line 1: .*are the same answer"),
+        ("[1]", "line 1 is no table"),
+        ("{", "line 1 is no JSON"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_line(tmp_path, line, message):
+    (tmp_path / "pairs.jsonl").write_text(line)
+    with pytest.raises(RecordError, match=message):
+        read_pairs(tmp_path / "pairs.jsonl")
+
+
+def test_rows_are_of_the_records_that_are_there(records, tmp_path):
+    first = records.records[0].id
+    path = write_pairs(tmp_path / "pairs.jsonl", [Pair(first, QUESTION, "Fear.", "Joy."), Pair("gone", "?", "x", "y")])
+    (row,) = paired_rows(records, PairSettings(pairs=path))
+    assert row == {
+        "prompt": [{"role": "user", "content": QUESTION}], "images": ["record:0"],
+        "chosen": [{"role": "assistant", "content": "Fear."}], "rejected": [{"role": "assistant", "content": "Joy."}],
+    }  # fmt: skip
+    write_pairs(path, [Pair("gone", "?", "x", "y")])
+    with pytest.raises(RecordError, match="none of 1 pairs is about one of 6 records"):
+        paired_rows(records, PairSettings(pairs=path))
+    with pytest.raises(ConfigurationError, match=r"dpo needs pairs: add dpo\.pairs=FILE"):
+        paired_rows(records, PairSettings())
