@@ -11,8 +11,6 @@ from torch import nn
 
 from facekit.errors import MissingExtraError
 
-TESTED = "1.16"
-
 
 def require_trl() -> None:
     """Raise ``MissingExtraError`` where TRL is not installed."""
@@ -42,11 +40,12 @@ def trainer_class(base: type[Any], kind: str) -> type[Any]:
     return type(f"FaceKit{kind}", (base, of_trl), own)
 
 
-def trl_arguments(kind: str, **values: Any) -> Any:
-    """TRL's settings of ``GRPOConfig`` or ``DPOConfig``."""
+def arguments_class(kind: str) -> type[Any]:
+    """TRL's ``GRPOConfig`` or ``DPOConfig``, subclasses of ``transformers.TrainingArguments``."""
     import trl
 
-    return getattr(trl, kind)(**values)
+    found: type[Any] = getattr(trl, kind)
+    return found
 
 
 def rows_to_dataset(rows: list[dict[str, Any]]) -> Any:

@@ -413,7 +413,7 @@ class FaceTrainer(HookedTrainer):
 
 def _split_by_source(dataset: Any, settings: TrainingSettings) -> SourceLosses | None:
     """What tells the losses of several sources apart, where the loss of every token is at hand."""
-    if settings.logits == "all" or settings.fused_loss:
+    if settings.logits == "all" or settings.fused_loss or settings.is_preference:
         return None
     if isinstance(dataset, MixedStreams):
         return SourceLosses(dataset.sources.names, dataset.find_sources, settings.loss_average)

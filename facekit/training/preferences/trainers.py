@@ -15,18 +15,18 @@ from torch import Tensor, nn
 from transformers import PrinterCallback, TrainerCallback
 
 from facekit.compat.trl import (
+    arguments_class,
     reference_given,
     require_trl,
     restore_forward,
     rows_to_dataset,
     trainer_class,
-    trl_arguments,
 )
 from facekit.data.dataset import RecordSet
 from facekit.errors import ConfigurationError, TrainingError
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
-from facekit.training.loop.arguments import argument_values
+from facekit.training.loop.arguments import trainer_arguments
 from facekit.training.loop.distributed import count_processes
 from facekit.training.loop.face_trainer import FaceTrainer
 from facekit.training.preferences.pairs import paired_rows
@@ -103,9 +103,11 @@ def _group_trainer(
             f"grpo.generations={group.generations}; set batch_size to one"
         )
     rows = rewarded_rows(records, group.rewards)
-    arguments = trl_arguments(
-        "GRPOConfig",
-        **argument_values(folder, settings, len(rows) * group.generations),
+    arguments = trainer_arguments(
+        folder,
+        settings,
+        len(rows) * group.generations,
+        arguments_class("GRPOConfig"),
         gradient_checkpointing=False,
         num_generations=group.generations,
         max_completion_length=group.longest_answer,
@@ -132,9 +134,11 @@ def _pair_trainer(
     pairs = settings.dpo
     assert pairs is not None
     rows = paired_rows(records, pairs)
-    arguments = trl_arguments(
-        "DPOConfig",
-        **argument_values(folder, settings, len(rows)),
+    arguments = trainer_arguments(
+        folder,
+        settings,
+        len(rows),
+        arguments_class("DPOConfig"),
         gradient_checkpointing=False,
         max_length=settings.max_tokens,
         beta=pairs.beta,
