@@ -6,7 +6,7 @@ for all answers about it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +72,7 @@ def _task_of(exchange: Sequence[Any]) -> str | None:
     return next((turn.task for turn in exchange if turn.task is not None), None)
 
 
-def rewarded_rows(records: RecordSet, rewards: Mapping[str, float]) -> list[dict[str, Any]]:
+def rewarded_rows(records: RecordSet, rewards: Iterable[str]) -> list[dict[str, Any]]:
     """Rows for GRPO: every question to whose answers one of the rewards has something to say.
 
     Args:
@@ -86,15 +86,15 @@ def rewarded_rows(records: RecordSet, rewards: Mapping[str, float]) -> list[dict
     Raises:
         RecordError: There is no such question.
     """
-    rows = []
+    rows, names = [], tuple(rewards)
     for prompt in iterate_prompts(records):
         record = records.records[prompt.record]
         columns = {"task": prompt.task, "labels": record.labels.model_dump_json(exclude_none=True), "same": None}
-        if any(_speaks(name, columns) for name in rewards):
+        if any(_speaks(name, columns) for name in names):
             rows.append({**prompt.row(), **columns})
     if not rows:
         raise RecordError(
-            f"no question of {len(records):,} records can be rewarded by {', '.join(rewards)}: a question needs its "
+            f"no question of {len(records):,} records can be rewarded by {', '.join(names)}: a question needs its "
             "'task', and the record a label for it"
         )
     return rows

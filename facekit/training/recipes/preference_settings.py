@@ -10,6 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 RewardName = Literal["face", "verification", "format"]
 
 
+def _face_alone() -> dict[RewardName, float]:
+    return {"face": 1.0}
+
+
 class GroupSettings(BaseModel):
     """Group-relative policy optimisation (GRPO, Shao et al. 2024, arXiv 2402.03300, section 4.1), by TRL's trainer.
 
@@ -30,7 +34,7 @@ class GroupSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rewards: Annotated[dict[RewardName, float], Field(min_length=1)] = Field(default_factory=lambda: {"face": 1.0})
+    rewards: Annotated[dict[RewardName, float], Field(min_length=1)] = Field(default_factory=_face_alone)
     generations: int = Field(default=8, ge=2)
     longest_answer: int = Field(default=128, ge=1)
     temperature: float = Field(default=1.0, gt=0.0)
