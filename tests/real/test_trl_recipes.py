@@ -162,6 +162,8 @@ def test_a_recipe_looks_before_the_first_step_and_shows_a_task_that_fell_in_red(
     assert [point.step for point in result.report.points] == [0, 2, 4]
     assert [point.fallen for point in result.report.points] == [(), ("expression",), ("expression",)]
     page = result.summary.read_text(encoding="utf-8")
+    assert "reward by step" in page
+    assert [point.reward is not None for point in result.training.history.points] == [True] * 4
     assert page.count("0.600 [0.500, 0.700]") == 1
     assert "bad" in page[page.index("0.600 [0.500") - 200 : page.index("0.600 [0.500")]
 

@@ -28,6 +28,7 @@ class LossPoint:
         learning_rate: Rate of the first parameter group at that step.
         sources: Of several records files, the mean loss of each by its name, over all of its labelled tokens (or
             samples) since the entry before.
+        reward: Mean reward of the model's answers since the entry before, where it learns from rewards.
     """
 
     step: int
@@ -35,6 +36,7 @@ class LossPoint:
     loss: float
     learning_rate: float
     sources: Mapping[str, float] = field(default_factory=dict)
+    reward: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class LossHistory:
                         for name, value in entry.items()
                         if name.startswith(SOURCE_PREFIX)
                     },
+                    None if entry.get("reward") is None else float(entry["reward"]),
                 )
                 for entry in entries
                 if "loss" in entry and "learning_rate" in entry
@@ -80,8 +83,7 @@ class LossHistory:
     def write(self, path: str | Path) -> Path:
         """Write a JSON list of entries; a failure leaves the file as it was."""
         entries = [
-            {name: value for name, value in asdict(point).items() if name != "sources" or value}
-            for point in self.points
+            {name: value for name, value in asdict(point).items() if value not in ({}, None)} for point in self.points
         ]
         return write_text_atomically(path, json.dumps(entries, indent=1) + "\n")
 

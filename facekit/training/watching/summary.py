@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from markupsafe import Markup
 
 from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet
@@ -13,6 +14,7 @@ from facekit.data.record_media import open_frames
 from facekit.errors import ImageError, RecordError
 from facekit.models.memory import format_bytes
 from facekit.reports import Cell, Section, Table, format_duration, image_url, line_chart, render_page
+from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.trainable.parts import TrainedPart
 from facekit.training.watching.run_report import StageReport
 from facekit.training.watching.validation import ValidationPoint
@@ -53,6 +55,8 @@ def write_summary(folder: Path, report: StageReport, validation: RecordSet | Non
             logarithmic=False,
             height=120,
         ),
+        loss_note=_loss_note(report.settings),
+        reward=_reward_chart(report),
         facts=_facts(report),
         sources=_source_table(report),
         parts=_part_table(report),
@@ -63,6 +67,26 @@ def write_summary(folder: Path, report: StageReport, validation: RecordSet | Non
         settings=yaml.safe_dump(report.chosen_settings, sort_keys=False),
     )
     return write_text_atomically(folder / SUMMARY_NAME, page)
+
+
+def _loss_note(settings: TrainingSettings) -> str:
+    """What the loss is."""
+    if settings.grpo is not None:
+        return (
+            "Loss of GRPO, by step; it is near 0 by construction, and the reward and the metrics say what was learned."
+        )
+    if settings.dpo is not None:
+        return "Loss of DPO, by step: 0.693 where neither answer of a pair is preferred more than before."
+    return "Loss per supervised token, in nats, by step: every logged value faint, the smoothed curve strong."
+
+
+def _reward_chart(report: StageReport) -> Markup | None:
+    """The mean reward by step; None where the run did not learn from rewards."""
+    points = [(point.step, point.reward) for point in report.history.points if point.reward is not None]
+    if not points:
+        return None
+    steps, rewards = zip(*points, strict=True)
+    return line_chart(steps, rewards, title="reward by step", style="second", logarithmic=False, height=160)
 
 
 def _contents(*, has_metrics: bool, has_answers: bool, has_left_out: bool) -> list[Section]:
@@ -90,7 +114,8 @@ def _facts(report: StageReport) -> list[tuple[str, str]]:
         ("records", f"{report.counts.records:,}" + (f", {report.skipped:,} skipped" if report.skipped else "")),
     ]
     if report.history.final_loss is not None:
-        facts.insert(1, ("final loss", f"{report.history.final_loss:.3f} nats per token"))
+        unit = "" if report.settings.is_preference else " nats per token"
+        facts.insert(1, ("final loss", f"{report.history.final_loss:.3f}{unit}"))
     if report.validation_losses:
         best, last = min(report.validation_losses, key=lambda point: point.loss), report.validation_losses[-1]
         words = f"{best.loss:.3f} at step {best.step:,}, the lowest; {last.loss:.3f} at step {last.step:,}, the last"

@@ -60,6 +60,18 @@ def test_a_metric_that_fell_below_its_first_interval_is_red(tmp_path):
     assert "0.550" in page
 
 
+def test_a_run_on_rewards_shows_them_and_says_what_its_loss_is(tmp_path):
+    points = tuple(LossPoint(step, step / 3, 0.0, 1e-3, reward=0.1 * step) for step in (1, 2, 3))
+    report = make_report(history=LossHistory(points), settings=TrainingSettings(steps=3, grpo={}))
+    page = write_summary(tmp_path, report).read_text(encoding="utf-8")
+    assert "reward by step" in page
+    assert "Loss of GRPO" in page
+    assert "nats per token" not in page
+    plain = write_summary(tmp_path, make_report()).read_text(encoding="utf-8")
+    assert "reward by step" not in plain
+    assert "Loss per supervised token" in plain
+
+
 def cells(page):
     return [re.sub(r"<[^>]*>", "", cell).strip() for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", page, re.S)]
 
@@ -124,7 +136,7 @@ def test_strangers_words_are_escaped_and_sections_without_content_are_left_out(t
     assert "<script" not in page
     assert page.count("&lt;script&gt;") >= 8
     bare = write_summary(tmp_path, make_report(history=LossHistory(()))).read_text(encoding="utf-8")
-    assert "No loss was logged" in bare
+    assert "No loss above 0 was logged" in bare
     for anchor in ("metrics", "answers"):
         assert f'id="{anchor}"' in page
         assert f'id="{anchor}"' not in bare
