@@ -8,6 +8,7 @@ from typing import Any
 from unittest import mock
 
 from torch import nn
+from transformers import Trainer
 
 from facekit.errors import MissingExtraError
 
@@ -34,8 +35,15 @@ def trainer_class(base: type[Any], kind: str) -> type[Any]:
     import trl
 
     of_trl = getattr(trl, kind)
-    kept = ("get_train_dataloader", "get_batch_samples", "compute_loss", "training_step", "log")
+    kept = ("get_train_dataloader", "get_batch_samples", "compute_loss", "training_step")
     own: dict[str, Any] = {name: getattr(of_trl, name) for name in kept}
+
+    def log(self: Any, logs: dict[str, float], start_time: float | None = None) -> None:
+        # TRL adds what it has gathered of a step to whatever is logged next, which a validation is not.
+        is_validation = any(name.startswith("eval_") for name in logs)
+        (Trainer if is_validation else of_trl).log(self, logs, start_time)
+
+    own["log"] = log
     own["create_model_card"] = lambda self, *given, **options: None  # a page of TRL's beside every checkpoint
     return type(f"FaceKit{kind}", (base, of_trl), own)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import PrinterCallback, TrainerCallback
 
+from facekit.compat.peft import is_adapted
 from facekit.compat.trl import (
     arguments_class,
     reference_given,
@@ -199,7 +199,7 @@ def reference_of(model: FaceKitForConditionalGeneration) -> nn.Module:
 
 def _start_at_nothing(model: nn.Module) -> bool:
     """Whether adapters change nothing yet, so that the model without them is the model as it is."""
-    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    layers: list[Any] = [module for module in model.modules() if is_adapted(module)]
     second = [weight for layer in layers for weight in getattr(layer, "lora_B", nn.ModuleDict()).parameters()]
     return bool(second) and all(not bool(weight.any()) for weight in second)
 
@@ -239,7 +239,7 @@ class WithoutAdapters(nn.Module):
 
 @contextmanager
 def _switched_off(model: FaceKitForConditionalGeneration) -> Iterator[FaceKitForConditionalGeneration]:
-    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    layers: list[Any] = [module for module in model.modules() if is_adapted(module)]
     learns = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for layer in layers:
         layer.enable_adapters(False)
