@@ -18,7 +18,7 @@ _AUTO_MAP = {"AutoModelForImageTextToText": "facekit.FaceKitForConditionalGenera
 class FaceKitConfig(PreTrainedConfig):
     """Names the parts of a model and holds what each needs to be rebuilt without its weights.
 
-    Args:
+    Attributes:
         encoder: ``{"name": registered name, **encoder.to_config()}``.
         connector: ``{"name": registered name, **connector.to_config()}``.
         text_config: The language model's own configuration, or its values with ``model_type``.

@@ -1,0 +1,60 @@
+"""The reference pages: every public name and command has its place, and nothing else does."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scripts.reference import read_commands, read_rooms, write_command, write_reference, write_room
+
+ROOT = Path(__file__).parents[2]
+ROOMS = read_rooms(ROOT)
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
+def test_a_page_has_every_name_that_its_package_exports_where_it_is_defined(room):
+    exported = {name for name in importlib.import_module(room.name).__all__ if not name.startswith("_")}
+    assert set(room.homes) == exported
+    page = write_room(room)
+    for name, home in room.homes.items():
+        assert hasattr(importlib.import_module(home), name)
+        assert f"::: {home}.{name}\n" in page
+
+
+def test_a_package_that_lists_its_names_exports_no_others(tmp_path):
+    package = tmp_path / "facekit"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        '"""Top: first line.\n\nMore."""\nfrom facekit.a import one, two\nimport os\n__all__ = ["one", "_hidden"]\n'
+    )
+    (rooms,) = [read_rooms(tmp_path)]
+    assert [(room.name, room.summary, room.homes) for room in rooms] == [
+        ("facekit", "Top: first line.", {"one": "facekit.a"})
+    ]
+
+
+def test_a_command_page_has_every_option_with_its_help():
+    _, commands = read_commands()
+    page = write_command("eval", commands["eval"])
+    for parameter in commands["eval"].params:
+        assert f"`{parameter.opts[0]}" in page
+    assert "| `--batch-size <int range>` | Pictures at a time." in page
+    assert "facexbench" not in commands  # deprecated
+
+
+def test_the_navigation_names_exactly_the_pages_that_there_are(tmp_path):
+    stale = tmp_path / "facekit.gone.md"
+    stale.write_text("old")
+    written = {str(path.relative_to(tmp_path)) for path in write_reference(ROOT, tmp_path)}
+    assert not stale.exists()
+
+    def pages(node):
+        if isinstance(node, str):
+            return {node}
+        return set().union(*(pages(each) for each in (node.values() if isinstance(node, dict) else node)))
+
+    navigation = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    shown = pages(navigation)
+    assert {page.removeprefix("reference/") for page in shown if page.startswith("reference/")} == written
+    assert {page for page in shown if "/" not in page} == {path.name for path in (ROOT / "docs").glob("*.md")}
