@@ -127,6 +127,8 @@ def test_a_time_limit_puts_the_run_back_before_it_is_reached(jobs, straight, tmp
     # However long this machine took to come here, the limit is now near.
     hours, minutes, _ = map(int, jobs.slurm.job(number)["RunTime"].split(":"))
     jobs.slurm.call("scontrol", "update", f"JobId={number}", f"TimeLimit={60 * hours + minutes + 2}")
+    jobs.slurm.wait_for("job that was put back", lambda: jobs.slurm.job(number).get("Restarts") == "1", 600)
+    jobs.slurm.call("scontrol", "update", f"JobId={number}", "TimeLimit=60")
     assert_put_back_once(jobs.finish(number, tmp_path), tmp_path, straight(""))
 
 
