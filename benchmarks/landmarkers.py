@@ -48,6 +48,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("photographs", nargs="*", type=Path, help="picture files with faces")
     parser.add_argument("--landmarkers", nargs="+", default=["dlib", "mesh"], help="specs; the first is the reference")
     parser.add_argument("--output", type=Path, help="JSON; default benchmarks/results/landmarkers-cpu.json")
+    parser.add_argument("--conditions", nargs="+", help="some of the changes; all by default")
     parser.add_argument("--faces", type=int, help="use the first faces only; all by default")
     parser.add_argument("--pictures", type=Path, help="folder for overlays of every landmarker on every photograph")
     return parser.parse_args(arguments)
@@ -62,20 +63,24 @@ def main(arguments: list[str] | None = None) -> None:
     landmarkers = {spec: load_landmarker(spec) for spec in options.landmarkers}
     faces = [face for image in photographs.values() for face in _cut_faces(image, landmarkers)]
     faces = faces[: options.faces]
-    straight_faces: dict[str, dict[int, DetectedFace | None]] = {}
+    conditions = dict(_conditions())
+    chosen = options.conditions or list(conditions)
+    upright = conditions[f"{REFERENCE_SIZE} px"]
+    straight = {spec: [_find(each, upright(face))[0] for face in faces] for spec, each in landmarkers.items()}
     rows = [
-        _measure(spec, landmarkers, faces, name, change, straight_faces)
-        for name, change in _conditions()
-        for spec in landmarkers
+        row
+        for name in options.conditions or conditions
+        for row in _measure(landmarkers, faces, name, conditions, straight)
     ]
-    rows += [_time_photographs(spec, landmarker, photographs) for spec, landmarker in landmarkers.items()]
-    rows += [_count_false(spec, landmarker) for spec, landmarker in landmarkers.items()]
+    if options.conditions is None:
+        rows += [_time_photographs(spec, landmarker, photographs) for spec, landmarker in landmarkers.items()]
+        rows += [_count_false(spec, landmarker) for spec, landmarker in landmarkers.items()]
     _print(rows, list(landmarkers), len(faces), len(photographs))
     path = options.output or results_path("landmarkers", torch.device("cpu"), "json")
     write_results(path, environment(torch.device("cpu")), None, rows)
     if options.pictures is not None:
         _draw(options.pictures, landmarkers, photographs)
-        _draw_copies(options.pictures / "copies.png", landmarkers, faces)
+        _draw_copies(options.pictures / "copies.png", landmarkers, faces, chosen)
 
 
 def _conditions() -> list[tuple[str, Callable[[Image.Image], Image.Image]]]:
@@ -122,51 +127,50 @@ def _find(landmarker: Landmarker, image: Image.Image) -> tuple[DetectedFace | No
 
 
 def _measure(
-    spec: str,
     landmarkers: dict[str, Landmarker],
     faces: list[Image.Image],
     name: str,
-    change: Callable[[Image.Image], Image.Image],
-    straight_faces: dict[str, dict[int, DetectedFace | None]],
-) -> dict[str, object]:
-    reference = next(iter(landmarkers))
-    drifts, distances, seconds = [], [], []
-    found = 0
-    upright = dict(_conditions())[f"{REFERENCE_SIZE} px"]
-    seen: dict[int, DetectedFace | None] = straight_faces.setdefault(spec, {})
-    for index, face in enumerate(faces):
-        copy = change(face)
-        own, taken = _find(landmarkers[spec], copy)
-        seconds.append(taken)
-        if own is None:
-            continue
-        found += 1
-        if index not in seen:
-            seen[index], _ = _find(landmarkers[spec], upright(face))
-        straight = seen[index]
-        if straight is not None:
-            drifts.append(_distance(own.landmarks, _carry(straight.landmarks, upright(face), copy, name)))
-        other, _ = _find(landmarkers[reference], copy) if spec != reference else (None, 0.0)
-        if other is not None:
-            distances.append(_distance(own.landmarks, other.landmarks))
-    return {
-        "condition": name, "landmarker": spec, "faces": len(faces), "found": found,
-        "right": sum(drift < RIGHT_PERCENT for drift in drifts),
-        "milliseconds": 1e3 * float(np.median(seconds)),
-        "drift_percent": float(np.median(drifts)) if drifts else None,
-        "apart_percent": float(np.median(distances)) if distances else None,
-    }  # fmt: skip
+    conditions: dict[str, Callable[[Image.Image], Image.Image]],
+    straight: dict[str, list[DetectedFace | None]],
+) -> list[dict[str, object]]:
+    """A row for each landmarker: all of them on the same copies."""
+    copies = [conditions[name](face) for face in faces]
+    upright_sides = [conditions[f"{REFERENCE_SIZE} px"](face).width for face in faces]
+    rows = []
+    reference: list[DetectedFace | None] = []
+    for spec, landmarker in landmarkers.items():
+        finds = [_find(landmarker, copy) for copy in copies]
+        own = [face for face, _ in finds]
+        drifts = [
+            _distance(face.landmarks, _carry(before.landmarks, side, copy.width, name))
+            for face, before, side, copy in zip(own, straight[spec], upright_sides, copies, strict=True)
+            if face is not None and before is not None
+        ]
+        distances = [
+            _distance(face.landmarks, other.landmarks)
+            for face, other in zip(own, reference, strict=False)
+            if face is not None and other is not None
+        ]
+        reference = reference or own
+        rows.append({
+            "condition": name, "landmarker": spec, "faces": len(faces), "found": len(own) - own.count(None),
+            "right": sum(drift < RIGHT_PERCENT for drift in drifts),
+            "milliseconds": 1e3 * float(np.median([taken for _, taken in finds])),
+            "drift_percent": float(np.median(drifts)) if drifts else None,
+            "apart_percent": float(np.median(distances)) if distances else None,
+        })  # fmt: skip
+    return rows
 
 
-def _carry(points: np.ndarray, upright: Image.Image, copy: Image.Image, name: str) -> np.ndarray:
-    """Where points of the upright copy lie in a changed one."""
+def _carry(points: np.ndarray, upright_side: int, side: int, name: str) -> np.ndarray:
+    """Where points of the upright copy lie in a changed one of that side."""
     if name.startswith("turned"):
         angle = math.radians(int(name.split()[1]))
         matrix = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-        return (points - upright.width / 2) @ matrix.T + copy.width / 2
+        return (points - upright_side / 2) @ matrix.T + side / 2
     if name == "border":
-        return points + (copy.width - upright.width) / 2
-    return points * copy.width / upright.width
+        return points + (side - upright_side) / 2
+    return points * side / upright_side
 
 
 def _distance(points: np.ndarray, reference: np.ndarray) -> float:
@@ -231,13 +235,15 @@ def _draw(folder: Path, landmarkers: dict[str, Landmarker], photographs: dict[st
             drawn.save(folder / f"{name}-{spec.partition('?')[0].replace(':', '-')}.png")
 
 
-def _draw_copies(path: Path, landmarkers: dict[str, Landmarker], faces: list[Image.Image], side: int = 160) -> None:
+def _draw_copies(
+    path: Path, landmarkers: dict[str, Landmarker], faces: list[Image.Image], conditions: list[str], side: int = 160
+) -> None:
     """A row for each of the first faces and each landmarker, a column for each change."""
-    conditions = _conditions()
+    changes = [dict(_conditions())[name] for name in conditions]
     rows = [(face, landmarker) for face in faces[:SHEET_FACES] for landmarker in landmarkers.values()]
-    sheet = Image.new("RGB", (len(conditions) * side, len(rows) * side))
+    sheet = Image.new("RGB", (len(changes) * side, len(rows) * side))
     for row, (face, landmarker) in enumerate(rows):
-        for column, (_, change) in enumerate(conditions):
+        for column, change in enumerate(changes):
             copy = change(face)
             found, _ = _find(landmarker, copy)
             landmarks = None if found is None else found.landmarks / np.array(copy.size)
