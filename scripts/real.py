@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 import xml.etree.ElementTree as ElementTree
@@ -151,10 +152,12 @@ def run(part: Part, folder: Path = FOLDER) -> Result:
     environment = {**os.environ, "PYTHONPATH": path, "FACEKIT_REAL": part.name, "OMP_NUM_THREADS": "1"}
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=none"]
     try:
-        done = subprocess.run(
-            [*command, "--junitxml", str(report), *part.tests],
-            cwd=ROOT, env=environment, timeout=part.minutes * 60, check=False,
-        )  # fmt: skip
+        # A folder of its own: of the common one, pytest keeps only what the newest few sessions have there.
+        with tempfile.TemporaryDirectory(prefix="facekit-real-", ignore_cleanup_errors=True) as temporary:
+            done = subprocess.run(
+                [*command, "--basetemp", str(Path(temporary) / "tmp"), "--junitxml", str(report), *part.tests],
+                cwd=ROOT, env=environment, timeout=part.minutes * 60, check=False,
+            )  # fmt: skip
     except subprocess.TimeoutExpired:
         return Result(part.name, "failed", f"it took longer than {part.minutes:g} minutes", time.monotonic() - begin)
     counts = _count(report) if report.is_file() else {}
