@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 
 def has_multimodal_positions(model: nn.Module) -> bool:
-    """Whether a model of transformers takes positions of three axes, ``(3, B, L)``."""
+    """Whether a model of transformers takes positions of three axes, ``(3, B, L)``.
+
+    Seen: transformers 5.17 to 5.24.
+    Why: no field of a configuration says so; the models that do have a method ``get_rope_index``.
+    Until: a configuration says so.
+    """
     return hasattr(getattr(model, "model", model), "get_rope_index")
 
 
