@@ -80,10 +80,12 @@ def collect_replies(
         meter.report(done)
     missing = next((question.id for question in questions if question.id not in replies), None)
     if missing is not None:
-        raise ConfigurationError(f"the model '{model.name}' left the question '{missing}' without an answer")
+        raise ConfigurationError(
+            f"the model '{well_formed(model.name)}' left the question '{missing}' without an answer"
+        )
     if failed:
         logger.warning("%s gave no answer to %d of %d questions, the first %s; they are scored as unreadable",
-                       model.name, len(failed), len(questions), failed[0])  # fmt: skip
+                       well_formed(model.name), len(failed), len(questions), failed[0])  # fmt: skip
     return [replies[question.id] for question in questions]
 
 
