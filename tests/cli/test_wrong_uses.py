@@ -87,7 +87,7 @@ WRONG = [
     (("ask", "{black}", "How old?", "--model", "{model}", "--load-in", "3bit"), "3bit"),
     (("ask", "{black}", "How old?", "--modle", "{model}"), "No such option"),
     (("convert",), "Missing argument"),
-    (("convert", "{records}"), "Missing argument"),
+    (("convert", "{records}"), "the last argument is the output"),
     (("convert", "nowhere.jsonl", "OUT.jsonl"), "nowhere.jsonl"),
     (("convert", "{broken_jsonl}", "OUT.jsonl"), "broken.jsonl"),
     (("convert", "{records}", "OUT.json"), "format"),
