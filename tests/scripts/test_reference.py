@@ -1,6 +1,7 @@
 """The reference pages: every public name and command has its place, and nothing else does."""
 
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,8 @@ def test_a_command_page_has_every_option_with_its_help():
     _, commands = read_commands()
     page = write_command("eval", commands["eval"])
     for parameter in commands["eval"].params:
-        assert f"`{parameter.opts[0]}" in page
-    assert "| `--batch-size <int range>` | Pictures at a time." in page
+        assert f"| `{parameter.opts[0]}".lower() in page.lower()  # typer 0.20 writes arguments large
+    assert re.search(r"^\| `--batch-size [^`]+` \| Pictures at a time\.", page, re.MULTILINE)
     assert "facexbench" not in commands  # deprecated
 
 
