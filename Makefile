@@ -27,6 +27,7 @@ $(sort $(BIN)/python $(OLDEST)/bin/python $(NEWEST)/bin/python):
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python $(INSTALL) '.[demo]'
+	$(BIN)/python $(MESH_FILES)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python

@@ -22,7 +22,9 @@ def ask(
     model: Annotated[str, typer.Option(help="A folder or hub id that facekit loads.")] = "runs/demo",
     landmarker: Annotated[
         str | None,
-        typer.Option(help="What finds the face: dlib, mediapipe:FILE, fan, given:FILE.npy?coordinates=pixels, none"),
+        typer.Option(
+            help="What finds the face: mesh, dlib, mediapipe:FILE, fan, given:FILE.npy?coordinates=pixels, none"
+        ),
     ] = None,
     overlay: Annotated[Path | None, typer.Option(help="Save the crop with its landmarks and regions drawn.")] = None,
     region_maps: Annotated[

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from facekit.catalog import DEFAULT_LANDMARKER
 from facekit.cli.output import AllowOutside, say, show
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def preprocess(
     origin: Annotated[str, typer.Argument(help="A file of records, or a dataset: name:folder?option=value")],
     output: Annotated[Path, typer.Argument(help="The folder to write; start again with the same one to go on.")],
-    landmarker: Annotated[str, typer.Option(help="Spec of the landmarker.")] = "dlib",
+    landmarker: Annotated[str, typer.Option(help="Spec of the landmarker.")] = DEFAULT_LANDMARKER,
     size: Annotated[int, typer.Option(help="Side of the crops in pixels.")] = 256,
     margin: Annotated[float, typer.Option(help="Added on each side of the face, as a fraction of it.")] = 0.25,
     frames: Annotated[int, typer.Option(help="Frames taken of a clip.")] = 8,

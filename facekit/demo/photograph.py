@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from facekit.catalog import DEFAULT_LANDMARKER
 from facekit.errors import MissingExtraError
 from facekit.evaluation.tasks.definitions import ALL_TASKS
 from facekit.faces import CroppedFace, open_image, prepare_face
@@ -47,7 +48,7 @@ def check_photograph(photo: str | Path | None = None) -> None:
         FaceNotFoundError: It shows no face.
         MissingExtraError: The landmarker, or for the default picture scikit-image, is not installed.
     """
-    landmarker = load_landmarker(FACEKIT_TINY.landmarker or "dlib")
+    landmarker = load_landmarker(FACEKIT_TINY.landmarker or DEFAULT_LANDMARKER)
     prepare_face(_default_picture() if photo is None else photo, landmarker)
 
 

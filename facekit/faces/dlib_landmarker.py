@@ -1,4 +1,4 @@
-"""The default landmarker: dlib's HOG face detector and its 68-point regression trees, offline and without a GPU.
+"""dlib's HOG face detector and its 68-point regression trees, offline and without a GPU.
 
 Detection runs on a copy of bounded size, enlarged step by step where no face is found; the landmarks are then refined
 on the face alone at full resolution.

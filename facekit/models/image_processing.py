@@ -18,6 +18,7 @@ from transformers import BatchFeature
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.processing_utils import ImagesKwargs
 
+from facekit.catalog import DEFAULT_LANDMARKER
 from facekit.encoders.transform import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, ImageTransform
 from facekit.errors import ConfigurationError
 from facekit.faces import CroppedClip, CroppedFace, Landmarker, prepare_clip, prepare_face
@@ -77,7 +78,7 @@ class FaceKitImageProcessor(BaseImageProcessor):
         image_mean: Sequence[float] = OPENAI_CLIP_MEAN,
         image_std: Sequence[float] = OPENAI_CLIP_STD,
         interpolation: str = "bicubic",
-        landmarker: str | None = "dlib",
+        landmarker: str | None = DEFAULT_LANDMARKER,
         crop_margin: float = DEFAULT_MARGIN,
         on_no_face: str = "raise",
         num_frames: int = FRAMES_PER_CLIP,
@@ -291,7 +292,7 @@ class FaceKitImageProcessor(BaseImageProcessor):
 
     def _load_landmarker(self) -> Landmarker:
         if self.landmarker is None:
-            raise ConfigurationError("this processor has no landmarker; set image_processor.landmarker, such as 'dlib'")
+            raise ConfigurationError("this processor has no landmarker; set image_processor.landmarker, such as 'mesh'")
         if self._loaded_landmarker is None or self._loaded_landmarker[0] != self.landmarker:
             self._loaded_landmarker = (self.landmarker, load_landmarker(self.landmarker))
         return self._loaded_landmarker[1]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from facekit.catalog import DEFAULT_LANDMARKER
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -28,7 +30,7 @@ class Preset:
     connector: str
     backbone: str
     summary: str
-    landmarker: str | None = "dlib"
+    landmarker: str | None = DEFAULT_LANDMARKER
     video_encoder: str | None = None
     checkpoint: str | None = None
 
@@ -59,7 +61,7 @@ FACELLM_1B_REGION = _internvl(
     "Qwen/Qwen2.5-0.5B",
     "InternVL3-1B with Face-LLaVA's region attention behind its projector",
     connector="region?projector=pixel-shuffle",
-    landmarker="dlib",
+    landmarker=DEFAULT_LANDMARKER,
 )
 FACE_LLAVA_7B = Preset(
     encoder="languagebind:LanguageBind/LanguageBind_Image?class_token=false",

@@ -91,7 +91,7 @@ def test_the_preset_of_the_released_weights_starts_from_its_repositories(hub):
     model, processor = facekit.create(preset="face-llava-7b-released")
     expected, _ = facekit.load("chaubeyG/FaceLLaVA")
     assert_same(model, expected)
-    assert processor.image_processor.landmarker == "dlib"
+    assert processor.image_processor.landmarker == "mesh"
 
 
 @pytest.mark.parametrize("base", ["OpenGVLab/InternVL3-1B-hf", None])

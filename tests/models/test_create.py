@@ -19,7 +19,7 @@ def test_a_preset_names_all_parts_and_each_can_be_replaced(registry):
     assert model.config.encoder == {"name": "tiny", "image_size": 48, "width": 32, "depth": 1}
     assert model.config.connector["name"] == "mlp"
     assert model.config.connector["depth"] == 1
-    assert processor.image_processor.landmarker == "dlib"
+    assert processor.image_processor.landmarker == "mesh"
 
 
 def test_a_preset_may_name_an_encoder_for_clips(registry):

@@ -75,7 +75,7 @@ def test_region_attention_goes_behind_the_checkpoints_own_projector(internvl_fol
     model, processor = facekit.create(preset="facellm-1b-region", checkpoint=str(folder), seed=0)
     assert model.config.connector["name"] == "region"
     assert model.config.connector["projector"] == "pixel-shuffle"
-    assert processor.image_processor.landmarker == "dlib"
+    assert processor.image_processor.landmarker == "mesh"
     assert processor.tokens_per_frame == model.tokens_per_frame == 4
     pixels, ids = torch.randn(1, 1, 3, 32, 32), torch.tensor([[7, 5, 5, 5, 5, 9]])
     landmarks = torch.rand(1, 1, 68, 2)
@@ -103,7 +103,7 @@ def test_the_released_face_llava_starts_from_its_weights(registry, released_fold
     model, processor = facekit.create(preset="released-tiny")
     assert model.config.connector["name"] == "region-released"
     assert model.video_encoder is not None
-    assert processor.image_processor.landmarker == "dlib"
+    assert processor.image_processor.landmarker == "mesh"
 
 
 def test_a_connector_can_be_exchanged_and_the_seed_decides_what_is_new(internvl_folder):
@@ -139,4 +139,4 @@ def test_unknown_landmarkers_and_connectors_are_refused_before_anything_is_loade
 
 def test_a_preset_of_parts_is_plain_data():
     preset = Preset("tiny", "mlp", "tiny", "small")
-    assert (preset.landmarker, preset.video_encoder, preset.checkpoint) == ("dlib", None, None)
+    assert (preset.landmarker, preset.video_encoder, preset.checkpoint) == ("mesh", None, None)

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from facekit.catalog import DEFAULT_LANDMARKER
 from facekit.faces.crop import DEFAULT_MARGIN, LARGEST_CROP_SIDE, LARGEST_MARGIN
 from facekit.faces.frames import FRAMES_PER_CLIP
 from facekit.faces.images import MAX_PIXELS
@@ -38,7 +39,7 @@ class PreprocessSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    landmarker: str = "dlib"
+    landmarker: str = DEFAULT_LANDMARKER
     size: int = Field(default=256, ge=16, le=LARGEST_CROP_SIDE)
     margin: float = Field(default=DEFAULT_MARGIN, ge=0, le=LARGEST_MARGIN)
     frames: int = Field(default=FRAMES_PER_CLIP, ge=1, le=256)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from facekit.backbones.chat_template import set_chat_template
+from facekit.catalog import DEFAULT_LANDMARKER
 from facekit.errors import CheckpointError
 from facekit.models.interoperability.chat_templates import adapt_chat_template, read_chat_template
 from facekit.models.interoperability.composition import (
@@ -111,6 +112,8 @@ def _read_face_llava(
     tensors = stream_face_llava(recognised, towers, read_headers(recognised.folder))
     chosen = choose_dtype(dtype, recognised.config)
     model = build_with_weights(composition, chosen, tensors, recognised.folder)
-    processor = build_processor(model, loaded_tokenizer, towers["image"].encoder.transform, landmarker="dlib")
+    processor = build_processor(
+        model, loaded_tokenizer, towers["image"].encoder.transform, landmarker=DEFAULT_LANDMARKER
+    )
     set_generation(model, processor, recognised.folder)
     return model, processor

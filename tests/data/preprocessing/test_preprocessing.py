@@ -150,7 +150,7 @@ def test_what_cannot_be_used_is_listed_with_its_reason_and_harms_nothing_else(da
 
 
 def test_frames_of_a_clip_are_found_by_a_real_landmarker_and_cropped_alike(tmp_path):
-    pytest.importorskip("dlib")
+    pytest.importorskip("ai_edge_litert")
     skimage = pytest.importorskip("skimage")
     picture = Image.fromarray(skimage.data.astronaut())
     for place in range(3):
