@@ -47,6 +47,6 @@ def test_the_command_line_shows_the_plan(records, tmp_path):
     assert outcome.exit_code == 0, outcome.output
     assert "10 records would go to" in outcome.stdout
     assert "3 shards, 0 of them noted as done" in outcome.stdout
-    assert "landmarker: dlib" in outcome.stdout
+    assert "landmarker: mesh" in outcome.stdout
     assert "tokens of tiny would go to" in outcome.stdout
     assert not (tmp_path / "out").exists()
