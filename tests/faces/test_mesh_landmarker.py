@@ -190,7 +190,7 @@ with ThreadPoolExecutor(8) as pool:
     together = [faces[0].landmarks for faces in pool.map(landmarker.detect, pictures)]
 print(np.array_equal(alone, together))
 """
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
     assert (result.returncode, result.stdout.strip()) == (0, "True"), result.stderr[-500:]
 
 
