@@ -88,7 +88,7 @@ def test_a_phone_shows_the_page_without_scrolling_it(page, tmp_path):
 def test_the_photograph_has_a_face_and_five_answers(demo):
     photograph = demo[0].photograph
     assert photograph.face.landmarks.shape == (68, 2)
-    assert np.ptp(photograph.face.landmarks, axis=0).max() == pytest.approx(0.55, abs=0.05)
+    assert np.ptp(photograph.face.landmarks, axis=0).max() == pytest.approx(0.49, abs=0.05)
     assert len(photograph.answers) == 5
     assert photograph.answers[3][0] == "How old is this person?"
 
