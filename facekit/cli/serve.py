@@ -17,6 +17,15 @@ def serve(
     name: Annotated[
         str | None, typer.Option(help="The model's name for clients; by default that of its folder.")
     ] = None,
+    web: Annotated[
+        bool, typer.Option("--web", help="Serve a page to try the model with, too, at the server's address.")
+    ] = False,
+    second_model: Annotated[
+        str | None, typer.Option(help="A second model, which the page shows beside the first.")
+    ] = None,
+    second_name: Annotated[
+        str | None, typer.Option(help="The second model's name for clients; by default that of its folder.")
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on; any but this machine's own needs a key.")] = (
         "127.0.0.1"
     ),
@@ -62,16 +71,38 @@ def serve(
         max_batch=max_batch,
         max_waiting=max_waiting,
         max_new_tokens=max_new_tokens,
+        web=web,
     )
+    second = _name_second(settings.name, second_model, second_name)
     if landmarker not in (None, NO_LANDMARKER):
         current_registry().part("landmarker", PartSpec.parse(landmarker).name)
     if on_no_face is not None and on_no_face not in ON_NO_FACE:
         raise ConfigurationError(f"--on-no-face is one of {', '.join(ON_NO_FACE)}, not '{on_no_face}'")
-    composed, processor = opening.source(model).load()
-    if landmarker is not None:
-        processor.image_processor.landmarker = landmarker
-    if on_no_face is not None:
-        processor.image_processor.on_no_face = on_no_face
-    serve_model(
-        composed, processor, settings, on_ready=lambda url: say(f"serving '{settings.name}' at {url}; Ctrl-C ends it")
-    )
+    names = {settings.name: model} if second_model is None else {settings.name: model, second: second_model}
+    opened = {each: opening.source(path).load() for each, path in names.items()}
+    for _, processor in opened.values():
+        if landmarker is not None:
+            processor.image_processor.landmarker = landmarker
+        if on_no_face is not None:
+            processor.image_processor.on_no_face = on_no_face
+
+    def tell(url: str) -> None:
+        listed = " and ".join(f"'{each}'" for each in names)
+        page = f"; the page is {url.removesuffix('v1')}" if web else ""
+        say(f"serving {listed} at {url}{page}; Ctrl-C ends it")
+
+    serve_model(*opened.pop(settings.name), settings, others=opened, on_ready=tell)
+
+
+def _name_second(first: str, model: str | None, name: str | None) -> str:
+    """The second model's name; it must be another than the first's."""
+    from facekit.errors import ConfigurationError
+
+    if model is None:
+        if name is not None:
+            raise ConfigurationError("--second-name names no model; give --second-model, too, or leave it out")
+        return ""
+    chosen = name or Path(model).name
+    if chosen == first:
+        raise ConfigurationError(f"both models would be called '{first}'; give --second-name")
+    return chosen

@@ -20,8 +20,8 @@ from transformers.processing_utils import ImagesKwargs
 
 from facekit.catalog import DEFAULT_LANDMARKER
 from facekit.encoders.transform import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD, ImageTransform
-from facekit.errors import ConfigurationError
-from facekit.faces import CroppedClip, CroppedFace, Landmarker, prepare_clip, prepare_face
+from facekit.errors import ConfigurationError, FaceNotFoundError
+from facekit.faces import CroppedClip, CroppedFace, Landmarker, prepare_clip, prepare_face, prepare_faces
 from facekit.faces.crop import DEFAULT_MARGIN
 from facekit.faces.frames import FRAMES_PER_CLIP
 from facekit.faces.images import ImageSource
@@ -250,6 +250,26 @@ class FaceKitImageProcessor(BaseImageProcessor):
             margin=self.crop_margin,
             on_no_face=self.on_no_face,
         )
+
+    def find_faces(self, picture: ImageSource) -> list[CroppedFace]:
+        """Find every face of a picture and return its square crop with the landmarks, as ``prepare`` does of one.
+
+        Args:
+            picture: A PIL image, a path, a URL or an array.
+
+        Returns:
+            The crops, largest face first; none where no face is found or there is no landmarker.
+
+        Raises:
+            ImageError: The picture cannot be opened.
+            MissingExtraError: The landmarker's package is not installed.
+        """
+        if self.landmarker is None:
+            return []
+        try:
+            return prepare_faces(picture, self._load_landmarker(), margin=self.crop_margin)
+        except FaceNotFoundError:
+            return []
 
     def _pixels_of(self, face: CroppedFace) -> Tensor:
         return self.transform(face.image) if self._prepared is None else self._prepared.pixels(face, self.transform)

@@ -63,6 +63,12 @@ class RegionMaps:
         return draw_heat_maps(self.faces[frame].image, maps, titles, panel=panel)
 
 
+def region_connector(model: FaceKitForConditionalGeneration) -> LandmarkGuidedConnector | None:
+    """Return the connector of a model whose attention to regions can be shown; None where there is none."""
+    connector = getattr(model, "connector", None)
+    return connector if isinstance(connector, LandmarkGuidedConnector) else None
+
+
 def region_maps(
     model: FaceKitForConditionalGeneration,
     processor: FaceKitProcessor,
@@ -92,10 +98,10 @@ def region_maps(
         >>> maps = region_maps(model, processor, "face.jpg")  # doctest: +SKIP
         >>> maps.draw().save("maps.png")  # doctest: +SKIP
     """
-    connector = model.connector
-    if not isinstance(connector, LandmarkGuidedConnector):
+    connector = region_connector(model)
+    if connector is None:
         raise ConfigurationError(
-            f"the connector '{type(connector).__name__}' has no region attention; take a model with connector=region"
+            f"the connector '{type(model.connector).__name__}' has no region attention; take a model with connector=region"
         )
     medium = take_medium(processor.image_processor, image, landmarks, num_frames)
     faces = medium.frames if isinstance(medium, CroppedClip) else (medium,)

@@ -1,4 +1,4 @@
-"""``create_app``: the Starlette application, with chat completions, models, health and metrics."""
+"""``create_app``: the Starlette application, with chat completions, models, faces, the page, health and metrics."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import functools
 import hmac
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -23,12 +23,21 @@ from starlette.routing import Route
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.serving.choices import Choice, wait_for
-from facekit.serving.engine import Answer, Engine, Job
+from facekit.serving.engine import Answer, Job
+from facekit.serving.looking import (
+    FacesRequest,
+    RegionMapsRequest,
+    describe_faces,
+    describe_maps,
+    find_maps,
+    read_subject,
+)
 from facekit.serving.metrics import Metrics
-from facekit.serving.protocol import ChatRequest, read_request
-from facekit.serving.questions import QuestionReader
+from facekit.serving.page import page_routes
+from facekit.serving.protocol import ChatRequest, Content, read_request, read_strictly
 from facekit.serving.replies import DONE, Reply, event
 from facekit.serving.request_error import RequestError
+from facekit.serving.served import ServedModel
 from facekit.serving.settings import ServerSettings, available_cores, is_loopback
 
 logger = logging.getLogger(__name__)
@@ -36,11 +45,16 @@ logger = logging.getLogger(__name__)
 _BROKEN = "the model failed on this request; the server's log has the reason"
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 Sender: TypeAlias = Callable[[str | Answer | BaseException], None]
+Result = TypeVar("Result")
 _Pieces: TypeAlias = "asyncio.Queue[tuple[int, str | Answer | BaseException]]"
 
 
 def create_app(
-    model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, settings: ServerSettings
+    model: FaceKitForConditionalGeneration,
+    processor: FaceKitProcessor,
+    settings: ServerSettings,
+    *,
+    others: Mapping[str, tuple[FaceKitForConditionalGeneration, FaceKitProcessor]] | None = None,
 ) -> Starlette:
     """Make the server of a model.
 
@@ -48,39 +62,36 @@ def create_app(
         model: The model, where it is to run.
         processor: Its processor, whose landmarker finds faces.
         settings: Limits and access.
+        others: Further models with their processors, by the names that requests call them.
 
     Returns:
         An ASGI application; its lifespan starts and ends the engine.
     """
-    return _Server(model, processor, settings).app()
+    return _Server({settings.name: (model, processor), **(others or {})}, settings).app()
 
 
 class _Server:
     def __init__(
-        self, model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, settings: ServerSettings
+        self,
+        models: Mapping[str, tuple[FaceKitForConditionalGeneration, FaceKitProcessor]],
+        settings: ServerSettings,
     ) -> None:
         self._settings = settings
         self._open = self._arriving = 0
         self._preparing = anyio.CapacityLimiter(max(2, available_cores()))
         self._metrics = Metrics(lambda: self._open)
-        self._reader = QuestionReader(model, processor, settings)
-        self._engine = Engine(
-            model,
-            processor,
-            max_batch=settings.max_batch,
-            batch_seconds=settings.batch_seconds,
-            cached_media=settings.cached_media,
-            cached_bytes=settings.cached_bytes,
-            on_batch=self._metrics.count_batch,
-        )
-        self._started = int(time.time())
+        self._models = {
+            name: ServedModel.of(name, *parts, settings, self._metrics.count_batch) for name, parts in models.items()
+        }
 
     def app(self) -> Starlette:
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
-            self._engine.start()
+            for served in self._models.values():
+                served.engine.start()
             yield
-            await run_in_threadpool(self._engine.close)
+            for served in self._models.values():
+                await run_in_threadpool(served.engine.close)
 
         routes = [
             Route("/health", self._health),
@@ -88,20 +99,25 @@ class _Server:
             Route("/v1/models", self._guarded(self._list_models)),
             Route("/v1/models/{name:path}", self._guarded(self._show_model)),
             Route("/v1/chat/completions", self._guarded(self._complete), methods=["POST"]),
+            Route("/facekit/faces", self._guarded(self._find_faces), methods=["POST"]),
+            Route("/facekit/region_maps", self._guarded(self._show_region_maps), methods=["POST"]),
         ]
+        if self._settings.web:
+            routes += page_routes(functools.partial(self._guarded, needs_key=False))
         unknown = RequestError(404, "there is no such address here; see /v1/models and /v1/chat/completions")
         other = RequestError(405, "this address does not take that method")
         handlers: Any = {404: lambda *_: _refuse(unknown), 405: lambda *_: _refuse(other)}
         return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
 
-    def _guarded(self, handler: Handler) -> Handler:
+    def _guarded(self, handler: Handler, *, needs_key: bool = True) -> Handler:
         """A handler for those with the key, whose refusals become replies."""
 
         @functools.wraps(handler)
         async def guarded(request: Request) -> Response:
             try:
                 self._check_host(request)
-                self._check_key(request)
+                if needs_key:
+                    self._check_key(request)
                 response = await handler(request)
             except RequestError as refusal:
                 response = _refuse(refusal)
@@ -144,23 +160,36 @@ class _Server:
         return Response(self._metrics.render(), media_type=self._metrics.content_type)
 
     async def _list_models(self, request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [self._model()]})
+        return JSONResponse({"object": "list", "data": [served.describe() for served in self._models.values()]})
 
     async def _show_model(self, request: Request) -> Response:
-        self._check_model(request.path_params["name"])
-        return JSONResponse(self._model())
+        return JSONResponse(self._served(request.path_params["name"]).describe())
 
-    def _model(self) -> dict[str, Any]:
-        return {"id": self._settings.name, "object": "model", "created": self._started, "owned_by": "facekit"}
+    def _served(self, name: str) -> ServedModel:
+        if name in self._models:
+            return self._models[name]
+        there = " and ".join(f"'{each}'" for each in self._models)
+        story = f"there is no model '{name[:100]}' here; this server has {there}"
+        raise RequestError(404, story, param="model", code="model_not_found")
 
-    def _check_model(self, name: str) -> None:
-        if name != self._settings.name:
-            raise RequestError(
-                404,
-                f"there is no model '{name[:100]}' here; this server has '{self._settings.name}'",
-                param="model",
-                code="model_not_found",
-            )
+    async def _find_faces(self, request: Request) -> Response:
+        body = await self._body(request)
+        with self._place():
+            asked = await self._prepare(_read_json, FacesRequest, body)
+            return JSONResponse(await self._prepare(describe_faces, self._served(asked.model), asked))
+
+    async def _show_region_maps(self, request: Request) -> Response:
+        body = await self._body(request)
+        with self._place():
+            asked = await self._prepare(_read_json, RegionMapsRequest, body)
+            served = self._served(asked.model)
+            medium = await self._prepare(read_subject, served, asked)
+            maps = await asyncio.wrap_future(served.engine.run(find_maps(served, medium)))
+            return JSONResponse(await self._prepare(describe_maps, maps, asked))
+
+    async def _prepare(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        """Do work in a thread, of which there are as many as cores."""
+        return await anyio.to_thread.run_sync(work, *arguments, limiter=self._preparing)
 
     async def _complete(self, request: Request) -> Response:
         began = time.monotonic()
@@ -174,8 +203,8 @@ class _Server:
         self._reserve(1)
         reserved = 1
         try:
-            asked = await anyio.to_thread.run_sync(_read_body, body, limiter=self._preparing)
-            self._check_model(asked.model)
+            asked = await self._prepare(_read_body, body)
+            served = self._served(asked.model)
             count = asked.n or 1
             if count > self._settings.max_choices:
                 raise RequestError(
@@ -183,22 +212,22 @@ class _Server:
                 )
             self._reserve(count - 1)
             reserved = count
-            question = await anyio.to_thread.run_sync(self._reader.read, asked, limiter=self._preparing)
+            question = await self._prepare(served.reader.read, asked)
             pieces: _Pieces | None = asyncio.Queue() if asked.stream else None
             choices = [Choice(index, asked.stops, _sender(pieces, index)) for index in range(count)]
             jobs = [choice.job(question, asked) for choice in choices]
-            self._submit(jobs)
+            self._submit(served, jobs)
             reserved = 0  # a job gives its place back when it is done
         finally:
             self._open -= reserved
-        reply = Reply(self._settings.name, question.faces, question.prompt_tokens)
+        reply = Reply(served.name, question.faces, question.prompt_tokens)
         if pieces is None:
             return await self._whole(request, reply, choices, jobs)
         include_usage = asked.stream_options is not None and asked.stream_options.include_usage
         stream = self._stream(reply, choices, jobs, pieces, began, include_usage=include_usage)
         return StreamingResponse(stream, media_type="text/event-stream")
 
-    def _submit(self, jobs: list[Job]) -> None:
+    def _submit(self, served: ServedModel, jobs: list[Job]) -> None:
         loop = asyncio.get_running_loop()
 
         def release(future: Any) -> None:
@@ -207,7 +236,7 @@ class _Server:
 
         for job in jobs:
             job.future.add_done_callback(release)
-            self._engine.submit(job)
+            served.engine.submit(job)
 
     def _release(self) -> None:
         self._open -= 1
@@ -216,18 +245,30 @@ class _Server:
         """Take places for answers; whoever takes them gives them back."""
         bound = self._settings.max_batch + self._settings.max_waiting
         if count and self._open + count > bound:
-            seconds = self._engine.seconds_until_free(self._open)
+            seconds = self._seconds_until_free(self._open)
             raise RequestError(
                 429, f"{self._open} answers are waiting; try again later", code="busy", retry_after=seconds
             )
         self._open += count
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """A place like that of an answer, for as long as the block lasts."""
+        self._reserve(1)
+        try:
+            yield
+        finally:
+            self._release()
+
+    def _seconds_until_free(self, waiting: int) -> int:
+        return max(served.engine.seconds_until_free(waiting) for served in self._models.values())
 
     async def _body(self, request: Request) -> bytes:
         if not request.headers.get("content-type", "").startswith("application/json"):
             raise RequestError(415, "the body is JSON; send it as Content-Type: application/json")
         bound = self._settings.max_batch + self._settings.max_waiting
         if self._arriving >= bound:
-            seconds = self._engine.seconds_until_free(self._arriving)
+            seconds = self._seconds_until_free(self._arriving)
             story = f"{self._arriving} requests are arriving; try again later"
             raise RequestError(429, story, code="busy", retry_after=seconds)
         self._arriving += 1
@@ -345,11 +386,18 @@ async def _disconnected(request: Request) -> None:
 
 
 def _read_body(body: bytes) -> ChatRequest:
+    return read_request(_parse(body))
+
+
+def _read_json(kind: type[Content], body: bytes) -> Content:
+    return read_strictly(kind, _parse(body))
+
+
+def _parse(body: bytes) -> Any:
     try:
-        content = from_json(body, allow_inf_nan=False)
+        return from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise RequestError(400, "the body is no JSON", code="invalid_json") from error
-    return read_request(content)
 
 
 def _refuse(refusal: RequestError) -> Response:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
@@ -33,6 +34,7 @@ from facekit.models.sessions import (
 )
 
 logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 SHARED_FROM = 4
 """Questions about one picture in a batch from which their common beginning is read once."""
@@ -93,6 +95,22 @@ class Job:
         return self._is_cancelled or (self.is_complete is not None and self.is_complete())
 
 
+@dataclass(eq=False)
+class _Task:
+    """Work with the model that writes no answer."""
+
+    work: Callable[[], Any]
+    future: Future[Any] = field(default_factory=Future)
+
+    def run(self) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            self.future.set_result(self.work())
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever waits and not to the thread
+            self.future.set_exception(error)
+
+
 class Engine:
     """A model, and the thread that answers with it.
 
@@ -121,7 +139,7 @@ class Engine:
         self._max_batch, self._batch_seconds, self._cached_media = max_batch, batch_seconds, cached_media
         self._cached_bytes = cached_bytes
         self._on_batch = on_batch
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | _Task | None] = queue.SimpleQueue()
         self._encoded: OrderedDict[bytes, EncodedMedia] = OrderedDict()
         self._typical_seconds = 1.0
         self._thread = threading.Thread(target=self._work, name="facekit-engine", daemon=True)
@@ -139,6 +157,12 @@ class Engine:
         """Queue a job; its future has the answer."""
         self._jobs.put(job)
 
+    def run(self, work: Callable[[], Result]) -> Future[Result]:
+        """Do other work with the model in the engine's thread, between two batches; the future has what it returns."""
+        task = _Task(work)
+        self._jobs.put(task)
+        return task.future
+
     def seconds_until_free(self, waiting: int) -> int:
         """Guess when so many waiting answers will have been written, in whole seconds from 1."""
         return max(1, math.ceil(self._typical_seconds * max(1, waiting) / self._max_batch))
@@ -149,6 +173,9 @@ class Engine:
             first = self._jobs.get()
             if first is None:
                 return
+            if isinstance(first, _Task):
+                first.run()
+                continue
             batch, is_open = self._gather(first)
             began = time.monotonic()
             live = [job for job in batch if job.claim()]
@@ -169,6 +196,9 @@ class Engine:
                 return batch, True
             if job is None:
                 return batch, False
+            if isinstance(job, _Task):
+                job.run()
+                continue
             batch.append(job)
         return batch, True
 

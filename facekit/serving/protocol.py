@@ -7,7 +7,7 @@ vLLM's, ``facekit`` is ours.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationError
 
@@ -32,38 +32,41 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "modalities": (None, ["text"]),
 }
 
+Content = TypeVar("Content", bound=BaseModel)
 Number = StrictInt | StrictFloat
 Coordinate = Annotated[Number, Field(ge=-4, le=5)]
 Point = Annotated[list[Coordinate], Field(min_length=2, max_length=2, fail_fast=True)]
 Landmarks = Annotated[list[Point], Field(min_length=NUM_LANDMARKS, max_length=NUM_LANDMARKS, fail_fast=True)]
 
 
-class _Strict(BaseModel):
+class StrictModel(BaseModel):
+    """What a client sends; unknown fields are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Address(_Strict):
+class Address(StrictModel):
     """Where a picture or clip is: a data URL, or an address of an allowed host."""
 
     url: StrictStr
     detail: Literal["auto", "low", "high"] | None = None
 
 
-class TextPart(_Strict):
+class TextPart(StrictModel):
     """Words."""
 
     type: Literal["text"]
     text: StrictStr
 
 
-class ImagePart(_Strict):
+class ImagePart(StrictModel):
     """A picture."""
 
     type: Literal["image_url"]
     image_url: Address
 
 
-class VideoPart(_Strict):
+class VideoPart(StrictModel):
     """A clip."""
 
     type: Literal["video_url"]
@@ -74,7 +77,7 @@ StopText = Annotated[StrictStr, Field(min_length=1, max_length=_MAX_STOP_LENGTH)
 Part = Annotated[TextPart | ImagePart | VideoPart, Field(discriminator="type")]
 
 
-class Message(_Strict):
+class Message(StrictModel):
     """A message of a chat."""
 
     role: Literal["system", "developer", "user", "assistant"]
@@ -87,13 +90,13 @@ class Message(_Strict):
         return [TextPart(type="text", text=self.content)] if isinstance(self.content, str) else list(self.content)
 
 
-class StreamOptions(_Strict):
+class StreamOptions(StrictModel):
     """What a stream has beside the words."""
 
     include_usage: StrictBool = False
 
 
-class FaceOptions(_Strict):
+class FaceOptions(StrictModel):
     """facekit's own part of a request.
 
     Args:
@@ -108,7 +111,7 @@ class FaceOptions(_Strict):
     num_frames: Annotated[StrictInt, Field(ge=1, le=64)] | None = None
 
 
-class ChatRequest(_Strict):
+class ChatRequest(StrictModel):
     """The body of ``POST /v1/chat/completions``; fields as in OpenAI's reference."""
 
     model: StrictStr
@@ -153,10 +156,7 @@ def read_request(content: Any) -> ChatRequest:
             raise RequestError(
                 400, f"'{field}' is not offered here; leave it out", param=field, code="unsupported_parameter"
             )
-    try:
-        request = ChatRequest.model_validate(said)
-    except ValidationError as error:
-        raise _explain(error) from error
+    request = read_strictly(ChatRequest, said)
     if len(request.stops) > _MAX_STOPS:
         raise RequestError(400, f"'stop' has {len(request.stops)} texts; give at most {_MAX_STOPS}", param="stop")
     if request.stream_options is not None and not request.stream:
@@ -164,6 +164,21 @@ def read_request(content: Any) -> ChatRequest:
     if request.max_tokens is not None and request.max_completion_tokens is not None:
         raise RequestError(400, "give 'max_tokens' or 'max_completion_tokens', not both", param="max_tokens")
     return request
+
+
+def read_strictly(kind: type[Content], content: Any) -> Content:
+    """Read parsed JSON as a kind of request.
+
+    Raises:
+        RequestError: It says something that is unknown or wrong; the message names the field.
+    """
+    if not isinstance(content, dict):
+        fields = " and ".join(f"'{name}'" for name, field in kind.model_fields.items() if field.is_required())
+        raise RequestError(400, f"the body is a JSON object with {fields}", code="invalid_body")
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise _explain(error) from error
 
 
 def _without_empty_fields(message: Any) -> Any:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from facekit.errors import ConfigurationError, FaceKitError, FaceNotFoundError, ImageError, VideoError
 from facekit.faces import CroppedClip, CroppedFace, draw_overlay, read_clip
@@ -117,7 +118,8 @@ class QuestionReader:
                         400, f"a {message.role} message shows a picture; only users do", param="messages"
                     )
                 entries.append({"type": "image" if isinstance(part, ImagePart) else "video"})
-                media.append(self._prepare(part, len(media) + 1, landmarks[len(media)], request.facekit.num_frames))
+                shape, num_frames = landmarks[len(media)], request.facekit.num_frames
+                media.append(self.read_medium(part, shape, num_frames, number=len(media) + 1))
             chat.append({"role": "system" if message.role == "developer" else message.role, "content": entries})
         return chat, media
 
@@ -132,9 +134,27 @@ class QuestionReader:
             raise RequestError(400, message, param="facekit.landmarks")
         return [None if points is None else np.asarray(points, np.float32) for points in given]
 
-    def _prepare(
-        self, part: ImagePart | VideoPart, number: int, landmarks: np.ndarray | None, num_frames: int | None
+    def read_medium(
+        self,
+        part: ImagePart | VideoPart,
+        landmarks: np.ndarray | None = None,
+        num_frames: int | None = None,
+        *,
+        number: int = 1,
+        param: str = "messages",
     ) -> Medium:
+        """Open a picture or clip and crop its face.
+
+        Args:
+            part: The picture or clip.
+            landmarks: Of a picture that is cropped already.
+            num_frames: Frames to choose of a clip.
+            number: What messages call it.
+            param: The field of the request that it stands in.
+
+        Raises:
+            RequestError: It cannot be used; the message says why.
+        """
         processor: FaceKitImageProcessor = self._processor.image_processor
         bad_input: tuple[type[FaceKitError], ...] = (ImageError, FaceNotFoundError)
         if landmarks is not None:
@@ -142,15 +162,30 @@ class QuestionReader:
         try:
             if isinstance(part, VideoPart):
                 return self._prepare_clip(part, number, processor.num_frames if num_frames is None else num_frames)
-            content, _ = read_bytes(part.image_url.url, "image", self._settings)
-            picture = open_picture(content, f"picture {number}", self._settings.max_pixels)
+            picture = self._open(part, number)
             return processor.prepare(picture) if landmarks is None else take_as_cropped(picture, landmarks)
         except bad_input as error:
             kind = "clip" if isinstance(part, VideoPart) else "picture"
             told = (
                 str(error).replace("the given image", f"picture {number}").replace("the given clip", f"clip {number}")
             )
-            raise RequestError(400, told, param="messages", code=f"invalid_{kind}") from error
+            raise RequestError(400, told, param=param, code=f"invalid_{kind}") from error
+
+    def find_faces(self, part: ImagePart, *, param: str) -> tuple[Image.Image, list[CroppedFace]]:
+        """Open a picture and find every face of it, largest first.
+
+        Raises:
+            RequestError: It cannot be opened; the message says why.
+        """
+        try:
+            picture = self._open(part, 1)
+            return picture, self._processor.image_processor.find_faces(picture)
+        except ImageError as error:
+            raise RequestError(400, str(error), param=param, code="invalid_picture") from error
+
+    def _open(self, part: ImagePart, number: int) -> Image.Image:
+        content, _ = read_bytes(part.image_url.url, "image", self._settings)
+        return open_picture(content, f"picture {number}", self._settings.max_pixels)
 
     def _prepare_clip(self, part: VideoPart, number: int, num_frames: int) -> Medium:
         content, subtype = read_bytes(part.video_url.url, "video", self._settings)
@@ -202,12 +237,12 @@ def read_sampling(request: ChatRequest, choice: int) -> Sampling | None:
 
 def _describe(medium: Medium, *, overlay: bool) -> dict[str, Any]:
     if isinstance(medium, CroppedClip):
-        return {"type": "video", "frames": [_describe_face(face, overlay=overlay) for face in medium.frames]}
-    return {"type": "image", **_describe_face(medium, overlay=overlay)}
+        return {"type": "video", "frames": [describe_face(face, overlay=overlay) for face in medium.frames]}
+    return {"type": "image", **describe_face(medium, overlay=overlay)}
 
 
-def _describe_face(face: CroppedFace, *, overlay: bool) -> dict[str, Any]:
-    """A crop and its face, in pixels of the picture that it was cut from."""
+def describe_face(face: CroppedFace, *, overlay: bool = False) -> dict[str, Any]:
+    """A crop and its face, in pixels of the picture that it was cut from, as replies have it."""
     points = None if face.landmarks is None else face.to_picture(face.landmarks)
     box = None if points is None else [*points.min(axis=0), *points.max(axis=0)]
     found: dict[str, Any] = {

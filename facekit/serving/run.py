@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import uvicorn
 
@@ -22,6 +22,7 @@ def serve(
     processor: FaceKitProcessor,
     settings: ServerSettings,
     *,
+    others: Mapping[str, tuple[FaceKitForConditionalGeneration, FaceKitProcessor]] | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Answer until SIGTERM or SIGINT; what has begun is finished first.
@@ -30,6 +31,7 @@ def serve(
         model: The model, where it is to run.
         processor: Its processor.
         settings: Address, limits and access.
+        others: Further models with their processors, by the names that requests call them.
         on_ready: Called with the server's address once it listens.
 
     Raises:
@@ -41,7 +43,7 @@ def serve(
         raise ConfigurationError(
             f"{settings.host}:{settings.port} cannot be listened on ({error.strerror or error}); choose another --port"
         ) from error
-    app = create_app(model, processor, settings)
+    app = create_app(model, processor, settings, others=others)
     config = uvicorn.Config(
         app,
         log_level="warning",

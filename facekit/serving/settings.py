@@ -32,6 +32,7 @@ class ServerSettings:
         max_choices: Largest ``n``.
         cached_media: Encoded pictures that are kept for further questions.
         cached_bytes: The most memory that these take.
+        web: Whether the page is served, at ``/``.
 
     Raises:
         ConfigurationError: A number is out of its range, or other machines could reach the server without a key.
@@ -55,6 +56,7 @@ class ServerSettings:
     max_choices: int = 8
     cached_media: int = 32
     cached_bytes: int = 512 * 2**20
+    web: bool = False
 
     def __post_init__(self) -> None:
         for name in (
