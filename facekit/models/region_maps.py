@@ -100,9 +100,8 @@ def region_maps(
     """
     connector = region_connector(model)
     if connector is None:
-        raise ConfigurationError(
-            f"the connector '{type(model.connector).__name__}' has no region attention; take a model with connector=region"
-        )
+        name = type(model.connector).__name__
+        raise ConfigurationError(f"the connector '{name}' has no region attention; take a model with connector=region")
     medium = take_medium(processor.image_processor, image, landmarks, num_frames)
     faces = medium.frames if isinstance(medium, CroppedClip) else (medium,)
     if all(face.landmarks is None for face in faces):
