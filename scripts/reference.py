@@ -65,11 +65,15 @@ def _imports(tree: ast.Module, room: str) -> Iterator[tuple[str, ast.alias]]:
 
 
 def _listed(tree: ast.Module) -> list[str] | None:
-    """``__all__`` where it is written out; None where ``lazy_loader`` makes it."""
+    """``__all__`` where it is written out, none where there is none; None where ``lazy_loader`` makes it."""
     for node in tree.body:
-        if isinstance(node, ast.Assign) and any(getattr(each, "id", None) == "__all__" for each in node.targets):
+        if not isinstance(node, ast.Assign):
+            continue
+        if any(getattr(each, "id", None) == "__all__" for each in node.targets):
             return list(ast.literal_eval(node.value))
-    return None
+        if any(getattr(each, "id", None) == "__all__" for target in node.targets for each in ast.walk(target)):
+            return None
+    return []
 
 
 def write_room(room: Room) -> str:

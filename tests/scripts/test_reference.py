@@ -35,6 +35,13 @@ def test_a_package_that_lists_its_names_exports_no_others(tmp_path):
     ]
 
 
+def test_a_package_without_a_list_of_names_exports_none(tmp_path):
+    page = tmp_path / "facekit" / "page"
+    page.mkdir(parents=True)
+    (page / "__init__.py").write_text('"""A page."""\nfrom facekit.a import one\n')
+    assert read_rooms(tmp_path) == []
+
+
 def test_a_command_page_has_every_option_with_its_help():
     _, commands = read_commands()
     page = write_command("eval", commands["eval"])
