@@ -16,27 +16,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+import transformers
 from einops import rearrange
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    Dinov2Config,
-    Dinov2Model,
-    Dinov2WithRegistersConfig,
-    Dinov2WithRegistersModel,
-    DINOv3ViTConfig,
-    DINOv3ViTModel,
-    InternVLVisionConfig,
-    InternVLVisionModel,
-    PretrainedConfig,
-    Siglip2VisionConfig,
-    Siglip2VisionModel,
-    SiglipVisionConfig,
-    SiglipVisionModel,
-)
+from transformers import AutoConfig, PretrainedConfig
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import logging as transformers_logging
 
@@ -50,14 +34,15 @@ from facekit.spec import PositiveInt
 
 logger = logging.getLogger(__name__)
 
-_ARCHITECTURES: dict[str, tuple[type[PretrainedConfig], Any]] = {
-    "clip_vision_model": (CLIPVisionConfig, CLIPVisionModel),
-    "siglip_vision_model": (SiglipVisionConfig, SiglipVisionModel),
-    "siglip2_vision_model": (Siglip2VisionConfig, Siglip2VisionModel),
-    "dinov2": (Dinov2Config, Dinov2Model),
-    "dinov2_with_registers": (Dinov2WithRegistersConfig, Dinov2WithRegistersModel),
-    "dinov3_vit": (DINOv3ViTConfig, DINOv3ViTModel),
-    "internvl_vision": (InternVLVisionConfig, InternVLVisionModel),
+# Configuration and model of each, by their names in transformers, which imports an architecture when it is first used.
+_ARCHITECTURES = {
+    "clip_vision_model": ("CLIPVisionConfig", "CLIPVisionModel"),
+    "siglip_vision_model": ("SiglipVisionConfig", "SiglipVisionModel"),
+    "siglip2_vision_model": ("Siglip2VisionConfig", "Siglip2VisionModel"),
+    "dinov2": ("Dinov2Config", "Dinov2Model"),
+    "dinov2_with_registers": ("Dinov2WithRegistersConfig", "Dinov2WithRegistersModel"),
+    "dinov3_vit": ("DINOv3ViTConfig", "DINOv3ViTModel"),
+    "internvl_vision": ("InternVLVisionConfig", "InternVLVisionModel"),
 }
 _FIXED_SETTINGS: dict[str, dict[str, Any]] = {
     "siglip_vision_model": {"vision_use_head": False},
@@ -220,7 +205,7 @@ def vision_classes(values: dict[str, Any]) -> tuple[PretrainedConfig, Any]:
     """Return the configuration that ``architecture_values`` describes, and the model class for it."""
     values = dict(values)
     kind = values.pop("model_type")
-    config_class, model_class = _ARCHITECTURES[kind]
+    config_class, model_class = (getattr(transformers, name) for name in _ARCHITECTURES[kind])
     return config_class(**values | _FIXED_SETTINGS.get(kind, {})), model_class
 
 
@@ -263,7 +248,7 @@ def read_vision_config(folder: Path, source: str) -> PretrainedConfig:
         values, _ = PretrainedConfig.get_config_dict(folder)
         values = values.get("vision_config", values)
         if isinstance(values, dict) and values.get("model_type") == OFFICIAL_KIND:
-            return InternVLVisionConfig(**translate_settings(values, source))
+            return transformers.InternVLVisionConfig(**translate_settings(values, source))
         settings = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     settings = getattr(settings, "vision_config", settings)
     architecture_name(settings)
@@ -282,8 +267,8 @@ def load_vision_model(source: str, revision: str, settings: PretrainedConfig, mo
     Raises:
         CheckpointError: Weights are missing or of another shape, or the file holds pickled code.
     """
-    if model_class is InternVLVisionModel:
-        untrained: nn.Module = InternVLVisionModel(settings)  # type: ignore[arg-type]
+    if settings.model_type == "internvl_vision":
+        untrained: nn.Module = model_class(settings)
         load_internvit(untrained, source, revision)
         return untrained
     folder = fetch_folder(source, revision)

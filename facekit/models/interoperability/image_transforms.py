@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoImageProcessor, CLIPImageProcessor, LlavaImageProcessor, SiglipImageProcessor
+import transformers
 from transformers.image_processing_utils import BaseImageProcessor
 
 from facekit.encoders.transform import ImageTransform
@@ -30,7 +30,7 @@ def read_image_transform(folder: Path) -> ImageTransform | None:
     if not any((folder / name).is_file() for name in _FILES):
         return None
     with configuration_guard(CheckpointError, f"the image processor in '{folder}' cannot be loaded"):
-        processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+        processor = transformers.AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
     return describe_image_processor(processor)
 
 
@@ -84,11 +84,11 @@ def build_image_processor(transform: ImageTransform) -> BaseImageProcessor:
     }
     if transform.framing == "stretch":
         side = values.pop("crop_size")
-        return SiglipImageProcessor(size=side, **values)
+        return transformers.SiglipImageProcessor(size=side, **values)
     edge = transform.shortest_edge or transform.image_size
     if transform.framing == "pad":
-        return LlavaImageProcessor(size={"shortest_edge": edge}, do_pad=True, **values)
-    return CLIPImageProcessor(size={"shortest_edge": edge}, **values)
+        return transformers.LlavaImageProcessor(size={"shortest_edge": edge}, do_pad=True, **values)
+    return transformers.CLIPImageProcessor(size={"shortest_edge": edge}, **values)
 
 
 def _is_square(values: dict[str, Any], framing: str, side: int | None) -> bool:

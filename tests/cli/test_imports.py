@@ -1,0 +1,52 @@
+"""What a verb imports: only the rooms and packages that it uses, which is most of the time until the first answer."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from small_runs import SEARCH_PATH
+
+PROGRAM = """
+import json, sys
+from facekit.cli.main import main
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+sys.stderr.write("\\n" + json.dumps(sorted(sys.modules)))
+"""
+OTHER_ROOMS = ("training", "evaluation", "datagen", "demo", "serving", "answers", "endpoints", "reports")
+OTHER_PACKAGES = (
+    "aiohttp", "av", "bitsandbytes", "cv2", "datasets", "gguf", "matplotlib", "omegaconf", "open_clip", "openai",
+    "pandas", "peft", "pyarrow", "ray", "skimage", "sklearn", "starlette", "tensorboard", "timm", "trl", "uvicorn",
+    "webdataset",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def loaded(photo, model_folder):
+    """The names of the modules that ``facekit ask`` with a small model of ours has imported at its end."""
+    words = ["ask", str(photo), "How old?", "--model", str(model_folder), "--max-new-tokens", "2"]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": SEARCH_PATH},
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def test_ask_imports_no_workshop_and_no_package_of_another_verb(loaded):
+    assert {name for name in loaded if name.startswith("facekit.")} > {"facekit.models.ask", "facekit.faces"}
+    assert not loaded & {f"facekit.{room}" for room in OTHER_ROOMS}
+    assert not loaded & set(OTHER_PACKAGES)
+
+
+def test_ask_imports_no_architecture_that_its_model_has_not(loaded):
+    architectures = {
+        name.split(".")[2] for name in loaded if name.startswith("transformers.models.") and "ing_" in name
+    }
+    assert architectures == {"auto", "llama"}
