@@ -26,6 +26,7 @@ def draw_heat_maps(
     columns: int = 3,
     panel: int = 240,
     highest: float | None = None,
+    before: Image.Image | None = None,
 ) -> Image.Image:
     """Draw maps over a picture, each in a panel of its own, with one scale for all.
 
@@ -36,6 +37,7 @@ def draw_heat_maps(
         columns: Panels in a row.
         panel: Side of a panel in pixels.
         highest: The value of the lightest colour; by default the largest that occurs.
+        before: A picture that a panel before those of the maps shows, such as the face with its landmarks.
 
     Returns:
         A new RGB image on white.
@@ -54,12 +56,15 @@ def draw_heat_maps(
         raise ConfigurationError(f"{columns} columns of {panel} pixels show nothing; give at least 1 and 32")
     top = float(values.max()) if highest is None else highest
     gap, title, scale = (round(part * panel) for part in (_GAP, _TITLE, _SCALE))
-    across, down = min(columns, len(values)), -(-len(values) // columns)
+    skipped = 0 if before is None else 1
+    across, down = min(columns, len(values) + skipped), -(-(len(values) + skipped) // columns)
     size = (across * (panel + gap) + gap, down * (panel + gap + title) + gap + scale)
     sheet = Image.new("RGB", size, _BACKGROUND)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(max(10, round(0.075 * panel)))
     picture = image.convert("L").convert("RGB").resize((panel, panel), Image.Resampling.LANCZOS)
-    for index, (cells, words) in enumerate(zip(values, titles, strict=True)):
+    if before is not None:
+        sheet.paste(before.convert("RGB").resize((panel, panel), Image.Resampling.LANCZOS), (gap, gap))
+    for index, (cells, words) in enumerate(zip(values, titles, strict=True), start=skipped):
         x, y = gap + index % columns * (panel + gap), gap + index // columns * (panel + gap + title)
         sheet.paste(_blend(picture, cells / top if top > 0 else cells), (x, y))
         draw.text((x, y + panel + title / 2), words, fill=_TEXT, font=font, anchor="lm")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from facekit.connectors.region import LandmarkGuidedConnector
 from facekit.errors import ConfigurationError, FaceNotFoundError
-from facekit.faces import FACE_REGIONS, REGION_LABELS, CroppedClip, CroppedFace
+from facekit.faces import FACE_REGIONS, REGION_LABELS, CroppedClip, CroppedFace, draw_overlay
 from facekit.faces.heat_map import draw_heat_maps
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
@@ -41,16 +41,26 @@ class RegionMaps:
         mean: np.ndarray = self.values.mean(axis=1)
         return mean
 
-    def draw(self, frame: int = 0, *, head: int | None = None, panel: int = 240) -> Image.Image:
+    def draw(
+        self,
+        frame: int = 0,
+        *,
+        head: int | None = None,
+        panel: int = 240,
+        columns: int = 3,
+        with_face: bool = False,
+    ) -> Image.Image:
         """Draw the nine maps of a frame over its face, for a page or a paper.
 
         Args:
             frame: Which frame.
             head: Which head; by default the mean over heads.
             panel: Side of a panel in pixels.
+            columns: Panels in a row.
+            with_face: Whether a first panel shows the face with its landmarks.
 
         Raises:
-            ConfigurationError: There is no such frame or head.
+            ConfigurationError: There is no such frame or head, or a number is below its range.
             FaceNotFoundError: The frame shows no face.
         """
         frames, heads = self.values.shape[:2]
@@ -60,7 +70,9 @@ class RegionMaps:
         if not np.isfinite(maps).all():
             raise FaceNotFoundError(f"frame {frame} shows no face, so its patches attend to no region")
         titles = [f"{REGION_LABELS[name]}: {100 * maps[row].mean():.0f} %" for row, name in enumerate(self.regions)]
-        return draw_heat_maps(self.faces[frame].image, maps, titles, panel=panel)
+        face = self.faces[frame]
+        before = draw_overlay(face.image, face.landmarks, size=2 * panel, legend=False) if with_face else None
+        return draw_heat_maps(face.image, maps, titles, columns=columns, panel=panel, before=before)
 
 
 def region_connector(model: FaceKitForConditionalGeneration) -> LandmarkGuidedConnector | None:

@@ -116,6 +116,17 @@ def test_a_drawn_map_is_light_where_its_value_is_high():
         draw_heat_maps(Image.new("RGB", (64, 64)), values, ["a"])
 
 
+def test_a_drawing_may_begin_with_the_face_and_have_other_columns(parts, portrait):
+    maps = facekit.region_maps(*parts, portrait)
+    sheet = maps.draw(panel=100, columns=5, with_face=True)
+    plain = maps.draw(panel=100, columns=5)
+    assert sheet.size == plain.size == (5 * 105 + 5, maps.draw(panel=100).height - 118)
+    first, second = (np.asarray(sheet)[5:105, left : left + 100].astype(int) for left in (5, 110))
+    face = np.asarray(maps.faces[0].image.resize((100, 100))).astype(int)
+    assert np.abs(first - face).mean() < 25 < np.abs(second - face).mean()
+    assert np.array_equal(second, np.asarray(plain)[5:105, 5:105])
+
+
 def test_ask_saves_the_maps(run_facekit, parts, portrait, tmp_path):
     for part in parts:
         part.save_pretrained(tmp_path / "model")

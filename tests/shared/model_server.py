@@ -48,10 +48,10 @@ def portrait_url(portrait):
 
 
 @contextmanager
-def running(model, processor, *, others=None, **options):
+def running(model, processor, *, name="tiny", others=None, **options):
     """A server in a thread; gives its address."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    app = create_app(model, processor, ServerSettings("tiny", **options), others=others)
+    app = create_app(model, processor, ServerSettings(name, **options), others=others)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, lifespan="on"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

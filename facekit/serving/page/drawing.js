@@ -44,8 +44,8 @@ export function drawLandmarks(canvas, image, points) {
   }
 }
 
-// Draws a map, rows of numbers, over a grey crop; `top` has the lightest colour.
-export function drawMap(canvas, image, map, top, { smooth }) {
+// Draws a map, rows of numbers, over a grey crop; `low` has the darkest colour and `top` the lightest.
+export function drawMap(canvas, image, map, { low, top, smooth }) {
   const context = canvas.getContext('2d', { willReadFrequently: true }), side = canvas.width
   context.drawImage(image, 0, 0, side, side)
   const picture = context.getImageData(0, 0, side, side), pixels = picture.data
@@ -53,7 +53,7 @@ export function drawMap(canvas, image, map, top, { smooth }) {
     for (let x = 0; x < side; x++, index += 4) {
       const value = sample(map, (y + 0.5) / side, (x + 0.5) / side, smooth)
       const grey = 0.299 * pixels[index] + 0.587 * pixels[index + 1] + 0.114 * pixels[index + 2]
-      const colour = ramp(top > 0 ? value / top : 0)
+      const colour = ramp(top > low ? (value - low) / (top - low) : 0)
       for (let channel = 0; channel < 3; channel++) {
         pixels[index + channel] = (1 - OPACITY) * grey + OPACITY * colour[channel]
       }

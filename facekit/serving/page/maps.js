@@ -15,7 +15,7 @@ export class Maps {
 
   constructor() {
     drawScale(element('maps-scale').querySelector('canvas'))
-    for (const name of ['maps-head', 'maps-region', 'maps-patches']) {
+    for (const name of ['maps-head', 'maps-region', 'maps-patches', 'maps-own']) {
       element(name).addEventListener('change', () => this.#draw())
     }
     element('maps-model').addEventListener('change', () => this.#find())
@@ -87,10 +87,14 @@ export class Maps {
     const panels = region === ''
       ? regions.map((each, index) => [each.label, head === '' ? mean(values.map(maps => maps[index])) : values[head][index]])
       : [['mean', mean(values.map(maps => maps[region]))], ...values.map((maps, index) => [`head ${index + 1}`, maps[region]])]
-    const top = Math.max(...panels.flatMap(([, map]) => map.flat()))
-    const smooth = !element('maps-patches').checked
-    element('maps-panels').replaceChildren(...panels.map(([title, map]) => panel(title, map, image, top, smooth)))
-    element('maps-top').textContent = `${percent(top)} of a patch’s attention`
+    const smooth = !element('maps-patches').checked, isOwn = element('maps-own').checked
+    const most = Math.max(...panels.flatMap(([, map]) => map.flat()))
+    const scaleOf = map => (isOwn ? { low: Math.min(...map.flat()), top: Math.max(...map.flat()) } : { low: 0, top: most })
+    const place = element('maps-panels')
+    place.classList.toggle('many', panels.length > 12)
+    place.replaceChildren(...panels.map(([title, map]) => panel(title, map, image, { ...scaleOf(map), smooth })))
+    element('maps-low').textContent = isOwn ? 'the panel’s least' : '0 %'
+    element('maps-top').textContent = isOwn ? 'the panel’s most' : `${percent(most)} of a patch’s attention`
   }
 
   async #save() {
@@ -109,11 +113,11 @@ export class Maps {
   }
 }
 
-function panel(title, map, image, top, smooth) {
+function panel(title, map, image, scale) {
   const figure = document.createElement('figure'), canvas = document.createElement('canvas')
   const caption = document.createElement('figcaption')
   canvas.width = canvas.height = PANEL
-  drawMap(canvas, image, map, top, { smooth })
+  drawMap(canvas, image, map, scale)
   const all = map.flat(), highest = Math.max(...all), at = all.indexOf(highest), columns = map[0].length
   const average = percent(all.reduce((sum, value) => sum + value, 0) / all.length)
   canvas.setAttribute('role', 'img')
@@ -129,5 +133,5 @@ function mean(maps) {
 }
 
 function percent(value) {
-  return `${(100 * value).toFixed(value < 0.0995 ? 1 : 0)} %`
+  return `${(100 * value).toFixed(value < 0.0995 ? 1 : 0)}\u00a0%`
 }
