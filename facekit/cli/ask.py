@@ -1,4 +1,4 @@
-"""``facekit ask``: questions about the face in a picture or clip."""
+"""``facekit ask``: questions about the face in a picture or clip, or with ``--batch`` about many."""
 
 from __future__ import annotations
 
@@ -7,19 +7,30 @@ from typing import Annotated
 
 import typer
 
+from facekit.cli.ask_batch import BatchOptions, ask_batch
+from facekit.cli.limits import MaxFailures
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, say, show, show_json
+
+DEMO = "runs/demo"
 
 
 @with_model_options()
 def ask(
-    image: Annotated[str, typer.Argument(help="A picture, video file or animated GIF with a face, or its address.")],
-    questions: Annotated[list[str], typer.Argument(help="One or more questions.")],
+    image: Annotated[
+        str | None,
+        typer.Argument(
+            help="A picture, video file or animated GIF with a face, or its address; before --batch the model."
+        ),
+    ] = None,
+    questions: Annotated[list[str] | None, typer.Argument(help="One or more questions.")] = None,
     also: Annotated[
         list[str] | None,
         typer.Option(help="A further picture or video that the questions are about, too; may be given several times."),
     ] = None,
-    model: Annotated[str, typer.Option(help="A folder or hub id that facekit loads.")] = "runs/demo",
+    model: Annotated[
+        str | None, typer.Option(help="A folder or hub id that facekit loads.", show_default="runs/demo")
+    ] = None,
     landmarker: Annotated[
         str | None,
         typer.Option(
@@ -34,13 +45,44 @@ def ask(
     num_frames: Annotated[
         int | None, typer.Option(min=1, help="Frames of a video to look at; by default as the model was saved.")
     ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(help="Ask about all of a records file, a folder of pictures, or a dataset as name:folder."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="With --batch: the file of answers; start again with the same one to go on.")
+    ] = None,
+    question: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --batch: asked about every one instead of the records' own questions; may be repeated."
+        ),
+    ] = None,
+    find_faces: Annotated[
+        bool | None,
+        typer.Option(
+            "--find-faces/--as-cropped",
+            help="With --batch: whether pictures are cropped to their face; by default those of records are crops.",
+            show_default=False,
+        ),
+    ] = None,
+    landmarks: Annotated[bool, typer.Option("--landmarks", help="With --batch: list the 68 points of each face.")] = (
+        False
+    ),
+    batch_size: Annotated[int, typer.Option(min=1, help="With --batch: pictures at a time.")] = 64,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="With --batch: try again what failed in an earlier run.")
+    ] = False,
+    max_failures: MaxFailures = "0",
     *,
     opening: ModelOptions,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a model about the face in a picture or a video.
+    """Ask a model about the face in a picture or a video, or about all of a batch.
 
     By default it is the model that `facekit demo` trained. An answer is a guess from pixels, not a fact about a person.
+    A batch is answered into a file of JSON lines, as `facekit ask MODEL --batch records.jsonl --output answers.jsonl`;
+    its exit status is 0 where all is well, 1 where more failed than --max-failures, 2 where nothing came out.
     """
     from facekit.catalog import current_registry
     from facekit.errors import ConfigurationError
@@ -52,6 +94,27 @@ def ask(
     from facekit.models.sessions import check_questions
     from facekit.spec import PartSpec
 
+    if landmarker not in (None, NO_LANDMARKER):
+        current_registry().part("landmarker", PartSpec.parse(landmarker).name)
+    if batch is not None:
+        if output is None:
+            raise ConfigurationError("--batch writes its answers to a file; say which with --output answers.jsonl")
+        if questions or also or overlay or region_maps:
+            raise ConfigurationError("--batch takes its questions by --question, and draws nothing; leave the rest out")
+        if image is not None and model is not None:
+            raise ConfigurationError(f"--batch has one model, not '{image}' and '{model}'; leave one of them out")
+        options = BatchOptions(
+            batch, output, question or (), landmarker, find_faces, max_new_tokens, num_frames, batch_size, landmarks,
+            retry_failed, max_failures,
+        )  # fmt: skip
+        ask_batch(opening.source(image or model or DEMO), options, as_json=as_json)
+        return
+    if output is not None or question:
+        raise ConfigurationError("--output and --question go with --batch; for one picture give the questions after it")
+    if image is None or not questions:
+        missing = "IMAGE" if image is None else "QUESTIONS..."
+        raise ConfigurationError(f"Missing argument '{missing}'; see facekit ask --help")
+    model = model or DEMO
     check_questions(questions)
     for what, path in (("overlay", overlay), ("picture of region maps", region_maps)):
         if path is not None and (path.suffix.lower() not in (".png", ".jpg", ".jpeg") or not path.parent.is_dir()):
@@ -62,8 +125,6 @@ def ask(
             _ = (
                 read_clip(each, 1) if is_video(each) else open_image(each)
             )  # what cannot be used is found before loading
-    if landmarker not in (None, NO_LANDMARKER):
-        current_registry().part("landmarker", PartSpec.parse(landmarker).name)
     composed, processor = opening.source(model).load()
     if landmarker is not None:
         processor.image_processor.landmarker = landmarker

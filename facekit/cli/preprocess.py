@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from facekit.catalog import DEFAULT_LANDMARKER
+from facekit.cli.limits import MaxFailures, read_limit
 from facekit.cli.output import AllowOutside, say, show
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ def preprocess(
     retry_failed: Annotated[
         bool, typer.Option(help="Do again what failed in an earlier run, whatever the reason.")
     ] = False,
-    max_failures: Annotated[
-        str, typer.Option(help="Records that may fail, as 20 or 1%; with more the exit status is 1.")
-    ] = "0",
+    max_failures: MaxFailures = "0",
     workers: Annotated[int | None, typer.Option(help="Processes; by default one per core.")] = None,
     engine: Annotated[str, typer.Option(help="local, or ray")] = "local",
     ray_address: Annotated[str | None, typer.Option(help="The Ray cluster to join.")] = None,
@@ -66,7 +64,7 @@ def preprocess(
         raise ConfigurationError("--video-features goes with --features, the encoder for images")
     if allow_outside:
         confinement.allow_outside()
-    allowed = _read_limit(max_failures)
+    allowed = read_limit(max_failures)
     try:
         settings = PreprocessSettings(
             landmarker=landmarker,
@@ -124,21 +122,6 @@ def _show_plan(plan: PreprocessPlan, features: str | None) -> None:
     if features is not None:
         show(f"  tokens of {features} would go to {plan.output / 'features'}")
     say("a dry run: no picture was opened and nothing was written")
-
-
-def _read_limit(text: str) -> Callable[[int], float]:
-    """The most that may fail of so many, from ``20`` or ``1%``."""
-    from facekit.errors import ConfigurationError
-
-    number = text.strip()
-    try:
-        share = float(number.removesuffix("%")) / 100 if number.endswith("%") else None
-        most = int(number) if share is None else 0
-    except ValueError as error:
-        raise ConfigurationError(f"--max-failures is a number, or a share such as 1%, not {text!r}") from error
-    if most < 0 or (share is not None and not 0 <= share <= 1):
-        raise ConfigurationError(f"--max-failures is from 0, or from 0% to 100%, not {text!r}")
-    return lambda total: most if share is None else share * total
 
 
 def _encode(output: Path, encoder: str, video_encoder: str | None, dtype: str, limit: int) -> None:

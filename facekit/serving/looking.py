@@ -16,11 +16,11 @@ from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from facekit.errors import ConfigurationError, FaceNotFoundError
 from facekit.faces import REGION_LABELS, CroppedClip, CroppedFace
+from facekit.faces.describing import describe_face
 from facekit.models.image_processing import Medium
 from facekit.models.region_maps import RegionMaps, region_maps
 from facekit.reports.images import image_url
 from facekit.serving.protocol import ImagePart, Landmarks, StrictModel, VideoPart
-from facekit.serving.questions import describe_face
 from facekit.serving.request_error import RequestError
 from facekit.serving.served import ServedModel
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from facekit.errors import ConfigurationError, FaceKitError, FaceNotFoundError, ImageError, VideoError
 from facekit.faces import CroppedClip, CroppedFace, draw_overlay, read_clip
+from facekit.faces.describing import describe_medium
 from facekit.models.image_processing import FaceKitImageProcessor, Medium
 from facekit.models.media import take_as_cropped
 from facekit.models.modeling import FaceKitForConditionalGeneration
@@ -236,23 +237,15 @@ def read_sampling(request: ChatRequest, choice: int) -> Sampling | None:
 
 
 def _describe(medium: Medium, *, overlay: bool) -> dict[str, Any]:
-    if isinstance(medium, CroppedClip):
-        return {"type": "video", "frames": [describe_face(face, overlay=overlay) for face in medium.frames]}
-    return {"type": "image", **describe_face(medium, overlay=overlay)}
-
-
-def describe_face(face: CroppedFace, *, overlay: bool = False) -> dict[str, Any]:
-    """A crop and its face, in pixels of the picture that it was cut from, as replies have it."""
-    points = None if face.landmarks is None else face.to_picture(face.landmarks)
-    box = None if points is None else [*points.min(axis=0), *points.max(axis=0)]
-    found: dict[str, Any] = {
-        "face_found": points is not None,
-        "box": None if box is None else [round(float(value), 2) for value in box],
-        "landmarks": None if points is None else np.round(points.astype(float), 2).tolist(),
-        "crop": list(face.box),
-    }
+    """Where the face of a picture, or of each frame of a clip, is; on request with a picture of it."""
+    found = describe_medium(medium)
     if overlay:
-        found["overlay"] = image_url(draw_overlay(face.image, face.landmarks), side=512)
+        if isinstance(medium, CroppedClip):
+            faces, entries = list(medium.frames), found["frames"]
+        else:
+            faces, entries = [medium], [found]
+        for face, entry in zip(faces, entries, strict=True):
+            entry["overlay"] = image_url(draw_overlay(face.image, face.landmarks), side=512)
     return found
 
 

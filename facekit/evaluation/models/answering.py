@@ -1,8 +1,4 @@
-"""facekit's models under test: pictures are encoded once and shared by their questions.
-
-Few questions about many pictures are answered question by question, a batch of pictures each; many questions about a
-picture are answered picture by picture from one copy of its keys and values. Both ways give the same answers.
-"""
+"""facekit's models under test: pictures are encoded once and shared by their questions, see ``answer_subjects``."""
 
 from __future__ import annotations
 
@@ -17,10 +13,8 @@ from facekit.faces import open_image, pad_to_square
 from facekit.models.identity import describe_parts, sample_weights
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
-from facekit.models.sessions import MediumTensors, Request, Session, iterate_answers
-
-SHARED_FROM = 8
-"""From so many questions about one picture on, they are answered together from its keys and values."""
+from facekit.models.sessions import AskedPrompt, MediumTensors, Session, Subject, answer_subjects, open_subjects
+from facekit.models.sessions.subjects import SHARED_FROM
 
 
 class FaceKitModel:
@@ -64,37 +58,36 @@ class FaceKitModel:
 
     def answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, str]]:
         """Answer questions greedily; see ``ModelUnderTest``."""
-        for batch in self._open_sessions(questions):
-            indices = [index for _, members in batch for index in members]
-            requests = [
-                Request(session.media, session.write_prompt(questions[index].text), questions[index].max_new_tokens)
-                for session, members in batch
-                for index in members
-            ]
-            answers = iterate_answers(
-                self.model, self.processor, requests, batch_size=self.batch_size, shared_from=self.shared_from
-            )
-            yield from ((indices[row], texts[0]) for row, texts in answers)
+        subjects, groups = self._subjects(questions)
+        answers = answer_subjects(
+            self.model, self.processor, subjects, batch_size=self.batch_size, shared_from=self.shared_from
+        )
+        yield from ((groups[subject][number], text) for subject, number, text in answers)
 
     def score_options(self, questions: Sequence[Question]) -> Iterator[tuple[int, dict[str, float]]]:
         """Log-probability of each question's options; see ``ScoresOptions``."""
-        for batch in self._open_sessions(questions):
-            for session, members in batch:
+        subjects, groups = self._subjects(questions)
+        for batch in open_subjects(self.model, self.processor, subjects, batch_size=self.batch_size):
+            for subject, session in batch:
+                members = groups[subject]
                 options = [questions[index].options for index in members]
                 sums = session.score_each([questions[index].text for index in members], options)
                 for index, choices, scores in zip(members, options, sums, strict=True):
                     yield index, dict(zip(choices, scores, strict=True))
 
-    def _open_sessions(self, questions: Sequence[Question]) -> Iterator[list[tuple[Session, list[int]]]]:
-        """Sessions with the indices of their questions, so many at a time."""
+    def _subjects(self, questions: Sequence[Question]) -> tuple[list[Subject], list[list[int]]]:
+        """What questions are about, and the indices of the questions about each."""
         indices: dict[object, list[int]] = defaultdict(list)
         for index, question in enumerate(questions):
             indices[question.subject].append(index)
         groups = list(indices.values())
-        for start in range(0, len(groups), self.batch_size):
-            members = groups[start : start + self.batch_size]
-            media = [self._open(questions[indices[0]]) for indices in members]
-            yield list(zip(Session.open_many(self.model, self.processor, media), members, strict=True))
+        return [self._subject([questions[index] for index in members]) for members in groups], groups
+
+    def _subject(self, questions: Sequence[Question]) -> Subject:
+        def write(session: Session) -> list[AskedPrompt]:
+            return [AskedPrompt(session.write_prompt(each.text), each.max_new_tokens) for each in questions]
+
+        return Subject(lambda: self._open(questions[0]), write)
 
     def _open(self, question: Question) -> list[MediumTensors]:
         record = question.record

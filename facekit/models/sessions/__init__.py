@@ -1,7 +1,8 @@
 """Sessions: pictures and clips encoded once, and questions about them answered or options scored.
 
 ``Session`` is the way in. Servers and evaluation put requests of several sessions together: ``generate_batch`` answers
-them in one batch, ``iterate_answers`` plans the batches by itself.
+them in one batch, ``iterate_answers`` plans the batches by itself, and ``answer_subjects`` goes through any number of
+pictures with their questions.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from facekit.models.sessions.prompts import check_questions, write_prompt
     from facekit.models.sessions.requests import AnswerEnd, Request, Sampling
     from facekit.models.sessions.session import Session
+    from facekit.models.sessions.subjects import AskedPrompt, Fault, Subject, answer_subjects, open_subjects
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
@@ -29,5 +31,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "prompts": ["check_questions", "write_prompt"],
         "requests": ["AnswerEnd", "Request", "Sampling"],
         "session": ["Session"],
+        "subjects": ["AskedPrompt", "Fault", "Subject", "answer_subjects", "open_subjects"],
     },
 )

@@ -1,0 +1,147 @@
+"""``open_entries``: what a batch is about, a record or picture at a time, from records, a dataset or a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from facekit.catalog import current_registry
+from facekit.data.confinement import Confinement
+from facekit.data.lenient import read_leniently
+from facekit.data.origins import describe_nothing, open_records
+from facekit.data.record_media import open_frames
+from facekit.data.records import FaceRecord
+from facekit.data.skipping import SkippedRecord
+from facekit.errors import RecordError
+from facekit.faces import CroppedClip
+from facekit.faces.file_kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from facekit.faces.video import is_video
+from facekit.models.image_processing import FaceKitImageProcessor, Medium
+from facekit.remote.mirror import local_copy
+from facekit.spec import PartSpec
+
+__all__ = ["Entries", "Entry", "open_entries"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record, or a picture or clip of a folder.
+
+    Args:
+        record: The record; of a picture one that has nothing but its path.
+        folder: Folder of its paths.
+        find_faces: Whether its pictures are to be cropped to their face; otherwise they are crops already.
+        confinement: Where its files may be; None where that has been checked.
+    """
+
+    record: FaceRecord
+    folder: Path
+    find_faces: bool
+    confinement: Confinement | None = None
+
+    def open(self, image_processor: FaceKitImageProcessor) -> list[Medium]:
+        """Open its pictures, or its clip, as squares with their landmarks.
+
+        Raises:
+            ImageError: A file cannot be opened as a picture or, as ``VideoError``, as a clip.
+            FaceNotFoundError: There is no face, and the processor's ``on_no_face`` is ``raise``.
+            RecordError: The record has landmarks for another number of frames, or a path leads out of its folder.
+        """
+        record = self.record
+        if self.confinement is not None:
+            self.confinement.check(record.file_names(), f"record {record.id!r}")
+        if not self.find_faces:
+            frames = open_frames(record, self.folder, image_processor.num_frames)
+            is_clip = record.video is not None
+            return [CroppedClip(tuple(frames), tuple(range(len(frames))))] if is_clip else list(frames)
+        paths = record.media_paths(self.folder)
+        if isinstance(record.video, list):
+            return [image_processor.prepare_clip(paths)]
+        return [
+            image_processor.prepare_clip(each) if is_video(each) else image_processor.prepare(each) for each in paths
+        ]
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What a batch is about.
+
+    Args:
+        count: How many entries there are, broken ones included.
+        iterate: Reads them from the beginning; what is no record comes as the reason why not.
+    """
+
+    count: int
+    iterate: Callable[[], Iterator[Entry | SkippedRecord]]
+
+
+def open_entries(origin: str | Path, *, split: str | None = None, find_faces: bool | None = None) -> Entries:
+    """Open what a batch is about; what is large is read from its file as the batch goes on.
+
+    Args:
+        origin: A records file in any format, a dataset as ``name:root``, or a folder of pictures and clips.
+        split: Only the records of one split.
+        find_faces: Whether pictures are cropped to their face. By default those of a records file are crops already,
+            as everywhere in facekit, and those of a folder or dataset are not.
+
+    Raises:
+        RecordError: There is no such file, or nothing in it that can be asked about.
+        UnknownPartError: There is no such dataset.
+    """
+    path = local_copy(str(origin)).expanduser()
+    if path.is_dir() and (next(_list_media(path), None) is not None):
+        return _pictures(path, find_faces is not False)
+    if path.is_file():
+        return _records(path, split, find_faces is True)
+    name = PartSpec.parse(str(origin)).name if not path.exists() else ""
+    crop = find_faces if find_faces is not None else name in current_registry().names("dataset")
+    if path.exists() and not any(path.iterdir()):
+        raise RecordError(f"{origin} has no picture, clip or records in it; check the path")
+
+    def iterate() -> Iterator[Entry]:
+        records, folder, _ = open_records(str(origin), split=split)
+        return (Entry(record, folder, crop) for record in records)
+
+    count = sum(1 for _ in iterate())
+    if not count:
+        raise RecordError(describe_nothing(str(origin), split, None))
+    return Entries(count, iterate)
+
+
+def _records(path: Path, split: str | None, find_faces: bool) -> Entries:
+    found = read_leniently(path)
+    confinement = Confinement(found.folder, path)
+
+    def iterate() -> Iterator[Entry | SkippedRecord]:
+        yield from found.broken
+        for record in found.records:
+            if split is None or record.split == split:
+                yield Entry(record, found.folder, find_faces, confinement)
+
+    count = len(found) if split is None else sum(1 for record in found.records if record.split == split)
+    if not count:
+        raise RecordError(describe_nothing(str(path), split, None))
+    return Entries(count + len(found.broken), iterate)
+
+
+def _pictures(folder: Path, find_faces: bool) -> Entries:
+    def iterate() -> Iterator[Entry]:
+        for path in _list_media(folder):
+            name = path.relative_to(folder).as_posix()
+            medium = {"video": name} if is_video(path) else {"image": name}
+            yield Entry(FaceRecord(id=name, **medium), folder, find_faces)  # type: ignore[arg-type]  # by name
+
+    return Entries(sum(1 for _ in _list_media(folder)), iterate)
+
+
+def _list_media(folder: Path) -> Iterator[Path]:
+    """The pictures and clips below a folder, sorted, those of hidden folders left out."""
+    with os.scandir(folder) as listing:
+        found = sorted((entry.name, entry.is_dir()) for entry in listing if not entry.name.startswith("."))
+    for name, is_folder in found:
+        if is_folder:
+            yield from _list_media(folder / name)
+        elif Path(name).suffix.lower() in (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES):
+            yield folder / name

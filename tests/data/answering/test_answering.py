@@ -1,0 +1,255 @@
+"""Batches of questions: every one is answered once, whatever is broken, stopped or started again."""
+
+import json
+import tracemalloc
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_runs import small_model
+
+import facekit
+from facekit.data import FaceRecord, RecordSet, Turn, write_records
+from facekit.data.answering import answer_entries, open_entries
+from facekit.data.answering.answer_file import AnswerFile, key_of
+from facekit.data.identity import RunIdentity
+from facekit.errors import ConfigurationError, RecordError
+from facekit.evaluation.models.answering import FaceKitModel
+from facekit.evaluation.tasks.questions import Question
+
+LANDMARKS = np.linspace(0.2, 0.8, 136).reshape(68, 2).round(4).tolist()
+
+
+@pytest.fixture(scope="module")
+def pair():
+    encoder = "tiny?image_size=64&width=32&depth=1"
+    model, processor = facekit.create(encoder=encoder, connector="region", backbone="tiny", seed=3)
+    processor.image_processor.landmarker = None
+    return model, processor
+
+
+def draw(path, seed):
+    noise = np.random.default_rng(seed).integers(0, 256, (48, 48, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+
+
+def turns(*words):
+    return [Turn(role="user" if index % 2 == 0 else "assistant", content=each) for index, each in enumerate(words)]
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Five records: two questions each by themselves, a dialogue, two pictures, text alone, and one that is broken."""
+    for number in range(5):
+        draw(tmp_path / f"{number}.png", number)
+    path = write_records(
+        tmp_path / "records.jsonl",
+        [
+            FaceRecord(id="alone", image="0.png", landmarks=LANDMARKS, independent_questions=True,
+                       conversations=turns("How old?", "30", "Which expression?", "joy")),
+            FaceRecord(id="dialogue", image="1.png", landmarks=LANDMARKS,
+                       conversations=turns("Smile?", "yes", "Sure?", "quite")),
+            FaceRecord(id="two", images=["2.png", "3.png"], landmarks=[LANDMARKS, None],
+                       conversations=turns("Is <image> the person of <image>?", "no")),
+            FaceRecord(id="words", conversations=turns("What is a brow?")),
+            FaceRecord(id="gone", image="missing.png", conversations=turns("How old?", "9")),
+        ],
+    )  # fmt: skip
+    with path.open("a") as file:
+        file.write('{"id": "torn", "image": \n')
+    return path
+
+
+def run(pair, origin, output, *questions, **options):
+    return answer_entries(*pair, open_entries(origin), output, questions, max_new_tokens=6, **options)
+
+
+def read(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_question_has_the_answer_of_a_session_and_what_is_broken_is_named(pair, records, tmp_path):
+    output = tmp_path / "answers.jsonl"
+    result = run(pair, records, output, batch_size=2)
+    lines = read(output)
+    assert (result.answers, result.entries, result.failures) == (6, 6, {"ImageError": 1, "RecordError": 1})
+    assert [(each["id"], each["question"]) for each in lines if each["answer"] is not None] == [
+        ("alone", "How old?"), ("alone", "Which expression?"), ("dialogue", "Smile?"), ("dialogue", "Sure?"),
+        ("two", "Is <image> the person of <image>?"), ("words", "What is a brow?"),
+    ]  # fmt: skip
+    problems = {each["id"]: each["problem"] for each in lines if each["answer"] is None}
+    assert "line 6" in problems[next(name for name in problems if name != "gone")]
+    assert "missing.png" in problems["gone"]
+    answers = {each["question"]: each["answer"] for each in lines if each["answer"] is not None}
+    record = RecordSet(tuple(open_records(records)), records.parent)
+    asked = [
+        Question("a", words, (), record.records[0], record.folder, 6) for words in ("How old?", "Which expression?")
+    ]
+    expected = dict(FaceKitModel(*pair).answer(asked))
+    assert [answers["How old?"], answers["Which expression?"]] == [expected[0], expected[1]]
+    model, processor = pair
+    chat = [
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Smile?"}]},
+        {"role": "assistant", "content": "yes"},
+        {"role": "user", "content": "Sure?"},
+    ]
+    prompt = processor.apply_chat_template(chat, add_generation_prompt=True)
+    points = np.array(LANDMARKS, np.float32)
+    assert all(answers.values())
+    session = facekit.models.Session.open(model, processor, tmp_path / "1.png", landmarks=points)
+    assert answers["Sure?"] == session.generate_from([prompt], max_new_tokens=6)[0]
+
+
+def open_records(path):
+    return [entry.record for entry in open_entries(path).iterate() if hasattr(entry, "record")]
+
+
+def test_lines_say_where_the_face_is_and_list_its_points_on_request(pair, records, tmp_path):
+    run(pair, records, tmp_path / "short.jsonl")
+    run(pair, records, tmp_path / "long.jsonl", landmarks=True)
+    short, long = ({each["id"]: each for each in read(tmp_path / name)} for name in ("short.jsonl", "long.jsonl"))
+    (face,) = short["alone"]["media"]
+    assert face["face_found"]
+    points = np.array(LANDMARKS) * 48
+    assert np.allclose(face["box"], [*points.min(axis=0), *points.max(axis=0)], atol=0.01)
+    assert "landmarks" not in face
+    assert np.allclose(long["alone"]["media"][0]["landmarks"], points, atol=0.01)
+    assert [each["face_found"] for each in short["two"]["media"]] == [True, False]
+    assert short["words"]["media"] == []
+
+
+def test_a_folder_of_pictures_is_asked_questions_of_ones_own(pair, tmp_path):
+    folder = tmp_path / "pictures"
+    (folder / "more").mkdir(parents=True)
+    draw(folder / "b.png", 1)
+    draw(folder / "more" / "a.png", 2)
+    (folder / "notes.txt").write_text("no picture")
+    (folder / "c.jpg").write_bytes(b"no picture either")
+    result = run(pair, folder, tmp_path / "answers.jsonl", "How old?", "Smile?")
+    lines = read(tmp_path / "answers.jsonl")
+    assert [(each["id"], each["question"]) for each in lines if each["answer"] is not None] == [
+        ("b.png", "How old?"), ("b.png", "Smile?"), ("more/a.png", "How old?"), ("more/a.png", "Smile?"),
+    ]  # fmt: skip
+    assert result.failures == {"ImageError": 2}
+    expected = facekit.ask(*pair, folder / "b.png", ["How old?", "Smile?"], max_new_tokens=6)
+    assert [each["answer"] for each in lines[:2]] == expected
+
+
+def test_a_run_that_was_stopped_goes_on_and_repeats_nothing(pair, records, tmp_path, monkeypatch):
+    whole = tmp_path / "whole.jsonl"
+    run(pair, records, whole)
+    output = tmp_path / "answers.jsonl"
+    stops = iter([False, True])
+
+    def stop(progress):
+        if next(stops):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(pair, records, output, batch_size=2, on_progress=stop)
+    before = output.read_bytes()
+    assert 0 < before.count(b"\n") < 8
+    output.write_bytes(before + b'{"id": "cut o')
+    asked = count_asked(monkeypatch)
+    result = run(pair, records, output, batch_size=2)
+    assert output.read_bytes().startswith(before)
+    assert sorted(map(str, read(output))) == sorted(map(str, read(whole)))
+    assert result.answers + result.reused == 6
+    assert result.reused > 0
+    assert sum(asked) == result.answers
+    asked.clear()
+    again = run(pair, records, output)
+    assert (again.answers, again.reused, again.failed, sum(asked)) == (0, 6, 2, 0)
+    assert output.read_bytes().count(b"\n") == 8
+
+
+def count_asked(monkeypatch):
+    """How many questions go to the model, call by call."""
+    from facekit.models.sessions import subjects
+
+    asked, real = [], subjects.iterate_answers
+
+    def counting(model, processor, requests, **options):
+        asked.append(len(requests))
+        return real(model, processor, requests, **options)
+
+    monkeypatch.setattr(subjects, "iterate_answers", counting)
+    return asked
+
+
+def test_failures_are_tried_again_where_they_may_pass_or_on_request(pair, records, tmp_path, monkeypatch):
+    output = tmp_path / "answers.jsonl"
+    from facekit.data.answering import entries
+
+    with monkeypatch.context() as patch:
+        patch.setattr(entries, "open_frames", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+        first = run(pair, records, output)
+    assert first.failures == {"OSError": 7, "RecordError": 1}
+    second = run(pair, records, output)
+    assert (second.answers, second.failures) == (6, {"ImageError": 1, "RecordError": 1})
+    draw(tmp_path / "missing.png", 9)
+    assert run(pair, records, output).answers == 0
+    third = run(pair, records, output, retry_failed=True)
+    assert (third.answers, third.failures) == (1, {"RecordError": 1})
+    assert len(read(output)) == 8
+
+
+def test_a_question_that_is_too_long_costs_no_other_its_answer(pair, records, tmp_path):
+    long = "word " * 5000
+    result = run(pair, records, tmp_path / "answers.jsonl", long, "How old?")
+    assert result.failures == {"ConfigurationError": 4, "ImageError": 2, "RecordError": 1}
+    assert {each["id"] for each in read(tmp_path / "answers.jsonl") if each["answer"] is not None} == {
+        "alone", "dialogue", "two", "words",
+    }  # fmt: skip
+
+
+def test_answers_of_another_run_and_other_files_are_not_gone_on_with(pair, records, tmp_path):
+    output = tmp_path / "answers.jsonl"
+    run(pair, records, output)
+    with pytest.raises(ConfigurationError, match="max_new_tokens was 6 and is 7"):
+        answer_entries(*pair, open_entries(records), output, max_new_tokens=7)
+    with pytest.raises(ConfigurationError, match="weights was"):
+        run((small_model("region", seed=1)[0], pair[1]), records, output)
+    other = tmp_path / "notes.jsonl"
+    other.write_text('{"note": "mine"}\n')
+    with pytest.raises(ConfigurationError, match="does not say of which run"):
+        run(pair, records, other)
+    assert other.read_text() == '{"note": "mine"}\n'
+
+
+def test_a_path_out_of_the_folder_is_a_failure(pair, tmp_path):
+    draw(tmp_path / "private.png", 0)
+    (tmp_path / "set").mkdir()
+    path = tmp_path / "set" / "records.jsonl"
+    path.write_text(json.dumps({"id": "thief", "image": "../private.png"}) + "\n")
+    result = run(pair, path, tmp_path / "answers.jsonl", "Who?")
+    assert (result.answers, result.failures) == (0, {"RecordError": 1})
+    assert "leads out of" in read(tmp_path / "answers.jsonl")[0]["problem"]
+
+
+def test_what_is_not_there_and_an_empty_folder_are_errors(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for origin in (tmp_path / "nowhere.jsonl", tmp_path / "empty"):
+        with pytest.raises(RecordError, match=r"there is no file|no picture"):
+            open_entries(origin)
+
+
+def test_two_runs_on_one_file_exclude_each_other(tmp_path):
+    with (
+        AnswerFile(tmp_path / "answers.jsonl", RunIdentity({})),
+        pytest.raises(ConfigurationError, match="another process"),
+    ):
+        AnswerFile(tmp_path / "answers.jsonl", RunIdentity({}))
+
+
+def test_what_is_remembered_of_an_answer_is_eight_bytes(tmp_path):
+    path, count = tmp_path / "answers.jsonl", 20_000
+    with AnswerFile(path, RunIdentity({})) as file:
+        file.append({"id": str(number), "answer": "x" * 100, "key": key_of(number)} for number in range(count))
+    tracemalloc.start()
+    with AnswerFile(path, RunIdentity({})) as file:
+        held = tracemalloc.get_traced_memory()[0]
+        assert key_of(5) in file
+        assert key_of(count) not in file
+    tracemalloc.stop()
+    assert held < 12 * count + 100_000
