@@ -150,6 +150,6 @@ def ask(
         show_json({"model": model, "image": shown, **further, "answers": pairs, "overlay": overlay,
                    "region_maps": region_maps})  # fmt: skip
         return
-    for question, answer in zip(questions, answers, strict=True):
-        show(question, bold=True)
+    for asked, answer in zip(questions, answers, strict=True):
+        show(asked, bold=True)
         show(answer)
