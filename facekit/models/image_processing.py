@@ -307,7 +307,8 @@ class FaceKitImageProcessor(BaseImageProcessor):
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values from which ``from_dict`` rebuilds the processor."""
-        values = {name: value for name, value in super().to_dict().items() if not name.startswith("_")}
+        twin = copy(self)  # without the loaded landmarker, which need not be one that can be copied
+        values = {name: value for name, value in super(FaceKitImageProcessor, twin).to_dict().items() if name[0] != "_"}
         return {**values, "landmarker": NO_LANDMARKER if self.landmarker is None else self.landmarker}
 
     def _load_landmarker(self) -> Landmarker:

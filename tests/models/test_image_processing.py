@@ -160,3 +160,12 @@ def test_whole_pictures_stay_whole_through_saving(tmp_path, photograph):
     processor.landmarker = "dlib"
     processor.save_pretrained(tmp_path)
     assert FaceKitImageProcessor.from_pretrained(tmp_path).landmarker == "dlib"
+
+
+def test_a_processor_is_saved_after_its_landmarker_was_used_though_that_cannot_be_copied(tmp_path):
+    processor = FaceKitImageProcessor()
+    processor._loaded_landmarker = ("dlib", threading.Lock())
+    before = FaceKitImageProcessor().to_dict()
+    assert processor.to_dict() == before
+    processor.save_pretrained(tmp_path)
+    assert processor._loaded_landmarker is not None
