@@ -15,7 +15,7 @@ from PIL import Image
 
 from facekit.catalog import current_registry
 from facekit.errors import ConfigurationError, ImageError, MissingExtraError
-from facekit.faces.layout import NUM_LANDMARKS
+from facekit.faces.layout import FACE_REGIONS, NUM_LANDMARKS
 from facekit.spec import PartSpec
 
 QUARTER_TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180)
@@ -84,8 +84,9 @@ class Landmarker(ABC):
     Every landmarker can be used by several threads at once.
 
     Attributes:
-        second_look: Whether a picture without a face is searched again, turned by 90, 270 and 180 degrees: phones and
-            scanners store such pictures. A landmarker that does not look at the pixels sets it to False.
+        second_look: Whether a picture without a face is searched again, turned by 90, 270 and 180 degrees, and one
+            whose largest face lies on its side or upside down, turned so that it is upright: phones and scanners store
+            such pictures. The surer find counts. A landmarker that does not look at the pixels sets it to False.
     """
 
     second_look: ClassVar[bool] = True
@@ -124,7 +125,15 @@ class Landmarker(ABC):
             ImageError: The image is not an RGB one.
         """
         _require_rgb(image)
-        return sorted(self.find_faces(image) or self._find_turned(image), key=_by_size)
+        faces = sorted(self.find_faces(image), key=_by_size)
+        if not faces:
+            return sorted(self._find_turned(image), key=_by_size)
+        turn = self._turn_upright(faces[0])
+        if turn is not None:
+            upright = sorted(self.find_faces(image.transpose(turn)), key=_by_size)
+            if upright and upright[0].score > faces[0].score:
+                faces = sorted((_turn_back(face, turn, image.size) for face in upright), key=_by_size)
+        return faces
 
     def detect_largest(self, image: Image.Image, *, min_face_size: float = 0.0) -> LargestFace | None:
         """Return the first face that ``detect`` returns, and how many there are; None without any.
@@ -140,11 +149,28 @@ class Landmarker(ABC):
         """
         _require_rgb(image)
         largest = self.find_largest(image, min_face_size)
-        return _take_largest(self._find_turned(image), min_face_size) if largest is None else largest
+        if largest is None:
+            return _take_largest(self._find_turned(image), min_face_size)
+        turn = self._turn_upright(largest.face)
+        if turn is not None:
+            upright = self.find_largest(image.transpose(turn), min_face_size)
+            if upright is not None and upright.face.score > largest.face.score:
+                largest = LargestFace(_turn_back(upright.face, turn, image.size), upright.count)
+        return largest
 
     def find_largest(self, image: Image.Image, min_face_size: float) -> LargestFace | None:
         """The largest face of an RGB image, not turned, for ``detect_largest``; a subclass may have a shorter way."""
         return _take_largest(self.find_faces(image), min_face_size)
+
+    def _turn_upright(self, face: DetectedFace) -> Image.Transpose | None:
+        """The turn of the picture that makes a face upright; None without the second look, and where it is already."""
+        if not self.second_look:
+            return None
+        right_eye, left_eye = (face.landmarks[FACE_REGIONS[eye]].mean(axis=0) for eye in ("eye1", "eye2"))
+        x, y = left_eye - right_eye
+        if abs(y) <= abs(x):
+            return Image.Transpose.ROTATE_180 if x < 0 else None
+        return Image.Transpose.ROTATE_90 if y > 0 else Image.Transpose.ROTATE_270
 
     def _find_turned(self, image: Image.Image) -> list[DetectedFace]:
         """The faces of the turned copy that shows them with the best score; none without the second look."""

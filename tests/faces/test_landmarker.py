@@ -21,6 +21,44 @@ class BoxesLandmarker(Landmarker):
         return [DetectedFace(box, 1.0, POINTS) for box in self.boxes]
 
 
+UPRIGHT = np.full((68, 2), (50.0, 60.0))
+UPRIGHT[36:42], UPRIGHT[42:48] = (40.0, 50.0), (60.0, 50.0)
+
+
+class TallLandmarker(Landmarker):
+    """Sees an upright face in a tall picture of 100 x 200 pixels, and one on its side, unsurely, in a wide one."""
+
+    def __init__(self, unsure=0.5):
+        self.unsure = unsure
+
+    @classmethod
+    def from_spec(cls, argument, **options):
+        return cls()
+
+    def find_faces(self, image):
+        if image.size == (100, 200):
+            return [DetectedFace((30, 40, 70, 90), 0.9, UPRIGHT), DetectedFace((0, 0, 10, 10), 0.7, POINTS)]
+        on_its_side = UPRIGHT[:, ::-1] + np.array((9.0, 0.0))
+        return [DetectedFace((40, 30, 90, 70), self.unsure, on_its_side)]
+
+
+def test_a_face_that_lies_on_its_side_is_looked_at_again_in_the_picture_turned_upright():
+    wide = Image.new("RGB", (200, 100))
+    faces = TallLandmarker().detect(wide)
+    assert [face.score for face in faces] == [0.9, 0.7]
+    assert faces[0].landmarks[36] == pytest.approx((150.0, 40.0))
+    assert faces[0].landmarks[42] == pytest.approx((150.0, 60.0))
+    assert faces[0].box == (110, 30, 160, 70)
+    largest = TallLandmarker().detect_largest(wide, min_face_size=20)
+    assert (largest.face.box, largest.count) == (faces[0].box, 1)
+
+
+def test_a_find_that_is_surer_on_its_side_stays():
+    wide = Image.new("RGB", (200, 100))
+    assert [face.score for face in TallLandmarker(0.95).detect(wide)] == [0.95]
+    assert TallLandmarker(0.95).detect_largest(wide).face.score == 0.95
+
+
 def test_faces_come_largest_first_and_then_from_the_left():
     boxes = [(50, 0, 60, 10), (0, 0, 10, 10), (0, 0, 5, 40)]
     faces = BoxesLandmarker(boxes).detect(Image.new("RGB", (64, 64)))
