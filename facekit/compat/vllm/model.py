@@ -133,6 +133,5 @@ class ComposedModel(nn.Module, SupportsMultiModal, SupportsPP, SupportsLoRA):
 def _check_shape(name: str, tensor: Tensor, wanted: Tensor) -> None:
     if tensor.shape != wanted.shape:
         raise CheckpointError(
-            f"the weights have {name} of shape {tuple(tensor.shape)}, where config.json describes "
-            f"{tuple(wanted.shape)}"
+            f"the weights have {name} of shape {tuple(tensor.shape)}, where config.json describes {tuple(wanted.shape)}"
         )

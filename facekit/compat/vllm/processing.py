@@ -101,8 +101,8 @@ class DummyMedia(BaseDummyInputsBuilder[MediaInfo]):
 class MediaProcessor(BaseMultiModalProcessor[MediaInfo]):
     """Pixels, prompts and hashes; a subclass prepares media.
 
-    An option whose value is a list with an entry for each picture or clip is named in ``per_item``; its entries are part
-    of the hash of their own item, and of that alone.
+    An option whose value is a list with an entry for each picture or clip is named in ``per_item``; an entry is part of
+    the hash of its own item, and of that alone.
 
     Seen: vLLM 0.32.
     Why: documented for models from outside, but by methods with underscores; its own handling of options takes no
@@ -148,7 +148,9 @@ class MediaProcessor(BaseMultiModalProcessor[MediaInfo]):
     def get_dummy_inputs(self, seq_len: int, mm_counts: Mapping[str, int], mm_options: Any) -> Any:
         """Blank media, prepared without looking for anything in them."""
         inputs = super().get_dummy_inputs(seq_len, mm_counts, mm_options)
-        entries = {self.per_item[modality]: [self.dummy_entry(modality)] * count for modality, count in mm_counts.items()}
+        entries = {
+            self.per_item[modality]: [self.dummy_entry(modality)] * count for modality, count in mm_counts.items()
+        }
         inputs.hf_processor_mm_kwargs = {**inputs.hf_processor_mm_kwargs, **entries}
         return inputs
 
@@ -226,9 +228,8 @@ class MediaProcessor(BaseMultiModalProcessor[MediaInfo]):
         if entries is None:
             return None
         if not isinstance(entries, Sequence) or isinstance(entries, str) or len(entries) != count:
-            told = len(entries) if isinstance(entries, Sequence) else type(entries).__name__
             raise VLLMValidationError(
-                f"{name} is a list with one entry for each {modality}: there are {count}, and {told} entries"
+                f"{name} is a list with one entry for each {modality}, of which the request has {count}"
             )
         return entries
 

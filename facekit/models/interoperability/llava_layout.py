@@ -70,8 +70,17 @@ class TensorNames:
             index, _, rest = name.removeprefix("encoder.unused_layers.").partition(".")
             word = "layers" if self.projector is LLAVA_PROJECTOR else "layer"
             layer = self.num_vision_layers + int(index)
-            return f"vision_tower.{self.vision_prefix}encoder.{word}.{layer}.{rest}"
-        return f"vision_tower.{name.removeprefix('encoder.model.')}" if name.startswith("encoder.model.") else name
+            return f"vision_tower.{self._published_prefix}encoder.{word}.{layer}.{rest}"
+        if not name.startswith("encoder.model."):
+            return name
+        return (
+            f"vision_tower.{self._published_prefix}{name.removeprefix('encoder.model.').removeprefix('vision_model.')}"
+        )
+
+    @property
+    def _published_prefix(self) -> str:
+        """As LLaVA is published, which engines want and every version of transformers reads."""
+        return "vision_model." if self.projector is LLAVA_PROJECTOR else ""
 
     def _vision_to_facekit(self, name: str) -> str | None:
         if name.startswith("head."):  # SigLIP's pooling, which no patch goes through

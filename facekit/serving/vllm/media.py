@@ -53,7 +53,9 @@ def prepare_media(
     """
     unknown = sorted(set(options) - _OPTIONS)
     if unknown:
-        raise ConfigurationError(f"there is no option '{unknown[0]}' of pictures; there are {', '.join(sorted(_OPTIONS))}")
+        raise ConfigurationError(
+            f"there is no option '{unknown[0]}' of pictures; there are {', '.join(sorted(_OPTIONS))}"
+        )
     processor = _with_rule(processor, options.get("on_no_face"))
     entries = options.get(LANDMARKS[modality]) or [None] * len(media)
     if len(entries) != len(media):
@@ -65,7 +67,9 @@ def prepare_media(
     faceless = [number for number, each in enumerate(prepared, 1) if not torch.isfinite(each.landmarks).any()]
     if faceless and processor.landmarker is not None and not all(entry is not None for entry in entries):
         logger.warning(
-            "no face was found in %s %s of a request; it is seen whole, without landmarks", _ARTICLES[modality], faceless
+            "no face was found in %s %s of a request; it is seen whole, without landmarks",
+            _ARTICLES[modality],
+            faceless,
         )
     return {
         "pixel_values": [each.pixel_values for each in prepared],
@@ -88,7 +92,9 @@ def read_landmarks(modality: Modality, entry: Any) -> np.ndarray | None:
         raise ConfigurationError(f"an entry of {name} is null or {NUM_LANDMARKS} points (x, y)") from error
     frames = points[None] if modality == "image" else points
     if frames.ndim != 3 or not len(frames):
-        raise ConfigurationError(f"an entry of {name} has shape {points.shape}; {NUM_LANDMARKS} points (x, y) are meant")
+        raise ConfigurationError(
+            f"an entry of {name} has shape {points.shape}; {NUM_LANDMARKS} points (x, y) are meant"
+        )
     for each in frames:
         check_landmarks(each)
     return points
