@@ -33,6 +33,9 @@ class ComposedModel(nn.Module, SupportsMultiModal, SupportsPP, SupportsLoRA):
     """
 
     packed_modules_mapping: dict[str, list[str]] = {}  # noqa: RUF012 - vLLM asks the class; see __init__
+    configure_mm_token_handling: Any  # these three are SupportsMultiModal's
+    _mark_tower_model: Any
+    _mark_language_model: Any
 
     def __init__(self, *, vllm_config: Any, prefix: str = "") -> None:
         super().__init__()

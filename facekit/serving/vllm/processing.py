@@ -21,11 +21,13 @@ class FaceKitMediaInfo(MediaInfo):
 
     def get_hf_config(self) -> FaceKitConfig:
         """The checkpoint's configuration."""
-        return self.ctx.get_hf_config(FaceKitConfig)
+        config: FaceKitConfig = self.ctx.get_hf_config(FaceKitConfig)
+        return config
 
     def get_hf_processor(self, **kwargs: Any) -> FaceKitProcessor:
         """The checkpoint's processor; options of a request are none of its own."""
-        return self.ctx.get_hf_processor(FaceKitProcessor)
+        processor: FaceKitProcessor = self.ctx.get_hf_processor(FaceKitProcessor)
+        return processor
 
     def count_tokens(self, frames: int) -> int:
         """Visual tokens of a picture or a clip."""
