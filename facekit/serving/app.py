@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
-from facekit.serving.choices import Choice, wait_for
+from facekit.serving.choices import Choice, Piece, wait_for
 from facekit.serving.engine import Answer, Job
 from facekit.serving.looking import (
     FacesRequest,
@@ -44,9 +44,9 @@ logger = logging.getLogger(__name__)
 
 _BROKEN = "the model failed on this request; the server's log has the reason"
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
-Sender: TypeAlias = Callable[[str | Answer | BaseException], None]
+Sender: TypeAlias = Callable[[Piece | Answer | BaseException], None]
 Result = TypeVar("Result")
-_Pieces: TypeAlias = "asyncio.Queue[tuple[int, str | Answer | BaseException]]"
+_Pieces: TypeAlias = "asyncio.Queue[tuple[int, Piece | Answer | BaseException]]"
 
 
 def create_app(
@@ -313,14 +313,17 @@ class _Server:
                 yield reply.opening(index)
             while len(answers) < len(jobs):
                 index, item = await pieces.get()
-                if isinstance(item, str):
+                if isinstance(item, Piece):
                     yield reply.piece(index, item)
                 elif isinstance(item, Answer):
                     answers.append(item)
                     ended = choices[index].finish(item)
-                    if ended.rest:
+                    if ended.rest.text or ended.rest.tokens:
                         yield reply.piece(index, ended.rest)
                     yield reply.ending(index, ended.reason)
+                elif isinstance(item, RequestError):
+                    yield event(item.body)
+                    return
                 else:
                     logger.error("an answer failed", exc_info=item)
                     yield event(RequestError(500, _BROKEN).body)
@@ -345,7 +348,7 @@ def _sender(pieces: _Pieces | None, index: int) -> Sender | None:
         return None
     loop = asyncio.get_running_loop()
 
-    def send(item: str | Answer | BaseException) -> None:
+    def send(item: Piece | Answer | BaseException) -> None:
         with suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(pieces.put_nowait, (index, item))
 

@@ -28,10 +28,13 @@ from facekit.models.sessions import (
     MediumTensors,
     Request,
     Sampling,
+    TokenScore,
     encode_media,
     generate_batch,
     iterate_answers,
 )
+from facekit.serving.json_format import JsonGrammar
+from facekit.serving.request_error import RequestError
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -61,6 +64,9 @@ class Job:
         on_text: Called in the engine's thread with each new piece of text; it must not raise.
         is_complete: Asked after each token whether what was written is enough.
         restart: Asked where writing failed midway whether it may begin anew; None where nothing was passed on.
+        on_token: Called with each token before its text, see ``Request``.
+        top_tokens: How many of the most likely tokens it gets with each.
+        grammar: What the answer must be like; None for anything.
     """
 
     prompt: str
@@ -71,6 +77,9 @@ class Job:
     on_text: Callable[[str], None] | None = None
     is_complete: Callable[[], bool] | None = None
     restart: Callable[[], bool] | None = None
+    on_token: Callable[[TokenScore], None] | None = None
+    top_tokens: int = 0
+    grammar: JsonGrammar | None = None
     future: Future[Answer] = field(default_factory=Future)
     _is_cancelled: bool = False
     _is_claimed: bool = False
@@ -87,7 +96,7 @@ class Job:
         with self._lock:
             self._is_cancelled = True
             if not self._is_claimed:  # it may wait in the queue for long yet
-                self.prompt, self.media, self.on_text = "", (), None
+                self.prompt, self.media, self.on_text, self.on_token = "", (), None, None
         self.future.cancel()
 
     def should_stop(self) -> bool:
@@ -231,17 +240,16 @@ class Engine:
             else:
                 alone += members
         if alone:
-            ends: list[AnswerEnd | None] = [None] * len(alone)
-            requests = [_request(job, encoded[job.key], ends, row) for row, job in enumerate(alone)]
-            texts = generate_batch(self.model, self.processor, requests)
-            for job, text, end in zip(alone, texts, ends, strict=True):
-                _finish(job, text, end)
+            rows = [_Row(job) for job in alone]
+            texts = generate_batch(self.model, self.processor, [row.request(encoded) for row in rows])
+            for row, text in zip(rows, texts, strict=True):
+                row.finish(text)
 
     def _answer_sharing(self, jobs: Sequence[Job], encoded: dict[bytes, EncodedMedia]) -> None:
-        ends: list[AnswerEnd | None] = [None] * len(jobs)
-        requests = [_request(job, encoded[job.key], ends, row) for row, job in enumerate(jobs)]
-        for row, texts in iterate_answers(self.model, self.processor, requests, batch_size=self._max_batch):
-            _finish(jobs[row], texts[0], ends[row])
+        rows = [_Row(job) for job in jobs]
+        requests = [row.request(encoded) for row in rows]
+        for index, texts in iterate_answers(self.model, self.processor, requests, batch_size=self._max_batch):
+            rows[index].finish(texts[0])
 
     def _encode(self, jobs: Sequence[Job]) -> dict[bytes, EncodedMedia]:
         """The encoded media of each job by its key; what is new goes through the encoder together."""
@@ -257,11 +265,31 @@ class Engine:
         return found
 
 
-def _request(job: Job, media: EncodedMedia, ends: list[AnswerEnd | None], row: int) -> Request:
-    def end(how: AnswerEnd) -> None:
-        ends[row] = how
+class _Row:
+    """A job as one row of a batch."""
 
-    return Request(media, job.prompt, job.max_new_tokens, job.sampling, job.on_text, job.should_stop, end)
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._end: AnswerEnd | None = None
+        self._constraint = None if job.grammar is None else job.grammar.start()
+
+    def request(self, encoded: dict[bytes, EncodedMedia]) -> Request:
+        job = self._job
+        return Request(
+            encoded[job.key], job.prompt, job.max_new_tokens, job.sampling, job.on_text, job.should_stop, self._note,
+            job.on_token, job.top_tokens, self._constraint,
+        )  # fmt: skip
+
+    def finish(self, text: str) -> None:
+        if self._constraint is not None and self._constraint.failure is not None:
+            story = f"the answer cannot follow the JSON schema any further ({self._constraint.failure}); simplify it"
+            _fail(self._job, RequestError(400, story, param="response_format", code="invalid_response_format"))
+            return
+        with suppress(InvalidStateError):  # its client has gone
+            self._job.future.set_result(Answer(text, self._end or AnswerEnd(self._job.max_new_tokens, "length")))
+
+    def _note(self, end: AnswerEnd) -> None:
+        self._end = end
 
 
 def _size(media: EncodedMedia) -> int:
@@ -271,8 +299,3 @@ def _size(media: EncodedMedia) -> int:
 def _fail(job: Job, error: BaseException) -> None:
     with suppress(InvalidStateError):  # its client has gone
         job.future.set_exception(error)
-
-
-def _finish(job: Job, text: str, end: AnswerEnd | None) -> None:
-    with suppress(InvalidStateError):  # its client has gone
-        job.future.set_result(Answer(text, end or AnswerEnd(job.max_new_tokens, "length")))

@@ -15,18 +15,17 @@ from facekit.faces import NUM_LANDMARKS
 from facekit.serving.request_error import RequestError
 
 _MAX_MESSAGES, _MAX_PARTS, _MAX_STOPS, _MAX_STOP_LENGTH, _MAX_TOKENS = 256, 64, 4, 200, 2**31
+_MAX_TOP_LOGPROBS = 20
 _EMPTY_FIELDS = ("refusal", "audio", "tool_calls", "function_call", "annotations", "reasoning_content")
 """Of a message of ours that a client sends back; they say nothing where they are empty."""
 _NOT_OFFERED = (
     "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "audio", "modalities", "prediction",
-    "logprobs", "top_logprobs", "logit_bias", "frequency_penalty", "presence_penalty", "response_format",
-    "reasoning_effort", "web_search_options", "store", "service_tier", "verbosity",
+    "logit_bias", "frequency_penalty", "presence_penalty", "reasoning_effort", "web_search_options", "store",
+    "service_tier", "verbosity",
 )  # fmt: skip
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "logprobs": (None, False),
     "frequency_penalty": (None, 0),
     "presence_penalty": (None, 0),
-    "response_format": (None, {"type": "text"}),
     "logit_bias": (None, {}),
     "tools": (None, []),
     "modalities": (None, ["text"]),
@@ -111,6 +110,37 @@ class FaceOptions(StrictModel):
     num_frames: Annotated[StrictInt, Field(ge=1, le=64)] | None = None
 
 
+class TextFormat(StrictModel):
+    """Free words."""
+
+    type: Literal["text"]
+
+
+class JsonObjectFormat(StrictModel):
+    """A JSON object, whatever is in it."""
+
+    type: Literal["json_object"]
+
+
+class JsonSchema(StrictModel):
+    """A JSON schema with its name; ``strict`` changes nothing, for every answer is held to the schema."""
+
+    name: Annotated[StrictStr, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+    content: Annotated[dict[str, Any], Field(alias="schema")]
+    description: StrictStr | None = None
+    strict: StrictBool | None = None
+
+
+class JsonSchemaFormat(StrictModel):
+    """JSON as a schema says."""
+
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
+
+
 class ChatRequest(StrictModel):
     """The body of ``POST /v1/chat/completions``; fields as in OpenAI's reference."""
 
@@ -127,6 +157,9 @@ class ChatRequest(StrictModel):
     stream: StrictBool | None = None
     stream_options: StreamOptions | None = None
     user: StrictStr | None = None
+    logprobs: StrictBool | None = None
+    top_logprobs: Annotated[StrictInt, Field(ge=0, le=_MAX_TOP_LOGPROBS)] | None = None
+    response_format: ResponseFormat | None = None
     facekit: FaceOptions = FaceOptions()
 
     @property
@@ -161,6 +194,8 @@ def read_request(content: Any) -> ChatRequest:
         raise RequestError(400, f"'stop' has {len(request.stops)} texts; give at most {_MAX_STOPS}", param="stop")
     if request.stream_options is not None and not request.stream:
         raise RequestError(400, "'stream_options' belong to a stream; set 'stream', or leave them out", param="stream")
+    if request.top_logprobs is not None and not request.logprobs:
+        raise RequestError(400, "'top_logprobs' needs 'logprobs'; set it to true", param="top_logprobs")
     if request.max_tokens is not None and request.max_completion_tokens is not None:
         raise RequestError(400, "give 'max_tokens' or 'max_completion_tokens', not both", param="max_tokens")
     return request
@@ -190,6 +225,7 @@ def _without_empty_fields(message: Any) -> Any:
 def _explain(error: ValidationError) -> RequestError:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     path = [str(step) for step in first["loc"] if str(step) not in ("text", "image_url", "video_url", "str")]
+    path = [step for place, step in enumerate(path) if place == 0 or step not in ("json_object", path[place - 1])]
     path = [step for step in path if not step.startswith(("list[", "constrained-", "function-"))]
     field = ".".join(path)
     if first["type"] == "extra_forbidden":

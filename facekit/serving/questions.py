@@ -22,10 +22,12 @@ from facekit.models.sessions import MediumTensors, Sampling
 from facekit.models.sessions.prompts import tokenize_prompts
 from facekit.models.sessions.session import medium_tensors
 from facekit.reports.images import image_url
+from facekit.serving.json_format import JsonFormats, JsonGrammar
 from facekit.serving.media import clip_file, open_picture, read_bytes
-from facekit.serving.protocol import ChatRequest, ImagePart, TextPart, VideoPart
+from facekit.serving.protocol import ChatRequest, ImagePart, TextFormat, TextPart, VideoPart
 from facekit.serving.request_error import RequestError
 from facekit.serving.settings import ServerSettings
+from facekit.serving.token_scores import TokenWriter
 
 _CHARACTERS_A_TOKEN = 32
 _MAX_CLIP_FRAMES = 20_000
@@ -43,6 +45,8 @@ class Question:
         prompt_tokens: Length of the prompt, visual tokens included.
         max_new_tokens: Longest answer in tokens.
         faces: What was found in each picture and clip, as the reply has it.
+        tokens: Writes log-probabilities of the answer's tokens, where they are asked for.
+        grammar: What the answer must be like; None for anything.
     """
 
     prompt: str
@@ -51,6 +55,8 @@ class Question:
     prompt_tokens: int
     max_new_tokens: int
     faces: tuple[dict[str, Any], ...]
+    tokens: TokenWriter | None = None
+    grammar: JsonGrammar | None = None
 
 
 class QuestionReader:
@@ -66,6 +72,9 @@ class QuestionReader:
         self, model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, settings: ServerSettings
     ) -> None:
         self._config, self._processor, self._settings = model.config, processor, settings
+        listed = model.generation_config.eos_token_id
+        ends = [] if listed is None else listed if isinstance(listed, list) else [listed]
+        self._formats, self._writer = JsonFormats(processor.tokenizer, ends), TokenWriter(processor.tokenizer)
         self._tokenizing = threading.Lock()  # padding and truncation are state of a tokenizer
 
     def read(self, request: ChatRequest) -> Question:
@@ -75,6 +84,8 @@ class QuestionReader:
             RequestError: Something of it cannot be used; the message says what.
         """
         self._check_length(request)
+        wanted = request.response_format
+        grammar = None if wanted is None or isinstance(wanted, TextFormat) else self._formats.compile(wanted)
         chat, media = self._chat(request)
         tensors = tuple(medium_tensors(self._processor.image_processor, medium) for medium in media)
         frames = [len(each.pixel_values) for each in tensors]
@@ -86,7 +97,9 @@ class QuestionReader:
             code = "context_length_exceeded" if "tokens" in str(error) else "invalid_value"
             raise RequestError(400, str(error), param="messages", code=code) from error
         faces = tuple(_describe(medium, overlay=request.facekit.overlay) for medium in media)
-        return Question(prompt, tensors, _digest(tensors), length, self._limit(request, length), faces)
+        limit = self._limit(request, length)
+        writer = self._writer if request.logprobs else None
+        return Question(prompt, tensors, _digest(tensors), length, limit, faces, writer, grammar)
 
     def _check_length(self, request: ChatRequest) -> None:
         """Refuse what is far too long before it is tokenized, which takes its time while others wait."""

@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
-from facekit.serving.choices import Ended
+from facekit.serving.choices import Ended, Piece
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Reply:
             {
                 "index": index,
                 "message": {"role": "assistant", "content": ended.text, "refusal": None},
-                "logprobs": None,
+                "logprobs": _write_tokens(ended.tokens),
                 "finish_reason": ended.reason,
             }
             for index, ended in enumerate(choices)
@@ -63,9 +63,9 @@ class Reply:
         extra = {"facekit": {"media": list(self.faces)}} if index == 0 else {}
         return self._chunk(index, {"role": "assistant", "content": ""}, None, extra)
 
-    def piece(self, index: int, text: str) -> bytes:
+    def piece(self, index: int, piece: Piece) -> bytes:
         """A chunk with words."""
-        return self._chunk(index, {"content": text}, None)
+        return self._chunk(index, {"content": piece.text}, None, tokens=piece.tokens)
 
     def ending(self, index: int, reason: str) -> bytes:
         """The last chunk of a choice."""
@@ -76,13 +76,22 @@ class Reply:
         return event({**self._head("chat.completion.chunk"), "choices": [], "usage": self.usage(tokens)})
 
     def _chunk(
-        self, index: int, delta: dict[str, Any], reason: str | None, extra: dict[str, Any] | None = None
+        self,
+        index: int,
+        delta: dict[str, Any],
+        reason: str | None,
+        extra: dict[str, Any] | None = None,
+        tokens: list[dict[str, Any]] | None = None,
     ) -> bytes:
-        choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
+        choice = {"index": index, "delta": delta, "logprobs": _write_tokens(tokens), "finish_reason": reason}
         return event({**self._head("chat.completion.chunk"), "choices": [choice], **(extra or {})})
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+
+def _write_tokens(tokens: list[dict[str, Any]] | None) -> dict[str, Any] | None:
+    return None if tokens is None else {"content": tokens, "refusal": None}
 
 
 DONE = b"data: [DONE]\n\n"

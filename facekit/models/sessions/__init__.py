@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from facekit.models.sessions.likelihood import option_log_likelihoods, option_tokens, question_log_likelihoods
     from facekit.models.sessions.planning import iterate_answers
     from facekit.models.sessions.prompts import check_questions, write_prompt
-    from facekit.models.sessions.requests import AnswerEnd, Request, Sampling
+    from facekit.models.sessions.requests import AnswerEnd, Request, Sampling, TokenConstraint, TokenScore
     from facekit.models.sessions.session import Session
     from facekit.models.sessions.subjects import AskedPrompt, Fault, Subject, answer_subjects, open_subjects
 
@@ -29,7 +29,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "likelihood": ["option_log_likelihoods", "option_tokens", "question_log_likelihoods"],
         "planning": ["iterate_answers"],
         "prompts": ["check_questions", "write_prompt"],
-        "requests": ["AnswerEnd", "Request", "Sampling"],
+        "requests": ["AnswerEnd", "Request", "Sampling", "TokenConstraint", "TokenScore"],
         "session": ["Session"],
         "subjects": ["AskedPrompt", "Fault", "Subject", "answer_subjects", "open_subjects"],
     },

@@ -1,16 +1,17 @@
-"""Per-row control of batched generation: limits, stop strings, streaming and sampling.
+"""Per-row control of batched generation: limits, stop strings, streaming, sampling, constraints and log-probabilities.
 
-All of it hangs on two hooks of ``generate``, a stopping criterion and a logits processor, so that the loop itself stays
+All of it hangs on two hooks of ``generate``, a stopping criterion and logits processors, so that the loop itself stays
 that of transformers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     LogitsProcessor,
     StoppingCriteria,
@@ -19,7 +20,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from facekit.models.sessions.requests import AnswerEnd, Request, Sampling
+from facekit.models.sessions.requests import AnswerEnd, Request, Sampling, TokenScore
 
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
 
@@ -54,6 +55,38 @@ class TextStream:
             self._sent = text
 
 
+class LastLogits:
+    """The logits of a model's last forward pass, as it computed them.
+
+    Inside the ``with`` block of ``watching`` they are kept; processors of ``generate`` change copies of them.
+    """
+
+    def __init__(self) -> None:
+        self._last: Tensor | None = None
+
+    @contextmanager
+    def watching(self, model: nn.Module) -> Iterator[None]:
+        """Keep the logits of the module that ``generate`` calls."""
+
+        def keep(module: nn.Module, arguments: Any, output: Any) -> None:
+            self._last = output.logits[:, -1]
+
+        handle = getattr(model, "native", model).register_forward_hook(keep)
+        try:
+            yield
+        finally:
+            handle.remove()
+            self._last = None
+
+    def score(self, row: int, token: int, count: int) -> TokenScore:
+        """How likely a token of a row was, and which ``count`` tokens were most likely."""
+        assert self._last is not None
+        logs = self._last[row].float().log_softmax(dim=-1)
+        best = logs.topk(min(count, len(logs)))
+        most_likely = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+        return TokenScore(token, float(logs[token]), most_likely)
+
+
 class RowControl(StoppingCriteria):
     """Ends each row at its own limit or when its request says so, and streams its tokens.
 
@@ -62,16 +95,22 @@ class RowControl(StoppingCriteria):
         width: Tokens of the prompts, padding included.
         ends: The tokens that end an answer.
         decode: Turns token ids into text.
+        logits: The model's of the last step, where a request asks how likely its tokens are.
 
     Attributes:
         lengths: Tokens that each row had when it ended; None before.
     """
 
     def __init__(
-        self, requests: Sequence[Request], width: int, ends: Collection[int], decode: Callable[[list[int]], str]
+        self,
+        requests: Sequence[Request],
+        width: int,
+        ends: Collection[int],
+        decode: Callable[[list[int]], str],
+        logits: LastLogits | None = None,
     ) -> None:
         self.lengths: list[int | None] = [None] * len(requests)
-        self._requests, self._width, self._ends = requests, width, frozenset(ends)
+        self._requests, self._width, self._ends, self._logits = requests, width, frozenset(ends), logits
         self._streams = [None if each.on_text is None else TextStream(decode, each.on_text) for each in requests]
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
@@ -90,6 +129,8 @@ class RowControl(StoppingCriteria):
 
     def _step(self, row: int, token: int, count: int) -> None:
         request, stream = self._requests[row], self._streams[row]
+        if request.on_token is not None and self._logits is not None and token not in self._ends:
+            request.on_token(self._logits.score(row, token, request.top_tokens))
         if stream is not None:
             stream.push(token)
         wants_stop = request.should_stop is not None and request.should_stop()
@@ -99,6 +140,34 @@ class RowControl(StoppingCriteria):
         if request.on_end is not None:
             is_end = token in self._ends
             request.on_end(AnswerEnd(count, "stop" if is_end else "cancelled" if wants_stop else "length"))
+
+
+class RowConstraints(LogitsProcessor):
+    """Leaves each row the tokens that its request's constraint allows; rows without one stay as they are.
+
+    Args:
+        requests: Of the rows.
+        control: What ends rows; a row that has ended is not followed further.
+    """
+
+    def __init__(self, requests: Sequence[Request], control: RowControl) -> None:
+        self._rows = [
+            (row, request.constraint) for row, request in enumerate(requests) if request.constraint is not None
+        ]
+        self._control, self._has_begun = control, False
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return the logits ``(B, vocabulary)``, -inf where a token must not come."""
+        scores = scores.clone()
+        for row, constraint in self._rows:
+            if self._control.lengths[row] is not None:
+                continue
+            if self._has_begun:
+                constraint.advance(int(input_ids[row, -1]))
+            allowed = constraint.allowed(scores.shape[1])
+            scores[row].masked_fill_(~allowed.to(scores.device), -torch.inf)
+        self._has_begun = True
+        return scores
 
 
 class RowSampling(LogitsProcessor):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from transformers import Cache, DynamicCache, LogitsProcessorList, StoppingCrite
 from facekit.errors import ConfigurationError
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
-from facekit.models.sessions.control import RowControl, RowSampling
+from facekit.models.sessions.control import LastLogits, RowConstraints, RowControl, RowSampling
 from facekit.models.sessions.encoding import EncodedMedia, answering_mode, join_features
 from facekit.models.sessions.prompts import tokenize_prompts
 from facekit.models.sessions.requests import Request, bound_answers
@@ -128,7 +129,8 @@ def _generate(
     options: Mapping[str, Any],
 ) -> list[list[str]]:
     width = inputs["input_ids"].shape[1]
-    control = _control(model, processor, requests, width, options)
+    logits = LastLogits() if any(request.on_token for request in requests) else None
+    control = _control(model, processor, requests, width, options, logits)
     settings: dict[str, Any] = {
         "max_new_tokens": max(request.max_new_tokens for request in requests),
         "do_sample": False,
@@ -136,10 +138,15 @@ def _generate(
     }
     if control is not None:
         settings["stopping_criteria"] = StoppingCriteriaList([*settings.get("stopping_criteria", ()), control])
+    processors: list[Any] = []
+    if control is not None and any(request.constraint is not None for request in requests):
+        processors.append(RowConstraints(requests, control))
     if any(request.sampling is not None for request in requests):
-        drawing = RowSampling([request.sampling for request in requests])
-        settings["logits_processor"] = LogitsProcessorList([*settings.get("logits_processor", ()), drawing])
-    tokens = model.generate(**inputs, **settings)[:, width:]
+        processors.append(RowSampling([request.sampling for request in requests]))
+    if processors:
+        settings["logits_processor"] = LogitsProcessorList([*settings.get("logits_processor", ()), *processors])
+    with nullcontext() if logits is None else logits.watching(model):
+        tokens = model.generate(**inputs, **settings)[:, width:]
     copies = len(tokens) // len(requests)
     answers = [tokens[row * copies : (row + 1) * copies] for row in range(len(requests))]
     if control is not None:
@@ -159,15 +166,16 @@ def _control(
     requests: Sequence[Request],
     width: int,
     options: Mapping[str, Any],
+    logits: LastLogits | None,
 ) -> RowControl | None:
     """What ends and streams rows one by one; None where all have the same limit and nobody listens."""
-    has_listeners = any(request.on_text or request.should_stop or request.on_end for request in requests)
+    has_listeners = any(request.needs_control for request in requests)
     differ = has_listeners or len({request.max_new_tokens for request in requests}) > 1
     is_sampled = any(request.sampling is not None for request in requests)
     if (differ or is_sampled) and count_copies(options) > 1:
         raise ConfigurationError(
-            "beams and several answers to a question need rows that are alike; leave on_text, should_stop, sampling "
-            "and different limits out"
+            "beams and several answers to a question need rows that are alike; leave on_text, on_token, should_stop, "
+            "constraint, sampling and different limits out"
         )
     if is_sampled and options.get("do_sample"):
         raise ConfigurationError("rows have their own sampling; leave do_sample out")
@@ -175,7 +183,11 @@ def _control(
         return None
     ends = options.get("eos_token_id", model.generation_config.eos_token_id)
     listed = [] if ends is None else ends if isinstance(ends, (list, tuple)) else [ends]
-    return RowControl(requests, width, listed, lambda ids: processor.tokenizer.decode(ids, skip_special_tokens=True))
+
+    def decode(ids: list[int]) -> str:
+        return str(processor.tokenizer.decode(ids, skip_special_tokens=True))
+
+    return RowControl(requests, width, listed, decode, logits)
 
 
 def _pad_left(rows: Sequence[Tensor], processor: FaceKitProcessor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 
 from torch import Tensor
 from transformers import PreTrainedConfig
@@ -59,6 +59,33 @@ class AnswerEnd:
     reason: Literal["stop", "length", "cancelled"]
 
 
+@dataclass(frozen=True)
+class TokenScore:
+    """A written token, and how likely the model held it for.
+
+    Args:
+        token: Its id.
+        log_probability: Under the model's own distribution: temperature, truncation and constraints do not change it.
+        most_likely: The ids that were most likely there, with their log-probabilities, in descending order.
+    """
+
+    token: int
+    log_probability: float
+    most_likely: tuple[tuple[int, float], ...] = ()
+
+
+class TokenConstraint(Protocol):
+    """Decides token by token how an answer may go on, such as a grammar does. One is for one answer."""
+
+    def allowed(self, size: int) -> Tensor:
+        """Which tokens may come next, ``(size,)`` of booleans; at least one, and an end token where it is complete."""
+        ...
+
+    def advance(self, token: int) -> None:
+        """Take in the token that was written."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
     """One question.
@@ -71,6 +98,10 @@ class Request:
         on_text: Called with each new piece of the answer; the pieces joined are the answer. It must not raise.
         should_stop: Asked after each token; the answer ends where it returns True.
         on_end: Called once with how the answer ended. It must not raise.
+        on_token: Called with each token but the one that ends the answer, before the piece of text that comes of it.
+            It must not raise.
+        top_tokens: How many of the most likely tokens ``on_token`` gets with each.
+        constraint: What the answer must be like.
 
     Raises:
         ConfigurationError: ``max_new_tokens`` is below 1.
@@ -83,6 +114,15 @@ class Request:
     on_text: Callable[[str], None] | None = None
     should_stop: Callable[[], bool] | None = None
     on_end: Callable[[AnswerEnd], None] | None = None
+    on_token: Callable[[TokenScore], None] | None = None
+    top_tokens: int = 0
+    constraint: TokenConstraint | None = None
+
+    @property
+    def needs_control(self) -> bool:
+        """Whether its row has to be followed token by token."""
+        listeners = (self.on_text, self.should_stop, self.on_end, self.on_token, self.constraint)
+        return any(each is not None for each in listeners)
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
