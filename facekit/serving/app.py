@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hmac
+import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any, TypeAlias, TypeVar
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeAlias
 
-import anyio
 from pydantic_core import from_json
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -22,6 +20,7 @@ from starlette.routing import Route
 
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
+from facekit.serving.admission import Admission
 from facekit.serving.choices import Choice, Piece, wait_for
 from facekit.serving.engine import Answer, Job
 from facekit.serving.looking import (
@@ -38,14 +37,13 @@ from facekit.serving.protocol import ChatRequest, Content, read_request, read_st
 from facekit.serving.replies import DONE, Reply, event
 from facekit.serving.request_error import RequestError
 from facekit.serving.served import ServedModel
-from facekit.serving.settings import ServerSettings, available_cores, is_loopback
+from facekit.serving.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 
 _BROKEN = "the model failed on this request; the server's log has the reason"
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 Sender: TypeAlias = Callable[[Piece | Answer | BaseException], None]
-Result = TypeVar("Result")
 _Pieces: TypeAlias = "asyncio.Queue[tuple[int, Piece | Answer | BaseException]]"
 
 
@@ -77,9 +75,8 @@ class _Server:
         settings: ServerSettings,
     ) -> None:
         self._settings = settings
-        self._open = self._arriving = 0
-        self._preparing = anyio.CapacityLimiter(max(2, available_cores()))
-        self._metrics = Metrics(lambda: self._open)
+        self._admission = Admission(settings, self._seconds_until_free)
+        self._metrics = Metrics(lambda: self._admission.open)
         self._models = {
             name: ServedModel.of(name, *parts, settings, self._metrics.count_batch) for name, parts in models.items()
         }
@@ -115,9 +112,9 @@ class _Server:
         @functools.wraps(handler)
         async def guarded(request: Request) -> Response:
             try:
-                self._check_host(request)
+                self._admission.check_host(request)
                 if needs_key:
-                    self._check_key(request)
+                    self._admission.check_key(request)
                 response = await handler(request)
             except RequestError as refusal:
                 response = _refuse(refusal)
@@ -131,27 +128,6 @@ class _Server:
             return response
 
         return guarded
-
-    def _check_host(self, request: Request) -> None:
-        """Without a key, refuse what a page of another site sends through somebody's browser."""
-        if self._settings.api_key is not None:
-            return
-        try:
-            host = urlsplit(f"//{request.headers.get('host', '')}").hostname
-        except ValueError:
-            host = None
-        if host is None or not is_loopback(host):
-            raise RequestError(403, "without a key this server answers to its own machine's address only")
-
-    def _check_key(self, request: Request) -> None:
-        key = self._settings.api_key
-        if key is None:
-            return
-        sent = request.headers.get("authorization", "")
-        if not hmac.compare_digest(sent.encode("latin-1"), f"Bearer {key}".encode()):
-            raise RequestError(
-                401, "the API key is missing or wrong; send it as a bearer token", code="invalid_api_key"
-            )
 
     async def _health(self, request: Request) -> Response:
         return JSONResponse({"status": "ok"})
@@ -173,23 +149,24 @@ class _Server:
         raise RequestError(404, story, param="model", code="model_not_found")
 
     async def _find_faces(self, request: Request) -> Response:
-        body = await self._body(request)
-        with self._place():
-            asked = await self._prepare(_read_json, FacesRequest, body)
-            return JSONResponse(await self._prepare(describe_faces, self._served(asked.model), asked))
+        body = await self._admission.read_body(request)
+        with self._admission.place():
+            asked = await self._admission.prepare(_read_json, FacesRequest, body)
+            return await self._render(describe_faces, self._served(asked.model), asked)
 
     async def _show_region_maps(self, request: Request) -> Response:
-        body = await self._body(request)
-        with self._place():
-            asked = await self._prepare(_read_json, RegionMapsRequest, body)
+        body = await self._admission.read_body(request)
+        with self._admission.place():
+            asked = await self._admission.prepare(_read_json, RegionMapsRequest, body)
             served = self._served(asked.model)
-            medium = await self._prepare(read_subject, served, asked)
+            medium = await self._admission.prepare(read_subject, served, asked)
             maps = await asyncio.wrap_future(served.engine.run(find_maps(served, medium)))
-            return JSONResponse(await self._prepare(describe_maps, maps, asked))
+            return await self._render(describe_maps, maps, asked)
 
-    async def _prepare(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        """Do work in a thread, of which there are as many as cores."""
-        return await anyio.to_thread.run_sync(work, *arguments, limiter=self._preparing)
+    async def _render(self, describe: Callable[..., dict[str, Any]], *arguments: Any) -> Response:
+        """A large reply, written in a thread so that the others need not wait for it."""
+        content = await self._admission.prepare(lambda: json.dumps(describe(*arguments), allow_nan=False).encode())
+        return Response(content, media_type="application/json")
 
     async def _complete(self, request: Request) -> Response:
         began = time.monotonic()
@@ -199,27 +176,27 @@ class _Server:
         return response
 
     async def _answer(self, request: Request, began: float) -> Response:
-        body = await self._body(request)
-        self._reserve(1)
+        body = await self._admission.read_body(request)
+        self._admission.reserve(1)
         reserved = 1
         try:
-            asked = await self._prepare(_read_body, body)
+            asked = await self._admission.prepare(_read_body, body)
             served = self._served(asked.model)
             count = asked.n or 1
             if count > self._settings.max_choices:
                 raise RequestError(
                     400, f"n={count} is too many; ask for at most {self._settings.max_choices}", param="n"
                 )
-            self._reserve(count - 1)
+            self._admission.reserve(count - 1)
             reserved = count
-            question = await self._prepare(served.reader.read, asked)
+            question = await self._admission.prepare(served.reader.read, asked)
             pieces: _Pieces | None = asyncio.Queue() if asked.stream else None
             choices = [Choice(index, asked.stops, _sender(pieces, index)) for index in range(count)]
             jobs = [choice.job(question, asked) for choice in choices]
             self._submit(served, jobs)
             reserved = 0  # a job gives its place back when it is done
         finally:
-            self._open -= reserved
+            self._admission.release(reserved)
         reply = Reply(served.name, question.faces, question.prompt_tokens)
         if pieces is None:
             return await self._whole(request, reply, choices, jobs)
@@ -232,63 +209,14 @@ class _Server:
 
         def release(future: Any) -> None:
             with suppress(RuntimeError):  # the loop has ended
-                loop.call_soon_threadsafe(self._release)
+                loop.call_soon_threadsafe(self._admission.release)
 
         for job in jobs:
             job.future.add_done_callback(release)
             served.engine.submit(job)
 
-    def _release(self) -> None:
-        self._open -= 1
-
-    def _reserve(self, count: int) -> None:
-        """Take places for answers; whoever takes them gives them back."""
-        bound = self._settings.max_batch + self._settings.max_waiting
-        if count and self._open + count > bound:
-            seconds = self._seconds_until_free(self._open)
-            raise RequestError(
-                429, f"{self._open} answers are waiting; try again later", code="busy", retry_after=seconds
-            )
-        self._open += count
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        """A place like that of an answer, for as long as the block lasts."""
-        self._reserve(1)
-        try:
-            yield
-        finally:
-            self._release()
-
     def _seconds_until_free(self, waiting: int) -> int:
         return max(served.engine.seconds_until_free(waiting) for served in self._models.values())
-
-    async def _body(self, request: Request) -> bytes:
-        if not request.headers.get("content-type", "").startswith("application/json"):
-            raise RequestError(415, "the body is JSON; send it as Content-Type: application/json")
-        bound = self._settings.max_batch + self._settings.max_waiting
-        if self._arriving >= bound:
-            seconds = self._seconds_until_free(self._arriving)
-            story = f"{self._arriving} requests are arriving; try again later"
-            raise RequestError(429, story, code="busy", retry_after=seconds)
-        self._arriving += 1
-        try:
-            async with asyncio.timeout(self._settings.body_seconds):
-                return await self._read_stream(request)
-        except TimeoutError as error:
-            raise RequestError(
-                408, f"the request took more than {self._settings.body_seconds:g} s to arrive"
-            ) from error
-        finally:
-            self._arriving -= 1
-
-    async def _read_stream(self, request: Request) -> bytes:
-        bound, body = self._settings.max_body_bytes, bytearray()
-        async for piece in request.stream():
-            body += piece
-            if len(body) > bound:
-                raise RequestError(413, f"the request has more than {bound:,} bytes; send smaller pictures")
-        return bytes(body)
 
     async def _whole(self, request: Request, reply: Reply, choices: list[Choice], jobs: list[Job]) -> Response:
         answers = await _unless_gone(request, jobs)

@@ -63,6 +63,17 @@ def test_the_face_is_cropped_and_its_landmarks_go_along(processor, photograph):
     torch.testing.assert_close(inputs["pixel_values"][0, 0], processor.transform(face.image))
 
 
+def test_every_face_of_a_picture_is_cropped_as_the_largest_is_and_without_one_there_is_none(processor, photograph):
+    (face,) = processor.find_faces(photograph)
+    prepared = processor.prepare(photograph)
+    assert face.box == prepared.box
+    assert np.array_equal(face.landmarks, prepared.landmarks)
+    assert np.array_equal(np.asarray(face.image), np.asarray(prepared.image))
+    assert processor.find_faces(Image.new("RGB", (60, 60))) == []
+    processor.landmarker = None
+    assert processor.find_faces(photograph) == []
+
+
 def test_a_larger_margin_takes_in_more_of_the_picture(processor, photograph):
     narrow = processor.prepare(photograph)
     processor.crop_margin = 0.5
