@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facekit.cli.output import AllowOutside, progress_display, show
+from facekit.cli.output import AllowOutside, AsJson, progress_display, show, show_json
+
+if TYPE_CHECKING:
+    from facekit.data.convert import Conversion
 
 
 def convert(
@@ -40,12 +43,12 @@ def convert(
     allow_outside: AllowOutside = False,
     overwrite: Annotated[bool, typer.Option(help="Replace what is there without asking.")] = False,
     card: Annotated[bool, typer.Option(help="Also write a dataset card, README.md, beside the output.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Convert a dataset in its own layout, or records in any format, to another format; merge several into one."""
     from facekit.data import confinement
     from facekit.data.convert import check_place
     from facekit.data.convert import convert as convert_records
-    from facekit.data.duplicates.report import describe_leaks
     from facekit.errors import ConfigurationError
 
     if allow_outside:
@@ -74,10 +77,19 @@ def convert(
             distance=distance,
             on_progress=progress,
         )
+    if as_json:
+        show_json(_facts(result))
+    else:
+        _show(result, f"{path.stem}-duplicates.html")
+
+
+def _show(result: Conversion, report: str) -> None:
+    from facekit.data.duplicates.report import describe_leaks
+
     for part in result.merged:
         show(str(part))
     if result.duplicates is not None:
-        show(f"{len(result.duplicates.copies):,} near copies dropped: {path.stem}-duplicates.html")
+        show(f"{len(result.duplicates.copies):,} near copies dropped: {report}")
         leaks = describe_leaks(result.duplicates)
         if leaks is not None:
             show(f"{leaks}; the copies in training were dropped")
@@ -86,6 +98,20 @@ def convert(
     show(f"{result.counts.records:,} records in {result.path}")
     if result.card is not None:
         show(f"dataset card: {result.card}")
+
+
+def _facts(result: Conversion) -> dict[str, Any]:
+    found = result.duplicates
+    return {
+        "output": result.path,
+        "records": result.counts.records,
+        "counts": result.counts,
+        "source": result.summary,
+        "merged": result.merged,
+        "near_copies": None if found is None else len(found.copies),
+        "leaks": None if found is None else len(found.leaks),
+        "card": result.card,
+    }
 
 
 def _read_weights(text: str) -> list[float]:

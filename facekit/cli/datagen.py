@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facekit.cli.output import progress_display, show
+from facekit.cli.output import AsJson, progress_display, say, show, show_json
 
 if TYPE_CHECKING:
     from facekit.datagen.preview import Preview
+    from facekit.datagen.workflow import GenerationResult
 
 STOPPED_STATUS, BUDGET_STATUS = 130, 3
 
@@ -49,6 +50,7 @@ def datagen(
         list[str] | None,
         typer.Option("--format", help="Also write llava, sharegpt, datasets or webdataset; may be repeated."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Describe faces with a model, filter and rate the answers, and write records to train on."""
     from facekit.datagen.preview import dry_run as preview_run
@@ -70,7 +72,11 @@ def datagen(
     if aspects is not None:
         chosen = chosen.only([name.strip() for name in aspects.split(",")])
     if dry_run:
-        _show_preview(preview_run(records, output, chosen, _model_name(annotator), settings))
+        preview = preview_run(records, output, chosen, _model_name(annotator), settings)
+        if as_json:
+            show_json({"preview": preview, "total_calls": preview.total})
+        else:
+            _show_preview(preview)
         return
     answering = load_answerer(annotator, ask_key=ask_for_key())
     judging = None if judge is None else load_answerer(judge, ask_key=ask_for_key())
@@ -79,6 +85,16 @@ def datagen(
             records, output, chosen, annotator=answering, judge=judging, settings=settings,
             on_progress=progress,
         )  # fmt: skip
+    if as_json:
+        show_json(_facts(result))
+    else:
+        _show(result)
+    if result.ending is not Ending.FINISHED:
+        say(f"{result.ending.value}; run the same command again to go on")
+        raise typer.Exit(BUDGET_STATUS if result.ending is Ending.BUDGET else STOPPED_STATUS)
+
+
+def _show(result: GenerationResult) -> None:
     written = result.written
     show(
         f"{written.kept:,} answers kept, {written.dropped:,} dropped, {written.failed:,} failed, "
@@ -89,9 +105,20 @@ def datagen(
     for name, path in (("records", result.records), ("failures", result.records.with_name("failures.jsonl")),
                        ("report", result.report), ("card", result.card), *result.exports.items()):  # fmt: skip
         show(f"{name:<11}{path}")
-    if result.ending is not Ending.FINISHED:
-        show(f"{result.ending.value}; run the same command again to go on")
-        raise typer.Exit(BUDGET_STATUS if result.ending is Ending.BUDGET else STOPPED_STATUS)
+
+
+def _facts(result: GenerationResult) -> dict[str, Any]:
+    return {
+        "ending": result.ending.name.lower(),
+        "answers": result.written,
+        "cost": result.cost,
+        "open_batches": result.open_batches,
+        "records": result.records,
+        "failures": result.records.with_name("failures.jsonl"),
+        "report": result.report,
+        "card": result.card,
+        "exports": result.exports,
+    }
 
 
 def ask_for_key() -> Callable[[str], str] | None:

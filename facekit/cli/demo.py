@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facekit.cli.output import progress_display, say, show, show_table
+from facekit.cli.output import AsJson, progress_display, say, show, show_json, show_table
 from facekit.cli.stopping import stopped_training
 
 
@@ -29,6 +29,7 @@ def demo(
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training faces.")] = 4,
     batch_size: Annotated[int, typer.Option(min=1, help="Faces a step.")] = 32,
     seed: Annotated[int, typer.Option(help="Decides faces, weights and order.")] = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Draw faces, train a tiny Face-LLaVA on them, evaluate it, describe a photograph, and write a report.
 
@@ -44,6 +45,13 @@ def demo(
     )  # fmt: skip
     with stopped_training("the same command goes on"), progress_display() as progress:
         result = run_demo(output, settings, photo=photo, on_progress=progress)
+    if as_json:
+        answers = [{"question": question, "answer": answer} for question, answer in result.photograph.answers]
+        show_json(
+            {"model": result.folder, "report": result.report, "evaluation": result.evaluation,
+             "photograph": {"name": result.photograph.name, "answers": answers}, "seconds": result.seconds}
+        )  # fmt: skip
+        return
     show_table(metric_table(result.evaluation))
     show(f"\n{result.photograph.name}, seen by a model that knows drawings only:")
     for question, answer in result.photograph.answers:

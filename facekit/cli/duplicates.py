@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facekit.cli.output import AllowOutside, progress_display, say, show
+from facekit.cli.output import AllowOutside, AsJson, progress_display, say, show, show_json
+
+if TYPE_CHECKING:
+    from facekit.data.duplicates.finding import Duplicates
 
 
 def duplicates(
@@ -21,6 +24,7 @@ def duplicates(
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
     workers: Annotated[int | None, typer.Option(help="Threads that open pictures; by default one per core.")] = None,
     allow_outside: AllowOutside = False,
+    as_json: AsJson = False,
 ) -> None:
     """Find near copies by perceptual hashes and report them; facekit convert --drop-duplicates leaves them out.
 
@@ -28,21 +32,46 @@ def duplicates(
     """
     from facekit.data import confinement
     from facekit.data.duplicates.finding import find_duplicates
-    from facekit.data.duplicates.report import describe_leaks, write_report
+    from facekit.data.duplicates.report import write_report
 
     if allow_outside:
         confinement.allow_outside()
     with progress_display() as progress:
         found = find_duplicates(origins, distance=distance, split=split, workers=workers, on_progress=progress)
     path, page = write_report(found, output.expanduser())
+    if as_json:
+        show_json(_facts(found) | {"report": path, "page": page})
+    else:
+        _show(found)
+        say(f"report: {page} and {path}")
+    if found.leaks:
+        raise typer.Exit(1)
+
+
+def _show(found: Duplicates) -> None:
+    from facekit.data.duplicates.report import describe_leaks
+
     show(f"{len(found.copies):,} of {found.compared:,} records are near copies")
     for (kept, dropped), number in sorted(found.between.items()):
         where = f"within {found.sets[kept]}" if kept == dropped else f"{found.sets[dropped]}, of {found.sets[kept]}"
         show(f"  {number:,} {where}")
     if found.unreadable.count:
         show(f"  {found.unreadable.count:,} could not be opened: {'; '.join(found.unreadable.examples[:3])}")
-    say(f"report: {page} and {path}")
     leaks = describe_leaks(found)
     if leaks is not None:
         show(leaks)
-        raise typer.Exit(1)
+
+
+def _facts(found: Duplicates) -> dict[str, Any]:
+    between = [
+        {"kept_in": found.sets[kept], "copies_in": found.sets[dropped], "copies": number}
+        for (kept, dropped), number in sorted(found.between.items())
+    ]
+    return {
+        "records": sum(found.records),
+        "compared": found.compared,
+        "near_copies": len(found.copies),
+        "between": between,
+        "leaks": len(found.leaks),
+        "unreadable": found.unreadable,
+    }

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from facekit.cli.model_options import ModelOptions, with_model_options
-from facekit.cli.output import show
+from facekit.cli.output import AsJson, show, show_json
 
 
 @with_model_options()
@@ -24,6 +24,7 @@ def export(
     max_shard_size: Annotated[str, typer.Option(help="The largest weights file.")] = "5GB",
     *,
     opening: ModelOptions,
+    as_json: AsJson = False,
 ) -> None:
     """Write a checkpoint in a format that other programs read, such as vLLM and SGLang.
 
@@ -54,4 +55,7 @@ def export(
         merge_lora=merge_lora,
         max_shard_size=max_shard_size,
     )
-    show(f"{format}  {folder}")
+    if as_json:
+        show_json({"format": format, "folder": folder})
+    else:
+        show(f"{format}  {folder}")

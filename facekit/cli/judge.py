@@ -10,10 +10,11 @@ import typer
 
 from facekit.cli.datagen import BUDGET_STATUS, STOPPED_STATUS, ask_for_key
 from facekit.cli.model_options import ModelOptions, with_model_options
-from facekit.cli.output import progress_display, say, show, show_table
+from facekit.cli.output import AsJson, progress_display, say, show, show_json, show_table
 from facekit.cli.previews import DryRun, show_previews
 
 if TYPE_CHECKING:
+    from facekit.evaluation import Preview
     from facekit.evaluation.judging.explanations import JudgedAnswer
     from facekit.evaluation.judging.ratings import JudgingResult
     from facekit.models.source import ModelSource
@@ -50,6 +51,7 @@ def judge(
     dry_run: DryRun = False,
     *,
     opening: ModelOptions,
+    as_json: AsJson = False,
 ) -> None:
     """Have explanations rated: consistency with the image and with the label, completeness, from 1 to 10."""
     from dataclasses import replace
@@ -59,7 +61,7 @@ def judge(
     from facekit.endpoints.settings import CallSettings
     from facekit.errors import ConfigurationError
     from facekit.evaluation.judging.panel import JudgePanel
-    from facekit.evaluation.judging.ratings import judge_answers
+    from facekit.evaluation.judging.ratings import JUDGING_NAME, judge_answers
 
     if offline == bool(judges):
         raise ConfigurationError("give --judge, once or more, for ratings; or --offline, which gives none")
@@ -69,7 +71,8 @@ def judge(
     if model is None and source.given:
         raise ConfigurationError(f"{source.given[0]} says how --model is opened, and none is given; leave it out")
     if dry_run:
-        _preview(records, output, predictions, source if model else None, tasks, sample, judges or ())
+        shown = _preview(records, predictions, source if model else None, tasks, sample, judges or ())
+        show_previews(shown, output, as_json=as_json)
         return
     require_writable(output)
     settings = CallSettings(
@@ -83,35 +86,39 @@ def judge(
         )  # fmt: skip
         answers = _collect(records, output, predictions, source if model else None, tasks, sample, progress)
         if panel is None:
-            _check_offline(answers, output)
+            _check_offline(answers, output, as_json=as_json)
             return
         result = judge_answers(answers, panel, output_dir=output, judged=model or str(predictions or records))
-    _show(replace(result, cost=panel.cost), output)
+    result = replace(result, cost=panel.cost)
+    path = result.write(output / JUDGING_NAME)
+    if as_json:
+        show_json(
+            {"result": result, "ratings": path, "ending": None if panel.ending is None else panel.ending.name.lower()}
+        )
+    else:
+        _show(result, path)
     if panel.ending is not Ending.FINISHED:
-        show(f"{panel.ending.value if panel.ending else 'stopped'}; run the same command again to go on")
+        say(f"{panel.ending.value if panel.ending else 'stopped'}; run the same command again to go on")
         raise typer.Exit(BUDGET_STATUS if panel.ending is Ending.BUDGET else STOPPED_STATUS)
 
 
 def _preview(
     records: Path,
-    output: Path,
     predictions: Path | None,
     source: ModelSource | None,
     tasks: str | None,
     sample: int | None,
     judges: Sequence[str],
-) -> None:
+) -> Sequence[Preview]:
     from facekit.evaluation.judging.preview import preview_explanations, preview_judging
     from facekit.evaluation.tasks.definitions import ALL_TASKS, load_tasks
 
     if source is None:
-        shown = preview_judging(_read(records, predictions, tasks, sample), judges)
-    else:
-        chosen = ALL_TASKS if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
-        shown = [preview_explanations(source, records, chosen)]
-        sampled = f", {sample} answers of a task" if sample else ""
-        say(f"what it says would be rated by {', '.join(judges) or 'nobody'}{sampled}")
-    show_previews(shown, output, as_json=False)
+        return preview_judging(_read(records, predictions, tasks, sample), judges)
+    chosen = ALL_TASKS if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
+    sampled = f", {sample} answers of a task" if sample else ""
+    say(f"what it says would be rated by {', '.join(judges) or 'nobody'}{sampled}")
+    return [preview_explanations(source, records, chosen)]
 
 
 def _collect(
@@ -151,16 +158,14 @@ def _read(records: Path, predictions: Path | None, tasks: str | None, sample: in
     return answers if sample is None else sample_answers(answers, sample)
 
 
-def _show(result: JudgingResult, output: Path) -> None:
+def _show(result: JudgingResult, path: Path) -> None:
     from facekit.evaluation.judging.rating_tables import (
         agreement_table,
         describe_unrated,
         rating_group_table,
         rating_table,
     )
-    from facekit.evaluation.judging.ratings import JUDGING_NAME
 
-    path = result.write(output / JUDGING_NAME)
     show_table(rating_table(result))
     if result.summary.groups:
         show_table(rating_group_table(result))
@@ -172,12 +177,15 @@ def _show(result: JudgingResult, output: Path) -> None:
     show(f"{result.answers} answers, {result.empty} empty; ${result.cost:.2f} spent; {path}")
 
 
-def _check_offline(answers: tuple[JudgedAnswer, ...], output: Path) -> None:
+def _check_offline(answers: tuple[JudgedAnswer, ...], output: Path, *, as_json: bool) -> None:
     from facekit.evaluation.judging.label_checks import CANNOT, LABEL_CHECKS_NAME, check_labels, write_label_checks
     from facekit.evaluation.judging.rating_tables import label_check_table
 
     checks = check_labels(answers)
     path = write_label_checks(output / LABEL_CHECKS_NAME, checks)
+    if as_json:
+        show_json({"label_checks": checks, "not_judged": CANNOT, "path": path})
+        return
     show_table(label_check_table(checks))
     show("no ratings were given; offline, these cannot be judged:")
     for words in CANNOT:

@@ -7,6 +7,7 @@ headings first, and no text is wrapped, shortened or decorated.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import json
 import math
 import sys
@@ -82,10 +83,14 @@ def _plain(cell: Any) -> str:
 def _as_json(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _as_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if hasattr(value, "model_dump"):  # settings are pydantic's
+        return _as_json(value.model_dump())
     if isinstance(value, dict):
         return {str(key): _as_json(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_as_json(each) for each in value]
+    if isinstance(value, enum.Enum):
+        return value.value
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return str(value) if isinstance(value, Path) else value

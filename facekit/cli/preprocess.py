@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facekit.catalog import DEFAULT_LANDMARKER
 from facekit.cli.limits import MaxFailures, read_limit
-from facekit.cli.output import AllowOutside, say, show
+from facekit.cli.output import AllowOutside, AsJson, progress_display, say, show, show_json
 
 if TYPE_CHECKING:
-    from facekit.data.preprocessing import PreprocessPlan
+    from facekit.data.preprocessing import FeatureResult, PreprocessPlan, PreprocessResult, PreprocessSettings
 
 
 def preprocess(
@@ -31,7 +31,7 @@ def preprocess(
         bool, typer.Option(help="Do again what failed in an earlier run, whatever the reason.")
     ] = False,
     max_failures: MaxFailures = "0",
-    workers: Annotated[int | None, typer.Option(help="Processes; by default one per core.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; by default one per core.")] = None,
     engine: Annotated[str, typer.Option(help="local, or ray")] = "local",
     ray_address: Annotated[str | None, typer.Option(help="The Ray cluster to join.")] = None,
     records_per_shard: Annotated[int, typer.Option(help="Records of the input per shard.")] = 500,
@@ -40,10 +40,11 @@ def preprocess(
     ] = None,
     video_features: Annotated[str | None, typer.Option(help="Spec of the encoder for clips, if another.")] = None,
     features_dtype: Annotated[str, typer.Option(help="Floating type of encoder and tokens: the model's.")] = "float32",
-    feature_cache_bytes: Annotated[int, typer.Option(help="Most bytes of tokens.")] = 50 << 30,
+    feature_cache_bytes: Annotated[int, typer.Option(min=1, help="Most bytes of tokens.")] = 50 << 30,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done; open no picture, write nothing.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Detect, crop and landmark every face of a dataset; may be stopped and started again without loss.
 
@@ -51,36 +52,30 @@ def preprocess(
     """
     import os
 
-    from pydantic import ValidationError
-
     from facekit.data import confinement
-    from facekit.data.preprocessing import PreprocessSettings, plan_preprocessing
+    from facekit.data.preprocessing import check_encoders, plan_preprocessing
     from facekit.data.preprocessing import preprocess as run
-    from facekit.data.records import describe_problem
     from facekit.errors import ConfigurationError
-    from facekit.reports import ProgressDisplay
 
     if video_features is not None and features is None:
         raise ConfigurationError("--video-features goes with --features, the encoder for images")
     if allow_outside:
         confinement.allow_outside()
     allowed = read_limit(max_failures)
-    try:
-        settings = PreprocessSettings(
-            landmarker=landmarker,
-            size=size,
-            margin=margin,
-            frames=frames,
-            faces=faces,  # type: ignore[arg-type]  # whatever was typed; the settings refuse what they do not know
-            on_no_face=on_no_face,  # type: ignore[arg-type]  # as above
-            records_per_shard=records_per_shard,
-        )
-    except ValidationError as error:
-        raise ConfigurationError(describe_problem(error)) from error
+    settings = _settings(
+        landmarker=landmarker, size=size, margin=margin, frames=frames, faces=faces, on_no_face=on_no_face,
+        records_per_shard=records_per_shard,
+    )  # fmt: skip
+    if features is not None:
+        check_encoders(features, video_features, dtype=features_dtype)
     if dry_run:
-        _show_plan(plan_preprocessing(origin, output, settings, split=split, media_folder=media), features)
+        plan = plan_preprocessing(origin, output, settings, split=split, media_folder=media)
+        if as_json:
+            show_json({"plan": plan, "features": features})
+        else:
+            _show_plan(plan, features)
         return
-    with ProgressDisplay() as progress:
+    with progress_display() as progress:
         result = run(
             origin,
             output,
@@ -93,6 +88,48 @@ def preprocess(
             address=ray_address,
             on_progress=progress,
         )
+    if not as_json:
+        _show(result)
+    encoded = None
+    if features is not None and result.records:
+        encoded = _encode(result.output, features, video_features, features_dtype, feature_cache_bytes)
+        if not as_json:
+            _show_encoded(encoded)
+    if as_json:
+        show_json({**_as_facts(result), "features": encoded})
+    if not result.records:
+        raise typer.Exit(2)
+    lost = 0 if result.summary is None else result.summary.lost
+    if result.failed > allowed(result.inputs + lost):
+        raise typer.Exit(1)
+
+
+def _settings(**values: Any) -> PreprocessSettings:
+    from pydantic import ValidationError
+
+    from facekit.data.preprocessing import PreprocessSettings
+    from facekit.data.records import describe_problem
+    from facekit.errors import ConfigurationError
+
+    try:
+        return PreprocessSettings(**values)
+    except ValidationError as error:
+        raise ConfigurationError(describe_problem(error)) from error
+
+
+def _as_facts(result: PreprocessResult) -> dict[str, Any]:
+    return {
+        "output": result.output,
+        "records": result.records,
+        "shards": result.shards,
+        "inputs": result.inputs,
+        "reused": result.reused,
+        "failures": result.failures,
+        "source": result.summary,
+    }
+
+
+def _show(result: PreprocessResult) -> None:
     if result.summary is not None:
         show(str(result.summary))
     reused = f", {result.reused:,} of the input done before" if result.reused else ""
@@ -103,13 +140,6 @@ def preprocess(
         show(f"  {count:,} failed: {kind}")
     if result.failures:
         show(f"  reasons: {result.output / 'failures.jsonl'}")
-    if not result.records:
-        raise typer.Exit(2)
-    if features is not None:
-        _encode(result.output, features, video_features, features_dtype, feature_cache_bytes)
-    lost = 0 if result.summary is None else result.summary.lost
-    if result.failed > allowed(result.inputs + lost):
-        raise typer.Exit(1)
 
 
 def _show_plan(plan: PreprocessPlan, features: str | None) -> None:
@@ -124,20 +154,14 @@ def _show_plan(plan: PreprocessPlan, features: str | None) -> None:
     say("a dry run: no picture was opened and nothing was written")
 
 
-def _encode(output: Path, encoder: str, video_encoder: str | None, dtype: str, limit: int) -> None:
-
+def _encode(output: Path, encoder: str, video_encoder: str | None, dtype: str, limit: int) -> FeatureResult:
     from facekit.data.preprocessing import encode_shards
-    from facekit.reports import ProgressDisplay
 
-    with ProgressDisplay() as progress:
-        result = encode_shards(
-            output,
-            encoder,
-            video_encoder,
-            dtype=dtype,
-            limit=limit,
-            on_progress=progress,
-        )
+    with progress_display() as progress:
+        return encode_shards(output, encoder, video_encoder, dtype=dtype, limit=limit, on_progress=progress)
+
+
+def _show_encoded(result: FeatureResult) -> None:
     show(f"{result.computed:,} faces encoded, {result.found:,} before: feature_cache={result.folder}")
     if result.stopped is not None:
         show(f"  not all are kept: {result.stopped}")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from facekit.cli.model_options import ModelOptions, with_model_options
-from facekit.cli.output import say
+from facekit.cli.output import AsJson, say, show_json
 
 
 @with_model_options()
@@ -45,6 +45,7 @@ def serve(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer where a request names no limit.")] = 256,
     *,
     opening: ModelOptions,
+    as_json: AsJson = False,
 ) -> None:
     """Serve a model over HTTP in the form of OpenAI's chat completions, until Ctrl-C or SIGTERM.
 
@@ -90,6 +91,8 @@ def serve(
         listed = " and ".join(f"'{each}'" for each in names)
         page = f"; the page is {url.removesuffix('v1')}" if web else ""
         say(f"serving {listed} at {url}{page}; Ctrl-C ends it")
+        if as_json:
+            show_json({"models": list(names), "url": url, "page": url.removesuffix("v1") if web else None})
 
     serve_model(*opened.pop(settings.name), settings, others=opened, on_ready=tell)
 

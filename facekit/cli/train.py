@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facekit.cli.model_options import ModelOptions, with_model_options
+from facekit.cli.output import AsJson, progress_display, show, show_json
 from facekit.cli.stopping import stopped_training
+from facekit.cli.train_recipe import train_recipe
+from facekit.cli.trained import tell_left_out, training_facts
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from facekit.data.dataset import RecordSet
     from facekit.data.mixing import DataSource
     from facekit.models.modeling import FaceKitForConditionalGeneration
     from facekit.models.processing import FaceKitProcessor
     from facekit.models.source import ModelSource
     from facekit.training import LossValidation
-    from facekit.training.loop.trainer import TrainingResult
-    from facekit.training.watching.validation import ValidationPoint
 
 _GO_ON = "the same command with --resume goes on"
-_WITH_RECIPES = ("context", "arguments", "output", "resume", "dry_run")
+_WITH_RECIPES = ("context", "arguments", "output", "resume", "dry_run", "as_json")
 
 
 @with_model_options(without=("device_map",))
@@ -89,13 +86,10 @@ def train(
         bool,
         typer.Option("--dry-run", help="With a recipe: show the trainable parts and the estimated memory, and stop."),
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a model on records; the loss counts the assistant's words only."""
-    from rich.console import Console
-    from rich.markup import escape
-
     from facekit.errors import ConfigurationError
-    from facekit.reports import ProgressDisplay
     from facekit.training import TrainingSettings
     from facekit.training import train as train_model
     from facekit.training.loop.distributed import is_main_process, leave_processes
@@ -103,7 +97,7 @@ def train(
     if any(word.startswith("recipe=") for word in arguments):
         _refuse_options(context)
         with stopped_training(_GO_ON):
-            _train_recipe(arguments, output, resume=resume, dry_run=dry_run)
+            train_recipe(arguments, output, resume=resume, dry_run=dry_run, as_json=as_json)
         leave_processes()
         return
     overrides = [word for word in arguments if "=" in word and not Path(word).exists()]
@@ -132,16 +126,20 @@ def train(
     }  # fmt: skip
     source = opening.source(model or "", device="cpu")
     composed, processor = _open_model(source, seed, parts_of_model)
-    console = Console(quiet=not is_main_process())
     watching = _watch(validation, output, patience)
-    with stopped_training(_GO_ON), ProgressDisplay() as progress:
+    with stopped_training(_GO_ON), progress_display() as progress:
         result = train_model(
             composed, processor, sources, output, settings, resume=resume, on_progress=progress, callbacks=watching
         )
     leave_processes()
-    _tell_left_out(result, console)
-    console.print(f"model  [bold]{escape(str(result.model_folder))}[/bold]")
-    console.print(f"loss   {escape(str(result.plot_path))}")
+    if not is_main_process():
+        return
+    tell_left_out(result)
+    if as_json:
+        show_json({"stages": [{"stage": None, **training_facts(result)}]})
+        return
+    show(f"model  {result.model_folder}")
+    show(f"loss   {result.plot_path}")
 
 
 def _weigh(paths: Sequence[str], weights: str | None) -> str | list[DataSource]:
@@ -212,87 +210,3 @@ def _refuse_options(context: typer.Context) -> None:
         source = context.get_parameter_source(name)
         if name not in _WITH_RECIPES and source is not None and source.name == "COMMANDLINE":
             raise ConfigurationError(f"--{name.replace('_', '-')} does not go with a recipe; write it as key=value")
-
-
-def _train_recipe(arguments: Sequence[str], output: Path | None, *, resume: bool, dry_run: bool) -> None:
-    from rich.console import Console
-
-    from facekit.reports import ProgressDisplay
-    from facekit.training.loop.distributed import is_main_process
-    from facekit.training.recipes.recipe import load_recipe
-    from facekit.training.recipes.stages import Listeners, plan_recipe, run_recipe
-    from facekit.training.recipes.tables import plan_table
-
-    name, overrides = _read_words(arguments, output)
-    recipe, console = load_recipe(name, overrides), Console(quiet=not is_main_process())
-    if dry_run:
-        for plan in plan_recipe(recipe):
-            console.print(plan_table(plan), highlight=False)
-        return
-    with ProgressDisplay() as progress:
-        results = run_recipe(
-            recipe,
-            resume=resume,
-            on_progress=progress,
-            listeners=Listeners(
-                on_plan=lambda plan: console.print(plan_table(plan), highlight=False),
-                metrics=_measure,
-                on_point=partial(_tell_fallen, console),
-            ),
-        )
-    if not results:
-        console.print(f"nothing left to train: all stages have ended in {recipe.output}", markup=False, soft_wrap=True)
-    for result in results:
-        _tell_left_out(result.training, console)
-        lines = (("model", result.training.model_folder), ("loss", result.training.plot_path), ("page", result.summary))
-        for label, path in lines:
-            console.print(f"{result.stage}  {label:<6}{path}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _tell_left_out(result: TrainingResult, console: Console) -> None:
-    """Say how many records and questions were left out, and where they are listed."""
-    records = len(result.skipped_records)
-    questions = sum(len(each.left_out) for each in result.shortened_records)
-    if records or questions:
-        listed = f"{result.history_path.parent}: skipped.jsonl, shortened.jsonl"
-        told = f"left out {records:,} records and {questions:,} questions of others, listed in {listed}"
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
-
-
-def _read_words(arguments: Sequence[str], output: Path | None) -> tuple[str, list[str]]:
-    """Return the recipe's name and the overrides; a word without ``=`` is the records file."""
-    from facekit.errors import ConfigurationError
-
-    overrides = [word if "=" in word else f"records={word}" for word in arguments]
-    names = [word.removeprefix("recipe=") for word in overrides if word.startswith("recipe=")]
-    if len(names) > 1:
-        raise ConfigurationError(f"one recipe at a time, not {' and '.join(names)}")
-    overrides = [word for word in overrides if not word.startswith("recipe=")]
-    return names[0], overrides if output is None else [*overrides, f"output={output}"]
-
-
-def _measure(
-    model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, records: RecordSet, tasks: Sequence[str]
-) -> Mapping[str, float]:
-    from facekit.evaluation import evaluate, load_tasks
-    from facekit.training.watching.validation import Measured
-
-    results = evaluate(model, processor, records, load_tasks(tasks)).tasks
-    names = {task.task: f"{task.task}, {task.headline_title}" for task in results}
-    return Measured(
-        {names[task.task]: task.score for task in results},
-        {names[task.task]: task.intervals[task.headline] for task in results if task.headline in task.intervals},
-        [names[task.task] for task in results if not task.higher_is_better],
-    )
-
-
-def _tell_fallen(console: Console, point: ValidationPoint) -> None:
-    """Show the held-out scores by task where one fell, in red, below its interval at the first look."""
-    from rich.markup import escape
-
-    scores = [
-        f"[red]{escape(name)} {value:.3f} (fell)[/red]" if name in point.fallen else f"{escape(name)} {value:.3f}"
-        for name, value in point.metrics.items()
-    ]
-    if point.fallen:
-        console.print(f"step {point.step}: {'; '.join(scores)}", highlight=False, soft_wrap=True)

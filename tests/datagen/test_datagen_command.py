@@ -36,10 +36,10 @@ def test_a_dry_run_prints_prompts_calls_and_cost(run, faces, recipe_path, tmp_pa
 
 def test_a_used_up_budget_has_a_status_of_its_own(run, faces, recipe_path, tmp_path, serve):
     server = serve()
-    status, out, _ = run(faces, "--output", tmp_path / "out", "--recipe", recipe_path, "--max-cost", "0.01",
+    status, _, error = run(faces, "--output", tmp_path / "out", "--recipe", recipe_path, "--max-cost", "0.01",
                          "--annotator", f"openai:gpt-4o?base_url={server.base_url}")  # fmt: skip
     assert status == 3
-    assert "the budget is used up; run the same command again to go on" in out
+    assert "the budget is used up; run the same command again to go on" in error
     assert 0 < len(server.calls) < 20
 
 

@@ -9,7 +9,7 @@ import lazy_loader
 if TYPE_CHECKING:
     from facekit.data.preprocessing.engines import ENGINES
     from facekit.data.preprocessing.failures import RecordFailure
-    from facekit.data.preprocessing.features import FeatureResult, encode_shards
+    from facekit.data.preprocessing.features import FeatureResult, check_encoders, encode_shards
     from facekit.data.preprocessing.pipeline import PreprocessProgress, PreprocessResult, preprocess
     from facekit.data.preprocessing.planning import PreprocessPlan, plan_preprocessing
     from facekit.data.preprocessing.settings import PreprocessSettings
@@ -19,7 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "engines": ["ENGINES"],
         "failures": ["RecordFailure"],
-        "features": ["FeatureResult", "encode_shards"],
+        "features": ["FeatureResult", "check_encoders", "encode_shards"],
         "pipeline": ["PreprocessProgress", "PreprocessResult", "preprocess"],
         "planning": ["PreprocessPlan", "plan_preprocessing"],
         "settings": ["PreprocessSettings"],

@@ -23,6 +23,7 @@ from facekit.data.record_media import open_frames
 from facekit.data.records import FaceRecord
 from facekit.data.shard_index import count_samples
 from facekit.deprecations import renamed_arguments
+from facekit.encoders.base import VisionEncoder
 from facekit.encoders.fusion import build_encoder
 from facekit.encoders.transform import ImageTransform
 from facekit.errors import ConfigurationError
@@ -46,6 +47,16 @@ class FeatureResult:
     computed: int
     found: int
     stopped: str | None
+
+
+def check_encoders(encoder: str, video_encoder: str | None = None, *, dtype: str = "float32") -> None:
+    """Build the encoders of ``encode_shards`` once, so that what is wrong with them is known before the faces are cut.
+
+    Raises:
+        ConfigurationError: The dtype does not exist, or the encoders take other pixels than each other.
+        InvalidSpecError, UnknownPartError, CheckpointError: See ``build_encoder``.
+    """
+    _build_encoders(encoder, video_encoder, dtype)
 
 
 @renamed_arguments(output="output_dir")
@@ -95,12 +106,7 @@ def _fill(
 ) -> FeatureResult:
     counts = count_samples(output)
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
-    parts = [build_encoder(spec).to(device, read_dtype(dtype)) for spec in (encoder, video_encoder) if spec is not None]
-    if parts[0].transform != parts[-1].transform:
-        raise ConfigurationError(
-            f"'{encoder}' and '{video_encoder}' take different pixels, but one processor serves both; choose two of "
-            "the same image_size and normalisation"
-        )
+    parts = [part.to(device) for part in _build_encoders(encoder, video_encoder, dtype)]
     encoding = CachedEncoding(parts[0], parts[1] if len(parts) > 1 else None, FeatureStorage(output / FEATURES, limit))
     identifier = MediaIdentifier(parts[0].transform, num_frames)
     meter = ProgressMeter(on_progress, "encode", sum(counts.values()), "faces")
@@ -115,6 +121,17 @@ def _fill(
         encoding.flush()
     stopped = next((cache.stopped for cache in encoding.caches if cache.stopped is not None), None)
     return FeatureResult(encoding.storage.folder, encoding.computed, encoding.found, stopped)
+
+
+def _build_encoders(encoder: str, video_encoder: str | None, dtype: str) -> list[VisionEncoder]:
+    kind = read_dtype(dtype)
+    parts = [build_encoder(spec).to(dtype=kind) for spec in (encoder, video_encoder) if spec is not None]
+    if parts[0].transform != parts[-1].transform:
+        raise ConfigurationError(
+            f"'{encoder}' and '{video_encoder}' take different pixels, but one processor serves both; choose two of "
+            "the same image_size and normalisation"
+        )
+    return parts
 
 
 def _encode(batch: list[FaceRecord], folder: Path, encoding: CachedEncoding, identifier: MediaIdentifier) -> None:
