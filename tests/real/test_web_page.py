@@ -108,7 +108,7 @@ def test_a_picture_is_uploaded_a_face_picked_three_questions_answered_and_the_he
         for parts in (served_model, second_model)
     ]
     assert shown == expected
-    assert tab.text("#ask-status") == "6 of 6 answered"
+    assert tab.text("#ask-status") == "6 of 6 answered about face 2"
     assert tab.text("#answers h3").strip() == QUESTIONS[0]
     assert tab.evaluate("document.querySelectorAll('#answers img').length") == 0
     names = tab.evaluate("[...document.querySelectorAll('#answers .name')].map(each => each.textContent)")
@@ -175,9 +175,27 @@ def test_a_picture_without_a_face_and_a_file_that_is_none_are_told(tab, tmp_path
     write(tab, QUESTIONS[:1])
     assert all("no face was found in picture 1" in text for text in answers(tab))
     assert tab.text("#ask-status") == "2 of 2 answered, 2 not"
+    assert tab.evaluate("document.querySelectorAll('#answers li').length") == 1
     (tmp_path / "notes.png").write_text("no picture")
     tab.choose_file("#file", tmp_path / "notes.png")
     tab.wait("document.querySelector('#picture-status').textContent.includes('cannot be shown by this browser')")
+    tab.choose_file("#file", tmp_path / "empty.png")
+    tab.wait("document.querySelector('#picture-status').textContent.startsWith('No face')")
+    assert tab.evaluate("document.querySelectorAll('#answers li').length") == 0, "they were about another picture"
+
+
+def test_answers_can_be_stopped_and_free_their_places(tab, address, pair):
+    tab.choose_file("#file", pair)
+    tab.wait(HAS_MAPS)
+    tab.evaluate("document.querySelector('#max-tokens').value = 1900")
+    write(tab, [f"Question {number}?" for number in range(20)])
+    tab.click("#ask-button")
+    tab.wait("!document.querySelector('#stop').hidden")
+    tab.click("#stop")
+    tab.wait("document.querySelector('#ask-status').textContent === 'Stopped.'")
+    assert tab.evaluate("document.querySelector('#stop').hidden && !document.querySelector('#ask-button').disabled")
+    assert tab.evaluate(TEXTS)[-1] == "not asked"
+    tab.wait(f"fetch('{address}/metrics').then(r => r.text()).then(text => text.includes('facekit_open_answers 0.0'))")
 
 
 @pytest.mark.parametrize("dark", [False, True])

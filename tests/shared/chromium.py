@@ -66,7 +66,7 @@ class Tab:
     def wait(self, expression: str) -> None:
         """Wait until an expression is true."""
         until = time.monotonic() + _SECONDS
-        while not self.evaluate(f"Boolean({expression})"):
+        while not self.evaluate(f"Promise.resolve({expression}).then(Boolean)"):
             if time.monotonic() > until:
                 raise AssertionError(f"never came true: {expression}; the page says:\n{self.text('body')}")
             time.sleep(0.1)

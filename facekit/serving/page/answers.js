@@ -9,8 +9,8 @@ export function readQuestions(text) {
   return text.split('\n').map(line => line.trim()).filter(Boolean).slice(0, MOST_QUESTIONS)
 }
 
-// Asks `questions` of `models`; `subjectOf` gives what a model is shown. Resolves when all is answered or stopped.
-export async function askAll(questions, models, subjectOf, options, list, onCount, signal) {
+// Asks `questions` of `models`; `subjects` has what each model is shown. Resolves when all is answered or stopped.
+export async function askAll(questions, models, subjects, options, list, onCount, signal) {
   const cells = questions.map(question => models.map(() => document.createElement('p')))
   list.replaceChildren(...questions.map((question, row) => card(question, models, cells[row])))
   const work = questions.flatMap((question, row) => models.map((model, column) => ({ question, model, cell: cells[row][column] })))
@@ -18,7 +18,8 @@ export async function askAll(questions, models, subjectOf, options, list, onCoun
   onCount(done, failed, work.length)
   const worker = async () => {
     while (next < work.length && !signal.aborted) {
-      const isAnswered = await answer(work[next++], subjectOf, options, signal)
+      const item = work[next++]
+      const isAnswered = await answer(item, subjects.get(item.model), options, signal)
       done++
       if (!isAnswered) failed++
       onCount(done, failed, work.length)
@@ -47,11 +48,11 @@ function card(question, models, cells) {
   return item
 }
 
-async function answer({ question, model, cell }, subjectOf, options, signal) {
+async function answer({ question, model, cell }, subject, options, signal) {
   let text = ''
   const add = piece => show(cell, (text += piece), '')
   try {
-    const reason = await ask(model.id, subjectOf(model), question, options, add, signal)
+    const reason = await ask(model.id, subject, question, options, add, signal)
     const words = text.trim()
     show(cell, words ? words + (reason === 'length' ? ' …' : '') : 'The answer is empty.', words ? '' : 'waiting')
     return true

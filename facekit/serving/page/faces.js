@@ -64,7 +64,7 @@ export async function showCrop(medium, found, number) {
   const what = medium.kind === 'image' ? `Face ${number + 1} of ${found.faces.length}` : `Frame ${crop.index + 1} of the clip`
   const side = crop.crop[2] - crop.crop[0]
   const points = crop.crop_landmarks ? '68 landmarks in nine regions' : 'no face was found here'
-  element('crop-caption').textContent = `What the model sees. ${what}: ${side} × ${side} pixels, ${points}.`
+  element('crop-caption').textContent = `What the model sees. ${what}: ${side}\u00a0×\u00a0${side}\u00a0pixels, ${points}.`
   canvas.setAttribute('aria-label', `${what}, cropped, with ${points}`)
   return image
 }

@@ -43,6 +43,9 @@ async function take(medium) {
   Object.assign(state, { medium, found: new Map(), number: 0, frames: Number(element('num-frames').value) })
   maps.forget()
   maps.show(null)
+  asking?.abort()
+  element('answers').replaceChildren()
+  element('ask-status').textContent = ''
   showMedium(medium, null)
   showCrop(medium, null, 0)
   element('picture-caption').textContent = medium.name
@@ -119,14 +122,16 @@ async function askNow(event) {
   if (!state.models.length) return void (status.textContent = 'There is no model to ask yet.')
   const temperature = Number(element('temperature').value)
   const options = { max_tokens: Number(element('max-tokens').value), ...(temperature > 0 ? { temperature } : {}) }
-  asking = new AbortController()
+  const { signal } = (asking = new AbortController()), { medium } = state
+  const subjects = new Map(state.models.map(model => [model, subjectOf(model)])) // another face may be picked meanwhile
+  const about = first()?.faces?.length > 1 ? ` about face ${state.number + 1}` : ''
   element('ask-button').disabled = true
   element('stop').hidden = false
   const count = (done, failed, all) => {
-    status.textContent = `${done} of ${all} answered${failed ? `, ${failed} not` : ''}`
+    if (!signal.aborted) status.textContent = `${done} of ${all} answered${about}${failed ? `, ${failed} not` : ''}`
   }
-  await askAll(questions, state.models, subjectOf, options, element('answers'), count, asking.signal)
-  if (asking.signal.aborted) status.textContent = 'Stopped.'
+  await askAll(questions, state.models, subjects, options, element('answers'), count, signal)
+  if (signal.aborted && state.medium === medium) status.textContent = 'Stopped.'
   element('ask-button').disabled = false
   element('stop').hidden = true
 }
