@@ -10,6 +10,11 @@ import typer
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, show, show_json
 
+_FORMATS = (
+    "facekit, internvl-hf, llava-hf, language-model (the LLM alone), "
+    "or onnx, torch-export (encoder and connector as a graph)."
+)
+
 
 @with_model_options()
 def export(
@@ -17,11 +22,12 @@ def export(
         str, typer.Argument(help="A folder or hub id that facekit loads: its own, InternVL, LLaVA, an adapter.")
     ],
     output: Annotated[Path, typer.Argument(help="Where the new checkpoint goes.")],
-    format: Annotated[
-        str, typer.Option("--format", help="facekit, internvl-hf, llava-hf, or language-model (the LLM alone).")
-    ] = "facekit",
+    format: Annotated[str, typer.Option("--format", help=_FORMATS)] = "facekit",
     merge_lora: Annotated[bool, typer.Option("--merge-lora", help="Merge adapters into the weights.")] = False,
     max_shard_size: Annotated[str, typer.Option(help="The largest weights file.")] = "5GB",
+    frames: Annotated[
+        int, typer.Option(min=1, help="Of onnx and torch-export: frames of the input, 1 for pictures.")
+    ] = 1,
     *,
     opening: ModelOptions,
     as_json: AsJson = False,
@@ -54,6 +60,7 @@ def export(
         format,  # type: ignore[arg-type]
         merge_lora=merge_lora,
         max_shard_size=max_shard_size,
+        frames=frames,
     )
     if as_json:
         show_json({"format": format, "folder": folder})

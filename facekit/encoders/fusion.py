@@ -173,7 +173,7 @@ def resample_patches(patches: Tensor, grid: tuple[int, int], wanted: tuple[int, 
     """Bring patch tokens ``(B, T, N, C)`` from one grid to another, bilinearly with pixel centres aligned."""
     if grid == wanted:
         return patches
-    batch = len(patches)
+    batch = patches.shape[0]
     planes = rearrange(patches, "b t (rows cols) c -> (b t) c rows cols", rows=grid[0])
     planes = F.interpolate(planes, wanted, mode="bilinear", align_corners=False)
     return rearrange(planes, "(b t) c rows cols -> b t (rows cols) c", b=batch)

@@ -119,7 +119,7 @@ class HuggingFaceEncoder(VisionEncoder):
         options: dict[str, Any] = {"interpolate_pos_encoding": True} if self.interpolates else {}
         frames = frames.to(next(self.model.parameters()).dtype)
         if self.takes_patches:
-            (rows, columns), count = self.grid, len(frames)
+            (rows, columns), count = self.grid, frames.shape[0]
             frames = rearrange(frames, "f c (rows p) (cols q) -> f (rows cols) (p q c)", rows=rows, cols=columns)
             options["pixel_attention_mask"] = torch.ones(frames.shape[:2], dtype=torch.int32, device=frames.device)
             options["spatial_shapes"] = torch.tensor([self.grid], device=frames.device).expand(count, 2)

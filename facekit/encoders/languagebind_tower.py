@@ -86,7 +86,7 @@ class LanguageBindTower(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         """Turn clips ``(B, T, 3, H, W)`` into ``(B, T, 1 + N, C)``, class token first."""
-        batch = len(clips)
+        batch = clips.shape[0]
         tokens = self.pre_layrnorm(self.embeddings(rearrange(clips, "b t c h w -> (b t) c h w")))
         return self.encoder(rearrange(tokens, "(b t) n c -> b t n c", b=batch))
 
@@ -114,7 +114,7 @@ class Embeddings(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """Turn ``(F, 3, H, W)`` into ``(F, 1 + N, C)``."""
         patches = rearrange(self.patch_embedding(frames), "f c rows cols -> f (rows cols) c")
-        classes = self.class_embedding.expand(len(frames), 1, -1)
+        classes = self.class_embedding.expand(frames.shape[0], 1, -1)
         return torch.cat([classes, patches], dim=1) + self.position_embedding.weight
 
 
@@ -162,7 +162,7 @@ class Layer(nn.Module):
         """Turn ``(B, T, 1 + N, C)`` into tokens of the same shape."""
         if self.attends_over_time:
             tokens = self.attend_over_time(tokens)
-        batch = len(tokens)
+        batch = tokens.shape[0]
         tokens = rearrange(tokens, "b t n c -> (b t) n c")
         tokens = tokens + self.self_attn(self.layer_norm1(tokens))
         tokens = tokens + self.mlp(self.layer_norm2(tokens))

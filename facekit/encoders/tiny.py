@@ -73,7 +73,7 @@ class TinyEncoder(VisionEncoder):
         """Encode frames ``(F, 3, H, W)`` to ``(F, 1 + N, C)``: class token, then patches row by row."""
         patches = self.stem(frames.to(self.class_token.dtype))
         patches = rearrange(patches, "f c rows cols -> f (rows cols) c") + self.positions
-        tokens = torch.cat([self.class_token.to(patches.dtype).expand(len(frames), -1, -1), patches], dim=1)
+        tokens = torch.cat([self.class_token.to(patches.dtype).expand(frames.shape[0], -1, -1), patches], dim=1)
         for block in self.blocks:
             tokens = block(tokens)
         return self.norm(tokens)

@@ -69,6 +69,8 @@ class VisualParts(nn.Module):
             ConfigurationError: ``num_frames`` does not fit ``pixel_values``.
         """
         media, longest = pixel_values.shape[:2]
+        if num_frames is None:  # without a look at how many there are: an exported graph takes any number
+            return self._encode(pixel_values, landmarks)
         lengths = read_frame_counts(num_frames, media, longest) or [longest] * media
         if len(set(lengths)) <= 1:
             frames = lengths[0] if lengths else longest

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 from safetensors.torch import load_file
+from small_runs import small_model
 from transformers import AutoModelForCausalLM, InternVLConfig, InternVLForConditionalGeneration
 
 import facekit
@@ -161,3 +162,15 @@ def test_list_presets_shows_parts_parameters_tokens_and_licences(run_facekit):
         "Llama 2",
     ):
         assert words in out, words
+
+
+def test_a_graph_is_written_with_its_processor_and_interface(run_facekit, tmp_path):
+    model, processor = small_model("region")
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    status, out, error = run_facekit("export", tmp_path / "model", tmp_path / "graph", "--format", "torch-export")
+    assert status == 0, error
+    assert "torch-export" in out
+    told = json.loads((tmp_path / "graph" / "vision.json").read_text())
+    assert told["inputs"]["landmarks"]["shape"] == ["batch", 1, 68, 2]
+    assert (tmp_path / "graph" / "processor_config.json").is_file()

@@ -30,6 +30,7 @@ from facekit.deprecations import renamed_arguments
 from facekit.encoders.huggingface import HuggingFaceEncoder, architecture_values, square_side
 from facekit.errors import ConfigurationError, first_line
 from facekit.models.interoperability.chat_templates import original_chat_template
+from facekit.models.interoperability.graphs import GRAPH_FORMATS, GRAPH_NAMES, write_graph
 from facekit.models.interoperability.image_transforms import build_image_processor
 from facekit.models.interoperability.llava_layout import (
     INTERNVL_PROJECTOR,
@@ -46,7 +47,7 @@ from facekit.models.processing import FaceKitProcessor
 
 logger = logging.getLogger(__name__)
 
-ExportFormat: TypeAlias = Literal["facekit", "internvl-hf", "llava-hf", "language-model"]
+ExportFormat: TypeAlias = Literal["facekit", "internvl-hf", "llava-hf", "language-model", "onnx", "torch-export"]
 EXPORT_FORMATS: tuple[str, ...] = get_args(ExportFormat)
 _LANGUAGE_PREFIX = "language_model."
 
@@ -60,6 +61,7 @@ def export(
     *,
     merge_lora: bool = False,
     max_shard_size: int | str = "5GB",
+    frames: int = 1,
 ) -> Path:
     """Write a model and its processor in a format that other programs read.
 
@@ -71,9 +73,11 @@ def export(
         output_dir: The folder where the checkpoint goes; it is made, and holds none yet.
         format: ``facekit``, for ``facekit.load`` and ``from_pretrained``, and the only one of a base in its own class;
             ``internvl-hf`` and ``llava-hf``, for the classes of transformers and the engines that serve them;
-            ``language-model``, the language model alone with its tokenizer, for engines that take prompt embeddings.
+            ``language-model``, the language model alone with its tokenizer, for engines that take prompt embeddings;
+            ``onnx`` and ``torch-export``, encoder and connector as one graph with a dynamic batch.
         merge_lora: Whether adapters are merged into what is written; without it a model with adapters is refused.
         max_shard_size: Bytes, or text such as ``5GB``.
+        frames: Of a graph, how many frames its input has: 1 for pictures.
 
     Returns:
         The folder.
@@ -81,7 +85,8 @@ def export(
     Raises:
         ConfigurationError: The format is unknown, the composition is none that it can express, the model has adapters
             and ``merge_lora`` is off, its language model is quantised, or the folder cannot be made or is in use.
-        CheckpointError: A file cannot be written.
+        MissingExtraError: A package that the format needs is not installed.
+        CheckpointError: A file cannot be written, or a graph gives other tokens than the model.
     """
     if format not in EXPORT_FORMATS:
         raise ConfigurationError(f"there is no export format '{format}'; choose one of {', '.join(EXPORT_FORMATS)}")
@@ -90,6 +95,10 @@ def export(
     if is_native(model):
         return _export_native(model, processor, folder, format, merge_lora=merge_lora, max_shard_size=shard_size)
     composed: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    if format in GRAPH_FORMATS:
+        _make(folder)
+        write_graph(composed, processor, folder, format, frames)
+        return folder
     tensors = _read_state(composed, merge_lora)
     if format == "language-model":
         config: PreTrainedConfig = _describe_language_model(composed)
@@ -102,10 +111,7 @@ def export(
         refuse_foreign_composition(composed, is_internvl)
         config, names = _describe_llava(composed, is_internvl)
         rename = names.from_facekit
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"the folder '{folder}' cannot be made: {first_line(error)}") from error
+    _make(folder)
     tied = bool(composed.config.text_config.tie_word_embeddings)
     write_shards(folder, _rename(tensors, rename, tied), shard_size)
     _save_processor(composed, processor, folder, format)
@@ -139,6 +145,13 @@ def _export_native(
     return folder
 
 
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"the folder '{folder}' cannot be made: {first_line(error)}") from error
+
+
 def refuse_folder_in_use(folder: Path) -> None:
     """Make sure that a checkpoint can go to a folder: none is there, nor weights that an interrupted export left.
 
@@ -149,7 +162,7 @@ def refuse_folder_in_use(folder: Path) -> None:
         raise ConfigurationError(f"'{folder}' is a file; name a folder")
     if (folder / "config.json").exists():
         raise ConfigurationError(f"'{folder}' holds a checkpoint already; name another folder")
-    if any(folder.glob("*.safetensors*")):
+    if any(path for pattern in ("*.safetensors*", *GRAPH_NAMES.values()) for path in folder.glob(pattern)):
         raise ConfigurationError(f"'{folder}' holds weights already; remove them, or name another folder")
 
 
