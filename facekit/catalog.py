@@ -238,7 +238,18 @@ def current_registry() -> Registry:
 
 @contextmanager
 def isolated_registry() -> Iterator[Registry]:
-    """Use a copy of the registry inside the ``with`` block, so that what is registered there leaves no trace."""
+    """Use a copy of the registry inside the ``with`` block, so that what is registered there leaves no trace.
+
+    Example:
+        >>> import facekit
+        >>> from facekit.connectors import MlpConnector
+        >>> with facekit.isolated_registry():
+        ...     mine = facekit.register_part("connector", "mine", MlpConnector, summary="a projector", licence="MIT")
+        ...     "mine" in facekit.list_parts("connector")
+        True
+        >>> "mine" in facekit.list_parts("connector")
+        False
+    """
     global _current
     before, _current = _current, _current.copy()
     try:

@@ -87,6 +87,14 @@ class FaceRecord(BaseModel):
         split: Part of the data set it belongs to, such as ``"train"``.
         license: What the pictures may be used under: an identifier such as ``"cc-by-4.0"``, or words.
         consent: What the person in them agreed to, such as ``"research"`` or ``"none"``; ``None`` where not recorded.
+
+    Example:
+        >>> from facekit.data import FaceLabels, FaceRecord, Turn
+        >>> question = Turn(role="user", content="How old is this person?", task="age")
+        >>> answer = Turn(role="assistant", content="About 34 years old.", task="age")
+        >>> record = FaceRecord(
+        ...     id="7", image="images/7.png", labels=FaceLabels(age=34), conversations=[question, answer]
+        ... )
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -279,6 +287,12 @@ def read_records(path: str | Path, *, check_files: bool = True) -> list[FaceReco
     Raises:
         RecordError: If the file is missing, a line is malformed, or two records have the same id; the message has
             file, line number and field.
+
+    Example:
+        >>> from facekit.data import read_records
+        >>> records = read_records("faces/records.jsonl")
+        >>> len(records), records[0].image
+        (4, 'images/000000.png')
     """
     records = list(iterate_records(path, check_files=check_files))
     seen: set[str] = set()
@@ -300,6 +314,11 @@ def write_records(path: str | Path, records: Iterable[FaceRecord]) -> Path:
 
     Returns:
         The path that was written.
+
+    Example:
+        >>> from facekit.data import read_records, write_records
+        >>> happy = [each for each in read_records("faces/records.jsonl") if each.labels.expression == "happiness"]
+        >>> path = write_records("faces/happy.jsonl", happy)
     """
     path = Path(path)
     outside = OutsideFolders(path)

@@ -168,6 +168,11 @@ def canonical_question(task: str) -> str:
 
     Raises:
         ConfigurationError: If there is no such task.
+
+    Example:
+        >>> from facekit.data import canonical_question
+        >>> canonical_question("age")
+        'How old is this person?'
     """
     return _wordings(QUESTIONS, task)[0]
 

@@ -150,6 +150,12 @@ def evaluate_model(
             such prompts.
         ImageError: A picture cannot be opened.
         MissingExtraError: scikit-learn is not installed.
+
+    Example:
+        >>> from facekit.evaluation import AGE, evaluate_model, open_model
+        >>> result = evaluate_model(open_model("runs/demo"), "faces/records.jsonl", [AGE])
+        >>> result["age"].count
+        4
     """
     require_scikit_learn()
     on_progress = as_listener(on_progress, "evaluate_model")

@@ -23,6 +23,11 @@ def choose_frames(num_frames: int, count: int = FRAMES_PER_CLIP) -> list[int]:
 
     Raises:
         ConfigurationError: The clip has no frame, or none is asked for.
+
+    Example:
+        >>> from facekit.faces import choose_frames
+        >>> choose_frames(100, 5)
+        [0, 24, 49, 74, 99]
     """
     if num_frames < 1 or count < 1:
         raise ConfigurationError(f"a clip of {num_frames} frames cannot give {count}; both must be at least 1")

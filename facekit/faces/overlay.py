@@ -72,6 +72,11 @@ def draw_overlay(
 
     Raises:
         ConfigurationError: The landmarks, the box or the size cannot be used.
+
+    Example:
+        >>> from facekit.faces import draw_overlay, load_landmarker, prepare_face
+        >>> face = prepare_face("photo.jpg", load_landmarker("dlib"))
+        >>> draw_overlay(face.image, face.landmarks, size=256).save("overlay.png")
     """
     if not SIZE_RANGE[0] <= size <= SIZE_RANGE[1]:
         raise ConfigurationError(f"an overlay's size is from {SIZE_RANGE[0]} to {SIZE_RANGE[1]} pixels, not {size}")

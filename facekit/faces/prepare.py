@@ -50,6 +50,12 @@ def prepare_face(
         ImageError: The picture cannot be opened.
         FaceNotFoundError: There is no such face and ``on_no_face`` is ``raise``.
         ConfigurationError: An argument is out of its range.
+
+    Example:
+        >>> from facekit.faces import load_landmarker, prepare_face
+        >>> face = prepare_face("photo.jpg", load_landmarker("dlib"))
+        >>> face.landmarks.shape
+        (68, 2)
     """
     if select == "all":  # type: ignore[comparison-overlap]  # of callers without a type checker
         raise ConfigurationError("prepare_face returns one face; call prepare_faces for select='all'")

@@ -26,6 +26,12 @@ def region_centroids(landmarks: Tensor) -> Tensor:
 
     Raises:
         ConfigurationError: The last two dimensions are not 68 and 2, or the type is not a floating one.
+
+    Example:
+        >>> import torch
+        >>> from facekit.faces import region_centroids
+        >>> region_centroids(torch.rand(4, 68, 2)).shape  # four faces, nine regions
+        torch.Size([4, 9, 2])
     """
     if landmarks.ndim < 2 or tuple(landmarks.shape[-2:]) != (NUM_LANDMARKS, 2):
         raise ConfigurationError(f"landmarks must have shape (..., {NUM_LANDMARKS}, 2), not {tuple(landmarks.shape)}")
@@ -51,6 +57,12 @@ def patch_centers(
 
     Raises:
         ConfigurationError: A count is below one.
+
+    Example:
+        >>> from facekit.faces import patch_centers
+        >>> patch_centers(1, 2)
+        tensor([[0.2500, 0.5000],
+                [0.7500, 0.5000]])
     """
     if rows < 1 or cols < 1:
         raise ConfigurationError(f"a patch grid needs at least one row and one column, not {rows} x {cols}")
@@ -76,6 +88,12 @@ def region_patch_proximity(landmarks: Tensor, grid: tuple[int, int]) -> Tensor:
 
     Raises:
         ConfigurationError: Shapes or types that ``region_centroids`` or ``patch_centers`` refuse.
+
+    Example:
+        >>> import torch
+        >>> from facekit.faces import region_patch_proximity
+        >>> region_patch_proximity(torch.rand(68, 2), grid=(16, 16)).shape
+        torch.Size([256, 9])
     """
     centroids = region_centroids(_widen(landmarks))  # (..., M, 2)
     centers = patch_centers(*grid, device=landmarks.device, dtype=centroids.dtype)  # (N, 2)

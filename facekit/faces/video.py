@@ -139,6 +139,13 @@ def read_clip(
         ImageError: A picture of a list cannot be opened.
         ConfigurationError: ``num_frames`` is out of its range.
         MissingExtraError: A file is given and PyAV is not installed.
+
+    Example:
+        >>> import numpy as np
+        >>> from facekit.faces import read_clip
+        >>> clip = read_clip(np.zeros((30, 64, 64, 3), np.uint8), num_frames=4)
+        >>> clip.indices
+        (0, 9, 19, 29)
     """
     if not isinstance(num_frames, Integral) or not 1 <= num_frames <= LARGEST_CHOICE:
         raise ConfigurationError(f"num_frames is from 1 to {LARGEST_CHOICE}, not {num_frames!r}")

@@ -190,6 +190,14 @@ def region_attention(
         ConfigurationError: shapes, dtypes or devices that disagree, or an implementation that cannot take these inputs.
         UnknownPartError: an implementation of that name does not exist.
         MissingExtraError: ``triton`` is asked for and not installed.
+
+    Example:
+        >>> import torch
+        >>> from facekit.kernels import RegionAttentionWeights, region_attention
+        >>> patches, regions = torch.rand(2, 257, 64), torch.rand(2, 9, 64)
+        >>> weights = RegionAttentionWeights(*(torch.rand(*shape) for shape in 4 * [(64, 64), (64,)]))
+        >>> region_attention(patches, regions, weights, num_heads=8).shape
+        torch.Size([2, 257, 64])
     """
     check_geometry(patch_tokens, region_tokens, grid, region_positions, num_prefix_tokens, present)
     check_weights(weights, patch_tokens.shape[2], region_tokens.shape[2], num_heads)

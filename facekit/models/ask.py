@@ -58,6 +58,13 @@ def ask(
             longer than the language model's context.
         ImageError: The picture or, as ``VideoError``, the clip cannot be opened.
         FaceNotFoundError: It shows no face.
+
+    Example:
+        >>> import facekit
+        >>> model, processor = facekit.load("runs/demo")
+        >>> answers = facekit.ask(model, processor, "photo.jpg", ["How old?", "Which expression?"])
+        >>> len(answers)
+        2
     """
     clips = [is_clip(medium) for medium in as_list(image)]
     prompts = [write_prompt(processor, question, system, is_clip=clips) for question in check_questions(questions)]

@@ -80,6 +80,12 @@ def create(
         InvalidSpecError: A spec or one of its options cannot be used.
         CheckpointError: Weights that a spec names are missing or do not fit.
         MissingExtraError: ``load_in`` needs packages that are not installed.
+
+    Example:
+        >>> import facekit
+        >>> model, processor = facekit.create(encoder="tiny", connector="region", backbone="tiny")
+        >>> type(model.connector).__name__
+        'RegionConnector'
     """
     if load_in is not None:
         check_quantization(load_in)

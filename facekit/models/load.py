@@ -82,6 +82,12 @@ def load(
             or ``device_map`` cannot be used.
         InvalidSpecError: ``dtype`` is no floating type, or ``load_in`` neither ``4bit`` nor ``8bit``.
         MissingExtraError: ``load_in`` needs packages that are not installed.
+
+    Example:
+        >>> import facekit
+        >>> model, processor = facekit.load("runs/demo", device="cpu")
+        >>> model.device.type
+        'cpu'
     """
     if load_in is not None:
         check_quantization(load_in)

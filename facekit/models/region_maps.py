@@ -107,8 +107,10 @@ def region_maps(
         FaceNotFoundError: It shows no face.
 
     Example:
-        >>> maps = region_maps(model, processor, "face.jpg")  # doctest: +SKIP
-        >>> maps.draw().save("maps.png")  # doctest: +SKIP
+        >>> import facekit
+        >>> model, processor = facekit.load("runs/demo")
+        >>> maps = facekit.region_maps(model, processor, "photo.jpg")
+        >>> maps.draw().save("maps.png")
     """
     connector = region_connector(model)
     if connector is None:

@@ -144,11 +144,16 @@ class FaceKitVisionModel(VisualParts):
         UnknownPartError: A part's name is not registered here.
 
     Example:
+        >>> import torch
+        >>> from facekit.models import FaceKitConfig, FaceKitVisionModel
+        >>> from safetensors.torch import load_file
         >>> config = FaceKitConfig.from_pretrained("runs/demo")
         >>> vision = FaceKitVisionModel(config).eval()
         >>> tensors = load_file("runs/demo/model.safetensors")
         >>> vision.load_state_dict({name: tensors[name] for name in vision.state_dict()})
-        >>> vision.get_image_features(pixel_values, landmarks)  # (B, n, D), in the language model's space
+        <All keys matched successfully>
+        >>> pixel_values, landmarks = torch.rand(2, 1, 3, 96, 96), torch.rand(2, 1, 68, 2)
+        >>> features = vision.get_image_features(pixel_values, landmarks)  # (B, n, D), as the language model reads them
     """
 
     def __init__(self, config: FaceKitConfig) -> None:

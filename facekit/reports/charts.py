@@ -85,6 +85,11 @@ def histogram(
         title: What the chart shows, for readers that cannot see it.
         mark: Bin, possibly between two (1.5 is between the second and the third), where a line is drawn.
         mark_label: What the line means.
+
+    Example:
+        >>> from facekit.reports import histogram
+        >>> histogram({0: 3, 1: 5}, ["low", "high"], "ratings")[:4]
+        Markup('<svg')
     """
     from markupsafe import Markup
 

@@ -73,6 +73,11 @@ def read_age(text: str) -> Reading[float]:
 
     Returns:
         Years between 0 and ``OLDEST``.
+
+    Example:
+        >>> from facekit.answers import read_age
+        >>> read_age("She is in her thirties.").value
+        35.0
     """
     return read_answer(text, _read)
 

@@ -44,6 +44,11 @@ def read_expression(text: str, classes: Sequence[str] = EXPRESSIONS) -> Reading[
     Args:
         text: The answer.
         classes: The expressions to choose from, names of ``facekit.data.labels.ALL_EXPRESSIONS``.
+
+    Example:
+        >>> from facekit.answers import read_expression
+        >>> read_expression("Not angry, rather happy.").value
+        'happiness'
     """
     return read_answer(text, lambda answer, vocabulary: _read(answer, vocabulary, classes))
 

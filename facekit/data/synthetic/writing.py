@@ -120,6 +120,11 @@ def write_synthetic_dataset(
     Raises:
         ConfigurationError: If a setting is out of range, or the folder holds something else.
         MissingExtraError: If OpenCV is not installed.
+
+    Example:
+        >>> from facekit.data.synthetic import write_synthetic_dataset
+        >>> write_synthetic_dataset("drawn", 3, seed=0).name
+        'records.jsonl'
     """
     listener = _listener(on_progress, progress)
     settings = SyntheticSettings(count, seed, image_size, split, questions_per_image)

@@ -205,6 +205,12 @@ def inspect_checkpoint(
     Raises:
         CheckpointError: The folder holds no checkpoint that ``facekit.load`` reads, or its files are damaged.
         ConfigurationError, InvalidSpecError, MissingExtraError: ``facekit.load`` would refuse an option.
+
+    Example:
+        >>> from facekit.models.interoperability import inspect_checkpoint
+        >>> report = inspect_checkpoint("runs/demo")
+        >>> [part.name for part in report.parts][:2]
+        ['encoder', 'connector']
     """
     read_device(device)
     check_device_map(device_map, device)

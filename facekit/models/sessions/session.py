@@ -36,9 +36,13 @@ class Session:
         media: Its pictures and clips, encoded; see ``Session.open`` and ``Session.open_many``.
 
     Example:
-        >>> session = Session.open(model, processor, "face.jpg")  # doctest: +SKIP
-        >>> session.generate(["How old?", "Which expression?"])  # doctest: +SKIP
-        >>> session.score("Is the person smiling?", ["yes", "no"])  # doctest: +SKIP
+        >>> import facekit
+        >>> from facekit.models.sessions import Session
+        >>> model, processor = facekit.load("runs/demo")
+        >>> session = Session.open(model, processor, "photo.jpg")
+        >>> answers = session.generate(["How old?", "Which expression?"])
+        >>> len(session.score("Is the person smiling?", ["yes", "no"]))
+        2
     """
 
     def __init__(

@@ -252,6 +252,12 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         ConfigurationError: There is no such recipe, stage or key, a value is missing, of another type or out of its
             range; the message has the recipe, the stage, the key and the value.
         MissingExtraError: omegaconf is not installed.
+
+    Example:
+        >>> from facekit.training import load_recipe
+        >>> recipe = load_recipe("facellm-lora", ["records=faces/records.jsonl", "output=runs/facellm", "lr=2e-5"])
+        >>> recipe.stages[0].settings.learning_rate
+        2e-05
     """
     path = RECIPE_FOLDER / f"{source}.yaml" if str(source) in list_recipes() else Path(source).expanduser()
     if not path.is_file():

@@ -65,6 +65,11 @@ def score_expression(text: str, truth: str, classes: Sequence[str] = EXPRESSIONS
         text: The answer.
         truth: The expression.
         classes: Those to choose from.
+
+    Example:
+        >>> from facekit.training.rewards import score_expression
+        >>> score_expression("The face shows happiness.", "happiness").value
+        1.0
     """
     hack = find_hack(text)
     if hack is not None:
@@ -88,6 +93,12 @@ def score_age(text: str, truth: float, scale: float = AGE_SCALE) -> Score:
         text: The answer.
         truth: Years.
         scale: Years at which nothing is left.
+
+    Example:
+        >>> from facekit.training.rewards import score_age
+        >>> near, far = score_age("About 34 years old.", 34), score_age("About 60 years old.", 34)
+        >>> near.value > far.value
+        True
     """
     hack = find_hack(text)
     if hack is not None:
