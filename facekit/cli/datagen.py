@@ -19,8 +19,11 @@ STOPPED_STATUS, BUDGET_STATUS = 130, 3
 
 def datagen(
     records: Annotated[
-        str,
-        typer.Argument(help="A records file (JSON lines) with labels or groups; or shards, or a dataset: name:folder"),
+        list[str],
+        typer.Argument(
+            help="A records file (JSON lines) with labels or groups; or shards, or a dataset: name:folder; several "
+            "are merged."
+        ),
     ],
     output: Annotated[Path, typer.Option(help="Folder for ledger and results; the same folder again goes on.")],
     recipe: Annotated[
@@ -72,7 +75,7 @@ def datagen(
     if aspects is not None:
         chosen = chosen.only([name.strip() for name in aspects.split(",")])
     if dry_run:
-        preview = preview_run(records, output, chosen, _model_name(annotator), settings)
+        preview = preview_run(records, output, chosen, annotator, settings)
         if as_json:
             show_json({"preview": preview, "total_calls": preview.total})
         else:
@@ -127,13 +130,6 @@ def ask_for_key() -> Callable[[str], str] | None:
     from getpass import getpass
 
     return getpass if sys.stdin.isatty() else None
-
-
-def _model_name(spec: str) -> str:
-    from facekit.endpoints.addresses import parse_endpoint_spec
-
-    parsed = parse_endpoint_spec(spec)
-    return parsed.argument or parsed.name
 
 
 def _show_preview(preview: Preview) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from facekit.data.atomic import write_text_atomically
@@ -18,14 +19,15 @@ FOLDER, NOTE = "source", "origin.json"
 _MANIFEST = "manifest.json"
 
 
-def take_in(origin: str | Path, output: Path) -> Path:
+def take_in(origin: str | Path | Sequence[str | Path], output: Path) -> Path:
     """The records file of a run.
 
     Args:
         origin: A records file, which is taken as it is; a file or folder in another format; or a dataset as
             ``name:folder``; each of them may be at an address. The last two are converted into the folder ``source``
             of the output, shards with their media, unless that was done before and they have not changed; so is, with
-            its media, a records file on another file system than the output.
+            its media, a records file on another file system than the output. Several of them are merged there, by
+            ``facekit.data.convert``.
         output: The output folder.
 
     Returns:
@@ -36,21 +38,40 @@ def take_in(origin: str | Path, output: Path) -> Path:
         UnknownPartError: If there is no such dataset.
         ConfigurationError: If the output folder was begun with something else.
     """
+    if not isinstance(origin, (str, Path)):
+        if not origin:
+            raise ConfigurationError("there is nothing to describe; give a records file or a dataset")
+        return take_in(origin[0], output) if len(origin) == 1 else _merge(origin, output)
     path = local_copy(origin).expanduser()
     is_near = share_file_system(path, output)
     if is_near and (path.suffix == ".jsonl" or (not path.exists() and ":" not in str(origin))):
         return path
+    format = detect_format(path) if path.exists() else None
+    has_media = format == "webdataset" or (format == "tables" and holds_media(path))
+    wanted = {"origin": _name(origin, path), "state": _state(path)}
+    return _convert_once(str(origin), output, wanted, has_media=has_media)
+
+
+def _merge(origins: Sequence[str | Path], output: Path) -> Path:
+    """The records file of several sets together."""
+    paths = [local_copy(each).expanduser() for each in origins]
+    names = [_name(each, path) for each, path in zip(origins, paths, strict=True)]
+    wanted = {"origin": " and ".join(names), "state": [_state(path) for path in paths]}
+    return _convert_once([str(each) for each in origins], output, wanted)
+
+
+def _convert_once(
+    origin: str | Sequence[str], output: Path, wanted: Mapping[str, object], *, has_media: bool = False
+) -> Path:
+    """Convert into the folder ``source`` of the output, unless the same was done before."""
     target = output / FOLDER / "records.jsonl"
     note = target.with_name(NOTE)
-    wanted = {"origin": _name(origin, path), "state": _state(path)}
     found = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else None
     if found is not None and found["origin"] != wanted["origin"]:
         raise ConfigurationError(f"{output} was begun with {found['origin']}; go on with that, or use another folder")
     if found == wanted and target.is_file():
         return target
-    format = detect_format(path) if path.exists() else None
-    has_media = format == "webdataset" or (format == "tables" and holds_media(path))
-    convert(str(origin), target, media_folder=target.parent if has_media else None, overwrite=True)
+    convert(origin, target, media_folder=target.parent if has_media else None, overwrite=True)
     write_text_atomically(note, json.dumps(wanted, indent=2) + "\n")
     return target
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from facekit.catalog import current_registry
 from facekit.data.ledger import FINISHED, LEDGER_NAME, Ledger, PlacedCall
 from facekit.datagen.calls import ANNOTATE
 from facekit.datagen.intake import take_in
@@ -14,6 +16,7 @@ from facekit.datagen.questions import stored_question
 from facekit.datagen.recipe import Recipe, load_recipe
 from facekit.datagen.settings import GenerationSettings
 from facekit.deprecations import renamed_arguments
+from facekit.endpoints.addresses import parse_endpoint_spec
 from facekit.endpoints.prices import find_price, load_prices, prompt_tokens
 from facekit.errors import ConfigurationError
 from facekit.remote.uploads import output_place
@@ -65,7 +68,7 @@ class Preview:
 
 @renamed_arguments(output="output_dir")
 def dry_run(
-    records: str | Path,
+    records: str | Path | Sequence[str | Path],
     output_dir: str | Path,
     recipe: str | Path | Recipe,
     model: str,
@@ -74,10 +77,10 @@ def dry_run(
     """Look at what a run would do; asks nobody, and writes nothing but a conversion that the run would need.
 
     Args:
-        records: A records file; or what ``facekit.datagen.intake.take_in`` turns into one.
+        records: As in ``generate``.
         output_dir: The folder of the results; what its ledger has is not asked again.
         recipe: A recipe, its name or path.
-        model: The annotator's model, for its price.
+        model: The annotator's model, for its price; its name or the annotator's spec string.
         settings: For the price table, and whether batches are used.
 
     Raises:
@@ -87,6 +90,7 @@ def dry_run(
     output = output_place(output_dir)
     settings, records = settings or GenerationSettings(), take_in(records, output)
     recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    model = _model_name(model)
     price = find_price(load_prices(settings.prices), model)
     if price is None and settings.max_cost is not None:
         raise ConfigurationError(f"the price table has no model '{model}'; add it in a file and pass --prices")
@@ -123,3 +127,9 @@ def _samples(calls: list[PlacedCall], recipe: Recipe) -> list[SamplePrompt]:
                 call.aspect, call.record, call.request.system, call.request.prompt, question
             )
     return list(samples.values())
+
+
+def _model_name(text: str) -> str:
+    """The model that a spec string of an annotator names; a model's own name may have a colon, too (``llava:7b``)."""
+    spec = parse_endpoint_spec(text)
+    return (spec.argument or spec.name) if spec.name in current_registry().names("annotator") else text

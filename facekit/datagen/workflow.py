@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -67,7 +67,7 @@ class GenerationResult:
 
 @renamed_arguments(output="output_dir")
 def generate(
-    records: str | Path,
+    records: str | Path | Sequence[str | Path],
     output_dir: str | Path,
     recipe: str | Path | Recipe = "fairfacegpt",
     *,
@@ -80,7 +80,8 @@ def generate(
     """Make instruction data from labelled faces.
 
     Args:
-        records: A records file with labels or groups; or what ``facekit.datagen.intake.take_in`` turns into one.
+        records: A records file with labels or groups, shards of ``facekit preprocess``, a dataset as ``name:folder`` or
+            any file that ``facekit convert`` reads; or several of these, which are merged.
         output_dir: The folder for the ledger and the results, or its address; the same folder again goes on where a run
             stopped.
         recipe: A recipe, its name, or the path of one's own.
@@ -106,7 +107,7 @@ def generate(
 
 
 def _generate(
-    records: str | Path,
+    records: str | Path | Sequence[str | Path],
     output_dir: Path,
     recipe: Recipe,
     annotator: str | Annotator,
@@ -120,9 +121,9 @@ def _generate(
         raise ConfigurationError(f"the recipe '{recipe.name}' has no rating, so a judge has nothing to do")
     check_recipe(output, recipe)
     check_exports(output, settings.formats)
-    records = take_in(records, output)
-    if not records.is_file():
-        raise RecordError(f"records file {records} cannot be opened (no such file); check the path")
+    taken = take_in(records, output)
+    if not taken.is_file():
+        raise RecordError(f"records file {taken} cannot be opened (no such file); check the path")
     prices = load_prices(settings.prices)
     answering = load_annotator(annotator, ask_key=ask_key)
     judging = None if judge is None else load_annotator(judge, ask_key=ask_key)
@@ -130,8 +131,8 @@ def _generate(
     if judging is not None:
         stages.append((RATE, judging, _price(prices, judging, settings)))
     with Ledger(output) as ledger:
-        overview = survey_once(records, recipe, ledger)
-        run = _Run(records, output, recipe, settings, ledger, overview, on_progress)
+        overview = survey_once(taken, recipe, ledger)
+        run = _Run(taken, output, recipe, settings, ledger, overview, on_progress)
         ending = asyncio.run(run.all_stages(stages))
         return run.finish(ending, stages)
 

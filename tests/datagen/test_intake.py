@@ -55,3 +55,21 @@ def test_a_wrong_origin_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RecordError, match="neither a folder of the datasets library nor one with WebDataset shards"):
         take_in(tmp_path / "empty", tmp_path / "out")
+
+
+def test_several_sets_are_merged_once(faces, tmp_path):
+    origins = [faces, f"folder:{faces.parent}"]
+    taken = take_in(origins, tmp_path / "out")
+    merged = list(read_records(taken, check_files=True))
+    assert len(merged) == 10 + len(list(read_records(take_in(origins[1], tmp_path / "alone"))))
+    assert [record.id for record in merged[:10]] == [record.id for record in read_records(faces)]
+    written = taken.stat().st_mtime_ns
+    assert take_in(origins, tmp_path / "out").stat().st_mtime_ns == written
+    with pytest.raises(ConfigurationError, match=r"was begun with .* and folder:"):
+        take_in(origins[1], tmp_path / "out")
+
+
+def test_one_set_in_a_list_is_that_set_and_an_empty_list_is_refused(faces, tmp_path):
+    assert take_in([faces], tmp_path / "out") == faces
+    with pytest.raises(ConfigurationError, match="nothing to describe"):
+        take_in([], tmp_path / "out")

@@ -132,6 +132,7 @@ def test_a_dry_run_counts_and_prices_without_asking(serve, faces, recipe_path, t
     assert preview.highest_cost == pytest.approx((preview.prompt_tokens * 2.5 + 2000 * 10) / 1e6)
     assert preview.lowest_cost < preview.highest_cost
     assert not (tmp_path / "out").exists()
+    assert dry_run(faces, tmp_path / "out", recipe_path, "openai:gpt-4o?timeout=9") == preview
     assert dry_run(faces, tmp_path / "out", recipe_path, "local-model").highest_cost is None
     server = serve()
     generate(faces, tmp_path / "out", recipe_path, annotator=spec(server, "m"))
