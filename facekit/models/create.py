@@ -31,6 +31,7 @@ from facekit.models.presets import Preset
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.source import ModelSource
 from facekit.models.starting import start_from_checkpoint
+from facekit.models.vision import part_config
 from facekit.spec import PartSpec
 
 
@@ -214,13 +215,13 @@ def _compose(
     video_encoder: VisionEncoder | None,
 ) -> FaceKitForConditionalGeneration:
     config = FaceKitConfig(
-        encoder={"name": encoder_name(parts.encoder), **encoder.to_config()},
-        connector={"name": PartSpec.parse(parts.connector).name, **connector.to_config()},
+        encoder=part_config(encoder_name(parts.encoder), encoder),
+        connector=part_config(PartSpec.parse(parts.connector).name, connector),
         text_config=copy.deepcopy(backbone.model.config),
         image_token_id=backbone.tokenizer.get_vocab()[image_token],
     )
     if video_encoder is not None and parts.video_encoder is not None:
-        config.video_encoder = {"name": encoder_name(parts.video_encoder), **video_encoder.to_config()}
+        config.video_encoder = part_config(encoder_name(parts.video_encoder), video_encoder)
     model = FaceKitForConditionalGeneration(
         config, encoder=encoder, connector=connector, language_model=backbone.model, video_encoder=video_encoder
     )

@@ -18,6 +18,7 @@ from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.native.modeling import is_native
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.source import ModelSource
+from facekit.models.vision import part_config
 from facekit.spec import PartSpec
 
 logger = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def replace_connector(
     else:
         logger.warning("the connector '%s' has no projector like the checkpoint's, so it starts untrained", name)
     model.connector = connector.to(model.device, model.dtype)
-    model.config.connector = {"name": name, **connector.to_config()}
+    model.config.connector = part_config(name, connector)
     processor.tokens_per_frame = model.tokens_per_frame
     processor.tokens_per_video_frame = model.tokens_per_video_frame
 

@@ -198,6 +198,20 @@ def build_part(kind: Literal["encoder", "connector"], config: Mapping[str, Any] 
         return built
 
 
+def part_config(name: str, part: VisionEncoder | Connector) -> dict[str, Any]:
+    """What ``build_part`` rebuilds a part from: its registered name, and what its ``to_config`` gives.
+
+    Raises:
+        ConfigurationError: ``to_config`` has a value under ``name`` itself, by which the part could not be found again.
+    """
+    settings = part.to_config()
+    if "name" in settings:
+        raise ConfigurationError(
+            f"to_config of '{name}' has a key 'name', which holds the registered name; give the value another key"
+        )
+    return {"name": name, **settings}
+
+
 def _describe_pixels(transform: ImageTransform) -> str:
     mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (transform.mean, transform.std))
     return f"{transform.image_size} px of mean ({mean}) and deviation ({std})"

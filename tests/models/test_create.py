@@ -36,6 +36,20 @@ def test_a_preset_may_name_an_encoder_for_clips(registry):
     assert other.config.video_encoder["depth"] == 1
 
 
+def test_a_part_whose_to_config_takes_the_key_of_its_name_is_refused_before_it_could_be_saved(registry):
+    from facekit.encoders import TinyEncoder
+
+    class Named(TinyEncoder):
+        def to_config(self):
+            return {**super().to_config(), "name": "resnet18"}
+
+    registry.register("encoder", "named", Named, summary="", licence="", source="")
+    with pytest.raises(ConfigurationError, match="to_config of 'named' has a key 'name'"):
+        facekit.create(
+            encoder="named?image_size=48&width=32&depth=1", connector="mlp", backbone="tiny?width=48&depth=1"
+        )
+
+
 def test_the_shipped_preset_builds():
     model, processor = facekit.create(preset="facekit-tiny")
     assert model.config.connector["name"] == "region"
