@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from facekit.training.loop.trainer import TrainingResult, train
     from facekit.training.recipes.recipe import Recipe, list_recipes, load_recipe
     from facekit.training.recipes.settings import LoraSettings, TrainingSettings
-    from facekit.training.recipes.stages import Listeners, StageResult, plan_recipe, run_recipe
+    from facekit.training.recipes.stages import Listeners, StagePlan, StageResult, plan_recipe, run_recipe
     from facekit.training.watching.history import LossHistory
     from facekit.training.watching.progress import RichProgress, TrainingProgress
     from facekit.training.watching.validation_loss import LossValidation
@@ -21,7 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "loop.trainer": ["TrainingResult", "train"],
         "recipes.recipe": ["Recipe", "list_recipes", "load_recipe"],
         "recipes.settings": ["LoraSettings", "TrainingSettings"],
-        "recipes.stages": ["Listeners", "StageResult", "plan_recipe", "run_recipe"],
+        "recipes.stages": ["Listeners", "StagePlan", "StageResult", "plan_recipe", "run_recipe"],
         "watching.history": ["LossHistory"],
         "watching.validation_loss": ["LossValidation"],
         "watching.progress": ["RichProgress", "TrainingProgress"],
