@@ -117,6 +117,19 @@ def _internvl_preset(name: str, target: str, summary: str, encoder: str, backbon
                 "FaceLLM, arXiv 2507.10300; InternVL3", details=details)  # fmt: skip
 
 
+_REGION_BEHIND = "its own, then region"
+
+
+def _native_preset(name: str, target: str, summary: str, base: str, parts: tuple[str, str], parameters: str,
+                   licence: str, tokens: str, connector: str = "its own") -> Part:  # fmt: skip
+    details = {"encoder": parts[0], "connector": connector, "backbone": parts[1], "parameters": parameters,
+               "tokens": tokens}  # fmt: skip
+    return Part("preset", name, f"facekit.models.presets:{target}", summary, licence, f"hub id {base}", details=details)
+
+
+_QWEN3_VL_4B = ("Qwen/Qwen3-VL-4B-Instruct", ("ViT-0.4B, 448 px", "Qwen3-4B"))
+_INTERNVL35_4B = ("OpenGVLab/InternVL3_5-4B-HF", ("InternViT-300M, tiles of 448 px", "Qwen3-4B"))
+
 PRESETS = (
     Part("preset", "facekit-tiny", "facekit.models.presets:FACEKIT_TINY",
          "the demo's model: tiny encoder, region attention, tiny Llama", **_OURS,
@@ -130,6 +143,24 @@ PRESETS = (
                      "InternViT-6B", "Qwen2.5-32B", "38 B"),
     _internvl_preset("facellm-1b-region", "FACELLM_1B_REGION", "InternVL3-1B with region attention",
                      "InternViT-300M", "Qwen2.5-0.5B", "0.94 B", "region over pixel-shuffle"),
+    _native_preset("facellm-qwen-2b", "FACELLM_QWEN_2B", "a face model on Qwen3-VL-2B", "Qwen/Qwen3-VL-2B-Instruct",
+                   ("ViT-0.4B, 448 px", "Qwen3-1.7B"), "2.1 B", "Apache-2.0", "196"),
+    _native_preset("facellm-qwen-4b", "FACELLM_QWEN_4B", "a face model on Qwen3-VL-4B", *_QWEN3_VL_4B, "4.4 B",
+                   "Apache-2.0", "196"),
+    _native_preset("facellm-qwen-8b", "FACELLM_QWEN_8B", "a face model on Qwen3-VL-8B", "Qwen/Qwen3-VL-8B-Instruct",
+                   ("ViT-0.6B, 448 px", "Qwen3-8B"), "8.8 B", "Apache-2.0", "196"),
+    _native_preset("facellm-qwen-region", "FACELLM_QWEN_REGION", "Qwen3-VL-4B with region attention", *_QWEN3_VL_4B,
+                   "4.5 B", "Apache-2.0", "196", _REGION_BEHIND),
+    _native_preset("facellm-internvl3.5-4b", "FACELLM_INTERNVL35_4B", "a face model on InternVL3.5-4B",
+                   *_INTERNVL35_4B, "4.7 B", "Apache-2.0", "256 a tile"),
+    _native_preset("facellm-internvl3.5-region", "FACELLM_INTERNVL35_REGION",
+                   "InternVL3.5-4B with region attention, tile by tile", *_INTERNVL35_4B, "4.8 B", "Apache-2.0",
+                   "256 a tile", _REGION_BEHIND),
+    _native_preset("facellm-gemma3-4b", "FACELLM_GEMMA_4B", "a face model on Gemma 3 4B", "google/gemma-3-4b-it",
+                   ("SigLIP-400M, 896 px", "Gemma 3 4B"), "4.3 B", "Gemma Terms of Use", "256"),
+    _native_preset("facellm-smolvlm2-2b", "FACELLM_SMOLVLM_2B", "a face model on SmolVLM2-2.2B",
+                   "HuggingFaceTB/SmolVLM2-2.2B-Instruct", ("SigLIP-400M, tiles of 384 px", "SmolLM2-1.7B"), "2.2 B",
+                   "Apache-2.0", "81 a tile"),
     Part("preset", "face-llava-7b", "facekit.models.presets:FACE_LLAVA_7B",
          "Face-LLaVA as in the paper, its connector untrained", _FACE_LLAVA_LICENCES, "Face-LLaVA, arXiv 2504.07198",
          details={**_VICUNA_PARTS, "connector": "region", "parameters": "7.5 B"}),

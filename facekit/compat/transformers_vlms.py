@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from facekit.errors import ConfigurationError
@@ -48,3 +51,54 @@ def find_parts(model: PreTrainedModel) -> tuple[nn.Module, dict[str, nn.Module],
             "choose a base of another family"
         )
     return encoder, connectors, decoder
+
+
+ImageTokensHook = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, ...]]]
+"""Takes projected image tokens and deepstack features, and returns what stands in their place."""
+
+
+def hook_image_tokens(model: PreTrainedModel, hook: ImageTokensHook) -> RemovableHandle:
+    """Let a function change the image tokens of a model wherever it encodes pictures: projected, not yet merged.
+
+    Tokens are ``(tiles, n, D)``, tile by tile as the image processor gives them; or, of encoders that take patches,
+    ``(n, D)`` over all pictures, each row by row. Deepstack features have the same shape.
+
+    Args:
+        model: The model.
+        hook: The function; a copy of the model calls the same one.
+
+    Seen: Qwen2-VL, Qwen2.5-VL, Qwen3-VL and Qwen3.5 (which project inside their encoder, Qwen2.5-VL in the order of its
+        windows), InternVL, LLaVA, LLaVA-NeXT and -OneVision, Gemma 3, Idefics3 and SmolVLM in transformers 5.17 and
+        5.24.
+    Why: ``get_image_features`` of some families has newlines between the tokens already, and is called as a method,
+        which only a changed class would catch.
+    Until: a public way to process image tokens before they are merged.
+    """
+    inner: Any = getattr(model, "model", model)
+    name = next((name for name in _CONNECTORS[:2] if hasattr(inner, name)), None)
+
+    place: nn.Module = model.get_encoder(modality="image") if name is None else getattr(inner, name)
+    return place.register_forward_hook(partial(_of_encoder if name is None else _of_projector, hook))
+
+
+def _of_projector(hook: ImageTokensHook, module: nn.Module, given: Any, tokens: Tensor) -> Tensor:
+    return hook(tokens, ())[0]
+
+
+def _of_encoder(hook: ImageTokensHook, module: nn.Module, given: Any, output: Any) -> Any:
+    deepstack = tuple(getattr(output, "deepstack_features", None) or ())
+    output.pooler_output, changed = hook(output.pooler_output, deepstack)
+    if deepstack:
+        output.deepstack_features = list(changed)
+    return output
+
+
+def deepstack_levels(model: PreTrainedModel) -> int:
+    """How many deepstack features a model adds to its first layers beside its image tokens; most have none.
+
+    Seen: Qwen3-VL in transformers 5.17 and 5.24.
+    Why: only its vision configuration says so, under a name of its own.
+    Until: another family has them, or a common name.
+    """
+    vision: Any = getattr(model.config, "vision_config", None)
+    return len(getattr(vision, "deepstack_visual_indexes", None) or ())

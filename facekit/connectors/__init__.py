@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         RegionLandmarkProjector,
         separate_absent_landmarks,
     )
+    from facekit.connectors.region_gated import GatedRegionCrossAttention, RegionEnrichment
     from facekit.connectors.region_released import (
         ReleasedLandmarkProjector,
         ReleasedRegionConnector,
@@ -42,6 +43,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "RegionLandmarkProjector",
             "separate_absent_landmarks",
         ],
+        "region_gated": ["GatedRegionCrossAttention", "RegionEnrichment"],
         "region_released": ["ReleasedLandmarkProjector", "ReleasedRegionConnector", "ReleasedRegionCrossAttention"],
         "resampler": ["ResamplerConnector"],
     },

@@ -27,6 +27,7 @@ from facekit.errors import ConfigurationError
 from facekit.models.configuration import FaceKitConfig
 from facekit.models.image_processing import NO_LANDMARKER, FaceKitImageProcessor
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.native.modeling import is_native
 from facekit.models.presets import Preset
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.source import ModelSource
@@ -135,6 +136,8 @@ def _start_from_checkpoint(
 ) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
     with _random_state(seed):
         model, processor = start_from_checkpoint(source, parts.connector, parts.landmarker)
+    if is_native(model):
+        processor.image_processor.landmarker = parts.landmarker
     return model.to(device).eval(), processor
 
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from facekit.catalog import DEFAULT_LANDMARKER
 
+OWN_CONNECTOR = "own"
+"""In place of a connector's spec: the one that the checkpoint has."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -22,8 +25,9 @@ class Preset:
         landmarker: Spec of what finds the face and its landmarks; None for models of whole pictures.
         video_encoder: Spec of the encoder of clips, where it is another one.
         checkpoint: A folder or hub id that ``facekit.load`` reads, in which the encoder, the projector and the language
-            model lie together; the model starts from it, and ``encoder`` and ``backbone`` only say what it holds. A
-            ``connector`` that the checkpoint does not have is new, but takes over the checkpoint's projector.
+            model lie together; behind ``hf:`` it is opened in its own class. The model starts from it, and ``encoder``
+            and ``backbone`` only say what it holds. A ``connector`` that the checkpoint does not have is new, but takes
+            over the checkpoint's projector, or goes behind it; ``own`` is the checkpoint's.
     """
 
     encoder: str
@@ -45,6 +49,11 @@ def _internvl(size: str, language_model: str, summary: str, **changes: str | Non
         checkpoint=checkpoint,
         **values,  # type: ignore[arg-type]
     )
+
+
+def _native(checkpoint: str, summary: str, connector: str = OWN_CONNECTOR) -> Preset:
+    """A base in its own class."""
+    return Preset(f"hf:{checkpoint}", connector, f"hf:{checkpoint}", summary, checkpoint=f"hf:{checkpoint}")
 
 
 FACEKIT_TINY = Preset(
@@ -78,3 +87,13 @@ FACE_LLAVA_7B_RELEASED = Preset(
     summary="Face-LLaVA with its published weights",
     checkpoint="chaubeyG/FaceLLaVA",
 )
+FACELLM_QWEN_2B = _native("Qwen/Qwen3-VL-2B-Instruct", "a face model on Qwen3-VL-2B")
+FACELLM_QWEN_4B = _native("Qwen/Qwen3-VL-4B-Instruct", "a face model on Qwen3-VL-4B")
+FACELLM_QWEN_8B = _native("Qwen/Qwen3-VL-8B-Instruct", "a face model on Qwen3-VL-8B")
+FACELLM_QWEN_REGION = _native("Qwen/Qwen3-VL-4B-Instruct", "Qwen3-VL-4B with region attention", "region")
+FACELLM_INTERNVL35_4B = _native("OpenGVLab/InternVL3_5-4B-HF", "a face model on InternVL3.5-4B")
+FACELLM_INTERNVL35_REGION = _native(
+    "OpenGVLab/InternVL3_5-4B-HF", "InternVL3.5-4B with region attention, tile by tile", "region"
+)
+FACELLM_GEMMA_4B = _native("google/gemma-3-4b-it", "a face model on Gemma 3 4B")
+FACELLM_SMOLVLM_2B = _native("HuggingFaceTB/SmolVLM2-2.2B-Instruct", "a face model on SmolVLM2-2.2B")

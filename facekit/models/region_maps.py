@@ -9,10 +9,12 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from facekit.connectors.region import LandmarkGuidedConnector
+from facekit.connectors.region_gated import RegionEnrichment
 from facekit.errors import ConfigurationError, FaceNotFoundError
 from facekit.faces import FACE_REGIONS, REGION_LABELS, CroppedClip, CroppedFace, draw_overlay
 from facekit.faces.heat_map import draw_heat_maps
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.native.modeling import is_native
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.sessions.encoding import answering_mode
 from facekit.models.sessions.session import AnyMedium, medium_tensors, take_medium
@@ -75,8 +77,10 @@ class RegionMaps:
         return draw_heat_maps(face.image, maps, titles, columns=columns, panel=panel, before=before)
 
 
-def region_connector(model: FaceKitForConditionalGeneration) -> LandmarkGuidedConnector | None:
+def region_connector(model: FaceKitForConditionalGeneration) -> LandmarkGuidedConnector | RegionEnrichment | None:
     """Return the connector of a model whose attention to regions can be shown; None where there is none."""
+    if is_native(model):
+        return model.region
     connector = getattr(model, "connector", None)
     return connector if isinstance(connector, LandmarkGuidedConnector) else None
 
@@ -95,7 +99,8 @@ def region_maps(
     proximity mask included where the connector has it. They say where region tokens flow, not why an answer was given.
 
     Args:
-        model: A model whose connector is ``region`` or ``region-released``.
+        model: A model whose connector is ``region`` or ``region-released``, or a base in its own class with region
+            attention behind its projector; of its tiles the maps are those of the whole picture.
         processor: Its processor.
         image: As in ``facekit.ask``, one picture or clip.
         landmarks: As in ``facekit.ask``.
@@ -121,6 +126,11 @@ def region_maps(
     if all(face.landmarks is None for face in faces):
         raise FaceNotFoundError("there is no face with landmarks, so no patch attends to a region")
     tensors = medium_tensors(processor.image_processor, medium)
+    if is_native(model):
+        pixels, points = (each[:, None].to(model.device) for each in (tensors.pixel_values, tensors.landmarks))
+        with answering_mode(model):
+            return RegionMaps(model.region_maps(pixels, points).float().cpu().numpy(), faces)
+    assert isinstance(connector, LandmarkGuidedConnector)
     encoder = model.encoder_for(len(faces))
     parameter = next(encoder.parameters())
     with answering_mode(model):

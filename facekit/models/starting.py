@@ -16,6 +16,8 @@ from facekit.connectors.base import Connector
 from facekit.errors import ConfigurationError
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.native.modeling import is_native
+from facekit.models.native.region import REGION, build_region
+from facekit.models.presets import OWN_CONNECTOR
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.source import ModelSource
 from facekit.models.vision import part_config
@@ -33,25 +35,30 @@ def start_from_checkpoint(
 
     Args:
         source: The checkpoint and how it is opened.
-        connector: Spec of the connector.
-        landmarker: Spec of the landmarker, or None for whole pictures.
+        connector: Spec of the connector, or ``own``.
+        landmarker: Spec of the landmarker, or None for whole pictures; a checkpoint in its own class keeps its
+            landmarker then.
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded.
         UnknownPartError: The connector or landmarker is not registered.
         InvalidSpecError: The connector's options cannot be used.
-        ConfigurationError: The checkpoint is opened in its own class.
+        ConfigurationError: The checkpoint is opened in its own class, and the connector does not go behind it.
     """
     if landmarker is not None:
         current_registry().part("landmarker", PartSpec.parse(landmarker).name)
     spec = PartSpec.parse(connector)
-    current_registry().part("connector", spec.name)
-    model, processor = source.load()
+    keeps_own = spec.name == OWN_CONNECTOR
+    if not keeps_own:
+        current_registry().part("connector", spec.name)
+    model, processor = opened = source.load()
     if is_native(model):
-        raise ConfigurationError(
-            f"'{source.path}' is opened in its own class, whose projector stays; leave the connector '{spec.name}' out"
-        )
-    if spec.name != (model.config.connector or {}).get("name") or spec.options:
+        if not keeps_own and (model.region is None or spec.options or spec.name != REGION):
+            model.add_region(build_region(model.native, spec))
+        if landmarker is not None:
+            processor.image_processor.landmarker = landmarker
+        return opened
+    if not keeps_own and (spec.name != (model.config.connector or {}).get("name") or spec.options):
         widths = {"input_width": model.connector.input_width, "output_width": model.connector.output_width}
         replace_connector(model, processor, spec.name, current_registry().build("connector", spec, **widths))
     processor.image_processor.landmarker = landmarker

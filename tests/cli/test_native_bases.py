@@ -83,5 +83,5 @@ def test_a_base_is_served_as_it_answers(base):
 
 
 def test_what_goes_with_other_bases_is_one_line(run_facekit, base, records, tmp_path):
-    status, _, err = train(run_facekit, base, records, tmp_path / "run", "model.connector=region")
-    assert (status, "whose projector stays; leave the connector 'region' out" in " ".join(err.split())) == (2, True)
+    status, _, err = train(run_facekit, base, records, tmp_path / "run", "model.connector=mlp")
+    assert (status, "whose projector stays; the connector 'mlp' would replace it" in " ".join(err.split())) == (2, True)

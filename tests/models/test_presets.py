@@ -7,17 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_vlms import save_small_vlm
 from transformers import InternVLConfig, InternVLForConditionalGeneration
 
 import facekit
 from facekit.catalog import current_registry
 from facekit.errors import ConfigurationError, UnknownPartError
-from facekit.models.presets import Preset
+from facekit.models.presets import OWN_CONNECTOR, Preset
 from facekit.registry import PartSpec
 
 NAMES = (
     "face-llava-7b", "face-llava-7b-released", "facekit-tiny", "facellm-1b", "facellm-1b-region", "facellm-38b",
-    "facellm-8b",
+    "facellm-8b", "facellm-gemma3-4b", "facellm-internvl3.5-4b", "facellm-internvl3.5-region", "facellm-qwen-2b",
+    "facellm-qwen-4b", "facellm-qwen-8b", "facellm-qwen-region", "facellm-smolvlm2-2b",
 )  # fmt: skip
 
 
@@ -53,10 +55,34 @@ def test_every_preset_names_registered_parts_and_shows_its_facts(name):
     part = current_registry().part("preset", name)
     preset = part.load()
     for kind in ("encoder", "connector", "backbone"):
+        if getattr(preset, kind) == OWN_CONNECTOR:
+            continue
         assert PartSpec.parse(getattr(preset, kind)).name in facekit.list_parts(kind)
     assert set(part.details) == {"encoder", "connector", "backbone", "parameters", "tokens"}
     assert part.licence
     assert "@" not in str(part.details)
+
+
+@pytest.mark.parametrize(
+    ("preset", "family"),
+    [("facellm-qwen-region", "qwen3-vl"), ("facellm-internvl3.5-region", "internvl"), ("facellm-qwen-4b", "qwen3-vl")],
+)
+def test_a_preset_on_a_base_in_its_own_class_gives_that_base_with_region_attention_or_as_it_is(
+    preset, family, tmp_path
+):
+    save_small_vlm(family, tmp_path)
+    given = {"preset": preset, "checkpoint": f"hf:{tmp_path}"}
+    if "region" in preset:
+        model, processor = facekit.create(**given, connector="region?num_heads=4", seed=3)
+        again, _ = facekit.create(**given, connector="region?num_heads=4", seed=3)
+        assert not model.region.cross_attention.gain.any()
+        assert torch.equal(model.region.cross_attention.value_weight, again.region.cross_attention.value_weight)
+    else:
+        model, processor = facekit.create(**given)
+        assert model.region is None
+    assert type(model.native).__name__ in ("Qwen3VLForConditionalGeneration", "InternVLForConditionalGeneration")
+    assert processor.image_processor.landmarker == current_registry().load("preset", preset).landmarker
+    assert facekit.create(**given, landmarker="none")[1].image_processor.landmarker is None
 
 
 def test_a_preset_of_a_checkpoint_gives_its_very_model(internvl_folder):

@@ -25,10 +25,10 @@ from facekit.models.interoperability.adapters import count_adapter_parameters, f
 from facekit.models.interoperability.reading import describe
 from facekit.models.interoperability.recognition import (
     FORMAT_NAMES,
-    NATIVE_PREFIX,
     NATIVE_SETTINGS,
     CheckpointFormat,
     Recognition,
+    as_native,
 )
 from facekit.models.interoperability.weights import TensorHeader, fetch_headers, list_weights_files, read_headers
 from facekit.models.load import check_options, find_checkpoint
@@ -253,13 +253,13 @@ def _itemsize(name: str) -> int:
     return dtype.itemsize
 
 
-def _inspect_native(recognised: Recognition) -> CheckpointReport:
+def _inspect_native(recognised: Recognition, settings: Path | None = None) -> CheckpointReport:
     headers = _look_at_weights(recognised.folder)
     types = Counter[str]()
     for header in headers.values():
         types[str(header.dtype).removeprefix("torch.")] += header.numel
     dtype = types.most_common(1)[0][0]
-    shape = measure_native(recognised.folder)
+    shape = measure_native(recognised.folder, settings)
     parts = tuple(
         PartReport(part.name, part.kind, part.parameters, part.parameters * _itemsize(dtype), (dtype,), part.shape)
         for part in shape.parts
@@ -392,8 +392,12 @@ def _describe_encoder(encoder: VisionEncoder) -> str:
 
 def _inspect_adapter(recognised: Recognition, tower_root: str | Path | None) -> CheckpointReport:
     base = find_base_model(recognised, weights=False)
-    is_native = (recognised.folder / NATIVE_SETTINGS).is_file()
-    report = inspect_checkpoint(f"{NATIVE_PREFIX}{base.folder}" if is_native else base.folder, tower_root=tower_root)
+    is_native = base.format is CheckpointFormat.NATIVE or (recognised.folder / NATIVE_SETTINGS).is_file()
+    if is_native:
+        own = recognised.folder if (recognised.folder / NATIVE_SETTINGS).is_file() else None
+        report = _inspect_native(as_native(base), own)
+    else:
+        report = inspect_checkpoint(base.folder, tower_root=tower_root)
     return replace(
         report,
         folder=recognised.folder,

@@ -141,6 +141,7 @@ def _export_native(
         native = copy.deepcopy(native)
         take_adapters_out(native, merge=True)
     native.save_pretrained(folder, max_shard_size=max_shard_size)
+    model.save_region(folder)
     processor.save_pretrained(folder)
     return folder
 

@@ -14,6 +14,7 @@ from facekit.encoders.huggingface import errors_only
 from facekit.errors import CheckpointError, ConfigurationError, configuration_guard, first_line
 from facekit.models.native.modeling import NativeModel
 from facekit.models.native.processing import NativeProcessor
+from facekit.models.native.region import read_region
 
 
 def load_native(
@@ -29,10 +30,11 @@ def load_native(
         folder: The checkpoint.
         dtype: Floating type; by default as saved.
         tokenizer: A tokenizer in place of the checkpoint's: folder or hub id.
-        settings: The folder with facekit's settings of its processor; by default the checkpoint's.
+        settings: The folder with facekit's settings of its processor, and with its region attention, where it has some;
+            by default the checkpoint's.
 
     Raises:
-        CheckpointError: It cannot be loaded, or lacks weights.
+        CheckpointError: It or its region attention cannot be loaded, or lacks weights.
         ConfigurationError: facekit cannot use a model of this family; the message says why.
     """
     native, processor = open_in_own_class(folder, dtype=dtype, tokenizer=tokenizer)
@@ -43,7 +45,10 @@ def load_native(
             "another family"
         )
     wrapped = NativeProcessor.from_folder(processor, int(image_token_id), settings or folder)
-    return NativeModel(native, wrapped), wrapped
+    model, region = NativeModel(native, wrapped), read_region(settings or folder)
+    if region is not None:
+        model.add_region(region)
+    return model, wrapped
 
 
 def open_in_own_class(

@@ -12,6 +12,7 @@ from facekit.errors import CheckpointError, configuration_guard
 from facekit.models.memory import EncoderShape
 from facekit.models.native.modeling import NativeModel
 from facekit.models.native.processing import NativeProcessor
+from facekit.models.native.region import describe_region
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,12 @@ class NativeShape:
     encoder: EncoderShape
 
 
-def measure_native(folder: Path) -> NativeShape:
+def measure_native(folder: Path, settings: Path | None = None) -> NativeShape:
     """Measure a checkpoint without its weights.
 
     Args:
         folder: Has the model's configuration and its processor's files.
+        settings: Has facekit's settings of it, and its region attention; by default the same folder.
 
     Raises:
         CheckpointError: They cannot be read.
@@ -63,8 +65,10 @@ def measure_native(folder: Path) -> NativeShape:
         own = AutoProcessor.from_pretrained(folder, local_files_only=True)
         with torch.device("meta"):
             native = AutoModelForImageTextToText.from_config(config)
-    processor = NativeProcessor.from_folder(own, int(config.image_token_id), folder)
-    model = NativeModel(native, processor)
+    processor = NativeProcessor.from_folder(own, int(config.image_token_id), settings or folder)
+    model, region = NativeModel(native, processor), describe_region(settings or folder)
+    if region is not None:
+        model.add_region(region)
     counts = dict.fromkeys(("encoder", "connector", "language_model"), 0)
     for name, value in model.named_parameters():
         part = name.partition(".")[0]

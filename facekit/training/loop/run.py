@@ -20,7 +20,9 @@ from facekit.data.record_facts import facts_of, is_dialogue
 from facekit.data.shortened import ShortenedRecord
 from facekit.errors import CheckpointError, ConfigurationError
 from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.native.modeling import is_native
 from facekit.models.native.processing import NativeProcessor
+from facekit.models.native.region import REGION_FOLDER
 from facekit.models.placement import refuse_divided
 from facekit.models.processing import FaceKitProcessor
 from facekit.reports import ProgressListener
@@ -47,7 +49,9 @@ from facekit.training.watching.validation_loss import LossValidation
 logger = logging.getLogger(__name__)
 
 RUN_FOLDER = "training"
-_WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
+_WEIGHTS = (
+    "model*.safetensors", "model.safetensors.index.json", f"{REGION_FOLDER}/*", f"{ADAPTER_FOLDER}/{REGION_FOLDER}/*",
+)  # fmt: skip
 
 
 @dataclass
@@ -190,6 +194,8 @@ class TrainingRun:
                 adapters.save(folder / ADAPTER_FOLDER)
                 if isinstance(self.processor, NativeProcessor):
                     self.processor.save_settings(folder / ADAPTER_FOLDER)
+                if is_native(self.model):
+                    self.model.save_region(folder / ADAPTER_FOLDER)
             if is_quantized(self.model):
                 unpack(self.model.language_model)
             if adapters is not None:

@@ -223,7 +223,10 @@ def open_model(choice: ModelChoice, seed: int = 0) -> Composed:
         return model, processor
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return start_from_checkpoint(_source(choice), choice.connector, choice.landmarker)
+        model, processor = start_from_checkpoint(_source(choice), choice.connector, choice.landmarker)
+    if choice.image_size is not None:
+        _set_size(processor, choice)
+    return model, processor
 
 
 def _set_size(processor: FaceKitProcessor, choice: ModelChoice) -> None:

@@ -67,7 +67,8 @@ class Adapters:
         """Write ``adapter_model.safetensors`` and ``adapter_config.json``, as ``PeftModel.from_pretrained`` reads.
 
         What else learned, such as the connector, is in the file too, for ``facekit.load``; PEFT passes over it. So is
-        what an adapter that the run began with had brought.
+        what an adapter that the run began with had brought. The region attention of a base in its own class is not: it
+        lies beside the file, see ``NativeModel.save_region``.
         """
         folder.mkdir(parents=True, exist_ok=True)
         state = get_peft_model_state_dict(self.language_model, adapter_name=_NAME, save_embedding_layers=False)
@@ -77,7 +78,7 @@ class Adapters:
         others = [part for part in self._parts if part != "language_model.lora"]
         own_names = self._model.native_names() if is_native(self._model) else {}
         for name, value in self._model.named_parameters():
-            if any(is_of(name, part) for part in others):
+            if any(is_of(name, part) for part in others) and not (own_names and name not in own_names):
                 state[own_names.get(name, name)] = value.detach()
         if self._found is not None:
             brought, config.modules_to_save = self._found.brought_whole()

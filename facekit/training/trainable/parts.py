@@ -19,7 +19,7 @@ _NAMES = {
     "encoder": r"(video_)?encoder\.",
     "connector": r"connector\.|native\.(?!lm_head\.)",
     "connector.projector": r"connector\.(vision_projector|layers)\.",
-    "connector.region": r"connector\.(landmark_projector|cross_attention)\.",
+    "connector.region": r"connector\.(region|landmark_projector|cross_attention)\.",
     "language_model": r"(language_model|native\.lm_head)\.",
     "language_model.lora": r"language_model\..*\.lora_",
 }

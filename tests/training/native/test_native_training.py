@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import nullcontext
 
 import peft
@@ -24,6 +25,8 @@ from facekit.models.interoperability import export
 from facekit.models.interoperability.recognition import NATIVE_SETTINGS
 from facekit.models.memory import ModelShape
 from facekit.models.native.modeling import as_picture
+from facekit.models.native.region import REGION_FOLDER, build_region
+from facekit.spec import PartSpec
 from facekit.training import TrainingSettings, train
 from facekit.training.loop.losses import find_targets, supervised_loss
 from facekit.training.loop.prefix_attention import packed_inputs, split_attention
@@ -31,6 +34,7 @@ from facekit.training.trainable.parts import list_trained_parts, trainable_parts
 from facekit.training.watching.validation_loss import LossValidation
 
 LORA = {"parts": ("language_model.lora",), "lora": {"rank": 4, "alpha": 8, "dropout": 0.0}}
+REGION, WITH_REGION = "region?num_heads=4", ("qwen2.5-vl", "internvl", "gemma3")
 QUICK = {"batch_size": 2, "steps": 3, "independent_turns": True, "turns_per_example": 3, "learning_rate": 1e-3}
 
 
@@ -43,9 +47,12 @@ def records(tmp_path_factory):
 def open_base(tmp_path):
     """Returns model and processor of a family as facekit opens them; pictures are 64 px squares."""
 
-    def build(family):
+    def build(family, connector=None):
         save_small_vlm(family, tmp_path / family)
         model, processor = facekit.load(f"hf:{tmp_path / family}")
+        if connector is not None:
+            torch.manual_seed(5)
+            model.add_region(build_region(model.native, PartSpec.parse(connector)))
         processor.image_processor.image_size, processor.image_processor.landmarker = 64, None
         return model, processor
 
@@ -78,16 +85,22 @@ def train_on_single(model, processor, examples, questions, count):
         for start in range(0, len(turns), 2):
             tokens = encode_conversation(processor, turns[start : start + 2])
             ids, labels = torch.tensor([tokens.input_ids]), torch.tensor(tokens.labels)
-            logits = model(input_ids=ids, pixel_values=example.pixel_values[None]).logits[0]
+            media = {"pixel_values": example.pixel_values[None], "landmarks": example.landmarks[None]}
+            logits = model(input_ids=ids, **media).logits[0]
             loss = F.cross_entropy(logits[:-1], labels[1:], ignore_index=-100, reduction="sum") / count
             loss.backward()
             total += float(loss.detach())
     return total, gradients(model)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_packed_questions_have_loss_and_gradients_of_a_plain_loop(family, open_base, records):
-    model, processor = open_base(family)
+@pytest.mark.parametrize(
+    ("family", "connector"), [*((family, None) for family in FAMILIES), *((family, REGION) for family in WITH_REGION)]
+)
+def test_packed_questions_have_loss_and_gradients_of_a_plain_loop(family, connector, open_base, records):
+    model, processor = open_base(family, connector)
+    if connector is not None:
+        with torch.no_grad():
+            model.region.cross_attention.gain.fill_(1.0)
     options = DatasetOptions(independent_turns=True, shuffle_turns=False, turns_per_example=4)
     dataset = FaceDataset(records.select([0, 1]), processor, options)
     examples = [dataset[index] for index in range(2)]
@@ -99,6 +112,7 @@ def test_packed_questions_have_loss_and_gradients_of_a_plain_loop(family, open_b
     single, of_single = train_on_single(model, processor, examples, questions, count)
     assert packed == pytest.approx(single, abs=1e-5)
     assert masked == pytest.approx(single, abs=1e-5)
+    assert connector is None or of_single["connector.region.landmark_projector.global_projection.0.weight"].any()
     largest = max(float(value.abs().max()) for value in of_single.values())
     for name, value in of_single.items():
         scale = max(float(value.abs().max()), 1e-4 * largest)  # a key's bias moves no softmax: its gradient is noise
@@ -180,6 +194,70 @@ def test_adapters_load_over_the_base_by_peft_alone_and_merged_by_transformers_al
     assert (tmp_path / "run" / "adapter" / NATIVE_SETTINGS).is_file()
     names = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors")
     assert all("lora_" in name and "vision" not in name and "visual" not in name for name in names)
+
+
+@pytest.mark.parametrize("family", WITH_REGION)
+def test_region_attention_learns_beside_adapters_and_lies_beside_what_peft_and_transformers_load(
+    family, open_base, records, tmp_path
+):
+    model, processor = open_base(family, REGION)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    parts = ("language_model.lora", "connector.region")
+    losses = LossValidation(records, tmp_path / "losses.jsonl", every=4)
+    settings = TrainingSettings(
+        **{**LORA, "parts": parts, **QUICK, "steps": 8, "learning_rate": 5e-3, "gradient_checkpointing": True}
+    )
+    train(model, processor, records, tmp_path / "run", settings, callbacks=[losses])
+    assert losses.points[-1].loss < losses.points[0].loss
+    learned = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+    assert any(name.startswith("connector.region.landmark_projector.") for name in learned)
+    assert all(name.startswith(("connector.region.", "language_model.")) for name in learned)
+    example = FaceDataset(records, processor)[0]
+    batch = FaceCollator(0)([example])
+    inputs = {name: batch[name] for name in ("input_ids", "pixel_values")}
+    arguments = {"input_ids": batch["input_ids"], **model._picture_inputs(batch["pixel_values"])}
+    arguments |= model._token_types(batch["input_ids"])
+    with torch.inference_mode():
+        seen, blind = model(**inputs, landmarks=batch["landmarks"]).logits, model(**inputs).logits
+        for each in ("", "adapter"):
+            again, _ = facekit.load(tmp_path / "run" / each)
+            assert torch.allclose(again(**inputs, landmarks=batch["landmarks"]).logits, seen, atol=1e-5)
+        base = AutoModelForImageTextToText.from_pretrained(tmp_path / family).eval()
+        adapted = peft.PeftModel.from_pretrained(base, tmp_path / "run" / "adapter").eval()(**arguments).logits
+        merged = AutoModelForImageTextToText.from_pretrained(tmp_path / "run").eval()(**arguments).logits
+    assert (seen - blind).abs().max() > 1e-4
+    assert torch.allclose(adapted, blind, atol=1e-5)
+    assert torch.allclose(merged, blind, atol=1e-5)
+    assert all("lora_" in name for name in load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors"))
+
+
+def test_a_model_without_region_attention_leaves_none_of_an_earlier_one_in_its_folder(open_base, records, tmp_path):
+    settings = TrainingSettings(**LORA, **{**QUICK, "steps": 1})
+    train(*open_base("qwen2-vl", REGION), records, tmp_path / "run", settings)
+    folders = [tmp_path / "run" / each / REGION_FOLDER for each in ("", "adapter")]
+    assert all((folder / "connector.safetensors").is_file() for folder in folders)
+    shutil.rmtree(tmp_path / "run" / "training")
+    train(*open_base("qwen2-vl"), records, tmp_path / "run", settings)
+    assert not any(path.is_file() for folder in folders for path in folder.rglob("*"))
+
+
+def test_a_run_with_region_attention_in_mixed_precision_is_resumed_as_if_it_had_not_stopped(
+    open_base, records, tmp_path
+):
+    settings = TrainingSettings(
+        parts=("connector.region",), save_every=2, **{**QUICK, "steps": 4}, precision="bfloat16"
+    )
+    model, processor = open_base("internvl", REGION)
+    model.to(torch.bfloat16)
+    train(model, processor, records, tmp_path / "run", settings)
+    expected = {name: value.clone() for name, value in model.named_parameters()}
+    last = tmp_path / "run" / "training" / "checkpoint-4"
+    shutil.rmtree(last)
+    again, processor = open_base("internvl", REGION)
+    again.to(torch.bfloat16)
+    assert train(again, processor, records, tmp_path / "run", settings, resume=True).resumed_from == 2
+    assert all(torch.equal(value, expected[name]) for name, value in again.named_parameters())
+    assert expected["connector.region.cross_attention.gain"].any()
 
 
 def test_a_run_is_resumed_with_the_weights_of_an_uninterrupted_one(open_base, records, tmp_path):
