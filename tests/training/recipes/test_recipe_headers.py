@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
     Qwen2_5_VLVisionConfig,
 )
 
+from benchmarks.base_memory import BASES, shapes_of
 from facekit.connectors.region import RegionConnector
 from facekit.models.memory import ModelShape, format_bytes
 from facekit.training.recipes.recipe import RECIPE_FOLDER, list_recipes, load_recipe
@@ -72,6 +74,8 @@ def needed():
     with torch.device("meta"):
         vision = Qwen2_5_VLVisionConfig(hidden_size=1280, intermediate_size=3420, out_hidden_size=2048)
         qwen_vision = count(Qwen2_5_VisionTransformerPretrainedModel(vision))
+    base = next(base for base in BASES if base.hub_id == "Qwen/Qwen3-VL-4B-Instruct")
+    qwen_four, region_of_qwen = shapes_of(base, load_recipe("facellm-region", GIVEN).stages[0].settings)
     shapes = {
         ("face-llava", "region"): VICUNA.shape(256, 2 * (towers + vicuna + projector), region),
         ("face-llava", "finetune"): VICUNA.shape(256, 2 * towers, vicuna + count(face_llava), trains_text=True),
@@ -88,6 +92,7 @@ def needed():
         ("facellm-any", ""): QWEN_VL_THREE.shape(
             256, 2 * (qwen_vision + QWEN_VL_THREE.embeddings + QWEN_VL_THREE.in_layers), QWEN_VL_THREE.adapters(16)
         ),
+        ("facellm-region", ""): replace(qwen_four, trained=qwen_four.trained + region_of_qwen),
         ("qlora-single-gpu", ""): QWEN_SEVEN.shape(
             256,
             2 * (VIT_LARGE + QWEN_SEVEN.embeddings) + int(QWEN_SEVEN.in_layers * (4 + 0.127) / 8),
@@ -108,7 +113,7 @@ def head(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["face-llava", "facellm-any", "facellm-lora", "qlora-single-gpu", "face-grpo", "face-dpo"]
+    "name", ["face-llava", "facellm-any", "facellm-lora", "facellm-region", "qlora-single-gpu", "face-grpo", "face-dpo"]
 )
 def test_the_memory_in_the_header_is_the_estimate(name, needed):
     paragraph = head(name).partition("Memory, an estimate")[2].partition("Where that is")[0]
@@ -136,9 +141,10 @@ def test_the_commands_in_the_header_name_this_recipe_and_are_accepted(name):
         assert recipe.chosen
 
 
-def test_there_are_seven_recipes_and_each_has_needs_and_memory():
+def test_there_are_eight_recipes_and_each_has_needs_and_memory():
     assert list_recipes() == [
-        "face-dpo", "face-grpo", "face-llava", "facellm-any", "facellm-lora", "qlora-single-gpu", "tiny-cpu",
+        "face-dpo", "face-grpo", "face-llava", "facellm-any", "facellm-lora", "facellm-region",
+        "qlora-single-gpu", "tiny-cpu",
     ]  # fmt: skip
     for name in list_recipes():
         assert "Needs:" in head(name)
