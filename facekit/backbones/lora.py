@@ -13,6 +13,11 @@ from facekit.errors import ConfigurationError
 _ROUTERS = {"gate", "router", "shared_expert_gate"}
 
 
+def is_linear(module: nn.Module) -> bool:
+    """Whether a module is a linear layer, in either form that transformers has."""
+    return isinstance(module, nn.Linear | Conv1D)
+
+
 def lora_target_modules(model: PreTrainedModel) -> list[str]:
     """Return the names of all linear layers in the attention and MLP of the language model's layers.
 
@@ -48,6 +53,6 @@ def lora_target_modules(model: PreTrainedModel) -> list[str]:
     wanted = {
         id(module)
         for name, module in layers.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and name.rpartition(".")[2] not in _ROUTERS
+        if is_linear(module) and name.rpartition(".")[2] not in _ROUTERS
     }
     return [name for name, module in model.named_modules() if id(module) in wanted]

@@ -58,9 +58,10 @@ def bench(
     """Put a benchmark to a model, resumable, with one report."""
     from facekit.errors import UnknownPartError
     from facekit.evaluation import BENCHMARKS, open_model, preview_benchmark, run_benchmark
+    from facekit.spec import closest_match_hint
 
     if name not in BENCHMARKS:
-        raise UnknownPartError(f"there is no benchmark '{name}'; there are {', '.join(sorted(BENCHMARKS))}")
+        raise UnknownPartError(f"there is no benchmark '{name}'{closest_match_hint(name, BENCHMARKS)}")
     source = opening.source(model)
     asking: dict[str, Any] = {"setting": setting, "scoring": scoring, "wheels": wheels}
     asking |= {"limit": limit, "max_new_tokens": max_new_tokens}

@@ -30,7 +30,7 @@ from pydantic import ValidationError
 from facekit import __version__
 from facekit.data.atomic import write_bytes_atomically
 from facekit.data.record_facts import FACTS, fact_of, identity_line
-from facekit.data.records import FaceRecord, describe_problem
+from facekit.data.records import FaceRecord, describe_problem, read_line
 from facekit.data.skipping import SkippedRecord
 from facekit.errors import RecordError
 
@@ -242,7 +242,7 @@ def _held(file: BinaryIO) -> Iterator[None]:
 
 def _read_line(line: bytes, index: int, number: int) -> FaceRecord | SkippedRecord:
     try:
-        return FaceRecord.model_validate_json(line)
+        return read_line(line)
     except ValidationError as error:
         reason = describe_problem(error)
     try:

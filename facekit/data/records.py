@@ -6,6 +6,7 @@ wrong key or a missing picture is reported with its line before a run starts rat
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -336,6 +337,16 @@ def format_record(record: FaceRecord) -> str:
     return json.dumps(values, ensure_ascii=False, allow_nan=False)
 
 
+def read_line(line: str | bytes) -> FaceRecord:
+    """A line as a record; a byte-order mark, with which Windows' programs begin a file, is passed over.
+
+    Raises:
+        ValidationError: It is no record.
+    """
+    plain = line.removeprefix("\ufeff") if isinstance(line, str) else line.removeprefix(codecs.BOM_UTF8)
+    return FaceRecord.model_validate_json(plain)
+
+
 def parse_line(line: str, path: Path, number: int, confinement: Confinement, *, check_files: bool) -> FaceRecord:
     """One line of a records file as a record.
 
@@ -350,7 +361,7 @@ def parse_line(line: str, path: Path, number: int, confinement: Confinement, *, 
         RecordError: The line is malformed, a path leads elsewhere, or a file is not there.
     """
     try:
-        record = FaceRecord.model_validate_json(line)
+        record = read_line(line)
     except ValidationError as error:
         raise RecordError(f"{path}, line {number}: {describe_problem(error)}") from error
     confinement.check(record.file_names(), f"{path}, line {number}")

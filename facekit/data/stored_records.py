@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from facekit.data.lazy_records import LazyRecords
 from facekit.data.record_index import FileStamp, RecordIndex, open_index
-from facekit.data.records import FaceRecord, describe_problem
+from facekit.data.records import FaceRecord, describe_problem, read_line
 from facekit.data.skipping import SkippedRecord
 from facekit.errors import OutputError, RecordError
 
@@ -75,7 +75,7 @@ class StoredRecords(LazyRecords):
         start, length = int(found["start"]), int(found["length"])
         line = os.pread(self._file.fileno(), length, start)
         try:
-            return FaceRecord.model_validate_json(line)
+            return read_line(line)
         except ValidationError as error:
             raise RecordError(f"{self.path}, byte {start}: {describe_problem(error)}") from error
 

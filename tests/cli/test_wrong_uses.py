@@ -1,6 +1,7 @@
 """Wrong uses of the command line: each is one line that says what to do, and exit status 2."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +87,7 @@ WRONG = [
     (("ask", "{black}", "How old?", "--model", "{model}", "--dtype", "float12"), "float12"),
     (("ask", "{black}", "How old?", "--model", "{model}", "--load-in", "3bit"), "3bit"),
     (("ask", "{black}", "How old?", "--modle", "{model}"), "No such option"),
+    (("ask", "{black}", b"How old\xff\xfe?", "--model", "{model}"), "UTF-8"),
     (("convert",), "Missing argument"),
     (("convert", "{records}"), "the last argument is the output"),
     (("convert", "nowhere.jsonl", "OUT.jsonl"), "nowhere.jsonl"),
@@ -132,6 +134,10 @@ WRONG = [
     (("train", "{records}", "--output", "OUT", *PARTS, *ONCE, "--parts", "connecter"), "connecter"),
     (("train", "{records}", "--output", "OUT", "--preset", "facellm-1c", *ONCE), "facellm"),
     (("train", "{records}", "--output", "OUT", "--model", "{model}", "--encoder", "tiny", *ONCE), "--model"),
+    (
+        ("train", "{records}", "--output", "OUT", *PARTS, *ONCE, "--lora-rank", "2", "--lora-targets", "q_prj"),
+        "did you mean 'q_proj'",
+    ),
     (("train", "recipe=facellm-lorra", "{records}"), "facellm-lorra"),
     (("train", "recipe=a", "recipe=b"), "one recipe at a time"),
     (("eval", PREDICTIONS, "{records}", "--tasks", "age", "--prompts", "open"), "'closed' or a YAML file"),
@@ -141,6 +147,7 @@ WRONG = [
     (("eval", "nowhere", "{records}", "--dry-run"), "nowhere"),
     (("eval", PREDICTIONS, "{records}", "--dry-run", "--scoring", "likelihood"), "gives no likelihoods"),
     (("eval", PREDICTIONS, "{records}", "--dry-run", "--scoring", "guess"), "guess"),
+    (("bench", "facexbnch", "{empty}", PREDICTIONS), "did you mean 'facexbench'"),
     (("bench", "mer-unibench", "{empty}", PREDICTIONS), "emotion_wheel"),
     (("bench", "lfw", "{empty}", PREDICTIONS, "--wheels", "{empty}"), "no option 'wheels'"),
     (("eval",), "Missing argument"),
@@ -193,7 +200,10 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("words", "piece"), WRONG, ids=[" ".join(words) for words, _ in WRONG])
+WRONG = [(tuple(map(os.fsdecode, words)), piece) for words, piece in WRONG]  # bytes as a shell hands them over
+
+
+@pytest.mark.parametrize(("words", "piece"), WRONG, ids=[ascii(" ".join(words)) for words, _ in WRONG])
 def test_a_wrong_use_is_one_line_and_exit_status_2(run_facekit, places, tmp_path, words, piece):
     status, error = use(run_facekit, places, [word.replace("OUT", str(tmp_path / "out")) for word in words])
     assert status == 2, error

@@ -1,5 +1,6 @@
 """Records: strict reading with file, line and field; a round trip that loses nothing."""
 
+import codecs
 import json
 
 import numpy as np
@@ -8,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facekit.data.labels import ACTION_UNITS, EXPRESSIONS, FaceLabels
+from facekit.data.lenient import read_leniently
 from facekit.data.records import FaceRecord, Turn, format_record, iterate_records, read_records, write_records
+from facekit.data.stored_records import open_stored
 from facekit.errors import RecordError
 
 LANDMARKS = [[round(0.2 + 0.008 * i, 4), round(0.9 - 0.01 * i, 4)] for i in range(68)]
@@ -116,6 +119,14 @@ def test_a_missing_or_binary_file_is_refused(tmp_path):
     (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00\x01\n")
     with pytest.raises(RecordError, match="not UTF-8"):
         read_records(tmp_path / "binary.jsonl")
+
+
+def test_a_byte_order_mark_is_passed_over_by_every_reader(tmp_path):
+    path = write_lines(tmp_path, {"id": "a"}, {"id": "b"})
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert [record.id for record in read_records(path)] == ["a", "b"]
+    assert [record.id for record in read_leniently(path).records] == ["a", "b"]
+    assert [record.id for record in open_stored(path, least_bytes=0)] == ["a", "b"]
 
 
 def test_two_records_with_one_id_are_refused(tmp_path):

@@ -17,7 +17,7 @@ def check_questions(questions: str | Sequence[str]) -> list[str]:
     """Return questions as a list.
 
     Raises:
-        ConfigurationError: There is none, or one has no words.
+        ConfigurationError: There is none, or one has no words or is no text.
     """
     listed = [questions] if isinstance(questions, str) else list(questions)
     if not listed:
@@ -25,6 +25,8 @@ def check_questions(questions: str | Sequence[str]) -> list[str]:
     for question in listed:
         if not isinstance(question, str) or not question.strip():
             raise ConfigurationError(f"a question needs words, unlike {question!r}")
+        if any("\ud800" <= letter <= "\udfff" for letter in question):  # so Python has bytes that are no UTF-8
+            raise ConfigurationError(f"a question is UTF-8 text, unlike {question!r}; check the encoding it comes in")
     return listed
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,15 @@ from typing import Any
 import torch
 from peft import LoraConfig, LoraModel, get_peft_model_state_dict
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from facekit.backbones.lora import lora_target_modules
+from facekit.backbones.lora import is_linear, lora_target_modules
 from facekit.compat.peft import forget_adapters
-from facekit.errors import ConfigurationError
+from facekit.errors import ConfigurationError, first_line
 from facekit.hub import cached_source
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.native.modeling import is_native
+from facekit.spec import closest_match_hint
 from facekit.training.recipes.settings import LoraSettings, TrainingSettings
 from facekit.training.trainable.decomposed import DecomposedWeights
 from facekit.training.trainable.found_adapters import merge_found, take_found
@@ -44,7 +45,7 @@ class Adapters:
 
     Raises:
         ConfigurationError: The model has adapters that cannot be trained on, or of another kind than the settings say;
-            or adapters of the chosen kind cannot be put onto packed weights.
+            or adapters of the chosen kind cannot be put onto packed weights; or a target is no module, or takes none.
     """
 
     def __init__(self, model: FaceKitForConditionalGeneration, settings: TrainingSettings) -> None:
@@ -58,7 +59,10 @@ class Adapters:
         self._decomposed = DecomposedWeights(self.language_model, self.config)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self._tuner: LoraModel | None = LoraModel(self.language_model, self.config, _NAME)
+            try:
+                self._tuner: LoraModel | None = LoraModel(self.language_model, self.config, _NAME)
+            except ValueError as error:
+                raise ConfigurationError(f"these modules take no adapters: {first_line(error)}") from error
         self._decomposed.remember_first()
         if self._found is not None:
             self._found.write_weights(self.language_model)
@@ -120,7 +124,11 @@ class Adapters:
 
 
 def _new_config(model: FaceKitForConditionalGeneration, lora: LoraSettings) -> LoraConfig:
-    targets = lora_target_modules(model.language_model) if isinstance(lora.targets, str) else list(lora.targets)
+    if isinstance(lora.targets, str):
+        targets = lora_target_modules(model.language_model)
+    else:
+        targets = list(lora.targets)
+        _check_targets(model.language_model, targets)
     return LoraConfig(
         r=lora.rank,
         lora_alpha=lora.alpha,
@@ -131,6 +139,16 @@ def _new_config(model: FaceKitForConditionalGeneration, lora: LoraSettings) -> L
         init_lora_weights=True if lora.init == "default" else lora.init,  # type: ignore[arg-type]
         task_type="CAUSAL_LM",
     )
+
+
+def _check_targets(language_model: nn.Module, targets: Sequence[str]) -> None:
+    """Refuse a name that no module has; PEFT passes over one as long as another fits."""
+    names = [f".{name}" for name, _ in language_model.named_modules()]
+    for target in targets:
+        if not any(name.endswith(f".{target}") for name in names):
+            linear = {name.rpartition(".")[2] for name, each in language_model.named_modules() if is_linear(each)}
+            hint = closest_match_hint(target, linear)
+            raise ConfigurationError(f"lora targets: the language model has no module '{target}'{hint}")
 
 
 def _check_kind(model: FaceKitForConditionalGeneration, lora: LoraSettings) -> None:
