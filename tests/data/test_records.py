@@ -122,9 +122,9 @@ def test_a_missing_or_binary_file_is_refused(tmp_path):
 
 
 def test_a_byte_order_mark_is_passed_over_by_every_reader(tmp_path):
-    path = write_lines(tmp_path, {"id": "a"}, {"id": "b"})
+    path = write_lines(tmp_path, {"id": "a", "image": "x.png"}, {"id": "b", "image": "y.png"})
     path.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
-    assert [record.id for record in read_records(path)] == ["a", "b"]
+    assert [record.id for record in read_records(path, check_files=False)] == ["a", "b"]
     assert [record.id for record in read_leniently(path).records] == ["a", "b"]
     assert [record.id for record in open_stored(path, least_bytes=0)] == ["a", "b"]
 
