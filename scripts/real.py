@@ -47,6 +47,7 @@ class Part:
     programs: tuple[tuple[str, str], ...] = ()
     modules: tuple[str, ...] = ()
     probe: str = ""
+    search_path: str = ""
     minutes: float = 5.0
 
 
@@ -148,7 +149,8 @@ def run(part: Part, folder: Path = FOLDER) -> Result:
     report = folder / f"{part.name}.xml"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.unlink(missing_ok=True)
-    path = os.pathsep.join(filter(None, (layer, str(ROOT), os.environ.get("PYTHONPATH", ""))))
+    first = str(ROOT / part.search_path) if part.search_path else ""
+    path = os.pathsep.join(filter(None, (layer, str(ROOT), first, os.environ.get("PYTHONPATH", ""))))
     environment = {**os.environ, "PYTHONPATH": path, "FACEKIT_REAL": part.name, "OMP_NUM_THREADS": "1"}
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=none"]
     try:

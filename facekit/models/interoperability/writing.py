@@ -309,8 +309,10 @@ def _build_internvl_processor(processor: FaceKitProcessor, tokenizer: Any, templ
     built: Any = build_image_processor(transform)
     values = {"size": {"height": transform.image_size, "width": transform.image_size}, "resample": built.resample}
     values |= {"image_mean": list(transform.mean), "image_std": list(transform.std)}
+    # InternVLProcessor asks for tiles whatever its image processor says: of one at most, a picture is seen whole.
+    tiles: dict[str, Any] = {"crop_to_patches": False, "min_patches": 1, "max_patches": 1}
     return InternVLProcessor(
-        GotOcr2ImageProcessor(crop_to_patches=False, **values),
+        GotOcr2ImageProcessor(**tiles, **values),
         tokenizer,
         InternVLVideoProcessor(**values),
         image_seq_length=processor.tokens_per_frame,

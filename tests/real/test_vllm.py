@@ -1,0 +1,321 @@
+"""vLLM 0.32 on processor cores: greedy tokens are those of ``model.generate``, 32 of 32, by each way into it.
+
+In float32, so that no rounding decides between two tokens; weights are drawn large enough that answers differ.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gc
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+os.environ |= {
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
+
+import foreign_checkpoints
+import numpy as np
+import pytest
+import skimage
+import torch
+import video_files
+from PIL import Image
+from transformers import Qwen2Config, Qwen2ForCausalLM
+from vllm import LLM, SamplingParams
+from vllm.exceptions import VLLMValidationError
+
+import facekit
+from facekit.models.interoperability import export
+
+# vLLM looks at every name of torch, deprecated ones too.
+pytestmark = pytest.mark.filterwarnings("ignore:a call of ours.*reduce_op")
+
+NEW = 24
+GREEDY = SamplingParams(temperature=0, max_tokens=NEW)
+OPTIONS = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 32, "kv_cache_memory_bytes": 64 << 20}
+FAMILIES = ("llama", "qwen2")
+CONNECTORS = ("mlp", "region", "pixel-shuffle")
+PICTURE, CLIP = {"type": "image"}, {"type": "video"}
+QUESTION = [PICTURE, {"type": "text", "text": "Which expression?"}]
+POINTS = np.random.default_rng(0).uniform(0.2, 0.8, (2, 68, 2)).astype(np.float32)
+
+
+def draw_weights(model):
+    """Weights with which every part shows in the tokens."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if value.ndim > 1 and not name.startswith("encoder"):
+                scale = 1.0 if "embed" in name else 2.0 * value.shape[-1] ** -0.5
+                value.copy_(scale * torch.randn(value.shape, generator=generator))
+
+
+def compose(folder, family, connector):
+    """A composition over a language model of a family, saved; vLLM's attention on CPUs wants heads of 32."""
+    tiny = "tiny?width=64&heads=2&depth=2"
+    if family == "qwen2":
+        _, processor = facekit.create(encoder="tiny", connector=connector, backbone=tiny, seed=0)
+        sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2}
+        config = Qwen2Config(
+            **sizes, num_key_value_heads=1, max_position_embeddings=1024, vocab_size=len(processor.tokenizer),
+            eos_token_id=processor.tokenizer.eos_token_id,
+        )  # fmt: skip
+        Qwen2ForCausalLM(config).save_pretrained(folder / "language")
+        processor.tokenizer.save_pretrained(folder / "language")
+        tiny = f"hf:{folder / 'language'}"
+    model, processor = facekit.create(encoder="tiny", connector=connector, backbone=tiny, seed=0)
+    draw_weights(model)
+    processor.image_processor.num_frames = 4
+    model.save_pretrained(folder / "model")
+    processor.save_pretrained(folder / "model")
+    return model, processor, folder / "model"
+
+
+def generate(model, inputs):
+    """Token ids of the prompt and of the answer."""
+    written = model.generate(**inputs, max_new_tokens=NEW, do_sample=False)[0].tolist()
+    return inputs["input_ids"][0].tolist(), written[inputs["input_ids"].shape[1] :]
+
+
+@contextlib.contextmanager
+def started(folder, **options):
+    engine = LLM(str(folder), **{**OPTIONS, "max_model_len": 512, **options})
+    try:
+        yield engine
+    finally:
+        engine.llm_engine.engine_core.shutdown()
+        del engine
+        gc.collect()
+
+
+@pytest.fixture(scope="module")
+def portrait():
+    return Image.fromarray(skimage.data.astronaut()).resize((256, 256))
+
+
+@pytest.fixture(scope="module")
+def requests(portrait):
+    """24 pictures, 4 pairs of them, 2 clips, and 2 clips between pictures: content of the chat, pictures, clips."""
+    pictures = [portrait.rotate(angle) for angle in np.linspace(-9, 9, 24)]
+    clips = [np.stack([np.asarray(portrait.rotate(3 * step + start)) for step in range(6)]) for start in range(2)]
+    words = [{"type": "text", "text": "What do you see?"}]
+    return [
+        *(([*QUESTION], [picture], []) for picture in pictures),
+        *(([PICTURE, PICTURE, *words], [pictures[row], pictures[-row]], []) for row in range(1, 5)),
+        *(([CLIP, *words], [], [clip]) for clip in clips),
+        *(([PICTURE, CLIP, PICTURE, *words], [pictures[row], pictures[9]], [clips[row]]) for row in range(2)),
+    ]
+
+
+@pytest.fixture(scope="module", params=[(family, connector) for family in FAMILIES for connector in CONNECTORS])
+def served(request, tmp_path_factory):
+    """A composition and vLLM with its checkpoint."""
+    model, processor, folder = compose(tmp_path_factory.mktemp("composed"), *request.param)
+    with started(folder, limit_mm_per_prompt={"image": 4, "video": 2}) as engine:
+        yield model, processor, engine
+
+
+region_only = pytest.mark.parametrize("served", [("llama", "region")], indirect=True)
+
+
+def write(processor, content):
+    return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+
+
+def ask(engine, prompt, media, **options):
+    (reply,) = engine.generate([{"prompt": prompt, "multi_modal_data": media, **options}], GREEDY, use_tqdm=False)
+    return list(reply.prompt_token_ids), list(reply.outputs[0].token_ids)
+
+
+def test_the_plugin_writes_what_generate_writes(served, requests):
+    model, processor, engine = served
+    prompts = [write(processor, content) for content, _, _ in requests]
+    asked = [
+        {"prompt": prompt, "multi_modal_data": {k: v for k, v in (("image", pictures), ("video", clips)) if v}}
+        for prompt, (_, pictures, clips) in zip(prompts, requests, strict=True)
+    ]
+    replies = engine.generate(asked, GREEDY, use_tqdm=False)
+    expected = [
+        generate(model, processor(text=[prompt], images=pictures or None, videos=clips or None))
+        for prompt, (_, pictures, clips) in zip(prompts, requests, strict=True)
+    ]
+    found = [(list(reply.prompt_token_ids), list(reply.outputs[0].token_ids)) for reply in replies]
+    assert len(found) == 32
+    assert found == expected
+    assert len({tuple(tokens) for _, tokens in expected}) > 12, "the answers hardly depend on what is seen"
+
+
+@region_only
+def test_landmarks_of_a_request_reach_the_connector_and_are_part_of_the_caches_key(served, portrait):
+    model, processor, engine = served
+    prompt = write(processor, [PICTURE, *QUESTION])
+    answers = []
+    for points in (POINTS, POINTS[::-1]):  # the same picture twice, with landmarks that change places
+        inputs = processor(text=[prompt], images=[portrait] * 2, landmarks=list(points))
+        given = {"mm_processor_kwargs": {"landmarks": points.tolist()}}
+        answers.append(ask(engine, prompt, {"image": [portrait] * 2}, **given))
+        assert answers[-1] == generate(model, inputs)
+    assert answers[0] != answers[1]
+    clip = np.stack([np.asarray(portrait)] * 4)
+    prompt, shapes = write(processor, [CLIP, *QUESTION[1:]]), POINTS[:1].repeat(4, axis=0)
+    given = {"mm_processor_kwargs": {"video_landmarks": [shapes.tolist()], "num_frames": 2}}
+    inputs = processor(text=[prompt], videos=[clip], video_landmarks=[shapes], num_frames=2)
+    assert ask(engine, prompt, {"video": clip}, **given) == generate(model, inputs)
+
+
+@region_only
+def test_a_picture_without_a_face_follows_the_rule(served):
+    _, processor, engine = served
+    cat, prompt = Image.fromarray(skimage.data.chelsea()), write(processor, QUESTION)
+    with pytest.raises(VLLMValidationError, match="no face was found"):
+        ask(engine, prompt, {"image": cat})
+    whole = processor(text=[prompt], images=[cat], landmarks=[None])
+    rule = {"mm_processor_kwargs": {"on_no_face": "whole-image"}}
+    assert ask(engine, prompt, {"image": cat}, **rule)[0] == whole["input_ids"][0].tolist()
+    for options, words in (
+        ({"landmarks": [None, None]}, "landmarks is a list with one entry for each image, of which the request has 1"),
+        ({"crop": True}, "there is no option 'crop' of pictures"),
+    ):
+        with pytest.raises(VLLMValidationError, match=words):
+            ask(engine, prompt, {"image": cat}, mm_processor_kwargs=options)
+
+
+@region_only
+def test_the_image_token_is_never_written(served, portrait):
+    _, processor, engine = served
+    wanted = SamplingParams(temperature=0, max_tokens=8, logit_bias={processor.image_token_id: 100.0}, logprobs=2)
+    asked = {"prompt": write(processor, QUESTION), "multi_modal_data": {"image": portrait}}
+    (reply,) = engine.generate([asked], wanted, use_tqdm=False)
+    assert processor.image_token_id not in reply.outputs[0].token_ids
+
+
+@region_only
+def test_chats_of_vllm_are_the_prompts_of_facekit(served, portrait):
+    model, processor, engine = served
+    content = [{"type": "image_pil", "image_pil": portrait}, QUESTION[1]]
+    (reply,) = engine.chat([{"role": "user", "content": content}], GREEDY, use_tqdm=False)
+    expected = generate(model, processor(text=[write(processor, QUESTION)], images=[portrait]))
+    assert (list(reply.prompt_token_ids), list(reply.outputs[0].token_ids)) == expected
+    (reply,) = engine.chat([{"role": "user", "content": "Hello?"}], GREEDY, use_tqdm=False)
+    expected = generate(model, processor(text=[write(processor, [{"type": "text", "text": "Hello?"}])]))
+    assert (list(reply.prompt_token_ids), list(reply.outputs[0].token_ids)) == expected
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompt_embeddings_of_the_exported_language_model_write_what_generate_writes(family, requests, tmp_path):
+    model, processor, _ = compose(tmp_path, family, "region")
+    export(model, processor, tmp_path / "text", "language-model")
+    embedded, expected = [], []
+    for content, pictures, clips in requests:
+        inputs = processor(text=[write(processor, content)], images=pictures or None, videos=clips or None)
+        expected.append(generate(model, inputs)[1])
+        media = {name: inputs.get(name) for name in ("pixel_values", "landmarks", "num_frames")}
+        with torch.inference_mode():
+            embedded.append(model.embed(inputs["input_ids"], **media)[0][0].clone())
+    never = SamplingParams(temperature=0, max_tokens=NEW, logit_bias={processor.image_token_id: -100.0})
+    with started(tmp_path / "text", enable_prompt_embeds=True) as engine:
+        replies = engine.generate([{"prompt_embeds": each} for each in embedded], never, use_tqdm=False)
+        assert [list(reply.outputs[0].token_ids) for reply in replies] == expected
+
+
+@pytest.mark.parametrize("name", ["llava", "internvl"])
+def test_exports_in_others_layouts_write_what_generate_writes(name, requests, tmp_path, monkeypatch):
+    monkeypatch.setattr(foreign_checkpoints, "TEXT", {**foreign_checkpoints.TEXT, "hidden_size": 128})
+    getattr(foreign_checkpoints, f"save_{name}")(tmp_path / "published")
+    model, processor = facekit.load(tmp_path / "published")
+    export(model, processor, tmp_path / "exported", f"{name}-hf")
+    prompt = write(processor, QUESTION)
+    pictures = [pictures[0] for _, pictures, _ in requests[:24]]
+    expected = [generate(model, processor(text=[prompt], images=[picture])) for picture in pictures]
+    theirs = prompt.replace("<img><IMG_CONTEXT></img>", "<IMG_CONTEXT>")  # around which their processor writes the rest
+    with started(tmp_path / "exported", max_model_len=256) as engine:
+        asked = [{"prompt": theirs, "multi_modal_data": {"image": picture}} for picture in pictures]
+        replies = engine.generate(asked, GREEDY, use_tqdm=False)
+    assert [(list(reply.prompt_token_ids), list(reply.outputs[0].token_ids)) for reply in replies] == expected
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """``vllm serve`` as people start it."""
+    model, processor, folder = compose(tmp_path_factory.mktemp("served"), "llama", "region")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = {"dtype": "float32", "max-model-len": "512", "max-num-seqs": "8", "port": str(port), "host": "127.0.0.1"}
+    arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
+    flags = ["--enforce-eager", "--trust-request-mm-kwargs", "--served-model-name", "faces"]
+    limits = ["--kv-cache-memory-bytes", str(64 << 20), "--media-io-kwargs", json.dumps({"video": {"num_frames": 4}})]
+    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(folder), *arguments, *flags, *limits]
+    environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
+    process = subprocess.Popen(command, env=environment, cwd=folder)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait_for(address, process)
+        yield model, processor, address
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _wait_for(address, process):
+    for _ in range(400):
+        assert process.poll() is None, "the server ended"
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=5):
+            return
+        time.sleep(1)
+    raise AssertionError("the server does not answer")
+
+
+def complete(address, content, **options):
+    body = {"model": "faces", "messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": NEW}
+    request = urllib.request.Request(
+        f"{address}/v1/chat/completions", json.dumps({**body, **options}).encode(),
+        {"Content-Type": "application/json"},
+    )  # fmt: skip
+    try:
+        with urllib.request.urlopen(request, timeout=120) as reply:
+            return 200, json.load(reply)["choices"][0]["message"]["content"]
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def as_url(picture):
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+def test_vllms_server_answers_chats_with_pictures_landmarks_and_clips(server, portrait, tmp_path):
+    model, processor, address = server
+    shown = [{"type": "image_url", "image_url": {"url": as_url(portrait)}}, QUESTION[1]]
+
+    def expected(content, **media):
+        tokens = generate(model, processor(text=[write(processor, content)], **media))[1]
+        return 200, processor.tokenizer.decode(tokens, skip_special_tokens=True)
+
+    found = complete(address, shown)
+    assert found == expected(QUESTION, images=[portrait])
+    given = complete(address, shown, mm_processor_kwargs={"landmarks": POINTS[:1].tolist()})
+    assert given == expected(QUESTION, images=[portrait], landmarks=[POINTS[0]])
+    assert given != found
+    cat = [{"type": "image_url", "image_url": {"url": as_url(Image.fromarray(skimage.data.chelsea()))}}, QUESTION[1]]
+    status, told = complete(address, cat)
+    assert status == 400
+    assert "no face was found" in told
+    path = video_files.write_video(tmp_path / "clip.mp4", [np.asarray(portrait)] * 8)
+    url = f"data:video/mp4;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    status, text = complete(address, [{"type": "video_url", "video_url": {"url": url}}, QUESTION[1]])
+    assert status == 200
+    assert text
