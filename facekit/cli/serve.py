@@ -26,6 +26,13 @@ def serve(
     second_name: Annotated[
         str | None, typer.Option(help="The second model's name for clients; by default that of its folder.")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="transformers, or vllm: continuous batching, where vLLM is installed.")
+    ] = "transformers",
+    engine_options: Annotated[
+        str | None,
+        typer.Option(help="Arguments of vLLM's engine as a JSON object, such as '{\"max_model_len\": 4096}'."),
+    ] = None,
     host: Annotated[str, typer.Option(help="The address to listen on; any but this machine's own needs a key.")] = (
         "127.0.0.1"
     ),
@@ -59,6 +66,7 @@ def serve(
     from facekit.spec import PartSpec
 
     try:
+        from facekit.serving.engines import choose_engine
         from facekit.serving.run import serve as serve_model
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"serving needs {error.name}; run: pip install 'facekit-mllm[serve]'") from error
@@ -79,8 +87,13 @@ def serve(
         current_registry().part("landmarker", PartSpec.parse(landmarker).name)
     if on_no_face is not None and on_no_face not in ON_NO_FACE:
         raise ConfigurationError(f"--on-no-face is one of {', '.join(ON_NO_FACE)}, not '{on_no_face}'")
+    if engine != "transformers" and second_model is not None:
+        raise ConfigurationError(f"the engine {engine} serves one model; leave --second-model out")
+    # vLLM takes the memory of the GPU for itself.
+    device = "cpu" if engine == "vllm" else None
+    make_engine = choose_engine(engine, engine_options, opening.source(model, device=device), settings)
     names = {settings.name: model} if second_model is None else {settings.name: model, second: second_model}
-    opened = {each: opening.source(path).load() for each, path in names.items()}
+    opened = {each: opening.source(path, device=device).load() for each, path in names.items()}
     for _, processor in opened.values():
         if landmarker is not None:
             processor.image_processor.landmarker = landmarker
@@ -94,7 +107,7 @@ def serve(
         if as_json:
             show_json({"models": list(names), "url": url, "page": url.removesuffix("v1") if web else None})
 
-    serve_model(*opened.pop(settings.name), settings, others=opened, on_ready=tell)
+    serve_model(*opened.pop(settings.name), settings, others=opened, make_engine=make_engine, on_ready=tell)
 
 
 def _name_second(first: str, model: str | None, name: str | None) -> str:

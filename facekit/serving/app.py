@@ -22,7 +22,7 @@ from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.serving.admission import Admission
 from facekit.serving.choices import Choice, Piece, wait_for
-from facekit.serving.engine import Answer, Job
+from facekit.serving.engine import Answer, Engine, Job
 from facekit.serving.looking import (
     FacesRequest,
     RegionMapsRequest,
@@ -53,6 +53,7 @@ def create_app(
     settings: ServerSettings,
     *,
     others: Mapping[str, tuple[FaceKitForConditionalGeneration, FaceKitProcessor]] | None = None,
+    make_engine: Callable[..., Engine] = Engine,
 ) -> Starlette:
     """Make the server of a model.
 
@@ -61,11 +62,12 @@ def create_app(
         processor: Its processor, whose landmarker finds faces.
         settings: Limits and access.
         others: Further models with their processors, by the names that requests call them.
+        make_engine: What answers; it is called as ``facekit.serving.Engine`` is.
 
     Returns:
         An ASGI application; its lifespan starts and ends the engine.
     """
-    return _Server({settings.name: (model, processor), **(others or {})}, settings).app()
+    return _Server({settings.name: (model, processor), **(others or {})}, settings, make_engine).app()
 
 
 class _Server:
@@ -73,12 +75,14 @@ class _Server:
         self,
         models: Mapping[str, tuple[FaceKitForConditionalGeneration, FaceKitProcessor]],
         settings: ServerSettings,
+        make_engine: Callable[..., Engine],
     ) -> None:
         self._settings = settings
         self._admission = Admission(settings, self._seconds_until_free)
         self._metrics = Metrics(lambda: self._admission.open)
         self._models = {
-            name: ServedModel.of(name, *parts, settings, self._metrics.count_batch) for name, parts in models.items()
+            name: ServedModel.of(name, *parts, settings, self._metrics.count_batch, make_engine)
+            for name, parts in models.items()
         }
 
     def app(self) -> Starlette:

@@ -105,13 +105,14 @@ class Job:
 
 
 @dataclass(eq=False)
-class _Task:
+class Task:
     """Work with the model that writes no answer."""
 
     work: Callable[[], Any]
     future: Future[Any] = field(default_factory=Future)
 
     def run(self) -> None:
+        """Do it, where somebody still waits for it."""
         if not self.future.set_running_or_notify_cancel():
             return
         try:
@@ -148,7 +149,7 @@ class Engine:
         self._max_batch, self._batch_seconds, self._cached_media = max_batch, batch_seconds, cached_media
         self._cached_bytes = cached_bytes
         self._on_batch = on_batch
-        self._jobs: queue.SimpleQueue[Job | _Task | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | Task | None] = queue.SimpleQueue()
         self._encoded: OrderedDict[bytes, EncodedMedia] = OrderedDict()
         self._typical_seconds = 1.0
         self._thread = threading.Thread(target=self._work, name="facekit-engine", daemon=True)
@@ -168,7 +169,7 @@ class Engine:
 
     def run(self, work: Callable[[], Result]) -> Future[Result]:
         """Do other work with the model in the engine's thread, between two batches; the future has what it returns."""
-        task = _Task(work)
+        task = Task(work)
         self._jobs.put(task)
         return task.future
 
@@ -182,7 +183,7 @@ class Engine:
             first = self._jobs.get()
             if first is None:
                 return
-            if isinstance(first, _Task):
+            if isinstance(first, Task):
                 first.run()
                 continue
             batch, is_open = self._gather(first)
@@ -205,7 +206,7 @@ class Engine:
                 return batch, True
             if job is None:
                 return batch, False
-            if isinstance(job, _Task):
+            if isinstance(job, Task):
                 job.run()
                 continue
             batch.append(job)
@@ -224,9 +225,9 @@ class Engine:
                     if job.restart is None or job.restart():
                         self._answer_safely([job])
                     else:
-                        _fail(job, error)
+                        fail(job, error)
             else:
-                _fail(jobs[0], error)
+                fail(jobs[0], error)
 
     def _answer(self, jobs: Sequence[Job]) -> None:
         groups: dict[bytes, list[Job]] = defaultdict(list)
@@ -283,7 +284,7 @@ class _Row:
     def finish(self, text: str) -> None:
         if self._constraint is not None and self._constraint.failure is not None:
             story = f"the answer cannot follow the JSON schema any further ({self._constraint.failure}); simplify it"
-            _fail(self._job, RequestError(400, story, param="response_format", code="invalid_response_format"))
+            fail(self._job, RequestError(400, story, param="response_format", code="invalid_response_format"))
             return
         with suppress(InvalidStateError):  # its client has gone
             self._job.future.set_result(Answer(text, self._end or AnswerEnd(self._job.max_new_tokens, "length")))
@@ -296,6 +297,7 @@ def _size(media: EncodedMedia) -> int:
     return sum(each.numel() * each.element_size() for each in media.features)
 
 
-def _fail(job: Job, error: BaseException) -> None:
+def fail(job: Job, error: BaseException) -> None:
+    """Give a job's client an error in place of an answer."""
     with suppress(InvalidStateError):  # its client has gone
         job.future.set_exception(error)

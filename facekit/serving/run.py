@@ -11,6 +11,7 @@ from facekit.errors import ConfigurationError
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.serving.app import create_app
+from facekit.serving.engine import Engine
 from facekit.serving.settings import ServerSettings
 
 _LONGEST_FAREWELL = 300
@@ -23,6 +24,7 @@ def serve(
     settings: ServerSettings,
     *,
     others: Mapping[str, tuple[FaceKitForConditionalGeneration, FaceKitProcessor]] | None = None,
+    make_engine: Callable[..., Engine] = Engine,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Answer until SIGTERM or SIGINT; what has begun is finished first.
@@ -32,6 +34,7 @@ def serve(
         processor: Its processor.
         settings: Address, limits and access.
         others: Further models with their processors, by the names that requests call them.
+        make_engine: What answers, see ``create_app``.
         on_ready: Called with the server's address once it listens.
 
     Raises:
@@ -43,7 +46,7 @@ def serve(
         raise ConfigurationError(
             f"{settings.host}:{settings.port} cannot be listened on ({error.strerror or error}); choose another --port"
         ) from error
-    app = create_app(model, processor, settings, others=others)
+    app = create_app(model, processor, settings, others=others, make_engine=make_engine)
     config = uvicorn.Config(
         app,
         log_level="warning",

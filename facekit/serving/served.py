@@ -39,9 +39,19 @@ class ServedModel:
         processor: FaceKitProcessor,
         settings: ServerSettings,
         on_batch: Callable[[int, float], None],
+        make_engine: Callable[..., Engine] = Engine,
     ) -> Self:
-        """A model under a server's settings; ``on_batch`` is called with the size and the seconds of each batch."""
-        engine = Engine(
+        """A model under a server's settings.
+
+        Args:
+            name: What requests call it.
+            model: The model.
+            processor: Its processor.
+            settings: The server's.
+            on_batch: Called with the size and the seconds of each batch.
+            make_engine: What answers; it is called as ``Engine`` is.
+        """
+        engine = make_engine(
             model,
             processor,
             max_batch=settings.max_batch,

@@ -17,6 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass, replace
 
 os.environ |= {
     "VLLM_CPU_KVCACHE_SPACE": "1",
@@ -70,13 +71,13 @@ def compose(folder, family, connector):
         _, processor = facekit.create(encoder="tiny", connector=connector, backbone=tiny, seed=0)
         sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2}
         config = Qwen2Config(
-            **sizes, num_key_value_heads=1, max_position_embeddings=1024, vocab_size=len(processor.tokenizer),
+            **sizes, num_key_value_heads=1, max_position_embeddings=1024, vocab_size=704,
             eos_token_id=processor.tokenizer.eos_token_id,
         )  # fmt: skip
         Qwen2ForCausalLM(config).save_pretrained(folder / "language")
         processor.tokenizer.save_pretrained(folder / "language")
         tiny = f"hf:{folder / 'language'}"
-    model, processor = facekit.create(encoder="tiny", connector=connector, backbone=tiny, seed=0)
+    model, processor = facekit.create(encoder="tiny", connector=connector, backbone=tiny, landmarker="dlib", seed=0)
     draw_weights(model)
     processor.image_processor.num_frames = 4
     model.save_pretrained(folder / "model")
@@ -84,10 +85,40 @@ def compose(folder, family, connector):
     return model, processor, folder / "model"
 
 
+@dataclass(frozen=True)
+class Written:
+    """A prompt's tokens and the answer's.
+
+    Of the steps from ``tie`` on nothing is known: there two tokens were as likely but for rounding, and each engine and
+    batch rounds in its own way.
+    """
+
+    prompt: list[int]
+    answer: list[int]
+    tie: int = NEW
+
+    def __eq__(self, other):
+        sure = min(self.tie, other.tie)
+        return self.prompt == other.prompt and self.answer[:sure] == other.answer[:sure]
+
+    def __hash__(self):
+        return hash(tuple(self.prompt))
+
+
 def generate(model, inputs):
-    """Token ids of the prompt and of the answer."""
-    written = model.generate(**inputs, max_new_tokens=NEW, do_sample=False)[0].tolist()
-    return inputs["input_ids"][0].tolist(), written[inputs["input_ids"].shape[1] :]
+    """What ``model.generate`` writes."""
+    written = model.generate(
+        **inputs, max_new_tokens=NEW, do_sample=False, return_dict_in_generate=True, output_scores=True
+    )
+    best = torch.cat(written.scores).topk(2).values
+    ties = (best[:, 0] - best[:, 1] < 1e-3).nonzero().flatten().tolist()
+    prompt = inputs["input_ids"][0].tolist()
+    return Written(prompt, written.sequences[0].tolist()[len(prompt) :], *ties[:1])
+
+
+def read(reply):
+    """What vLLM wrote."""
+    return Written(list(reply.prompt_token_ids or ()), list(reply.outputs[0].token_ids))
 
 
 @contextlib.contextmanager
@@ -137,7 +168,7 @@ def write(processor, content):
 
 def ask(engine, prompt, media, **options):
     (reply,) = engine.generate([{"prompt": prompt, "multi_modal_data": media, **options}], GREEDY, use_tqdm=False)
-    return list(reply.prompt_token_ids), list(reply.outputs[0].token_ids)
+    return read(reply)
 
 
 def test_the_plugin_writes_what_generate_writes(served, requests):
@@ -152,10 +183,10 @@ def test_the_plugin_writes_what_generate_writes(served, requests):
         generate(model, processor(text=[prompt], images=pictures or None, videos=clips or None))
         for prompt, (_, pictures, clips) in zip(prompts, requests, strict=True)
     ]
-    found = [(list(reply.prompt_token_ids), list(reply.outputs[0].token_ids)) for reply in replies]
-    assert len(found) == 32
-    assert found == expected
-    assert len({tuple(tokens) for _, tokens in expected}) > 12, "the answers hardly depend on what is seen"
+    assert len(replies) == 32
+    assert [read(reply) for reply in replies] == expected
+    assert sum(each.tie == NEW for each in expected) >= 28, "most answers are compared to their end"
+    assert len({tuple(each.answer) for each in expected}) > 12, "the answers hardly depend on what is seen"
 
 
 @region_only
@@ -168,7 +199,7 @@ def test_landmarks_of_a_request_reach_the_connector_and_are_part_of_the_caches_k
         given = {"mm_processor_kwargs": {"landmarks": points.tolist()}}
         answers.append(ask(engine, prompt, {"image": [portrait] * 2}, **given))
         assert answers[-1] == generate(model, inputs)
-    assert answers[0] != answers[1]
+    assert answers[0].answer != answers[1].answer
     clip = np.stack([np.asarray(portrait)] * 4)
     prompt, shapes = write(processor, [CLIP, *QUESTION[1:]]), POINTS[:1].repeat(4, axis=0)
     given = {"mm_processor_kwargs": {"video_landmarks": [shapes.tolist()], "num_frames": 2}}
@@ -184,7 +215,7 @@ def test_a_picture_without_a_face_follows_the_rule(served):
         ask(engine, prompt, {"image": cat})
     whole = processor(text=[prompt], images=[cat], landmarks=[None])
     rule = {"mm_processor_kwargs": {"on_no_face": "whole-image"}}
-    assert ask(engine, prompt, {"image": cat}, **rule)[0] == whole["input_ids"][0].tolist()
+    assert ask(engine, prompt, {"image": cat}, **rule).prompt == whole["input_ids"][0].tolist()
     for options, words in (
         ({"landmarks": [None, None]}, "landmarks is a list with one entry for each image, of which the request has 1"),
         ({"crop": True}, "there is no option 'crop' of pictures"),
@@ -208,10 +239,10 @@ def test_chats_of_vllm_are_the_prompts_of_facekit(served, portrait):
     content = [{"type": "image_pil", "image_pil": portrait}, QUESTION[1]]
     (reply,) = engine.chat([{"role": "user", "content": content}], GREEDY, use_tqdm=False)
     expected = generate(model, processor(text=[write(processor, QUESTION)], images=[portrait]))
-    assert (list(reply.prompt_token_ids), list(reply.outputs[0].token_ids)) == expected
+    assert read(reply) == expected
     (reply,) = engine.chat([{"role": "user", "content": "Hello?"}], GREEDY, use_tqdm=False)
     expected = generate(model, processor(text=[write(processor, [{"type": "text", "text": "Hello?"}])]))
-    assert (list(reply.prompt_token_ids), list(reply.outputs[0].token_ids)) == expected
+    assert read(reply) == expected
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -221,14 +252,14 @@ def test_prompt_embeddings_of_the_exported_language_model_write_what_generate_wr
     embedded, expected = [], []
     for content, pictures, clips in requests:
         inputs = processor(text=[write(processor, content)], images=pictures or None, videos=clips or None)
-        expected.append(generate(model, inputs)[1])
+        expected.append(replace(generate(model, inputs), prompt=[]))
         media = {name: inputs.get(name) for name in ("pixel_values", "landmarks", "num_frames")}
         with torch.inference_mode():
             embedded.append(model.embed(inputs["input_ids"], **media)[0][0].clone())
     never = SamplingParams(temperature=0, max_tokens=NEW, logit_bias={processor.image_token_id: -100.0})
     with started(tmp_path / "text", enable_prompt_embeds=True) as engine:
         replies = engine.generate([{"prompt_embeds": each} for each in embedded], never, use_tqdm=False)
-        assert [list(reply.outputs[0].token_ids) for reply in replies] == expected
+        assert [replace(read(reply), prompt=[]) for reply in replies] == expected
 
 
 @pytest.mark.parametrize("name", ["llava", "internvl"])
@@ -244,7 +275,7 @@ def test_exports_in_others_layouts_write_what_generate_writes(name, requests, tm
     with started(tmp_path / "exported", max_model_len=256) as engine:
         asked = [{"prompt": theirs, "multi_modal_data": {"image": picture}} for picture in pictures]
         replies = engine.generate(asked, GREEDY, use_tqdm=False)
-    assert [(list(reply.prompt_token_ids), list(reply.outputs[0].token_ids)) for reply in replies] == expected
+    assert [read(reply) for reply in replies] == expected
 
 
 @pytest.fixture(scope="module")
@@ -302,13 +333,16 @@ def test_vllms_server_answers_chats_with_pictures_landmarks_and_clips(server, po
     shown = [{"type": "image_url", "image_url": {"url": as_url(portrait)}}, QUESTION[1]]
 
     def expected(content, **media):
-        tokens = generate(model, processor(text=[write(processor, content)], **media))[1]
-        return 200, processor.tokenizer.decode(tokens, skip_special_tokens=True)
+        written = generate(model, processor(text=[write(processor, content)], **media))
+        return 200, processor.tokenizer.decode(written.answer[: written.tie], skip_special_tokens=True)
+
+    def starts(reply, sure):  # vLLM keeps the beginning of a character back that the limit cut off
+        return reply[0] == sure[0] and reply[1].startswith(sure[1].rstrip("\N{REPLACEMENT CHARACTER}"))
 
     found = complete(address, shown)
-    assert found == expected(QUESTION, images=[portrait])
+    assert starts(found, expected(QUESTION, images=[portrait]))
     given = complete(address, shown, mm_processor_kwargs={"landmarks": POINTS[:1].tolist()})
-    assert given == expected(QUESTION, images=[portrait], landmarks=[POINTS[0]])
+    assert starts(given, expected(QUESTION, images=[portrait], landmarks=[POINTS[0]]))
     assert given != found
     cat = [{"type": "image_url", "image_url": {"url": as_url(Image.fromarray(skimage.data.chelsea()))}}, QUESTION[1]]
     status, told = complete(address, cat)

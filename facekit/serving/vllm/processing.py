@@ -8,6 +8,7 @@ from typing import Any
 from facekit.compat.vllm.processing import MediaInfo, MediaProcessor
 from facekit.models import FaceKitConfig, FaceKitProcessor
 from facekit.models.chat import VIDEO_MARK
+from facekit.models.sessions import MediumTensors
 from facekit.serving.vllm.media import LANDMARKS, blank_landmarks, prepare_media, read_landmarks
 
 MARKS = {"image": "<image>", "video": VIDEO_MARK}
@@ -18,6 +19,7 @@ class FaceKitMediaInfo(MediaInfo):
     """What vLLM asks about a checkpoint's pictures and clips."""
 
     marks = MARKS
+    prepared = MediumTensors
 
     def get_hf_config(self) -> FaceKitConfig:
         """The checkpoint's configuration."""

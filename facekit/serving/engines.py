@@ -1,0 +1,70 @@
+"""``choose_engine``: what answers in a server, facekit's own engine or vLLM."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+from collections.abc import Callable
+from typing import Any
+
+from facekit.errors import ConfigurationError, MissingExtraError
+from facekit.models.interoperability.recognition import CheckpointFormat
+from facekit.models.load import find_checkpoint
+from facekit.models.source import ModelSource
+from facekit.serving.engine import Engine
+from facekit.serving.settings import ServerSettings
+from facekit.serving.vllm.engine import VllmEngine
+
+ENGINES = ("transformers", "vllm")
+
+
+def choose_engine(
+    name: str, options: str | None, source: ModelSource, settings: ServerSettings
+) -> Callable[..., Engine]:
+    """Return what makes the engine of a server with one model, called as ``Engine`` is.
+
+    Args:
+        name: ``transformers`` or ``vllm``.
+        options: Arguments of vLLM's engine, as a JSON object.
+        source: The model and how it is opened.
+        settings: The server's.
+
+    Raises:
+        ConfigurationError: There is no such engine, the options are no JSON object or mean nothing to it, or the model
+            is none that vLLM opens.
+        MissingExtraError: vLLM is not installed.
+        CheckpointError: There is no such checkpoint.
+    """
+    if name not in ENGINES:
+        raise ConfigurationError(f"--engine is one of {', '.join(ENGINES)}, not '{name}'")
+    if name == "transformers":
+        if options is not None:
+            raise ConfigurationError("--engine-options are vLLM's; leave them out, or give --engine vllm")
+        return Engine
+    chosen = {**_read_options(options)}
+    if importlib.util.find_spec("vllm") is None:
+        raise MissingExtraError("the engine vllm needs vLLM, which its own documentation says how to install")
+    if source.load_in is not None or source.device_map is not None:
+        raise ConfigurationError(
+            "vLLM packs and divides a model by --engine-options; leave --load-in and --device-map out"
+        )
+    found = find_checkpoint(source.path, source.revision)
+    if found.format is not CheckpointFormat.FACEKIT:
+        raise ConfigurationError(
+            f"vLLM opens checkpoints in facekit's own format; write one with 'facekit export {source.path} FOLDER' "
+            "(--merge-lora for an adapter) and serve that, or serve this one with vLLM itself where it knows it"
+        )
+    if source.dtype is not None:
+        chosen = {"dtype": str(source.dtype).removeprefix("torch."), **chosen}
+    return functools.partial(VllmEngine, folder=found.folder, max_media=settings.max_media, options=chosen)
+
+
+def _read_options(options: str | None) -> dict[str, Any]:
+    try:
+        read = json.loads(options or "{}")
+    except ValueError as error:
+        raise ConfigurationError(f"--engine-options are no JSON: {error}") from error
+    if not isinstance(read, dict):
+        raise ConfigurationError("--engine-options are a JSON object, such as '{\"max_model_len\": 4096}'")
+    return read

@@ -1,0 +1,214 @@
+"""``VllmEngine``: vLLM in the place of facekit's own engine, behind the same server.
+
+Answers begin and end one by one (continuous batching), and vLLM keeps what it read of a prompt for the next one that
+begins alike. Faces are found, prompts are written and clients are answered as with facekit's own engine, whose model
+stays beside it for region maps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import queue
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from facekit.compat.vllm.engine import Progress, Writer
+from facekit.errors import ConfigurationError
+from facekit.models.modeling import FaceKitForConditionalGeneration
+from facekit.models.processing import FaceKitProcessor
+from facekit.models.sessions import AnswerEnd, MediumTensors, TokenScore
+from facekit.models.sessions.control import TextStream
+from facekit.models.sessions.prompts import tokenize_prompts
+from facekit.serving.engine import Answer, Engine, Job, Task, fail
+from facekit.serving.request_error import RequestError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Writing:
+    """An answer while it is written."""
+
+    job: Job
+    stream: TextStream | None
+    tokens: list[int] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+
+class VllmEngine(Engine):
+    """A checkpoint in vLLM, and the thread that steps it.
+
+    Args:
+        model: The same model, for its configuration and for region maps.
+        processor: Its processor.
+        folder: Its checkpoint, in facekit's own format.
+        max_batch: Answers that are written together.
+        max_media: Pictures and clips of a request.
+        options: Further arguments of vLLM's engine.
+        on_batch: Called at the end of each answer with how many were written then, and its seconds.
+        **kwargs: Settings of facekit's own engine, which mean nothing here.
+
+    Raises:
+        MissingExtraError: vLLM is not installed.
+        ConfigurationError: vLLM does not open the checkpoint.
+    """
+
+    def __init__(
+        self,
+        model: FaceKitForConditionalGeneration,
+        processor: FaceKitProcessor,
+        *,
+        folder: Path,
+        max_batch: int = 32,
+        max_media: int = 8,
+        options: Mapping[str, Any] | None = None,
+        on_batch: Callable[[int, float], None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model, processor, max_batch=max_batch, on_batch=on_batch)
+        limits = {"limit_mm_per_prompt": {"image": max_media, "video": max_media}}
+        self.writer = Writer(folder, max_batch, {**limits, **(options or {})})
+        self._writing: dict[str, _Writing] = {}
+        ends = model.generation_config.eos_token_id
+        self._ends = frozenset(ends if isinstance(ends, list) else [ends])
+        self._count = 0
+
+    def _work(self) -> None:
+        is_open = True
+        while is_open or self._writing:
+            is_open = is_open and self._admit()
+            if self._writing:
+                self._step()
+        self.writer.close()
+
+    def _admit(self) -> bool:
+        """Begin what waits, and wait for something where nothing is being written; False once no more comes."""
+        while len(self._writing) < self._max_batch:
+            try:
+                job = self._jobs.get(block=not self._writing)
+            except queue.Empty:
+                break
+            if job is None:
+                return False
+            if isinstance(job, Task):
+                job.run()
+            elif job.claim():
+                try:
+                    self._begin(job)
+                except ConfigurationError as error:
+                    fail(job, RequestError(400, str(error)))
+                except Exception as error:  # noqa: BLE001 - it belongs to this job and not to the thread
+                    fail(job, error)
+        return True
+
+    def _begin(self, job: Job) -> None:
+        if job.grammar is not None:
+            story = "this server's engine vllm holds no answer to a JSON schema; leave response_format out"
+            raise RequestError(400, story, param="response_format")
+        frames = [len(medium.pixel_values) for medium in job.media]
+        ids = tokenize_prompts(self.processor, self.model.config, [job.prompt], [frames])[0].tolist()
+        marks = {**self.writer.marks, "image": int(self.model.config.image_token_id or 0)}
+        media: dict[str, list[tuple[str, MediumTensors]]] = {}
+        for medium in job.media:
+            media.setdefault(_modality(medium), []).append((_digest(medium), medium))
+        counts = [self.processor.count_visual_tokens(count) for count in frames]
+        prompt = collapse(ids, marks["image"], counts, [marks[_modality(medium)] for medium in job.media])
+        how = job.sampling
+        self._count += 1
+        key = str(self._count)
+        self.writer.begin(
+            key,
+            prompt,
+            media,
+            max_tokens=job.max_new_tokens,
+            sampling={"temperature": 0.0}
+            if how is None
+            else {"temperature": how.temperature, "top_p": how.top_p, "top_k": how.top_k, "seed": how.seed},
+            top_tokens=None if job.on_token is None else job.top_tokens,
+        )
+        self._writing[key] = _Writing(job, None if job.on_text is None else TextStream(self._decode, job.on_text))
+
+    def _decode(self, tokens: list[int]) -> str:
+        return str(self.processor.tokenizer.decode(tokens, skip_special_tokens=True))
+
+    def _step(self) -> None:
+        try:
+            for progress in self.writer.step():
+                self._take(progress)
+        except Exception as error:
+            logger.exception("vLLM failed")
+            for writing in self._writing.values():
+                fail(writing.job, error)
+            self._writing.clear()
+
+    def _take(self, new: Progress) -> None:
+        writing = self._writing.get(new.key)
+        if writing is None:  # given up
+            return
+        job = writing.job
+        for index, token in enumerate(new.tokens):
+            if job.on_token is not None and token not in self._ends:
+                value, ranked = new.scores[index]
+                job.on_token(TokenScore(token, value, ranked[: job.top_tokens]))
+            writing.tokens.append(token)
+            if writing.stream is not None:
+                writing.stream.push(token)
+        if new.reason is not None:
+            self._finish(new.key, AnswerEnd(len(writing.tokens), new.reason))
+        elif job.should_stop():
+            self.writer.end(new.key)
+            self._finish(new.key, AnswerEnd(len(writing.tokens), "cancelled"))
+
+    def _finish(self, key: str, end: AnswerEnd) -> None:
+        together = len(self._writing)
+        writing = self._writing.pop(key)
+        seconds = time.monotonic() - writing.began
+        self._typical_seconds = 0.7 * self._typical_seconds + 0.3 * seconds
+        if self._on_batch is not None:
+            self._on_batch(together, seconds)
+        text = self._decode(writing.tokens).strip()
+        if writing.stream is not None:
+            writing.stream.finish(text)
+        with suppress(InvalidStateError):  # its client has gone
+            writing.job.future.set_result(Answer(text, end))
+
+
+def collapse(ids: Sequence[int], image_token: int, counts: Sequence[int], marks: Sequence[int]) -> list[int]:
+    """Write one mark for each medium where a prompt has its visual tokens.
+
+    Args:
+        ids: Token ids of the prompt.
+        image_token: Stands for each visual token.
+        counts: Visual tokens of each medium, in their order.
+        marks: What to write for each.
+    """
+    collapsed: list[int] = []
+    media = zip(counts, marks, strict=True)
+    position = 0
+    while position < len(ids):
+        if ids[position] == image_token:
+            count, mark = next(media)
+            collapsed.append(mark)
+            position += count
+        else:
+            collapsed.append(ids[position])
+            position += 1
+    return collapsed
+
+
+def _modality(medium: MediumTensors) -> str:
+    return "video" if medium.is_clip else "image"
+
+
+def _digest(medium: MediumTensors) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(repr((tuple(medium.pixel_values.shape), medium.is_clip)).encode())
+    for tensor in (medium.pixel_values, medium.landmarks):
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
