@@ -108,12 +108,14 @@ class Writer:
         """Write a token of every answer, and tell what is new."""
         for reply in self._engine.step():
             (new,) = reply.outputs
-            reason = new.finish_reason if new.finish_reason in (None, "length") else "stop"
+            reason: Literal["stop", "length"] | None = None
+            if reply.finished:
+                reason = "length" if new.finish_reason == "length" else "stop"
             yield Progress(
                 reply.request_id,
                 tuple(new.token_ids),
                 tuple(_scores(new)),
-                reason if reply.finished else None,
+                reason,
             )
 
     def close(self) -> None:
