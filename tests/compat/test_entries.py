@@ -14,7 +14,8 @@ import facekit.compat
 
 FOLDER = Path(facekit.compat.__file__).parent
 # versions.py tells of versions outside the tested range, and reaches into no library.
-FILES = sorted(path for path in FOLDER.glob("*.py") if path.name not in ("__init__.py", "versions.py"))
+ALONE = sorted(path for path in FOLDER.glob("*.py") if path.name not in ("__init__.py", "versions.py"))
+FILES = [*ALONE, *sorted(FOLDER.glob("*/*.py"))]  # those in folders may need their library to be imported
 ENTRY = re.compile(r"\n\s*Seen: \S.*\n(?:.*\n)*?\s*Why: \S.*\n(?:.*\n)*?\s*Until: \S")
 
 
@@ -33,10 +34,12 @@ def entries(path: Path) -> dict[str, str]:
     return {name: text for name, text in found.items() if not name.startswith("_")}
 
 
-ALL = {f"{path.stem}.{name}": text for path in FILES for name, text in entries(path).items()}
+ALL = {
+    f"{path.relative_to(FOLDER).with_suffix('')}.{name}": text for path in FILES for name, text in entries(path).items()
+}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(FOLDER)))
 def test_every_file_has_entries_and_is_short(path):
     assert any(ENTRY.search(f"\n{text}") for text in entries(path).values())
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
@@ -49,7 +52,7 @@ def test_an_entry_has_versions_a_reason_and_an_end(name):
 
 def classes_with_overrides() -> list[tuple[type, str]]:
     found = []
-    for path in FILES:
+    for path in ALONE:
         module = importlib.import_module(f"facekit.compat.{path.stem}")
         for _, each in inspect.getmembers(module, inspect.isclass):
             if each.__module__ == module.__name__:
