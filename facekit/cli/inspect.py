@@ -77,7 +77,8 @@ def inspect(
         show(f"base model: {report.base}")
     show_table(_parts_table(report))
     show(f"trainable   {trainable:,} ({who})")
-    show(f"tokens      {report.tokens_per_image} an image, {report.tokens_per_video_frame} a frame of a clip")
+    of_clips = f"{report.tokens_per_video_frame} a frame of a clip" if report.tokens_per_video_frame else "no clips"
+    show(f"tokens      {report.tokens_per_image} an image, {of_clips}")
     show(
         f"memory      {_gigabytes(generating)} to generate, {_gigabytes(training.total)} to train with gradient "
         f"checkpointing; estimated for {batch} x {tokens} tokens"

@@ -186,7 +186,7 @@ def _load_adapter(
     if base.format is CheckpointFormat.NATIVE or (recognised.folder / NATIVE_SETTINGS).is_file():
         own = recognised.folder if (recognised.folder / NATIVE_SETTINGS).is_file() else None
         opened: Any = load_native(base.folder, dtype=dtype, tokenizer=tokenizer, settings=own)
-        apply_adapter(opened[0].native, recognised)
+        apply_adapter(opened[0].native, recognised, language_model=opened[0].language_model_name)
         return opened[0], opened[1]
     model, processor = load(base.folder, dtype=dtype, device="cpu", tower_root=tower_root, tokenizer=tokenizer)
     rename = None if base.format is CheckpointFormat.FACEKIT else renaming_of(base, tower_root)

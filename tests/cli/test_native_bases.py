@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+import torch
 from model_server import data_url, httpx, running, user
 from small_vlms import face_picture, save_small_vlm
 from transformers import AutoModelForImageTextToText
 
 import facekit
 from facekit.data.synthetic import write_synthetic_dataset
+from facekit.evaluation.models.other_models import open_model
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +83,42 @@ def test_a_base_is_served_as_it_answers(base):
         reply = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).json()
     expected = facekit.ask(model, processor, picture, "How old?", max_new_tokens=6)
     assert [choice["message"]["content"] for choice in reply["choices"]] == expected
+
+
+def test_a_base_with_region_attention_is_trained_inspected_evaluated_and_served_with_its_landmarks(
+    run_facekit, base, records, tmp_path, caplog
+):
+    status, _, err = run_facekit(
+        "train", "recipe=facellm-region", f"model.load=hf:{base}", "model.connector=region?num_heads=4",
+        f"records={records}", f"output={tmp_path / 'run'}", "model.image_size=64", "model.dtype=float32",
+        "precision=float32", "epochs=null", "steps=2", "batch_size=2", "accumulation=1", "turns_per_example=2",
+        "lr={connector.region: 0.5, llm.lora: 1e-3}",
+    )  # fmt: skip
+    assert status == 0, err
+    inspected = [run_facekit("inspect", str(tmp_path / "run" / each), "--json") for each in ("", "adapter")]
+    for _, out, _ in inspected:
+        parts = {part["name"]: part["kind"] for part in json.loads(out)["parts"]}
+        assert parts["connector"] == "Qwen2_5_VLPatchMerger, RegionEnrichment"
+        assert json.loads(out)["tokens_per_video_frame"] == 0
+    assert "16 an image, no clips" in run_facekit("inspect", str(tmp_path / "run"))[1]
+    with caplog.at_level("WARNING"):
+        open_model(f"hf:{tmp_path / 'run'}")
+    assert "has region attention, which its own class does not know" in caplog.text
+    model, processor = facekit.load(tmp_path / "run")
+    with torch.no_grad():
+        model.region.cross_attention.gain.fill_(4.0)
+    points = [[0.2 + 0.6 * (index % 9) / 9, 0.2 + 0.6 * (index // 9) / 9] for index in range(68)]
+    picture, landmarks = face_picture(1, 64, 64), np.array(points, dtype=np.float32)
+    with running(model, processor) as url:
+        body = {"model": "tiny", "messages": [user("How old?", data_url(picture))], "max_tokens": 6,
+                "facekit": {"landmarks": [points]}}  # fmt: skip
+        reply = httpx.post(f"{url}/v1/chat/completions", json=body, timeout=60).json()
+    asked = {"max_new_tokens": 6}
+    assert reply["choices"][0]["message"]["content"] == facekit.ask(
+        model, processor, picture, "How old?", landmarks=landmarks, **asked
+    )[0]  # fmt: skip
+    processor.image_processor.landmarker = None
+    assert facekit.ask(model, processor, picture, "How old?", **asked) != [reply["choices"][0]["message"]["content"]]
 
 
 def test_what_goes_with_other_bases_is_one_line(run_facekit, base, records, tmp_path):

@@ -6,6 +6,7 @@ All keep to the protocol of ``facekit.evaluation.tasks.questions``, and ``open_m
 from __future__ import annotations
 
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,10 +28,13 @@ from facekit.models.foreign_prompts import escape_chat, tokenize_chats
 from facekit.models.identity import sample_weights
 from facekit.models.interoperability.recognition import NATIVE_SETTINGS, CheckpointFormat, recognise
 from facekit.models.native.loading import open_in_own_class
+from facekit.models.native.region import REGION_FOLDER
 from facekit.models.placement import check_device_map
 from facekit.models.sessions import option_tokens, question_log_likelihoods
 from facekit.models.source import ModelSource
 from facekit.spec import PartSpec, PositiveInt, call_with_options
+
+logger = logging.getLogger(__name__)
 
 
 class HuggingFaceModel:
@@ -103,6 +107,10 @@ class HuggingFaceModel:
         if device_map is not None:
             placing["device_map"] = device_map
         folder = fetch_folder(path, revision)
+        if (folder / REGION_FOLDER).is_dir():
+            logger.warning(
+                "'%s' has region attention, which its own class does not know; leave 'hf:' out to evaluate it", path
+            )
         model, processor = open_in_own_class(folder, dtype=floating, tokenizer=tokenizer, **placing)
         is_placed = load_in is not None or device_map is not None
         placed = model if is_placed else model.to(where)

@@ -78,7 +78,13 @@ def find_base_model(recognised: Recognition, *, weights: bool = True) -> Recogni
     return base
 
 
-def apply_adapter(model: nn.Module, recognised: Recognition, rename: Callable[[str], str | None] | None = None) -> None:
+def apply_adapter(
+    model: nn.Module,
+    recognised: Recognition,
+    rename: Callable[[str], str | None] | None = None,
+    *,
+    language_model: str = "language_model",
+) -> None:
     """Inject a LoRA adapter into a composed model, in place.
 
     Whole tensors in the file (PEFT's ``modules_to_save``, ``trainable_token_indices``) are copied into the model; a
@@ -89,6 +95,7 @@ def apply_adapter(model: nn.Module, recognised: Recognition, rename: Callable[[s
         recognised: The adapter.
         rename: Gives facekit's name of a tensor of the base that the adapter was trained on; None where it was
             facekit's own.
+        language_model: The name of the language model in the model.
 
     Raises:
         CheckpointError: The adapter is not LoRA or of a kind that is not read, is damaged, or adapts modules that the
@@ -126,7 +133,7 @@ def apply_adapter(model: nn.Module, recognised: Recognition, rename: Callable[[s
     _fit_config(config, targets)
     inject_adapter_in_model(config, model)
     _fill(model, weights.adapted, recognised.folder)
-    _warn_of_reach(targets, recognised.folder)
+    _warn_of_reach(targets, recognised.folder, f"{language_model}.")
     model.loaded_adapter = LoadedAdapter(recognised.folder, config, tuple(whole), tuple(untied))  # type: ignore[assignment]
 
 
@@ -161,9 +168,9 @@ def _fill(model: nn.Module, adapted: Mapping[str, Tensor], folder: Path) -> None
             parameter.data = given[name].to(parameter.device, dtype)
 
 
-def _warn_of_reach(targets: Mapping[str, str], folder: Path) -> None:
+def _warn_of_reach(targets: Mapping[str, str], folder: Path, inside: str) -> None:
     """Say that an adapter reaches beyond the language model, which ``all-linear`` of PEFT does on a composed model."""
-    beyond = sorted(name for name in targets if not name.startswith("language_model."))
+    beyond = sorted(name for name in targets if not name.startswith(inside))
     if beyond:
         logger.warning(
             "the adapter in '%s' also adapts %d layers outside the language model, such as %s; PEFT's "

@@ -79,7 +79,7 @@ class CheckpointReport:
         parts: Its parts, in the order in which a picture goes through them.
         text_config: Of the language model.
         tokens_per_image: Visual tokens that an image costs.
-        tokens_per_video_frame: Visual tokens that a frame of a clip costs.
+        tokens_per_video_frame: Visual tokens that a frame of a clip costs; 0 where the model takes no clips.
         encoder_shape: Of the vision encoder.
         adapter_parameters: Of LoRA adapters, where the folder holds some.
         base: The base model's folder, where the folder holds an adapter.
@@ -265,7 +265,7 @@ def _inspect_native(recognised: Recognition, settings: Path | None = None) -> Ch
         for part in shape.parts
     )
     return CheckpointReport(
-        recognised.folder, recognised.format, parts, shape.text_config, shape.tokens, shape.tokens, shape.encoder
+        recognised.folder, recognised.format, parts, shape.text_config, shape.tokens, 0, shape.encoder
     )
 
 

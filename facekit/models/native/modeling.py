@@ -309,6 +309,12 @@ class NativeModel(ComposedModel):
         if self.region is not None:
             write_region(self.region, Path(folder))
 
+    @property
+    def language_model_name(self) -> str:
+        """The name that the language model has in the model's own class."""
+        found: str = next(name for name, module in self.native.named_modules() if module is self.language_model)
+        return found
+
     def native_names(self) -> dict[str, str]:
         """The names in the model's own class of ``named_parameters``; those of region attention have none."""
         own = {id(value): name for name, value in self.native.named_parameters()}

@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig, LoraModel, get_peft_model_state_dict
@@ -93,8 +92,8 @@ class Adapters:
 
     def _as_of_own_class(self, state: dict[str, Tensor], config: LoraConfig) -> tuple[dict[str, Tensor], LoraConfig]:
         """Adapters under the names of the whole model's own class, with every adapted layer by its full name."""
-        native: Any = self._model.native
-        prefix = next(name for name, module in native.named_modules() if module is self.language_model) + "."
+        assert is_native(self._model)
+        prefix = f"{self._model.language_model_name}."
         config = copy.deepcopy(config)
         config.target_modules = {  # type: ignore[assignment]  # PEFT keeps a set of what was given as a list
             prefix + name.partition(".lora_")[0] for name in state if ".lora_" in name

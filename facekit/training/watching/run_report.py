@@ -19,6 +19,7 @@ from facekit.models.interoperability.recognition import NATIVE_PREFIX
 from facekit.models.memory import MemoryEstimate
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.native.modeling import is_native
+from facekit.models.native.region import REGION
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.trainable.parts import TrainedPart
 from facekit.training.watching.history import LossHistory
@@ -163,7 +164,10 @@ def find_origins(model: FaceKitForConditionalGeneration) -> tuple[PartOrigin, ..
         named = model.config.name_or_path or ""
         is_local = not _is_hub_id(named)
         licence = "as of what it was made from" if is_local else "see its model card"
-        return (PartOrigin("base", type(model.native).__name__, "local" if is_local else named, licence),)
+        base = PartOrigin("base", type(model.native).__name__, "local" if is_local else named, licence)
+        return (
+            (base,) if model.region is None else (base, PartOrigin("connector", REGION, *_look_up("connector", REGION)))
+        )
     origins = []
     for kind, settings in (
         ("encoder", model.config.encoder),

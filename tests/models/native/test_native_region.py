@@ -191,6 +191,22 @@ def test_forty_questions_see_the_landmarks_one_by_one_as_together(family, open_w
     assert together != facekit.ask(model, processor, picture, questions, max_new_tokens=3)
 
 
+@pytest.mark.parametrize("family", [*FAMILIES, *RECURRENT])
+def test_options_are_as_likely_as_in_a_plain_forward_with_landmarks(family, open_with_region):
+    model, processor = open_with_region(family, gain=2.0)
+    session = facekit.models.Session.open(model, processor, face_picture(1, SIDE, SIDE), landmarks=LANDMARKS)
+    options, prompt = ["yes", "no", "I cannot say"], session.write_prompt("Old?")
+    ids = processor.tokenize([prompt])["input_ids"][0]
+    for option, found in zip(options, session.score("Old?", options), strict=True):
+        tokens = torch.tensor(session._option_tokens(prompt, option))
+        with torch.inference_mode():
+            whole = torch.cat([torch.tensor(ids), tokens])[None]
+            seen = {"pixel_values": pixels_of(1), "landmarks": torch.from_numpy(LANDMARKS)[None, None]}
+            logits = model(whole, **seen).logits[0, len(ids) - 1 : -1]
+        plain = float(logits.log_softmax(-1).gather(-1, tokens[:, None]).sum())
+        assert found == pytest.approx(plain, abs=1e-5, rel=1e-5)
+
+
 def test_each_of_two_pictures_is_enriched_by_its_own_landmarks(open_with_region):
     model, processor = open_with_region("internvl", gain=4.0)
     first, second = torch.from_numpy(LANDMARKS)[None], torch.from_numpy(LANDMARKS[:, ::-1].copy())[None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from contextlib import nullcontext
@@ -31,6 +32,7 @@ from facekit.training import TrainingSettings, train
 from facekit.training.loop.losses import find_targets, supervised_loss
 from facekit.training.loop.prefix_attention import packed_inputs, split_attention
 from facekit.training.trainable.parts import list_trained_parts, trainable_parts
+from facekit.training.watching.run_report import find_origins
 from facekit.training.watching.validation_loss import LossValidation
 
 LORA = {"parts": ("language_model.lora",), "lora": {"rank": 4, "alpha": 8, "dropout": 0.0}}
@@ -120,6 +122,29 @@ def test_packed_questions_have_loss_and_gradients_of_a_plain_loop(family, connec
         assert (of_masked[name] - value).abs().max() <= 1e-3 * scale, name
 
 
+@pytest.mark.parametrize(("family", "connector"), [*((family, None) for family in FAMILIES), ("internvl", REGION)])
+def test_three_steps_on_packed_questions_go_as_three_steps_of_a_plain_loop(family, connector, open_base, records):
+    model, processor = open_base(family, connector)
+    plain = copy.deepcopy(model)
+    options = DatasetOptions(independent_turns=True, shuffle_turns=False, turns_per_example=2)
+    dataset = FaceDataset(records.select([0]), processor, options)
+    batch = FaceCollator(0, row_tokens=100_000)([dataset[0]])
+    questions = [dataset.records.records[0].conversations[:4]]
+    losses = []
+    for _ in range(3):
+        packed, of_packed, count = train_on_packed(model, batch, split=True)
+        single, of_single = train_on_single(plain, processor, [dataset[0]], questions, count)
+        losses.append((packed, single))
+        for each, found in ((model, of_packed), (plain, of_single)):
+            norm = torch.stack([value.norm() for value in found.values()]).norm()
+            with torch.no_grad():
+                for name, value in each.named_parameters():
+                    if name in found:
+                        value.sub_(0.1 * found[name] / norm)
+    assert all(packed == pytest.approx(single, abs=1e-5) for packed, single in losses)
+    assert losses[0][0] - losses[2][0] > 0.05
+
+
 @pytest.mark.parametrize("family", ["qwen2.5-vl", "gemma3", "idefics3"])
 def test_packed_questions_about_two_pictures_have_the_loss_of_a_plain_loop(family, open_base, records):
     model, processor = open_base(family)
@@ -198,7 +223,7 @@ def test_adapters_load_over_the_base_by_peft_alone_and_merged_by_transformers_al
 
 @pytest.mark.parametrize("family", WITH_REGION)
 def test_region_attention_learns_beside_adapters_and_lies_beside_what_peft_and_transformers_load(
-    family, open_base, records, tmp_path
+    family, open_base, records, tmp_path, caplog
 ):
     model, processor = open_base(family, REGION)
     before = {name: value.clone() for name, value in model.named_parameters()}
@@ -209,6 +234,10 @@ def test_region_attention_learns_beside_adapters_and_lies_beside_what_peft_and_t
     )
     train(model, processor, records, tmp_path / "run", settings, callbacks=[losses])
     assert losses.points[-1].loss < losses.points[0].loss
+    assert [(each.kind, each.name) for each in find_origins(model)] == [
+        ("base", type(model.native).__name__),
+        ("connector", "region"),
+    ]
     learned = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
     assert any(name.startswith("connector.region.landmark_projector.") for name in learned)
     assert all(name.startswith(("connector.region.", "language_model.")) for name in learned)
@@ -221,6 +250,7 @@ def test_region_attention_learns_beside_adapters_and_lies_beside_what_peft_and_t
         seen, blind = model(**inputs, landmarks=batch["landmarks"]).logits, model(**inputs).logits
         for each in ("", "adapter"):
             again, _ = facekit.load(tmp_path / "run" / each)
+            assert "outside the language model" not in caplog.text
             assert torch.allclose(again(**inputs, landmarks=batch["landmarks"]).logits, seen, atol=1e-5)
         base = AutoModelForImageTextToText.from_pretrained(tmp_path / family).eval()
         adapted = peft.PeftModel.from_pretrained(base, tmp_path / "run" / "adapter").eval()(**arguments).logits
