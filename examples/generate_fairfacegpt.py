@@ -33,7 +33,7 @@ def main() -> None:
     cropping = PreprocessSettings(size=448, on_no_face=arguments.on_no_face)  # InternVL3 sees 448 pixels
     with ProgressDisplay() as progress:
         cropped = preprocess(arguments.origin, shards, cropping, workers=arguments.workers, on_progress=progress)
-    print(f"{cropped.records} faces of {cropped.inputs} pictures; without one: {cropped.failed}, see {shards}")
+    print(f"faces: {cropped.records} of {cropped.inputs} pictures; without one: {cropped.failed}, see {shards}")
 
     settings = GenerationSettings(concurrency=64, max_cost=arguments.max_cost, formats=("llava",))
     preview = dry_run(shards, arguments.output, "fairfacegpt", arguments.annotator, settings)

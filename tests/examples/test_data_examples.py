@@ -24,7 +24,7 @@ def test_fairfacegpt_is_made_of_a_fairface_folder(run_example, serve, tmp_path):
         "--max-cost", "1", "--on-no-face", "whole-image", "--workers", "1",
     )  # fmt: skip
     printed = run_example("generate_fairfacegpt.py", *arguments)
-    assert "10 faces of 10 pictures" in printed
+    assert "faces: 10 of 10 pictures" in printed
     low, high = (
         float(dollars) for dollars in re.search(r"80 calls are to be made, .*\$(\S+) to \$(\S+)", printed).groups()
     )
@@ -41,6 +41,20 @@ def test_fairfacegpt_is_made_of_a_fairface_folder(run_example, serve, tmp_path):
     again = run_example("generate_fairfacegpt.py", *arguments)
     assert "0 calls are to be made" in again
     assert len(server.calls) == calls == 80
+
+
+def test_pictures_without_a_label_are_described_too(run_example, serve, photo, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "me.png").write_bytes(photo.read_bytes())
+    server = serve()
+    printed = run_example(
+        "generate_fairfacegpt.py", f"folder:{tmp_path / 'mine'}", tmp_path / "out", "--workers", "1", "--annotator",
+        f"openai:gpt-4o?base_url={server.base_url}",
+    )  # fmt: skip
+    assert "faces: 1 of 1 pictures; without one: 0" in printed
+    (record,) = read_records(tmp_path / "out" / "records.jsonl", check_files=True)
+    assert len(record.conversations) == 2 * len(server.calls) == 16
+    assert record.landmarks is not None
 
 
 def test_faceinstruct_is_made_of_several_sets_and_a_judge_decides(run_example, serve, tmp_path):

@@ -255,6 +255,10 @@ def _has_ended(recipe: Recipe, stage: Stage) -> bool:
     return differences == []
 
 
+class _StageMeter(CostMeter):
+    """Measures a stage without its validation. The run has a meter, too, and the trainer wants one callback a class."""
+
+
 def _check_metrics(stage: Stage, listeners: Listeners) -> None:
     if stage.validation is not None and stage.validation.tasks and listeners.metrics is None:
         raise ConfigurationError(
@@ -320,7 +324,7 @@ def _run_stage(recipe: Recipe, stage: Stage, resume: bool, listeners: Listeners)
     validation = _validate(stage, processor, folder, listeners)
     losses = _watch_loss(stage, folder)
     watching = [each for each in (validation, losses) if each is not None]
-    meter = CostMeter(pauses=lambda: sum(each.seconds for each in watching))
+    meter = _StageMeter(pauses=lambda: sum(each.seconds for each in watching))
     records = _open_records(stage)
     try:
         with _memory_explained(shapes, settings):

@@ -281,6 +281,13 @@ def test_memory_that_does_not_suffice_is_told_with_the_estimate_and_what_to_chan
         assert re.search(rf"{remedy}[^(]*\(about [\d.]+ [MG]B\)", message), remedy
 
 
+def test_the_trainer_takes_the_callbacks_of_a_stage_without_a_warning(recipe_for, monkeypatch):
+    warnings = []
+    monkeypatch.setattr("transformers.trainer_callback.logger.warning", warnings.append)
+    run_recipe(recipe_for("face-llava", "stage=region", "steps=1"))
+    assert warnings == []
+
+
 def test_planning_trains_nothing(recipe_for):
     recipe = recipe_for("face-llava", "steps=1")
     region, finetune = plan_recipe(recipe)
