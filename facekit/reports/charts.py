@@ -56,10 +56,10 @@ def line_chart(
         return _LEFT + across * (width - _LEFT - _RIGHT), height - _BOTTOM - up * (height - _TOP - _BOTTOM)
 
     parts = [f'<svg class="chart lines" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
-    for tick in _loss_ticks(low, high) if logarithmic else (low, high):
+    for tick in _loss_ticks(low, high) if logarithmic else _even_ticks(low, high):
         y = project(first, tick)[1]
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
+        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:.3g}</text>')
     for tick in _step_ticks(first, steps[-1]):
         x = project(tick, low)[0]
         parts.append(f'<text x="{x:.1f}" y="{height - 12}" text-anchor="middle">{tick:,}</text>')
@@ -133,9 +133,22 @@ def _decades(low: float, high: float) -> tuple[float, float]:
 
 
 def _ends(low: float, high: float) -> tuple[float, float]:
-    """From zero for values that are not negative; never two equal ends."""
-    low = min(low, 0.0)
-    return low, high if high > low else low + 1.0
+    """Whole strides outwards, from zero for values that are not negative; never two equal ends."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    stride = _stride(low, high if high > low else low + 1.0)
+    return stride * math.floor(low / stride), stride * max(math.ceil(high / stride), math.floor(low / stride) + 1)
+
+
+def _stride(low: float, high: float) -> float:
+    """One, two or five times a power of ten, so that a range has about four."""
+    rough = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+
+
+def _even_ticks(low: float, high: float) -> list[float]:
+    stride = _stride(low, high)
+    return [stride * number for number in range(round(low / stride), round(high / stride) + 1)]
 
 
 def _loss_ticks(low: float, high: float) -> Sequence[float]:

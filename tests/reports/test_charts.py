@@ -74,3 +74,19 @@ def test_strangers_words_in_charts_are_escaped():
     ):
         assert "<script" not in svg
         ElementTree.fromstring(svg)
+
+
+@pytest.mark.parametrize(
+    "values", [[0.3, 0.814706], [1e-6, 9.44e-6], [-0.031, 0.047], [3.0, 3.0], [0.0, 0.0], [-2.0, -1.0]]
+)
+def test_an_even_scale_has_round_ticks_around_all_values_and_zero(values):
+    svg = line_chart([1, 2], values, title="reward", logarithmic=False)
+    labels = re.findall(r'text-anchor="end">([^<]*)<', svg)
+    ticks = [float(label) for label in labels]
+    assert all(len(label) <= 6 for label in labels)
+    assert 0.0 in ticks
+    assert ticks == sorted(set(ticks))
+    assert 2 <= len(ticks) <= 6
+    stride = ticks[1] - ticks[0]
+    assert min(ticks) <= min(values)
+    assert max(ticks) + stride > max(values)

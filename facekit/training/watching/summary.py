@@ -46,7 +46,13 @@ def write_summary(folder: Path, report: StageReport, validation: RecordSet | Non
         contents=_contents(has_metrics=metrics is not None, has_answers=bool(faces), has_left_out=has_left_out),
         summary=report.summary,
         start=report.start,
-        loss=line_chart(history.steps, history.losses, history.smoothed(), title="training loss by step"),
+        loss=line_chart(
+            history.steps,
+            history.losses,
+            history.smoothed(),
+            title="training loss by step",
+            logarithmic=report.settings.grpo is None,  # GRPO's is near zero, on both sides of it
+        ),
         rate=line_chart(
             history.steps,
             [point.learning_rate for point in history.points],
@@ -61,6 +67,7 @@ def write_summary(folder: Path, report: StageReport, validation: RecordSet | Non
         sources=_source_table(report),
         parts=_part_table(report),
         metrics=metrics,
+        has_intervals=any(point.intervals for point in report.points),
         faces=faces,
         skipped=_skipped_table(report),
         left_out=_left_out_table(report),

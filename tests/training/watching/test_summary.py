@@ -58,6 +58,7 @@ def test_a_metric_that_fell_below_its_first_interval_is_red(tmp_path):
     red = re.findall(r'<td class="[^"]*bad[^"]*"[^>]*>(.*?)</td>', page)
     assert red == ["5.500 [4.000, 6.000]"]
     assert "0.550" in page
+    assert "with 95 % intervals" in page
 
 
 def test_a_run_on_rewards_shows_them_and_says_what_its_loss_is(tmp_path):
@@ -66,6 +67,7 @@ def test_a_run_on_rewards_shows_them_and_says_what_its_loss_is(tmp_path):
     page = write_summary(tmp_path, report).read_text(encoding="utf-8")
     assert "reward by step" in page
     assert "Loss of GRPO" in page
+    assert page.count("<polyline") == 4  # a loss of zero is drawn: raw and smoothed, the rate and the reward
     assert "nats per token" not in page
     plain = write_summary(tmp_path, make_report()).read_text(encoding="utf-8")
     assert "reward by step" not in plain
