@@ -19,14 +19,17 @@ from facekit.compat.torch import constant_while_traced
 from facekit.errors import ConfigurationError, UnknownPartError
 from facekit.kernels.absorption import RegionAttentionWeights, absorb_projections
 from facekit.kernels.checks import check_dtypes, check_geometry, check_weights
+from facekit.kernels.lean import absorb_projections_lean, stream_region_attention_lean
 from facekit.kernels.reference import textbook_region_attention
 from facekit.kernels.streaming import stream_region_attention
 from facekit.kernels.triton_region_attention import SUPPORTED_DTYPES, stream_region_attention_triton
 from facekit.kernels.triton_tiling import MAX_REGIONS
 from facekit.spec import closest_match_hint
 
-IMPLEMENTATIONS = ("reference", "absorbed", "triton")
+IMPLEMENTATIONS = ("reference", "absorbed", "lean", "triton")
 ENVIRONMENT_VARIABLE = "FACEKIT_REGION_ATTENTION"
+LEAN_ELEMENTS = 1 << 20
+"""Patch tokens times their width, on a CPU, from which ``auto`` takes ``lean``; below, both take the same time."""
 TRITON_IS_INSTALLED = find_spec("triton") is not None
 
 _implementation_in_context: ContextVar[str | None] = ContextVar("region_attention_implementation", default=None)
@@ -50,7 +53,7 @@ def use_implementation(name: str) -> Iterator[None]:
     """Choose the implementation of every ``region_attention`` in the block that does not name one itself.
 
     Args:
-        name: ``auto``, ``reference``, ``absorbed`` or ``triton``.
+        name: ``auto``, ``reference``, ``absorbed``, ``lean`` or ``triton``.
 
     Raises:
         UnknownPartError: for any other name.
@@ -103,7 +106,7 @@ def choose_implementation(patch_tokens: Tensor, region_tokens: Tensor, attention
     """The rule behind ``auto``; ``docs/region-attention.md`` has the measurements it rests on.
 
     ``reference`` where absorption does not pay; else ``triton`` on a CUDA device, for the dtypes and numbers of regions
-    that the kernel takes; else ``absorbed``.
+    that the kernel takes; else ``lean`` for many or wide patches on a CPU; else ``absorbed``.
 
     Args:
         patch_tokens: ``(F, N, D)``; device, dtype and shape count, values do not.
@@ -116,7 +119,9 @@ def choose_implementation(patch_tokens: Tensor, region_tokens: Tensor, attention
     if not absorption_pays(patches, regions, patch_width, attention_width, num_heads):
         return "reference"
     kernel_fits = regions <= MAX_REGIONS and patch_tokens.dtype in SUPPORTED_DTYPES
-    return "triton" if patch_tokens.is_cuda and kernel_fits and TRITON_IS_INSTALLED else "absorbed"
+    if patch_tokens.is_cuda and kernel_fits and TRITON_IS_INSTALLED:
+        return "triton"
+    return "lean" if patch_tokens.is_cpu and patch_tokens.numel() >= LEAN_ELEMENTS else "absorbed"
 
 
 def _autocast_is_on(tensor: Tensor) -> bool:
@@ -132,13 +137,22 @@ def _absorb_and_stream(
     region_positions: Tensor | None,
     num_prefix_tokens: int,
     present: Tensor | None,
-    stream: Callable[..., Tensor],
+    implementation: str,
 ) -> Tensor:
     """The dense half in the dtype of autocast, if it is on, then the streaming half in the dtype of the patches."""
     dtype = patch_tokens.dtype
-    keys, score_bias, values = (tensor.to(dtype) for tensor in absorb_projections(region_tokens, weights, num_heads))
-    bias = None if weights.output_bias is None else weights.output_bias.to(dtype)
     autocast = _autocast_is_on(patch_tokens)
+    stream: Callable[..., Tensor]
+    if implementation == "lean" and not torch.compiler.is_compiling():  # what is traced gets its gradients compiled
+        dense_type = torch.get_autocast_dtype(patch_tokens.device.type) if autocast else dtype
+        dense = RegionAttentionWeights(*(None if weight is None else weight.to(dense_type) for weight in weights))
+        absorbed = absorb_projections_lean(region_tokens.to(dense_type), dense, num_heads)
+        stream = stream_region_attention_lean
+    else:
+        absorbed = absorb_projections(region_tokens, weights, num_heads)
+        stream = stream_region_attention_triton if implementation == "triton" else stream_region_attention
+    keys, score_bias, values = (tensor.to(dtype) for tensor in absorbed)
+    bias = None if weights.output_bias is None else weights.output_bias.to(dtype)
     with torch.autocast(patch_tokens.device.type, enabled=False) if autocast else nullcontext():
         return stream(
             patch_tokens, keys, score_bias, values, bias, region_positions, present, num_heads, grid, num_prefix_tokens
@@ -180,7 +194,7 @@ def region_attention(
         region_positions: ``(F, M, 2)``, x then y in ``[0, 1]``; None for attention by content alone.
         num_prefix_tokens: tokens before the patches.
         present: ``(F,)`` bool, False where a frame has no landmarks; None for all present.
-        implementation: ``reference``, ``absorbed``, ``triton`` or ``auto``; None asks ``use_implementation``, then the
+        implementation: one of ``IMPLEMENTATIONS`` or ``auto``; None asks ``use_implementation``, then the
             environment variable ``FACEKIT_REGION_ATTENTION``, then ``auto``.
 
     Returns:
@@ -219,6 +233,4 @@ def region_attention(
     arguments = (patch_tokens, region_tokens, weights, num_heads, grid, region_positions, num_prefix_tokens, present)
     if chosen == "reference":
         return textbook_region_attention(*arguments)
-    return _absorb_and_stream(
-        *arguments, stream_region_attention_triton if chosen == "triton" else stream_region_attention
-    )
+    return _absorb_and_stream(*arguments, chosen)

@@ -65,17 +65,45 @@ def stream_region_attention(
     Returns:
         ``(F, N, D)`` in the dtype of ``patch_tokens``.
     """
-    dtype = patch_tokens.dtype
-    scores = torch.bmm(patch_tokens, absorbed_keys.transpose(1, 2))
-    scores = scores.to(torch.promote_types(dtype, torch.float32)) + score_bias[:, None]
-    scores = rearrange(scores, "f n (h m) -> f n h m", h=num_heads)
+    proximity = None
     if region_positions is not None and grid is not None:
-        scores = scores + patch_proximity(region_positions, grid, num_prefix_tokens)[:, :, None].to(scores.dtype)
+        proximity = patch_proximity(region_positions, grid, num_prefix_tokens)
+    weights = region_weights(patch_tokens, absorbed_keys, score_bias, proximity, present, num_heads)
+    return apply_region_weights(patch_tokens, weights, absorbed_values, output_bias, present)
+
+
+def region_weights(
+    patch_tokens: Tensor,
+    absorbed_keys: Tensor,
+    score_bias: Tensor,
+    proximity: Tensor | None,
+    present: Tensor | None,
+    num_heads: int,
+) -> Tensor:
+    """The softmax over regions of ``stream_region_attention``, with ``proximity`` ``(F, N, M)`` or None.
+
+    Returns:
+        ``(F, N, H, M)``, at least float32, zero in frames that are not ``present``.
+    """
+    scores = torch.bmm(patch_tokens, absorbed_keys.transpose(1, 2))
+    scores = scores.to(torch.promote_types(patch_tokens.dtype, torch.float32)) + score_bias[:, None]
+    scores = rearrange(scores, "f n (h m) -> f n h m", h=num_heads)
+    if proximity is not None:
+        scores = scores + proximity[:, :, None].to(scores.dtype)
     probabilities = torch.softmax(scores, dim=-1)
-    if present is not None:
-        probabilities = torch.where(present[:, None, None, None], probabilities, 0.0)
-    probabilities = rearrange(probabilities, "f n h m -> f n (h m)").to(dtype)
+    return probabilities if present is None else torch.where(present[:, None, None, None], probabilities, 0.0)
+
+
+def apply_region_weights(
+    patch_tokens: Tensor,
+    weights: Tensor,
+    absorbed_values: Tensor,
+    output_bias: Tensor | None,
+    present: Tensor | None,
+) -> Tensor:
+    """``X + weights values + output_bias``, the last in frames that are ``present``."""
+    columns = rearrange(weights, "f n h m -> f n (h m)").to(patch_tokens.dtype)
     if output_bias is None:
-        return torch.baddbmm(patch_tokens, probabilities, absorbed_values)
+        return torch.baddbmm(patch_tokens, columns, absorbed_values)
     shift = output_bias if present is None else torch.where(present[:, None, None], output_bias, 0.0)
-    return (patch_tokens + shift).baddbmm_(probabilities, absorbed_values)  # in place: one pass over the result less
+    return (patch_tokens + shift).baddbmm_(columns, absorbed_values)  # in place: one pass over the result less

@@ -116,7 +116,7 @@ def test_frlp_is_the_equation_of_the_paper(shape):
     assert_same_value_and_gradients(modules.projector(modules.landmarks), modules.transcribe_frlp(), modules.leaves)
 
 
-@pytest.mark.parametrize("implementation", ["reference", "absorbed", "auto"])
+@pytest.mark.parametrize("implementation", ["reference", "absorbed", "lean", "auto"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_frlp_and_frgca_are_the_equations_of_the_paper(shape, implementation):
     modules = build_modules(**shape)

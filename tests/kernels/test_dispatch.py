@@ -72,20 +72,39 @@ def test_the_environment_variable_changes_the_path_and_not_the_answer(monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("patches", "regions", "width", "heads", "pays"),
+    ("patches", "regions", "width", "heads", "chosen"),
     [
-        (257, 9, 4096, 8, True),
-        (196, 5, 1024, 8, True),
-        (1024, 64, 4096, 8, True),
-        (9, 9, 4096, 8, False),
-        (8, 9, 4096, 8, False),
-        (257, 9, 64, 8, False),  # heads narrower than the regions are many
+        (257, 9, 4096, 8, "lean"),
+        (196, 5, 1024, 8, "absorbed"),  # too few for their gradients to need care
+        (1024, 64, 4096, 8, "lean"),
+        (9, 9, 4096, 8, "reference"),
+        (8, 9, 4096, 8, "reference"),
+        (257, 9, 64, 8, "reference"),  # heads narrower than the regions are many
     ],
 )
-def test_absorption_is_chosen_only_where_it_multiplies_less(patches, regions, width, heads, pays):
-    assert absorption_pays(patches, regions, width, width, heads) is pays
-    chosen = choose_implementation(torch.empty(1, patches, width), torch.empty(1, regions, width), width, heads)
-    assert chosen == ("absorbed" if pays else "reference")
+def test_absorption_is_chosen_only_where_it_multiplies_less(patches, regions, width, heads, chosen):
+    assert absorption_pays(patches, regions, width, width, heads) is (chosen != "reference")
+    tokens = torch.empty(1, patches, width), torch.empty(1, regions, width)
+    assert choose_implementation(*tokens, width, heads) == chosen
+
+
+def test_large_patches_on_another_device_take_the_form_that_any_device_runs():
+    tokens = torch.empty(8, 257, 4096, device="meta"), torch.empty(8, 9, 4096, device="meta")
+    assert choose_implementation(*tokens, 4096, 8) == "absorbed"
+
+
+def test_under_compilation_lean_is_traced_as_absorbed(build_case):
+    case = build_case(dtype=torch.float32)
+    graphs = []
+
+    def keep(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(lambda name: case.run(name), fullgraph=True, backend=keep)
+    assert torch.equal(compiled("lean"), compiled("absorbed"))
+    lean, absorbed = ([node.target for node in graph.graph.nodes if node.op != "placeholder"] for graph in graphs)
+    assert lean == absorbed
 
 
 def test_auto_on_a_gpu_takes_the_kernel_where_it_can():
@@ -95,7 +114,7 @@ def test_auto_on_a_gpu_takes_the_kernel_where_it_can():
         """A tensor's metadata as a GPU would have it: the rule reads nothing else."""
 
         def __init__(self, dtype):
-            self.shape, self.dtype, self.is_cuda = patches.shape, dtype, True
+            self.shape, self.dtype, self.is_cuda, self.is_cpu = patches.shape, dtype, True, False
 
     def choose(dtype=torch.bfloat16, regions=9, **options):
         return choose_implementation(OnGpu(dtype), torch.empty(2, regions, 4096, device="meta"), 4096, 8, **options)
@@ -138,5 +157,5 @@ def test_nothing_looks_at_a_value(build_case):
     """On the meta device there are none: a wait for the host would raise."""
     case = build_case(present=[True, False, True]).to("meta")
     case = replace(case, region_positions=case.region_positions.to("meta"), present=case.present.to("meta"))
-    for name in ("reference", "absorbed", "auto"):
+    for name in ("reference", "absorbed", "lean", "auto"):
         assert case.run(name).shape == case.patch_tokens.shape

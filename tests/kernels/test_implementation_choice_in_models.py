@@ -27,7 +27,7 @@ def inputs(demo_model):
     return processor(images=picture, text=chat, landmarks=[points])
 
 
-@pytest.mark.parametrize("implementation", ["absorbed", "triton", "auto"])
+@pytest.mark.parametrize("implementation", ["absorbed", "lean", "triton", "auto"])
 def test_the_environment_variable_changes_no_answer(demo_model, inputs, monkeypatch, implementation):
     model, _ = demo_model
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -47,7 +47,7 @@ def transcribe(case):
     return output
 
 
-@pytest.mark.parametrize("implementation", ["reference", "absorbed"])
+@pytest.mark.parametrize("implementation", ["reference", "absorbed", "lean"])
 @pytest.mark.parametrize("options", [{}, {"biases": False}, {"positions": False}, {"prefix_tokens": 0}, {"heads": 4}])
 def test_output_is_the_equation_of_the_paper(build_case, implementation, options):
     case = build_case(frames=2, grid=(3, 2), regions=3, width=7, region_width=5, attention_width=8, **options)

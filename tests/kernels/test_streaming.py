@@ -49,7 +49,7 @@ def test_absorbed_equals_reference_for_any_shape(build_case, relative_error, sha
     assert relative_error(single.run("absorbed"), single.to(torch.float64).run("reference")) <= 1e-5
 
 
-@pytest.mark.parametrize("implementation", ["reference", "absorbed"])
+@pytest.mark.parametrize("implementation", ["reference", "absorbed", "lean"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(
     ("grid", "prefix_tokens", "regions"),
@@ -91,7 +91,7 @@ def test_absorbed_passes_gradcheck_in_every_input(build_case, present):
     assert torch.autograd.gradcheck(run, [*leaves, positions])
 
 
-@pytest.mark.parametrize("implementation", ["reference", "absorbed"])
+@pytest.mark.parametrize("implementation", ["reference", "absorbed", "lean"])
 def test_absent_frames_pass_through_and_send_no_gradient_even_from_nan(build_case, implementation):
     case = build_case(3, present=[True, False, True], dtype=torch.float32)
     case.region_tokens[1] = float("nan")
@@ -109,7 +109,7 @@ def test_absent_frames_pass_through_and_send_no_gradient_even_from_nan(build_cas
     assert gradients["region_tokens"][0].any()
 
 
-@pytest.mark.parametrize("implementation", ["reference", "absorbed"])
+@pytest.mark.parametrize("implementation", ["reference", "absorbed", "lean"])
 def test_a_present_frame_is_not_changed_by_absent_neighbours(build_case, implementation):
     case = build_case(3, present=[False, True, False])
     alone = replace(
@@ -122,7 +122,7 @@ def test_a_present_frame_is_not_changed_by_absent_neighbours(build_case, impleme
     torch.testing.assert_close(case.run(implementation)[1:2], alone.run(implementation), rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("implementation", ["reference", "absorbed"])
+@pytest.mark.parametrize("implementation", ["reference", "absorbed", "lean"])
 def test_no_frames_give_an_empty_output_and_zero_gradients(build_case, implementation):
     case = build_case(frames=0)
     assert case.run(implementation).shape == case.patch_tokens.shape
@@ -131,7 +131,7 @@ def test_no_frames_give_an_empty_output_and_zero_gradients(build_case, implement
     assert gradients["query"].shape == case.weights.query.shape
 
 
-@pytest.mark.parametrize("implementation", ["reference", "absorbed"])
+@pytest.mark.parametrize("implementation", ["reference", "absorbed", "lean"])
 def test_strides_do_not_matter(build_case, implementation):
     case = build_case(dtype=torch.float32)
 
@@ -153,7 +153,7 @@ def test_strides_do_not_matter(build_case, implementation):
     torch.testing.assert_close(strided.run(implementation), case.run(implementation), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("implementation", ["reference", "absorbed"])
+@pytest.mark.parametrize("implementation", ["reference", "absorbed", "lean"])
 def test_runs_are_bitwise_equal(build_case, implementation):
     case = build_case(8, (16, 16), 1, 9, width=128, heads=8, dtype=torch.float32)
     output_gradient = torch.ones_like(case.patch_tokens)
@@ -162,7 +162,7 @@ def test_runs_are_bitwise_equal(build_case, implementation):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("implementation", ["reference", "absorbed"])
+@pytest.mark.parametrize("implementation", ["reference", "absorbed", "lean"])
 @pytest.mark.parametrize("patch_dtype", [torch.float32, torch.bfloat16])
 def test_autocast_keeps_the_dtype_of_the_patches(build_case, relative_error, implementation, patch_dtype):
     case = build_case(3, width=64, heads=4, present=[True, False, True], dtype=torch.float32)
@@ -185,7 +185,7 @@ def test_autocast_gradients_come_back_in_the_dtype_of_each_leaf(build_case, rela
         assert relative_error(gradients[name], expected[name]) <= 2e-2, name
 
 
-@pytest.mark.parametrize("implementation", ["reference", "absorbed", "auto"])
+@pytest.mark.parametrize("implementation", ["reference", "absorbed", "lean", "auto"])
 def test_compiles_as_one_graph_forward_and_backward(build_case, implementation):
     case = build_case(2, present=[True, False], dtype=torch.float32)
     compiled = torch.compile(
