@@ -36,6 +36,7 @@ TOLERANCE = {"float32": (1e-5, 2e-5), "bfloat16": (2e-2, 4e-2), "float16": (1e-2
 """Largest relative error of the value, and of a gradient, by dtype; bfloat16 rounds by 4e-3, and several times."""
 ROUTES = {
     "absorbed": "",
+    "lean": "",
     "triton": "",
     "triton, large blocks": "scores=128x64x8x4,apply=64x128x4x3,tables=64x128x8x3,fused=0",
     "triton, fused": "fused=64x128x4x4",
@@ -119,7 +120,7 @@ def check(shapes: tuple[Shape, ...], device: torch.device, seconds: float) -> It
     runs_triton = device.type == "cuda" or os.environ.get("TRITON_INTERPRET") == "1"
     for shape in shapes:
         for dtype in DTYPES:
-            for route in ROUTES if shape in SMALL else ("absorbed", "triton"):
+            for route in ROUTES if shape in SMALL else ("absorbed", "lean", "triton"):
                 row: dict[str, Any] = {"shape": asdict(shape), "dtype": dtype, "route": route}
                 if route.startswith("triton") and not runs_triton:
                     yield {**row, "skipped": "Triton needs a GPU, or TRITON_INTERPRET=1"}

@@ -16,6 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from facekit.kernels import RegionAttentionWeights, absorb_projections, region_attention, stream_region_attention
+from facekit.kernels.lean import stream_region_attention_lean
 from facekit.kernels.streaming import patch_proximity
 
 
@@ -197,7 +198,7 @@ def _prepare_xformers(inputs: Inputs) -> PreparedPeer:
 
 def _prepare_stream(implementation: str) -> Callable[[Inputs], PreparedPeer]:
     def prepare(inputs: Inputs) -> PreparedPeer:
-        stream = stream_region_attention
+        stream = stream_region_attention_lean if implementation == "lean" else stream_region_attention
         if implementation == "triton":
             from facekit.kernels.triton_region_attention import stream_region_attention_triton as stream
         with torch.no_grad():
@@ -231,8 +232,10 @@ PEERS = (
     Peer("xformers", _prepare_xformers, "plain", gpu_only=True),
     Peer("facekit_auto", _eager(_facekit, "auto"), "absorbed"),
     Peer("facekit_absorbed", _eager(_facekit, "absorbed"), "absorbed"),
+    Peer("facekit_lean", _eager(_facekit, "lean"), "absorbed"),
     Peer("facekit_absorbed_compiled", _compiled(_facekit, "absorbed"), "absorbed", compiled=True),
     Peer("facekit_triton", _eager(_facekit, "triton"), "absorbed", gpu_only=True),
     Peer("facekit_absorbed_stream", _prepare_stream("absorbed"), "stream"),
+    Peer("facekit_lean_stream", _prepare_stream("lean"), "stream"),
     Peer("facekit_triton_stream", _prepare_stream("triton"), "stream", gpu_only=True),
 )

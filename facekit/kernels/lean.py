@@ -8,7 +8,7 @@ results are those of ``absorption`` and ``streaming``; gradients of gradients ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -73,8 +73,10 @@ def _fold(rows: Tensor, factor: Tensor, frames: int, regions: int, num_heads: in
     """Per head, rows ``(F*M, A)`` times a factor ``(A, D)``: a table ``(F, H*M, D)``."""
     rows_by_head, factor_by_head = _by_head(rows, factor, num_heads)
     table = rows.new_empty(frames, num_heads, regions, factor.shape[1])
-    for heads in _blocks_of_heads(num_heads):
-        product = _multiply(rows_by_head[heads], factor_by_head[heads])
+    blocks = _blocks_of_heads(num_heads)
+    buffer = rows.new_empty(blocks[0].stop, rows.shape[0], factor.shape[1])
+    for heads in blocks:
+        product = _multiply(rows_by_head[heads], factor_by_head[heads], buffer[: heads.stop - heads.start])
         table[:, heads] = rearrange(product, "h (f m) D -> f h m D", m=regions)
     return table.flatten(1, 2)
 
@@ -99,9 +101,9 @@ def _by_head(rows: Tensor, factor: Tensor, num_heads: int) -> tuple[Tensor, Tens
     return rearrange(rows, "r (h d) -> h r d", h=num_heads), rearrange(factor, "(h d) D -> h d D", h=num_heads)
 
 
-def _blocks_of_heads(num_heads: int) -> Iterator[slice]:
+def _blocks_of_heads(num_heads: int) -> list[slice]:
     step = torch.get_num_threads()  # a head for each thread: none waits for another inside a product
-    return (slice(start, start + step) for start in range(0, num_heads, step))
+    return [slice(start, min(start + step, num_heads)) for start in range(0, num_heads, step)]
 
 
 def _multiply(left: Tensor, right: Tensor, out: Tensor | None = None) -> Tensor:

@@ -16,7 +16,9 @@ def test_one_command_measures_all_peers_and_records_why_others_cannot_run(tmp_pa
         "multihead_attention",
         "sdpa",
         "facekit_auto",
+        "facekit_lean",
         "facekit_absorbed_stream",
+        "facekit_lean_stream",
         "xformers",
     ]
     done = subprocess.run(
@@ -26,7 +28,7 @@ def test_one_command_measures_all_peers_and_records_why_others_cannot_run(tmp_pa
     document = json.loads(output.read_text())
     assert document["ceilings"]["bytes_per_second"] > 0
     rows = {(row["peer"], row["pass"]): row for row in document["results"]}
-    assert len(rows) == 12
+    assert len(rows) == 16
     for (peer, name), row in rows.items():
         if peer == "xformers":
             assert "failure" in row or row["relative_error"] < 1e-5
@@ -37,6 +39,8 @@ def test_one_command_measures_all_peers_and_records_why_others_cannot_run(tmp_pa
         backward = 3 if name == "forward+backward" else 1
         per_frame = {
             "facekit_absorbed_stream": 4 * 17 * 2 * 3 * 32,
+            "facekit_lean_stream": 4 * 17 * 2 * 3 * 32,
+            "facekit_lean": 8 * 3 * 32**2 + 4 * 17 * 2 * 3 * 32,
             "facekit_auto": 8 * 3 * 32**2 + 4 * 17 * 2 * 3 * 32,
         }
         plain = 4 * 3 * 32**2 + 4 * 17 * 32**2 + 4 * 17 * 3 * 32
