@@ -145,7 +145,7 @@ def _absorb_and_stream(
     stream: Callable[..., Tensor]
     if implementation == "lean" and not torch.compiler.is_compiling():  # what is traced gets its gradients compiled
         dense_type = torch.get_autocast_dtype(patch_tokens.device.type) if autocast else dtype
-        dense = RegionAttentionWeights(*(None if weight is None else weight.to(dense_type) for weight in weights))
+        dense = RegionAttentionWeights._make(None if weight is None else weight.to(dense_type) for weight in weights)
         absorbed = absorb_projections_lean(region_tokens.to(dense_type), dense, num_heads)
         stream = stream_region_attention_lean
     else:

@@ -161,7 +161,7 @@ class _Absorption(torch.autograd.Function):
 
 def _absorb(region_tokens: Tensor, *weights_and_heads: Any) -> AbsorbedProjections:
     *weights, num_heads = weights_and_heads
-    return absorb_projections(region_tokens, RegionAttentionWeights(*weights, output_bias=None), num_heads)
+    return absorb_projections(region_tokens, RegionAttentionWeights._make([*weights, None]), num_heads)
 
 
 def _absorption_gradients(
