@@ -22,7 +22,9 @@ def duplicates(
     ),
     distance: Annotated[int, typer.Option(help="Bits of 64 in which hashes of near copies differ at most.")] = 4,
     split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads that open pictures; by default one per core.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads that open pictures; by default one per core.")
+    ] = None,
     allow_outside: AllowOutside = False,
     as_json: AsJson = False,
 ) -> None:

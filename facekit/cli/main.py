@@ -139,6 +139,9 @@ def _describe(error: OSError) -> str:
 
 def main() -> None:
     """Run the command line; an error that a user can act on is one line and exit status 2."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever called, as by ">&-"
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - it is open until the end
     try:
         sys.exit(app(standalone_mode=False))
     except USAGE_ERROR as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from facekit.errors import OutputError, first_line
+from facekit.file_modes import new_file_mode
 
 _SAVING = ".saving-"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -110,7 +111,7 @@ def _part_of(path: Path) -> Iterator[Path]:
     try:
         yield part
         with explained_writes(story):
-            part.chmod(0o644)
+            part.chmod(new_file_mode())
             part.replace(path)
     except OSError as error:
         if error.errno not in _NO_ROOM:

@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from facekit.compat.safetensors import save_file
 from facekit.data.atomic import write_text_atomically
 from facekit.encoders.base import VisionEncoder
 from facekit.encoders.fingerprint import fingerprint_encoder

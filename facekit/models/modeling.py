@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, Cache, PreTrainedModel
 
+from facekit.compat.safetensors import share_weights
 from facekit.compat.transformers_cache import cache_argument
 from facekit.connectors.base import Connector
 from facekit.encoders.base import VisionEncoder
@@ -258,6 +259,7 @@ class FaceKitForConditionalGeneration(VisualParts, GenerationFromMedia):
         """
         refuse_quantised(self)
         super().save_pretrained(*args, **kwargs)
+        share_weights(args[0] if args else kwargs["save_directory"])
 
     def enable_input_require_grads(self) -> None:
         """Let gradients pass the token embedding only: a frozen encoder must not keep its activations."""

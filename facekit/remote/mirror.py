@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from facekit.errors import OutputError, RemoteFileError, first_line
+from facekit.file_modes import new_file_mode
 from facekit.remote.addresses import address_of, is_mirrored, is_remote_address, mirrored
 from facekit.remote.filesystems import explained_remote, open_file_system, says_absent
 
@@ -144,7 +145,7 @@ def fetch_file(place: Path, address: str) -> None:
     try:
         with explained_remote(address):
             file_system.get_file(path, name)
-        part.chmod(0o644)
+        part.chmod(new_file_mode())
         part.replace(place)
     finally:
         part.unlink(missing_ok=True)

@@ -150,6 +150,24 @@ WRONG = [
     (("bench", "facexbnch", "{empty}", PREDICTIONS), "did you mean 'facexbench'"),
     (("bench", "mer-unibench", "{empty}", PREDICTIONS), "emotion_wheel"),
     (("bench", "lfw", "{empty}", PREDICTIONS, "--wheels", "{empty}"), "no option 'wheels'"),
+    (("duplicates", "{records}", "--workers", "0"), "--workers"),
+    (("duplicates", "{records}", "--distance", "99"), "distance"),
+    (("duplicates", "{letter}"), "letter.png"),
+    (("verify", "nowhere"), "nowhere"),
+    (("verify", "{empty}"), "empty"),
+    (("verify", "{letter}"), "letter.png"),
+    (("leaderboard", "{empty}"), "empty"),
+    (("leaderboard", "{letter}"), "letter.png"),
+    (("convert", "{records}", "{records}", "OUT.jsonl", "--weights", "1:x"), "--weights are numbers"),
+    (("convert", "{records}", "{records}", "OUT.jsonl", "--weights", "1:2:3"), "2 sets and the weights"),
+    (("convert", "{records}", "OUT.jsonl", "--weights", "nan"), "number above 0"),
+    (("train", "recipe=face-grpo", "{records}", "output=OUT", "rewards=[nonsense]"), "rewards"),
+    (("serve", "{model}", "--port", "99999"), "--port"),
+    (("serve", "{model}", "--on-no-face", "guess"), "guess"),
+    (("serve", "{model}", "--second-model", "{model}"), "--second-name"),
+    (("ask", "{model}", "--batch", "{records}"), "--output"),
+    (("ask", "{model}", "--batch", "{records}", "--output", "OUT", "--max-failures", "some"), "--max-failures"),
+    (("ask", "{black}", "How old?", "--output", "OUT"), "--batch"),
     (("eval",), "Missing argument"),
     (("eval", "{model}"), "Missing argument"),
     (("eval", "{model}", "nowhere.jsonl"), "nowhere.jsonl"),
@@ -224,6 +242,11 @@ def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word():
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert "Traceback" not in done.stderr
     assert "Broken pipe" not in done.stderr
+
+
+def test_a_closed_standard_output_is_no_fault():
+    done = subprocess.run(["bash", "-c", f"{sys.executable} -m facekit list >&-"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_quiet_leaves_errors_and_results(run_facekit, places):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from facekit.data.atomic import require_writable
 from facekit.errors import ConfigurationError
+from facekit.file_modes import new_folder_mode
 
 __all__ = ["replace_folder", "write_folder"]
 
@@ -28,7 +29,7 @@ def write_folder(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
     try:
         yield temporary
-        temporary.chmod(0o755)
+        temporary.chmod(new_folder_mode())
         if path.exists():
             path.rmdir()
         temporary.replace(path)

@@ -47,6 +47,7 @@ class Database:
         with ExitStack() as opened:
             opened.callback(self._lock.close)
             with self._sentences():
+                path.touch()  # with the mode that the umask says; SQLite's own files are for nobody else to write
                 self._connection = sqlite3.connect(
                     path, isolation_level=None, check_same_thread=False, timeout=patience
                 )

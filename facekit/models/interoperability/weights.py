@@ -17,9 +17,9 @@ import torch
 from huggingface_hub import get_safetensors_metadata
 from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from facekit.compat.safetensors import save_file
 from facekit.encoders.checkpoints import UNREADABLE_PICKLE, read_weights
 from facekit.errors import CheckpointError, ConfigurationError, first_line
 from facekit.hub import hub_guard

@@ -25,6 +25,7 @@ from transformers import (
 )
 
 from facekit.compat.peft import take_adapters_out
+from facekit.compat.safetensors import share_weights
 from facekit.connectors import MlpConnector, PixelShuffleConnector
 from facekit.deprecations import renamed_arguments
 from facekit.encoders.huggingface import HuggingFaceEncoder, architecture_values, square_side
@@ -141,6 +142,7 @@ def _export_native(
         native = copy.deepcopy(native)
         take_adapters_out(native, merge=True)
     native.save_pretrained(folder, max_shard_size=max_shard_size)
+    share_weights(folder)
     model.save_region(folder)
     processor.save_pretrained(folder)
     return folder

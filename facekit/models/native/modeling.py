@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
+from facekit.compat.safetensors import share_weights
 from facekit.compat.transformers_cache import cache_argument, generation_arguments
 from facekit.compat.transformers_model import ComposedModel
 from facekit.compat.transformers_positions import has_multimodal_positions, multimodal_positions
@@ -301,8 +302,10 @@ class NativeModel(ComposedModel):
     def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
         """Write the model in its own class, and its region attention beside it; arguments as in transformers."""
         kwargs.pop("state_dict", None)
+        folder = args[0] if args else kwargs["save_directory"]
         self.native.save_pretrained(*args, **kwargs)
-        self.save_region(args[0] if args else kwargs["save_directory"])
+        share_weights(folder)
+        self.save_region(folder)
 
     def save_region(self, folder: str | Path) -> None:
         """Write the region attention alone, where the model has it, as beside an adapter."""

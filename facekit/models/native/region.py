@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from facekit.compat.safetensors import save_file
 from facekit.compat.transformers_vlms import ImageTokensHook, deepstack_levels, hook_image_tokens
 from facekit.connectors.region_gated import RegionEnrichment
 from facekit.errors import CheckpointError, ConfigurationError, first_line

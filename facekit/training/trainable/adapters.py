@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, LoraModel, get_peft_model_state_dict
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from facekit.backbones.lora import is_linear, lora_target_modules
 from facekit.compat.peft import forget_adapters
+from facekit.compat.safetensors import save_file
 from facekit.errors import ConfigurationError, first_line
 from facekit.hub import cached_source
 from facekit.models.modeling import FaceKitForConditionalGeneration

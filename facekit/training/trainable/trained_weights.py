@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from facekit.compat.safetensors import save_file
 from facekit.encoders.fingerprint import hash_tensors
 from facekit.errors import CheckpointError
 from facekit.models.modeling import FaceKitForConditionalGeneration
