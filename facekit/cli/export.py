@@ -11,7 +11,7 @@ from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, show, show_json
 
 _FORMATS = (
-    "facekit, internvl-hf, llava-hf, language-model (the LLM alone), "
+    "facekit, internvl-hf, llava-hf, language-model or gguf (the LLM alone), "
     "or onnx, torch-export (encoder and connector as a graph)."
 )
 

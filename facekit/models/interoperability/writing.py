@@ -31,6 +31,7 @@ from facekit.deprecations import renamed_arguments
 from facekit.encoders.huggingface import HuggingFaceEncoder, architecture_values, square_side
 from facekit.errors import ConfigurationError, first_line
 from facekit.models.interoperability.chat_templates import original_chat_template
+from facekit.models.interoperability.gguf_file import GGUF_NAME, write_gguf
 from facekit.models.interoperability.graphs import GRAPH_FORMATS, GRAPH_NAMES, write_graph
 from facekit.models.interoperability.image_transforms import build_image_processor
 from facekit.models.interoperability.llava_layout import (
@@ -48,7 +49,9 @@ from facekit.models.processing import FaceKitProcessor
 
 logger = logging.getLogger(__name__)
 
-ExportFormat: TypeAlias = Literal["facekit", "internvl-hf", "llava-hf", "language-model", "onnx", "torch-export"]
+ExportFormat: TypeAlias = Literal[
+    "facekit", "internvl-hf", "llava-hf", "language-model", "gguf", "onnx", "torch-export"
+]
 EXPORT_FORMATS: tuple[str, ...] = get_args(ExportFormat)
 _LANGUAGE_PREFIX = "language_model."
 
@@ -75,6 +78,7 @@ def export(
         format: ``facekit``, for ``facekit.load`` and ``from_pretrained``, and the only one of a base in its own class;
             ``internvl-hf`` and ``llava-hf``, for the classes of transformers and the engines that serve them;
             ``language-model``, the language model alone with its tokenizer, for engines that take prompt embeddings;
+            ``gguf``, the same as a GGUF file for llama.cpp, where its format can hold it;
             ``onnx`` and ``torch-export``, encoder and connector as one graph with a dynamic batch.
         merge_lora: Whether adapters are merged into what is written; without it a model with adapters is refused.
         max_shard_size: Bytes, or text such as ``5GB``.
@@ -96,6 +100,10 @@ def export(
     if is_native(model):
         return _export_native(model, processor, folder, format, merge_lora=merge_lora, max_shard_size=shard_size)
     composed: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    if format == "gguf":
+        _make(folder)
+        write_gguf(composed, processor, folder)
+        return folder
     if format in GRAPH_FORMATS:
         _make(folder)
         write_graph(composed, processor, folder, format, frames)
@@ -165,7 +173,7 @@ def refuse_folder_in_use(folder: Path) -> None:
         raise ConfigurationError(f"'{folder}' is a file; name a folder")
     if (folder / "config.json").exists():
         raise ConfigurationError(f"'{folder}' holds a checkpoint already; name another folder")
-    if any(path for pattern in ("*.safetensors*", *GRAPH_NAMES.values()) for path in folder.glob(pattern)):
+    if any(path for pattern in ("*.safetensors*", GGUF_NAME, *GRAPH_NAMES.values()) for path in folder.glob(pattern)):
         raise ConfigurationError(f"'{folder}' holds weights already; remove them, or name another folder")
 
 

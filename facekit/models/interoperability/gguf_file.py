@@ -1,0 +1,214 @@
+"""The language model of a composition as a GGUF file, for llama.cpp and its relatives, and for ``gguf:`` here.
+
+What such a file can hold is Llama's and Qwen2's architecture with plain rotary positions, and a vocabulary that is
+SentencePiece's or byte-level with one of the splits that llama.cpp knows. Everything else is refused before anything is
+written; whether the file's tokenizer reads text as the model's does is tried afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from facekit.errors import CheckpointError, ConfigurationError, MissingExtraError
+from facekit.models.interoperability.chat_templates import original_chat_template
+from facekit.models.interoperability.merging import has_adapters
+from facekit.models.modeling import FaceKitForConditionalGeneration, refuse_quantised
+from facekit.models.processing import FaceKitProcessor
+
+__all__ = ["GGUF_NAME", "write_gguf"]
+
+GGUF_NAME = "model.gguf"
+_ARCHITECTURES = {"llama": "LLAMA", "qwen2": "QWEN2"}
+_ENDINGS = r"[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+_SPLITS = {
+    _CONTRACTIONS + r"\p{N}{1,3}| ?" + _ENDINGS: "llama-bpe",
+    _CONTRACTIONS + r"\p{N}| ?" + _ENDINGS: "qwen2",
+}
+"""llama.cpp's name of each split of text before byte pairs are merged."""
+_PROBES = (
+    "How old is the person?", "  Two  spaces,\nnew line\n\n", "It's 12345 or 6.7%", "Zoë 笑顔 🙂 naïve", "<b>AU12</b>",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Vocabulary:
+    """What a GGUF file says of a tokenizer."""
+
+    kind: str
+    split: str | None
+    tokens: list[str]
+    types: list[int]
+    scores: list[float] | None
+    merges: list[str]
+
+
+def write_gguf(model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, folder: Path) -> Path:
+    """Write the language model in its floating type; norms and biases in float32, as llama.cpp wants them.
+
+    Args:
+        model: The model, without adapters.
+        processor: Its processor, whose tokenizer and chat template go into the file.
+        folder: Where it goes; it is there.
+
+    Returns:
+        The file.
+
+    Raises:
+        ConfigurationError: The language model or its tokenizer is none that the format can hold.
+        MissingExtraError: gguf is not installed.
+        CheckpointError: The tokenizer of the file reads text otherwise than the model's.
+    """
+    try:
+        import gguf
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("a GGUF file needs gguf; run: pip install 'facekit-mllm[gguf]'") from error
+    _refuse(model)
+    config, tokenizer = model.config.text_config, processor.tokenizer
+    vocabulary = _read_vocabulary(tokenizer, config.vocab_size, gguf.TokenType)
+    path = folder / GGUF_NAME
+    writer = gguf.GGUFWriter(path, config.model_type)
+    _write_configuration(writer, config)
+    _write_tokenizer(writer, vocabulary, tokenizer)
+    writer.add_chat_template(original_chat_template(str(processor.chat_template)))
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[_ARCHITECTURES[config.model_type]], config.num_hidden_layers)
+    kinds = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+    for name, value in _tensors(model):
+        theirs = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        if theirs is None:
+            raise ConfigurationError(f"a GGUF file of '{config.model_type}' has no place for the tensor '{name}'")
+        kind = gguf.GGMLQuantizationType[kinds[value.dtype] if value.ndim > 1 else "F32"]
+        writer.add_tensor(theirs, gguf.quants.quantize(value.float().numpy(), kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    _compare_tokenizers(tokenizer, path)
+    return path
+
+
+def _refuse(model: FaceKitForConditionalGeneration) -> None:
+    config = model.config.text_config
+    if has_adapters(model):
+        raise ConfigurationError("a GGUF file holds no adapters; export the model as 'facekit' with --merge-lora first")
+    refuse_quantised(model)
+    if config.model_type not in _ARCHITECTURES:
+        raise ConfigurationError(
+            f"the language model is '{config.model_type}', and a GGUF file is written of "
+            f"{' and '.join(_ARCHITECTURES)}; export it as 'language-model' and use llama.cpp's own converter"
+        )
+    kind = (config.rope_parameters or {}).get("rope_type", "default")
+    if kind != "default":
+        raise ConfigurationError(
+            f"rotary positions of type '{kind}' are not written to a GGUF file; see 'language-model'"
+        )
+    if model.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        raise ConfigurationError(f"a GGUF file is written of float32, float16 and bfloat16, not of {model.dtype}")
+
+
+def _write_configuration(writer: Any, config: Any) -> None:
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(head)
+    writer.add_value_length(head)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_rope_dimension_count(head)
+    writer.add_rope_freq_base(float(config.rope_parameters["rope_theta"]))
+    writer.add_vocab_size(config.vocab_size)
+
+
+def _write_tokenizer(writer: Any, vocabulary: _Vocabulary, tokenizer: PreTrainedTokenizerBase) -> None:
+    writer.add_tokenizer_model(vocabulary.kind)
+    if vocabulary.split is not None:
+        writer.add_tokenizer_pre(vocabulary.split)
+    writer.add_token_list(vocabulary.tokens)
+    writer.add_token_types(vocabulary.types)
+    if vocabulary.scores is not None:
+        writer.add_token_scores(vocabulary.scores)
+    writer.add_token_merges(vocabulary.merges)
+    for name in ("bos", "eos", "unk", "pad"):
+        token = getattr(tokenizer, f"{name}_token_id")
+        if token is not None:
+            getattr(writer, f"add_{name}_token_id")(token)
+    begun = tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
+    writer.add_add_bos_token(tokenizer.bos_token_id is not None and begun)
+
+
+def _read_vocabulary(tokenizer: PreTrainedTokenizerBase, size: int, types: Any) -> _Vocabulary:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    read = json.loads(backend.to_str()) if backend is not None else {"model": {}}
+    if read["model"].get("type") != "BPE":
+        raise ConfigurationError(f"a GGUF file holds vocabularies of byte pairs, unlike {type(tokenizer).__name__}'s")
+    added = {entry["id"]: entry for entry in read["added_tokens"]}
+    names = {index: token for token, index in tokenizer.get_vocab().items()}
+    tokens = [names.get(index, f"[PAD{index}]") for index in range(size)]
+    is_spm = bool(read["model"].get("byte_fallback"))
+    kinds = []
+    for index, token in enumerate(tokens):
+        if index in added:
+            kinds.append(types.CONTROL if added[index]["special"] else types.USER_DEFINED)
+        elif index not in names:
+            kinds.append(types.UNUSED)
+        else:
+            kinds.append(types.BYTE if is_spm and token.startswith("<0x") and len(token) == 6 else types.NORMAL)
+    merges = [each if isinstance(each, str) else " ".join(each) for each in read["model"]["merges"]]
+    if not is_spm:
+        return _Vocabulary("gpt2", _find_split(read.get("pre_tokenizer")), tokens, kinds, None, merges)
+    ranks: dict[str, int] = {}
+    for rank, merge in enumerate(merges):
+        ranks.setdefault(merge.replace(" ", ""), rank)
+    return _Vocabulary("llama", None, tokens, kinds, [-float(ranks.get(token, 0)) for token in tokens], merges)
+
+
+def _find_split(pre_tokenizer: Any) -> str:
+    """llama.cpp's name of a byte-level split."""
+    parts = (pre_tokenizer or {}).get("pretokenizers", [pre_tokenizer or {}])
+    first = parts[0]
+    if first.get("type") == "ByteLevel" and first.get("use_regex", True):
+        return "gpt-2"
+    pattern = first.get("pattern", {}).get("Regex", "")
+    if pattern not in _SPLITS:
+        raise ConfigurationError(
+            f"llama.cpp does not know how this tokenizer splits text ({pattern[:60] or first.get('type')}), so it "
+            "would read other words; export it as 'language-model'"
+        )
+    return _SPLITS[pattern]
+
+
+def _tensors(model: FaceKitForConditionalGeneration) -> Iterator[tuple[str, Tensor]]:
+    """Names and values; rows of Llama's queries and keys in the order that GGUF has them, pairs instead of halves."""
+    config = model.config.text_config
+    for name, value in model.language_model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        value = value.detach().cpu()
+        if config.model_type == "llama" and name.endswith(("q_proj.weight", "k_proj.weight")):
+            heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
+            value = rearrange(value, "(h two d) c -> (h d two) c", h=heads, two=2)
+        yield name, value.contiguous()
+
+
+def _compare_tokenizers(tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+    again = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name, local_files_only=True)
+    for text in _PROBES:
+        ours, theirs = (each(text, add_special_tokens=False)["input_ids"] for each in (tokenizer, again))
+        if ours != theirs:
+            path.unlink()
+            raise CheckpointError(
+                f"a GGUF file cannot hold this tokenizer: {text!r} would be read as {theirs[:8]}, not {ours[:8]}; "
+                "export it as 'language-model'"
+            )
