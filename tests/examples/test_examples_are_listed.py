@@ -12,7 +12,11 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.suffix in (".py", ".ipynb", ".slurm"))
 SCRIPTS = [path for path in EXAMPLES if path.suffix == ".py"]
 COOKBOOK = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "cookbook").glob("*.md"))
-TESTS = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+TESTS = "".join(
+    path.read_text(encoding="utf-8")
+    for folder in (Path(__file__).parent, ROOT / "tests" / "real")  # the latter has what needs more packages
+    for path in folder.glob("test_*.py")
+)
 
 
 def test_the_table_names_every_example_and_nothing_else():
