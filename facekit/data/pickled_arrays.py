@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,13 @@ _ALLOWED = {
     *((module, name) for module in ("numpy.core.multiarray", "numpy._core.multiarray")
       for name in ("_reconstruct", "scalar")),
 }  # fmt: skip
+
+_LARGEST = 256 << 20
+_FAULTS = (
+    OSError, zipfile.BadZipFile, zlib.error, struct.error, pickle.UnpicklingError, KeyError, ValueError, EOFError,
+    AttributeError, TypeError, IndexError, RuntimeError, OverflowError, MemoryError,
+)  # fmt: skip
+"""What a damaged or hostile file raises; ``RuntimeError`` for an encrypted one, a strange compression, a deep nest."""
 
 
 def read_pickled(path: str | Path, name: str) -> Any:
@@ -35,15 +44,16 @@ def read_pickled(path: str | Path, name: str) -> Any:
     """
     try:
         with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as member:
-            file = io.BytesIO(member.read())
+            file = io.BytesIO(member.read(_LARGEST + 1))
+        if file.getbuffer().nbytes > _LARGEST:
+            raise ValueError(f"'{name}' has more than {_LARGEST >> 20} MiB")
         version = np.lib.format.read_magic(file)
         read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, kind = read_header(file)
         if not kind.hasobject or shape != ():
             raise ValueError(f"'{name}' is no object")
         return _PlainUnpickler(file).load().item()
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, EOFError, pickle.UnpicklingError,
-            AttributeError, TypeError, IndexError) as error:  # fmt: skip
+    except _FAULTS as error:
         raise RecordError(f"{path} cannot be read as an .npz file with '{name}' ({error})") from error
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,6 +17,10 @@ from facekit.errors import RecordError
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 _SHEET, _TEXTS = "xl/worksheets/sheet1.xml", "xl/sharedStrings.xml"
 _LARGEST_PART = 64 << 20
+_FAULTS = (
+    OSError, zipfile.BadZipFile, zlib.error, ElementTree.ParseError, KeyError, ValueError, IndexError, RuntimeError,
+)  # fmt: skip
+"""What a damaged file raises; ``RuntimeError`` for an encrypted one or a strange compression."""
 
 
 def read_sheet(path: str | Path) -> list[dict[str, str]]:
@@ -34,7 +39,7 @@ def read_sheet(path: str | Path) -> list[dict[str, str]]:
         with zipfile.ZipFile(path) as archive:
             texts = _texts(archive)
             rows = [_cells(row, texts) for row in _part(archive, _SHEET).iter(f"{_MAIN}row")]
-    except (OSError, zipfile.BadZipFile, ElementTree.ParseError, KeyError, ValueError, IndexError) as error:
+    except _FAULTS as error:
         raise RecordError(f"{path} cannot be read as a spreadsheet ({error})") from error
     if not rows:
         raise RecordError(f"{path} is an empty spreadsheet")
@@ -67,5 +72,12 @@ def _cells(row: ElementTree.Element, texts: list[str]) -> dict[str, str]:
         if cell.get("t") == "inlineStr":
             cells[column] = "".join(piece.text or "" for piece in cell.iter(f"{_MAIN}t"))
         elif value is not None:
-            cells[column] = texts[int(value)] if cell.get("t") == "s" else value
+            cells[column] = texts[_index(value)] if cell.get("t") == "s" else value
     return cells
+
+
+def _index(value: str) -> int:
+    index = int(value)
+    if index < 0:
+        raise IndexError(f"there is no shared text {index}")
+    return index

@@ -3,7 +3,8 @@
 A record is a copy of another where each of its pictures differs in at most ``distance`` bits from one of the other's.
 Records are gone through in order, those of a test split first, then validation, then the rest, each in the order of
 the sets; a record that is a copy of one that is kept is dropped. So no record that is kept is a copy of one before it,
-every record that is dropped has one that is kept, and a picture that is in test and in training stays in test.
+every record that is dropped has one that is kept, and a record of training whose pictures are all in one of test is
+dropped from training. A record of several pictures of which only some are copies is no copy, and stays.
 """
 
 from __future__ import annotations

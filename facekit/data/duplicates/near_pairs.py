@@ -33,7 +33,7 @@ def find_near_pairs(hashes: np.ndarray, distance: int) -> tuple[np.ndarray, np.n
     Raises:
         ConfigurationError: The distance is out of its range.
     """
-    if not 0 <= distance <= MOST_DISTANCE:
+    if distance not in range(MOST_DISTANCE + 1):
         raise ConfigurationError(f"a distance is from 0 to {MOST_DISTANCE} bits of {BITS}, not {distance}")
     different, firsts, owners = np.unique(hashes.astype(np.uint64), return_index=True, return_inverse=True)
     copies = np.flatnonzero(firsts[owners] != np.arange(len(hashes)))

@@ -8,6 +8,7 @@ how numbers stand for emotions, and where the clips lie is that of the authors' 
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from facekit.data.confinement import Confinement
 from facekit.data.pickled_arrays import read_pickled
 from facekit.errors import RecordError
 from facekit.evaluation.metrics.emotion_wheels import read_word_list
@@ -124,7 +126,9 @@ def _read_set(dataset: MerSet, folder: Path) -> list[MerClip]:
     truths = _read_free(path) if dataset.kind == FREE else _read_corpus(dataset, path)
     subtitles = _read_subtitles(folder)
     clips = []
+    confinement = Confinement(folder, follow_links=False)  # a folder of clips may be a link to another disk
     for name, truth in truths.items():
+        confinement.check([str(Path(dataset.clips) / name)], f"{path}, clip '{name}'")
         places = [folder / dataset.clips / f"{name}{suffix}" for suffix in dataset.suffixes]
         video = next((place for place in places if place.is_file()), None)
         if video is None:
@@ -151,19 +155,28 @@ def _read_corpus(dataset: MerSet, path: Path) -> dict[str, str | float]:
 
 def _truth(dataset: MerSet, labels: Mapping[str, Any]) -> str | float:
     if dataset.kind == SENTIMENT:
-        return float(labels["val"])
+        sentiment = float(labels["val"])
+        if not math.isfinite(sentiment):
+            raise ValueError(f"{sentiment} is no sentiment")
+        return sentiment
     emotion = labels["emo"]
     if isinstance(emotion, str):
         return str(emotion)
-    number = int(np.asarray(emotion).item())
-    if not 0 <= number < len(dataset.emotions):
+    number = np.asarray(emotion).item()
+    if number not in range(len(dataset.emotions)):
         raise ValueError(f"there is no emotion {number}")
-    return dataset.emotions[number]
+    return dataset.emotions[int(number)]
 
 
 def _read_free(path: Path) -> dict[str, tuple[str, ...]]:
-    rows = _read_table(path, ("name", "openset"))
-    return {row["name"]: tuple(read_word_list(row["openset"])) or ("neutral",) for row in rows}
+    truths: dict[str, tuple[str, ...]] = {}
+    for number, row in enumerate(_read_table(path, ("name", "openset")), 1):
+        if not row["name"] or row["openset"] is None or row["name"] in truths:
+            raise RecordError(
+                f"{path}, row {number}: needs the name of a clip that no row before it has, and its words"
+            )
+        truths[row["name"]] = tuple(read_word_list(row["openset"])) or ("neutral",)
+    return truths
 
 
 def _read_subtitles(folder: Path) -> dict[str, str]:
@@ -173,13 +186,13 @@ def _read_subtitles(folder: Path) -> dict[str, str]:
         return {}
     rows = _read_table(path, ("name",))
     column = next((name for name in _SUBTITLE_COLUMNS if rows and name in rows[0]), None)
-    return {} if column is None else {row["name"]: (row[column] or "").strip() for row in rows}
+    return {} if column is None else {row["name"]: (row[column] or "").strip() for row in rows if row["name"]}
 
 
-def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str | None]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
-            rows = list(csv.DictReader(lines))
+            rows: list[dict[str, str | None]] = list(csv.DictReader(lines))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RecordError(f"{path} cannot be read ({error}); fetch the set again") from error
     missing = [name for name in columns if rows and name not in rows[0]]

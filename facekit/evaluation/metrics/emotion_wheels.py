@@ -51,7 +51,12 @@ class EmotionWheels:
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
             made = cls(values["forms"], values["synonyms"], tuple(values["wheels"]))
-            if not made.wheels or not all(isinstance(ring, dict) for wheel in made.wheels for ring in wheel.values()):
+            if not all(map(_has_lists_of_words, (made.forms, made.synonyms))):
+                raise ValueError("'forms' and 'synonyms' have a list of words for each word")
+            if not made.wheels:
+                raise ValueError("no wheels")
+            middle_rings = [ring for wheel in made.wheels for ring in wheel.values()]
+            if not all(made.wheels) or not all(middle_rings) or not all(map(_has_lists_of_words, middle_rings)):
                 raise ValueError("no wheels of three rings")
             return made
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -183,6 +188,12 @@ def named_words(wheels: EmotionWheels, answer: str) -> list[str]:
         if known is not None and not _DENIALS.intersection(words[max(0, index - 2) : index]):
             found.append(known)
     return list(dict.fromkeys(found))
+
+
+def _has_lists_of_words(words: object) -> bool:
+    return isinstance(words, dict) and all(
+        isinstance(others, list) and all(isinstance(other, str) for other in others) for others in words.values()
+    )
 
 
 def _read_forms(path: Path) -> dict[str, list[str]]:

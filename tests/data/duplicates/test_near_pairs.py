@@ -37,7 +37,7 @@ def test_all_pairs_within_the_distance_are_found_and_no_others(hashes, distance)
     assert list(zip(*(each.tolist() for each in found), strict=True)) == all_pairs(hashes, distance)
 
 
-@pytest.mark.parametrize("distance", [-1, 16])
+@pytest.mark.parametrize("distance", [-1, 16, 2.5])
 def test_a_distance_out_of_range_is_refused(distance):
     with pytest.raises(ConfigurationError, match="a distance is from 0 to 15 bits of 64"):
         find_near_pairs(np.zeros(2, np.uint64), distance)

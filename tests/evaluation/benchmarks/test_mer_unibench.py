@@ -263,9 +263,33 @@ def rename_free(root):
     (root / "ovmerdplus-process" / "ovlabel.csv").write_text("name,labels\nx,mad\n")
 
 
+def set_labels(dataset, corpus):
+    """A harm: the set has these labels, and a clip for each."""
+
+    def harm(root):
+        own = MER_SETS[dataset]
+        np.savez_compressed(root / own.folder / own.labels, **{own.corpus: corpus})
+
+    return harm
+
+
+def set_words(text):
+    return lambda root: (root / "ovmerdplus-process" / "ovlabel.csv").write_text(text)
+
+
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
+        (set_labels("sims", {"p": {"val": float("nan")}}), "clip 'p': no label of SIMS (ValueError('nan is"),
+        (set_labels("sims", {"p": {"val": -np.inf}}), "-inf is no sentiment"),
+        (set_labels("iemocap", {"Ses05F_x": {"emo": 1.5}}), "there is no emotion 1.5"),
+        (set_labels("iemocap", {"Ses05F_x": {"emo": -1}}), "there is no emotion -1"),
+        (set_labels("iemocap", {"Ses05F_x": {"emo": np.nan}}), "there is no emotion nan"),
+        (set_labels("mer2023", {"../../private": {"emo": "happy"}}), "leads out of"),
+        (set_labels("mer2023", {"/etc/private": {"emo": "happy"}}), "the path '/etc/private' leads out of"),
+        (set_words("name,openset\nx\n"), "ovlabel.csv, row 1: needs the name of a clip"),
+        (set_words("name,openset\nx,['mad']\n,['sad']\n"), "ovlabel.csv, row 2: needs the name of a clip"),
+        (set_words("name,openset\nx,['mad']\nx,['sad']\n"), "ovlabel.csv, row 2: needs the name of a clip that no row"),
         (break_labels, "label-6way.npz cannot be read as an .npz file"), (rename_corpus, "'test1_corpus'"),
         (drop_emotion, "clip 'a': no label of MER2023"), (lose_clip, r"a.mp4 of MER2023 is missing"),
         (lose_wheel, "lacks wheel3.xlsx"), (break_wheel, "cannot be read as a spreadsheet"),
@@ -278,6 +302,16 @@ def test_what_is_missing_or_malformed_is_one_sentence(root, tmp_path, harm, word
         run_benchmark(write_answers(tmp_path / "a.jsonl"), "mer-unibench", root)
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_folder_of_clips_on_another_disk_and_a_short_row_of_a_transcript_are_taken(root, tmp_path):
+    clips = root / "mer2023-dataset-process" / "video"
+    clips.rename(tmp_path / "elsewhere")
+    clips.symlink_to(tmp_path / "elsewhere")
+    transcript = root / "mer2023-dataset-process" / "transcription-engchi-polish.csv"
+    transcript.write_text("name,english\na,Hello\nb\n", encoding="utf-8")
+    found = {clip.name: clip.subtitle for clip in read_mer_sets(root)["mer2023"]}
+    assert found == {"a": "Hello", "b": "", "c": ""}
 
 
 def test_a_folder_without_sets_and_an_unknown_setting_are_refused(root, tmp_path):

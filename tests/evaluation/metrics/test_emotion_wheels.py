@@ -58,5 +58,14 @@ def test_wheels_read_back_and_what_is_none_is_said(tmp_path):
     path.write_text('{"forms": {}, "synonyms": {}, "wheels": []}')
     with pytest.raises(RecordError, match="no wheels"):
         EmotionWheels.read(path)
+    good = {"forms": WHEELS.forms, "synonyms": WHEELS.synonyms, "wheels": WHEELS.wheels}
+    for part, wrong, words in (
+        ("forms", {"glad": "joy"}, "a list of words for each word"), ("forms", ["joy"], "a list of words"),
+        ("synonyms", {"joy": [1]}, "a list of words"), ("wheels", [{"joy": {"glad": "merry"}}], "three rings"),
+        ("wheels", [{"joy": {}}], "three rings"), ("wheels", [{}], "three rings"),
+    ):  # fmt: skip
+        path.write_text(json.dumps({**good, part: wrong}))
+        with pytest.raises(RecordError, match=words):
+            EmotionWheels.read(path)
     with pytest.raises(ConfigurationError, match="1 and 2, not 3"):
         WHEELS.groups(["joy"], 0, ring=3)
