@@ -14,11 +14,12 @@ from facekit.data.origins import describe_nothing, open_records
 from facekit.data.record_media import open_frames
 from facekit.data.records import FaceRecord
 from facekit.data.skipping import SkippedRecord
+from facekit.data.sources.file_walk import FoundFile, walk_files
 from facekit.errors import RecordError
 from facekit.faces import CroppedClip
-from facekit.faces.file_kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from facekit.faces.video import is_video
 from facekit.models.image_processing import FaceKitImageProcessor, Medium
+from facekit.remote.addresses import is_mirrored
 from facekit.remote.mirror import local_copy
 from facekit.spec import PartSpec
 
@@ -71,10 +72,12 @@ class Entries:
     Args:
         count: How many entries there are, broken ones included.
         iterate: Reads them from the beginning; what is no record comes as the reason why not.
+        origin: Where they come from, by which a batch that is started again is known.
     """
 
     count: int
     iterate: Callable[[], Iterator[Entry | SkippedRecord]]
+    origin: str = ""
 
 
 def open_entries(origin: str | Path, *, split: str | None = None, find_faces: bool | None = None) -> Entries:
@@ -91,10 +94,11 @@ def open_entries(origin: str | Path, *, split: str | None = None, find_faces: bo
         UnknownPartError: There is no such dataset.
     """
     path = local_copy(str(origin)).expanduser()
-    if path.is_dir() and (next(_list_media(path), None) is not None):
-        return _pictures(path, find_faces is not False)
+    name_of_origin = str(origin) if is_mirrored(path) or not path.exists() else os.path.realpath(path)
+    if path.is_dir() and any(found.outcome == "media" for found in _list_media(path)):
+        return _pictures(path, name_of_origin, find_faces is not False)
     if path.is_file():
-        return _records(path, split, find_faces is True)
+        return _records(path, name_of_origin, split, find_faces is True)
     name = PartSpec.parse(str(origin)).name if not path.exists() else ""
     crop = find_faces if find_faces is not None else name in current_registry().names("dataset")
     if path.exists() and not any(path.iterdir()):
@@ -107,10 +111,10 @@ def open_entries(origin: str | Path, *, split: str | None = None, find_faces: bo
     count = sum(1 for _ in iterate())
     if not count:
         raise RecordError(describe_nothing(str(origin), split, None))
-    return Entries(count, iterate)
+    return Entries(count, iterate, name_of_origin)
 
 
-def _records(path: Path, split: str | None, find_faces: bool) -> Entries:
+def _records(path: Path, origin: str, split: str | None, find_faces: bool) -> Entries:
     found = read_leniently(path)
     confinement = Confinement(found.folder, path)
 
@@ -123,25 +127,25 @@ def _records(path: Path, split: str | None, find_faces: bool) -> Entries:
     count = len(found) if split is None else sum(1 for record in found.records if record.split == split)
     if not count:
         raise RecordError(describe_nothing(str(path), split, None))
-    return Entries(count + len(found.broken), iterate)
+    return Entries(count + len(found.broken), iterate, origin)
 
 
-def _pictures(folder: Path, find_faces: bool) -> Entries:
-    def iterate() -> Iterator[Entry]:
-        for path in _list_media(folder):
-            name = path.relative_to(folder).as_posix()
-            medium = {"video": name} if is_video(path) else {"image": name}
+def _pictures(folder: Path, origin: str, find_faces: bool) -> Entries:
+    def iterate() -> Iterator[Entry | SkippedRecord]:
+        for found in _list_media(folder):
+            name = found.path.relative_to(folder).as_posix()
+            if found.kind is None:
+                yield SkippedRecord(None, name.encode("utf-8", "backslashreplace").decode(), found.reason)
+                continue
+            medium = {"video" if found.kind == "video" else "image": name}
             yield Entry(FaceRecord(id=name, **medium), folder, find_faces)  # type: ignore[arg-type]  # by name
 
-    return Entries(sum(1 for _ in _list_media(folder)), iterate)
+    return Entries(sum(1 for _ in _list_media(folder)), iterate, origin)
 
 
-def _list_media(folder: Path) -> Iterator[Path]:
-    """The pictures and clips below a folder, sorted, those of hidden folders left out."""
-    with os.scandir(folder) as listing:
-        found = sorted((entry.name, entry.is_dir()) for entry in listing if not entry.name.startswith("."))
-    for name, is_folder in found:
-        if is_folder:
-            yield from _list_media(folder / name)
-        elif Path(name).suffix.lower() in (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES):
-            yield folder / name
+def _list_media(folder: Path) -> Iterator[FoundFile]:
+    """The pictures and clips below a folder, each once, and what cannot be read; what is hidden is left out."""
+    for found in walk_files(folder):
+        names = found.path.relative_to(folder).parts
+        if found.outcome in ("media", "failed") and not any(name.startswith(".") for name in names):
+            yield found

@@ -103,7 +103,8 @@ def answer_entries(
     own = [asked_words(words) for words in check_questions(questions)] if questions else None
     settings = {name: value for name, value in processor.image_processor.to_dict().items() if name != "processor_class"}
     identity = RunIdentity(
-        {**describe_parts(model), "weights": sample_weights(model), "max_new_tokens": max_new_tokens,
+        {"origin": entries.origin, **describe_parts(model), "weights": sample_weights(model),
+         "max_new_tokens": max_new_tokens,
          "landmarks": landmarks, "image_processor": settings, "chat_template": key_of(processor.chat_template)}
     )  # fmt: skip
     failures: Counter[str] = Counter()

@@ -8,8 +8,10 @@ other models, prompts or seeds: an answer that was kept against one that was dro
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from facekit.data.dataset import RecordSet
 from facekit.errors import ConfigurationError, RecordError
 from facekit.training.preferences.prompts import Prompt
 from facekit.training.recipes.preference_settings import PairSettings
+
+logger = logging.getLogger(__name__)
 
 _KEYS = ("record", "question", "chosen", "rejected")
 _WORSE = ("contradicts the label", "rated low")
@@ -90,13 +94,17 @@ def pairs_from_generation(folders: Sequence[str | Path], margin: float = 1.0) ->
     """
     found: dict[tuple[str, str], _Candidates] = {}
     for folder in map(Path, folders):
-        for _, line in _lines(folder / "answers.jsonl"):
-            candidates = found.setdefault((line["id"], line["aspect"]), _Candidates())
-            candidates.question = candidates.question or line["question"]
-            candidates.kept.append((line["answer"], (line.get("rating") or {}).get("overall")))
-        for _, line in _lines(folder / "failures.jsonl"):
+        path = folder / "answers.jsonl"
+        for number, line in _lines(path):
+            record, aspect, question, answer = _words(line, ("id", "aspect", "question", "answer"), path, number)
+            candidates = found.setdefault((record, aspect), _Candidates())
+            candidates.question = candidates.question or question
+            candidates.kept.append((answer, _overall(line, path, number)))
+        path = folder / "failures.jsonl"
+        for number, line in _lines(path):
             if line.get("answer") and str(line.get("reason")).startswith(_WORSE):
-                found.setdefault((line["id"], line["aspect"]), _Candidates()).dropped.append(line["answer"])
+                record, aspect, answer = _words(line, ("id", "aspect", "answer"), path, number)
+                found.setdefault((record, aspect), _Candidates()).dropped.append(answer)
     pairs = [pair for (record, _), each in found.items() if (pair := _pair(record, each, margin)) is not None]
     if not pairs:
         raise RecordError(
@@ -104,6 +112,27 @@ def pairs_from_generation(folders: Sequence[str | Path], margin: float = 1.0) ->
             "about the same records, of which one kept what another dropped, or a judge rated two of them apart"
         )
     return pairs
+
+
+def _words(line: dict[str, Any], names: Sequence[str], path: Path, number: int) -> list[str]:
+    values = [line.get(name) for name in names]
+    if not all(isinstance(value, str) and value.strip() for value in values):
+        raise RecordError(
+            f"{path}, line {number}: what 'facekit datagen' writes has words for {', '.join(names)}; name its output "
+            "folders"
+        )
+    return list(map(str, values))
+
+
+def _overall(line: dict[str, Any], path: Path, number: int) -> float | None:
+    """The judge's overall rating; None where nobody rated."""
+    rating = line.get("rating")
+    value = rating.get("overall") if isinstance(rating, dict) else rating
+    if value is None:
+        return None
+    if not (isinstance(rating, dict) and isinstance(value, (int, float)) and isfinite(value)):
+        raise RecordError(f"{path}, line {number}: a rating has a number as 'overall', not {value!r}")
+    return float(value)
 
 
 def _pair(record: str, candidates: _Candidates, margin: float) -> Pair | None:
@@ -137,9 +166,7 @@ def paired_rows(records: RecordSet, settings: PairSettings) -> list[dict[str, An
         pairs = read_pairs(settings.pairs)
     else:
         pairs = pairs_from_generation(settings.generated, settings.margin)
-    index_of = {
-        name: index for index, record in enumerate(records.records) if record.image for name in _names(record.id)
-    }
+    index_of = _indices(records)
     rows = [
         {
             **Prompt(index_of[pair.record], pair.question).row(),
@@ -153,29 +180,46 @@ def paired_rows(records: RecordSet, settings: PairSettings) -> list[dict[str, An
         raise RecordError(
             f"none of {len(pairs):,} pairs is about one of {len(records):,} records; name the same records"
         )
+    if len(rows) < len(pairs):
+        logger.warning(
+            "%s of %s pairs are about none of the %s records and are left out",
+            f"{len(pairs) - len(rows):,}", f"{len(pairs):,}", f"{len(records):,}",
+        )  # fmt: skip
     return rows
 
 
-def _names(identifier: str) -> Iterator[str]:
-    """The id of a record, and that of the face where data generation wrote a record for each answer."""
-    yield identifier
-    if "#" in identifier:
-        yield identifier.partition("#")[0]
+def _indices(records: RecordSet) -> dict[str, int]:
+    """Records by id, and by that of the face where data generation wrote a record ``FACE#NUMBER`` for each answer.
+
+    A face's id stands for records of one picture alone; frames of a clip that are numbered so have none in common.
+    """
+    exact: dict[str, int] = {}
+    faces: dict[str, int] = {}
+    pictures: dict[str, set[str]] = {}
+    for index, record in enumerate(records.records):
+        if record.image is None:
+            continue
+        exact[record.id] = index
+        face, mark, _ = record.id.partition("#")
+        if mark:
+            faces[face] = index
+            pictures.setdefault(face, set()).add(record.image)
+    return {face: index for face, index in faces.items() if len(pictures[face]) == 1} | exact
 
 
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(
             f"{path} cannot be read ({error}); pairs are made of what 'facekit datagen' writes"
         ) from error
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # splitlines would end lines within answers, as at U+2028
         if not line.strip():
             continue
         try:
             values = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RecordError(f"{path}, line {number} is no JSON ({error})") from error
         if not isinstance(values, dict):
             raise RecordError(f"{path}, line {number} is no table")

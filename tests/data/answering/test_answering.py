@@ -1,6 +1,7 @@
 """Batches of questions: every one is answered once, whatever is broken, stopped or started again."""
 
 import json
+import os
 import tracemalloc
 
 import numpy as np
@@ -215,6 +216,34 @@ def test_answers_of_another_run_and_other_files_are_not_gone_on_with(pair, recor
     with pytest.raises(ConfigurationError, match="does not say of which run"):
         run(pair, records, other)
     assert other.read_text() == '{"note": "mine"}\n'
+
+
+def test_another_folder_with_the_same_names_is_another_run(pair, tmp_path):
+    for number, name in enumerate(("one", "two")):
+        (tmp_path / name).mkdir()
+        draw(tmp_path / name / "a.png", number)
+    output = tmp_path / "answers.jsonl"
+    run(pair, tmp_path / "one", output, "How old?")
+    with pytest.raises(ConfigurationError, match="origin was '.*one' and is '.*two'"):
+        run(pair, tmp_path / "two", output, "How old?")
+    assert run(pair, tmp_path / "two" / ".." / "one", output, "How old?").reused == 1
+
+
+def test_links_in_circles_pipes_and_names_that_are_no_text_neither_repeat_nor_stop_a_folder(pair, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    draw(folder / "a.png", 1)
+    for name in ("again", "and-again"):
+        (folder / name).symlink_to(folder)
+    (folder / "gone.png").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.png")
+    (folder / os.fsdecode(b"\xe9.png")).write_bytes((folder / "a.png").read_bytes())
+    result = run(pair, folder, tmp_path / "answers.jsonl", "How old?")
+    lines = {each["id"]: each for each in read(tmp_path / "answers.jsonl")}
+    assert (result.entries, result.answers, result.failures) == (3, 1, {"RecordError": 2})
+    assert sorted(lines) == ["\\udce9.png", "a.png", "gone.png"]
+    assert "rename it" in lines["\\udce9.png"]["problem"]
+    assert run(pair, folder, tmp_path / "answers.jsonl", "How old?").failed == 2
 
 
 def test_a_path_out_of_the_folder_is_a_failure(pair, tmp_path):

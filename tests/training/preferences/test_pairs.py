@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from facekit.data import FaceRecord, RecordSet
 from facekit.errors import ConfigurationError, RecordError
 from facekit.training.preferences.pairs import Pair, paired_rows, pairs_from_generation, read_pairs, write_pairs
 from facekit.training.recipes.preference_settings import PairSettings
@@ -104,3 +105,39 @@ def test_rows_are_of_the_records_that_are_there(records, tmp_path):
         paired_rows(records, PairSettings(pairs=path))
     with pytest.raises(ConfigurationError, match=r"dpo needs pairs: add dpo\.pairs=FILE"):
         paired_rows(records, PairSettings())
+
+
+def test_answers_with_separators_of_lines_and_files_with_a_byte_order_mark_are_read(tmp_path):
+    pairs = [Pair("a", QUESTION, "Fear.\u2028And more.", "Joy.\x85No.\x0c")]
+    path = write_pairs(tmp_path / "pairs.jsonl", pairs)
+    assert read_pairs(path) == pairs
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_pairs(path) == pairs
+    path.write_text("[" * 100_000)
+    with pytest.raises(RecordError, match="line 1 is no JSON"):
+        read_pairs(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"id": "a", "question": "?", "answer": "x", "key": "0"}, "line 1: what 'facekit datagen' writes has words"),
+        ({**kept("x"), "answer": None}, "line 1: what 'facekit datagen' writes has words"),
+        ({**kept("x"), "rating": 5}, "line 1: a rating has a number as 'overall', not 5"),
+        (kept("x", "good"), "line 1: a rating has a number as 'overall', not 'good'"),
+        (kept("x", float("nan")), "line 1: a rating has a number"),
+    ],
+)
+def test_answers_that_are_not_those_of_data_generation_are_told_with_their_line(generate, line, message):
+    with pytest.raises(RecordError, match=message):
+        pairs_from_generation([generate("one", [line])])
+
+
+def test_an_id_of_its_own_counts_before_that_of_a_face_and_frames_have_no_face_in_common(tmp_path, caplog):
+    named = {"clip": "whole.png", "clip#1": "first.png", "clip#2": "second.png", "lone#1": "a.png", "lone#2": "a.png",
+             "cut#1": "c.png", "cut#2": "d.png"}  # fmt: skip
+    records = RecordSet(tuple(FaceRecord(id=name, image=image) for name, image in named.items()), tmp_path)
+    pairs = [Pair(name, QUESTION, "Fear.", "Joy.") for name in ("clip", "lone", "cut", "gone")]
+    rows = paired_rows(records, PairSettings(pairs=write_pairs(tmp_path / "pairs.jsonl", pairs)))
+    assert [row["images"] for row in rows] == [["record:0"], ["record:4"]]
+    assert "2 of 4 pairs are about none of the 7 records" in caplog.text
