@@ -20,6 +20,8 @@ _FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
 
 def animation_format(source: Path | bytes) -> str | None:
     """Return the format of an animated picture, ``GIF``, ``WEBP``, ``PNG`` or ``AVIF``; None for anything else."""
+    if isinstance(source, Path) and source.exists() and not source.is_file():
+        return None  # a pipe would be waited for
     try:
         with _open(source) as image:
             return image.format if getattr(image, "n_frames", 1) > 1 else None

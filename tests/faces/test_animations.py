@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from io import BytesIO
 
 import numpy as np
@@ -122,3 +123,8 @@ def test_a_film_may_be_bytes_or_a_data_url(tmp_path):
         assert clip.indices == expected.indices
         for frame, other in zip(clip.frames, expected.frames, strict=True):
             assert np.array_equal(np.asarray(frame), np.asarray(other))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert not is_video(tmp_path / "pipe.png")

@@ -224,7 +224,7 @@ def test_another_folder_with_the_same_names_is_another_run(pair, tmp_path):
         draw(tmp_path / name / "a.png", number)
     output = tmp_path / "answers.jsonl"
     run(pair, tmp_path / "one", output, "How old?")
-    with pytest.raises(ConfigurationError, match="origin was '.*one' and is '.*two'"):
+    with pytest.raises(ConfigurationError, match=r"origin was '.*one' and is '.*two'"):
         run(pair, tmp_path / "two", output, "How old?")
     assert run(pair, tmp_path / "two" / ".." / "one", output, "How old?").reused == 1
 
