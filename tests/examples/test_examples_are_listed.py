@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from facekit.training import load_recipe
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path for path in (ROOT / "examples").iterdir() if path.suffix in (".py", ".ipynb", ".slurm"))
@@ -40,3 +43,25 @@ def test_the_cookbook_includes_files_that_are_there_and_those_of_every_workflow(
     assert included <= {path.name for path in SCRIPTS}
     left_out = {path.name for path in SCRIPTS} - included
     assert left_out == {"draw_fairface.py", "mix_parts.py", "train_adapter.py"}
+
+
+def commands_of(path):
+    """The commands in the head of a script that run it, as words."""
+    head = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))).replace("\\\n", " ")
+    lines = [line.partition(" # ")[0].strip() for line in head.splitlines()]
+    return [shlex.split(line) for line in lines if line.startswith(f"python examples/{path.name}")]
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=[path.name for path in SCRIPTS])
+def test_the_commands_in_a_head_have_options_that_the_script_has(path):
+    known = set(re.findall(r'add_argument\("(--[a-z-]+)"', path.read_text(encoding="utf-8")))
+    given = {word for words in commands_of(path) for word in words if word.startswith("--")}
+    assert given <= known
+
+
+@pytest.mark.parametrize(("name", "recipe"), [("train_facellm", "facellm-lora"), ("train_face_llava", "face-llava")])
+def test_the_overrides_in_a_head_fit_the_recipe(name, recipe):
+    commands = commands_of(ROOT / "examples" / f"{name}.py")
+    assert len(commands) == 2
+    for _, _, records, output, *overrides in commands:
+        assert load_recipe(recipe, [f"records={records}", f"output={output}", *overrides]).name == recipe
