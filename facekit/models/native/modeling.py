@@ -8,9 +8,6 @@ needs beside pixels and tokens (positions of three axes, types of tokens, grids)
 from __future__ import annotations
 
 import inspect
-import logging
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
@@ -20,31 +17,18 @@ from transformers import Cache, PreTrainedModel
 
 from facekit.compat.safetensors import share_weights
 from facekit.compat.transformers_cache import cache_argument, generation_arguments
-from facekit.compat.transformers_model import ComposedModel
 from facekit.compat.transformers_positions import has_multimodal_positions, multimodal_positions
 from facekit.compat.transformers_vlms import find_parts
-from facekit.connectors.region_gated import RegionEnrichment
 from facekit.errors import ConfigurationError
-from facekit.models.landmark_rows import add_landmark_rows, read_media
+from facekit.models.landmark_rows import add_landmark_rows
 from facekit.models.native.inputs import TOKEN_TYPES
 from facekit.models.native.processing import NativeProcessor
-from facekit.models.native.region import (
-    REGION,
-    check_reached,
-    enrich_tiles,
-    image_tokens_through,
-    record_maps,
-    watch_image_tokens,
-    write_region,
-)
-from facekit.models.native.tiles import Tiles, measure_tiles
-
-logger = logging.getLogger(__name__)
+from facekit.models.native.region_model import RegionBehindProjector
 
 _MEDIA = ("pixel_values", "image_features", "landmarks", "num_frames")
 
 
-class NativeModel(ComposedModel):
+class NativeModel(RegionBehindProjector):
     """A model of ``AutoModelForImageTextToText`` as a model of facekit.
 
     Its parameters are named by their part, ``encoder``, ``connector`` and ``language_model``, and what is left over
@@ -80,32 +64,6 @@ class NativeModel(ComposedModel):
         self.generation_config = native.generation_config
         self.processor = processor
         self._grids: dict[int, Tensor] = {}
-        self._tiles: dict[int, Tiles] = {}
-        self._has_told = False
-
-    def add_region(self, region: RegionEnrichment) -> None:
-        """Put region attention behind the model's projector; it sees the landmarks of pictures from then on.
-
-        Args:
-            region: FRLP and FRGCA; moved to the model's device and floating type.
-
-        Raises:
-            ConfigurationError: The model's family is not reached, has another width, or its tiles cannot be placed.
-        """
-        check_reached(self.native)
-        width = self.config.get_text_config().hidden_size
-        if region.width != width:
-            raise ConfigurationError(f"the region attention has width {region.width}, but the model has width {width}")
-        self._find_tiles()
-        if self.region is None:
-            watch_image_tokens(self.native)
-        self.connector[REGION] = region.to(self.device, self.dtype)
-
-    @property
-    def region(self) -> RegionEnrichment | None:
-        """The region attention behind the projector, or None."""
-        found = dict(self.connector.items()).get(REGION)
-        return found if isinstance(found, RegionEnrichment) else None
 
     @property
     def loaded_adapter(self) -> Any:
@@ -225,31 +183,6 @@ class NativeModel(ComposedModel):
         with self._seeing(pictures, landmarks):
             return self.native.generate(input_ids, *args[1:], **arguments, **settings)
 
-    def region_maps(self, pixel_values: Tensor, landmarks: Tensor) -> Tensor:
-        """How much each image token of whole pictures attends to each face region.
-
-        Args:
-            pixel_values: ``(B_media, 1, 3, S, S)`` in [0, 1].
-            landmarks: ``(B_media, 1, 68, 2)``; NaN rows are absent.
-
-        Returns:
-            ``(B_media, H, 9, rows, columns)``; NaN for pictures without landmarks.
-
-        Raises:
-            ConfigurationError: The model has no region attention, or no tile shows the whole picture.
-        """
-        tiles = self._find_tiles()
-        if self.region is None or tiles.whole < 0:
-            what = "no region attention" if self.region is None else "no tile that shows a picture whole"
-            raise ConfigurationError(f"{type(self.native).__name__} has {what}, so there are no maps of it")
-        maps: list[Tensor] = []
-        ids = torch.tensor(self.processor.tokenize([self.processor.image_token])["input_ids"], device=self.device)
-        for picture, points in zip(pixel_values, landmarks, strict=True):
-            arguments = self._picture_inputs(picture) | self._token_types(ids)
-            with image_tokens_through(record_maps(self.region, tiles, points, maps.append)):
-                self.native(input_ids=ids, logits_to_keep=1, **arguments)
-        return torch.cat(maps)
-
     def prompt_positions(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor | None:
         """Positions ``(3, B, L)`` of whole prompts, where the model has three axes; None where it counts by itself.
 
@@ -307,11 +240,6 @@ class NativeModel(ComposedModel):
         share_weights(folder)
         self.save_region(folder)
 
-    def save_region(self, folder: str | Path) -> None:
-        """Write the region attention alone, where the model has it, as beside an adapter."""
-        if self.region is not None:
-            write_region(self.region, Path(folder))
-
     @property
     def language_model_name(self) -> str:
         """The name that the language model has in the model's own class."""
@@ -347,34 +275,6 @@ class NativeModel(ComposedModel):
         is_image = input_ids.eq(self.config.image_token_id).long()
         taken = inspect.signature(self.native.forward).parameters
         return {name: is_image for name in TOKEN_TYPES if name in taken}
-
-    def _read_pictures(
-        self, pixel_values: Tensor | None, image_features: Tensor | None, landmarks: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Squares of pixels ``(B_media, 1, 3, S, S)`` and their landmarks, from whatever carries them."""
-        given = pixel_values if image_features is None else image_features.unflatten(1, (1, 3, -1))
-        if given is None or not len(given):
-            return None, None
-        media = read_media(given, landmarks, None)
-        return media["pixel_values"], media["landmarks"]
-
-    def _seeing(self, pictures: Tensor | None, landmarks: Tensor | None) -> AbstractContextManager[None]:
-        """Enrich the image tokens of pictures by their landmarks inside the ``with`` block, where there is a way."""
-        if self.region is None or pictures is None:
-            return nullcontext()
-        if landmarks is None:
-            if not self._has_told:
-                self._has_told = True
-                logger.warning("pictures came without landmarks, so region attention sees no face geometry")
-            return nullcontext()
-        return image_tokens_through(enrich_tiles(self.region, self._find_tiles(), landmarks.flatten(0, -3)))
-
-    def _find_tiles(self) -> Tiles:
-        """The tiles of a picture of the size in use."""
-        side = self.processor.image_processor.image_size
-        if side not in self._tiles:
-            self._tiles[side] = measure_tiles(self.processor.native.image_processor, side)
-        return self._tiles[side]
 
     def _picture_inputs(self, pictures: Tensor | None) -> dict[str, Any]:
         """What the model's own image processor makes of squares of pixels."""
