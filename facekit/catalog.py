@@ -271,7 +271,7 @@ def current_registry() -> Registry:
 def isolated_registry() -> Iterator[Registry]:
     """Use a copy of the registry inside the ``with`` block, so that what is registered there leaves no trace.
 
-    Example:
+    Examples:
         >>> import facekit
         >>> from facekit.connectors import MlpConnector
         >>> with facekit.isolated_registry():

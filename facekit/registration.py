@@ -81,7 +81,7 @@ def describe_part(kind: str, name: str) -> dict[str, str | None]:
     Raises:
         UnknownPartError: No such kind or name; the message has the closest match.
 
-    Example:
+    Examples:
         >>> import facekit
         >>> facekit.describe_part("connector", "region")["licence"]
         'Apache-2.0'

@@ -66,7 +66,7 @@ class PartSpec:
         argument: What stands between the first ``:`` and ``?``: a model name, a hub id or a path.
         options: The options as text; ``call_with_options`` and ``read_options`` convert them.
 
-    Example:
+    Examples:
         >>> from facekit.spec import PartSpec
         >>> PartSpec.parse("openclip:ViT-L-14?pretrained=openai&layer=-2").options["layer"]
         '-2'

@@ -92,7 +92,7 @@ _AGE_GROUP_STARTS = (0, 3, 10, 20, 30, 40, 50, 60, 70)
 def age_group_of(years: float) -> str:
     """The age group of ``AGE_GROUPS`` that an age in years belongs to.
 
-    Example:
+    Examples:
         >>> from facekit.data import age_group_of
         >>> age_group_of(34)
         '30-39'

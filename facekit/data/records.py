@@ -89,7 +89,7 @@ class FaceRecord(BaseModel):
         license: What the pictures may be used under: an identifier such as ``"cc-by-4.0"``, or words.
         consent: What the person in them agreed to, such as ``"research"`` or ``"none"``; ``None`` where not recorded.
 
-    Example:
+    Examples:
         >>> from facekit.data import FaceLabels, FaceRecord, Turn
         >>> question = Turn(role="user", content="How old is this person?", task="age")
         >>> answer = Turn(role="assistant", content="About 34 years old.", task="age")
@@ -289,7 +289,7 @@ def read_records(path: str | Path, *, check_files: bool = True) -> list[FaceReco
         RecordError: If the file is missing, a line is malformed, or two records have the same id; the message has
             file, line number and field.
 
-    Example:
+    Examples:
         >>> from facekit.data import read_records
         >>> records = read_records("faces/records.jsonl")
         >>> len(records), records[0].image
@@ -316,7 +316,7 @@ def write_records(path: str | Path, records: Iterable[FaceRecord]) -> Path:
     Returns:
         The path that was written.
 
-    Example:
+    Examples:
         >>> from facekit.data import read_records, write_records
         >>> happy = [each for each in read_records("faces/records.jsonl") if each.labels.expression == "happiness"]
         >>> path = write_records("faces/happy.jsonl", happy)

@@ -169,7 +169,7 @@ def canonical_question(task: str) -> str:
     Raises:
         ConfigurationError: If there is no such task.
 
-    Example:
+    Examples:
         >>> from facekit.data import canonical_question
         >>> canonical_question("age")
         'How old is this person?'

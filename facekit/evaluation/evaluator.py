@@ -151,7 +151,7 @@ def evaluate_model(
         ImageError: A picture cannot be opened.
         MissingExtraError: scikit-learn is not installed.
 
-    Example:
+    Examples:
         >>> from facekit.evaluation import AGE, evaluate_model, open_model
         >>> result = evaluate_model(open_model("runs/demo"), "faces/records.jsonl", [AGE])
         >>> result["age"].count

@@ -24,7 +24,7 @@ def choose_frames(num_frames: int, count: int = FRAMES_PER_CLIP) -> list[int]:
     Raises:
         ConfigurationError: The clip has no frame, or none is asked for.
 
-    Example:
+    Examples:
         >>> from facekit.faces import choose_frames
         >>> choose_frames(100, 5)
         [0, 24, 49, 74, 99]

@@ -73,7 +73,7 @@ def draw_overlay(
     Raises:
         ConfigurationError: The landmarks, the box or the size cannot be used.
 
-    Example:
+    Examples:
         >>> from facekit.faces import draw_overlay, load_landmarker, prepare_face
         >>> face = prepare_face("photo.jpg", load_landmarker("dlib"))
         >>> draw_overlay(face.image, face.landmarks, size=256).save("overlay.png")

@@ -51,7 +51,7 @@ def prepare_face(
         FaceNotFoundError: There is no such face and ``on_no_face`` is ``raise``.
         ConfigurationError: An argument is out of its range.
 
-    Example:
+    Examples:
         >>> from facekit.faces import load_landmarker, prepare_face
         >>> face = prepare_face("photo.jpg", load_landmarker("dlib"))
         >>> face.landmarks.shape

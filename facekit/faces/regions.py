@@ -27,7 +27,7 @@ def region_centroids(landmarks: Tensor) -> Tensor:
     Raises:
         ConfigurationError: The last two dimensions are not 68 and 2, or the type is not a floating one.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from facekit.faces import region_centroids
         >>> region_centroids(torch.rand(4, 68, 2)).shape  # four faces, nine regions
@@ -58,7 +58,7 @@ def patch_centers(
     Raises:
         ConfigurationError: A count is below one.
 
-    Example:
+    Examples:
         >>> from facekit.faces import patch_centers
         >>> patch_centers(1, 2)
         tensor([[0.2500, 0.5000],
@@ -89,7 +89,7 @@ def region_patch_proximity(landmarks: Tensor, grid: tuple[int, int]) -> Tensor:
     Raises:
         ConfigurationError: Shapes or types that ``region_centroids`` or ``patch_centers`` refuse.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from facekit.faces import region_patch_proximity
         >>> region_patch_proximity(torch.rand(68, 2), grid=(16, 16)).shape

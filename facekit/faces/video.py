@@ -140,7 +140,7 @@ def read_clip(
         ConfigurationError: ``num_frames`` is out of its range.
         MissingExtraError: A file is given and PyAV is not installed.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from facekit.faces import read_clip
         >>> clip = read_clip(np.zeros((30, 64, 64, 3), np.uint8), num_frames=4)

@@ -205,7 +205,7 @@ def region_attention(
         UnknownPartError: an implementation of that name does not exist.
         MissingExtraError: ``triton`` is asked for and not installed.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from facekit.kernels import RegionAttentionWeights, region_attention
         >>> patches, regions = torch.rand(2, 257, 64), torch.rand(2, 9, 64)

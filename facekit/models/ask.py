@@ -59,7 +59,7 @@ def ask(
         ImageError: The picture or, as ``VideoError``, the clip cannot be opened.
         FaceNotFoundError: It shows no face.
 
-    Example:
+    Examples:
         >>> import facekit
         >>> model, processor = facekit.load("runs/demo")
         >>> answers = facekit.ask(model, processor, "photo.jpg", ["How old?", "Which expression?"])

@@ -83,7 +83,7 @@ def create(
         CheckpointError: Weights that a spec names are missing or do not fit.
         MissingExtraError: ``load_in`` needs packages that are not installed.
 
-    Example:
+    Examples:
         >>> import facekit
         >>> model, processor = facekit.create(encoder="tiny", connector="region", backbone="tiny")
         >>> type(model.connector).__name__

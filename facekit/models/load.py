@@ -83,7 +83,7 @@ def load(
         InvalidSpecError: ``dtype`` is no floating type, or ``load_in`` neither ``4bit`` nor ``8bit``.
         MissingExtraError: ``load_in`` needs packages that are not installed.
 
-    Example:
+    Examples:
         >>> import facekit
         >>> model, processor = facekit.load("runs/demo", device="cpu")
         >>> model.device.type

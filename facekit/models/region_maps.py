@@ -111,7 +111,7 @@ def region_maps(
         ImageError: The picture or clip cannot be opened.
         FaceNotFoundError: It shows no face.
 
-    Example:
+    Examples:
         >>> import facekit
         >>> model, processor = facekit.load("runs/demo")
         >>> maps = facekit.region_maps(model, processor, "photo.jpg")

@@ -143,7 +143,7 @@ class FaceKitVisionModel(VisualParts):
         ConfigurationError: The configuration names no encoder or no connector, or their widths or pixels do not fit.
         UnknownPartError: A part's name is not registered here.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from facekit.models import FaceKitConfig, FaceKitVisionModel
         >>> from safetensors.torch import load_file

@@ -46,7 +46,8 @@ def line_chart(
     shown = [value for value in values if math.isfinite(value) and (value > 0 or not logarithmic)]
     if not shown:
         return Markup("")
-    low, high = _decades(min(shown), max(shown)) if logarithmic else _ends(min(shown), max(shown))
+    most = max(2, height // 60)
+    low, high = _decades(min(shown), max(shown)) if logarithmic else _ends(min(shown), max(shown), most)
     first, last = steps[0], max(steps[-1], steps[0] + 1)
 
     def project(step: float, value: float) -> tuple[float, float]:
@@ -56,7 +57,7 @@ def line_chart(
         return _LEFT + across * (width - _LEFT - _RIGHT), height - _BOTTOM - up * (height - _TOP - _BOTTOM)
 
     parts = [f'<svg class="chart lines" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
-    for tick in _loss_ticks(low, high) if logarithmic else _even_ticks(low, high):
+    for tick in _loss_ticks(low, high) if logarithmic else _even_ticks(low, high, most):
         y = project(first, tick)[1]
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:.3g}</text>')
@@ -86,7 +87,7 @@ def histogram(
         mark: Bin, possibly between two (1.5 is between the second and the third), where a line is drawn.
         mark_label: What the line means.
 
-    Example:
+    Examples:
         >>> from facekit.reports import histogram
         >>> histogram({0: 3, 1: 5}, ["low", "high"], "ratings")[:4]
         Markup('<svg')
@@ -132,22 +133,22 @@ def _decades(low: float, high: float) -> tuple[float, float]:
     return below, above if above > below else below * 2
 
 
-def _ends(low: float, high: float) -> tuple[float, float]:
+def _ends(low: float, high: float, most: int) -> tuple[float, float]:
     """Whole strides outwards, from zero for values that are not negative; never two equal ends."""
     low, high = min(low, 0.0), max(high, 0.0)
-    stride = _stride(low, high if high > low else low + 1.0)
+    stride = _stride(low, high if high > low else low + 1.0, most)
     return stride * math.floor(low / stride), stride * max(math.ceil(high / stride), math.floor(low / stride) + 1)
 
 
-def _stride(low: float, high: float) -> float:
-    """One, two or five times a power of ten, so that a range has about four."""
-    rough = (high - low) / 4
+def _stride(low: float, high: float, most: int) -> float:
+    """One, two or five times a power of ten, so that a range has about so many at most."""
+    rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
 
 
-def _even_ticks(low: float, high: float) -> list[float]:
-    stride = _stride(low, high)
+def _even_ticks(low: float, high: float, most: int) -> list[float]:
+    stride = _stride(low, high, most)
     return [stride * number for number in range(round(low / stride), round(high / stride) + 1)]
 
 

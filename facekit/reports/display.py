@@ -32,7 +32,7 @@ class ProgressDisplay:
         seconds: Time between two lines of a stage.
         clock: Seconds, for tests.
 
-    Example:
+    Examples:
         with ProgressDisplay() as progress:
             evaluate_model(model, records, on_progress=progress)
     """

@@ -74,7 +74,7 @@ def read_age(text: str) -> Reading[float]:
     Returns:
         Years between 0 and ``OLDEST``.
 
-    Example:
+    Examples:
         >>> from facekit.answers import read_age
         >>> read_age("She is in her thirties.").value
         35.0

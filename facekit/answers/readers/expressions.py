@@ -45,7 +45,7 @@ def read_expression(text: str, classes: Sequence[str] = EXPRESSIONS) -> Reading[
         text: The answer.
         classes: The expressions to choose from, names of ``facekit.data.labels.ALL_EXPRESSIONS``.
 
-    Example:
+    Examples:
         >>> from facekit.answers import read_expression
         >>> read_expression("Not angry, rather happy.").value
         'happiness'

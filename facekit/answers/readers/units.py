@@ -38,7 +38,7 @@ def read_action_units(text: str) -> Reading[frozenset[str]]:
         Codes such as ``{"AU6", "AU12"}``; empty where the answer says that there are none; None where it names none
         and does not say so.
 
-    Example:
+    Examples:
         >>> from facekit.answers import read_action_units
         >>> sorted(read_action_units("AU6 and AU12 are active.").value)
         ['AU12', 'AU6']

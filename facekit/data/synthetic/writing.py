@@ -121,7 +121,7 @@ def write_synthetic_dataset(
         ConfigurationError: If a setting is out of range, or the folder holds something else.
         MissingExtraError: If OpenCV is not installed.
 
-    Example:
+    Examples:
         >>> from facekit.data.synthetic import write_synthetic_dataset
         >>> write_synthetic_dataset("drawn", 3, seed=0).name
         'records.jsonl'

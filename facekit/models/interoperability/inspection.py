@@ -206,7 +206,7 @@ def inspect_checkpoint(
         CheckpointError: The folder holds no checkpoint that ``facekit.load`` reads, or its files are damaged.
         ConfigurationError, InvalidSpecError, MissingExtraError: ``facekit.load`` would refuse an option.
 
-    Example:
+    Examples:
         >>> from facekit.models.interoperability import inspect_checkpoint
         >>> report = inspect_checkpoint("runs/demo")
         >>> [part.name for part in report.parts][:2]

@@ -35,7 +35,7 @@ class Session:
         processor: Its processor.
         media: Its pictures and clips, encoded; see ``Session.open`` and ``Session.open_many``.
 
-    Example:
+    Examples:
         >>> import facekit
         >>> from facekit.models.sessions import Session
         >>> model, processor = facekit.load("runs/demo")

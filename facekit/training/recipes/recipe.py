@@ -253,7 +253,7 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             range; the message has the recipe, the stage, the key and the value.
         MissingExtraError: omegaconf is not installed.
 
-    Example:
+    Examples:
         >>> from facekit.training import load_recipe
         >>> recipe = load_recipe("facellm-lora", ["records=faces/records.jsonl", "output=runs/facellm", "lr=2e-5"])
         >>> recipe.stages[0].settings.learning_rate

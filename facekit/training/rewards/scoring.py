@@ -66,7 +66,7 @@ def score_expression(text: str, truth: str, classes: Sequence[str] = EXPRESSIONS
         truth: The expression.
         classes: Those to choose from.
 
-    Example:
+    Examples:
         >>> from facekit.training.rewards import score_expression
         >>> score_expression("The face shows happiness.", "happiness").value
         1.0
@@ -94,7 +94,7 @@ def score_age(text: str, truth: float, scale: float = AGE_SCALE) -> Score:
         truth: Years.
         scale: Years at which nothing is left.
 
-    Example:
+    Examples:
         >>> from facekit.training.rewards import score_age
         >>> near, far = score_age("About 34 years old.", 34), score_age("About 60 years old.", 34)
         >>> near.value > far.value
