@@ -2,8 +2,8 @@
 
     python scripts/compose_gallery.py FOLDER docs/images/gallery
 
-``FOLDER`` holds pictures as facekit writes them (``overlay.png``, ``maps.png``) and screenshots of its pages, named after
-them and taken at 1280 and 390 pixels in the light and in the dark (``datagen-1280.jpg``, ``datagen-390.jpg``).
+``FOLDER`` holds pictures as facekit writes them (``overlay.png``, ``maps.png``) and screenshots of its pages, called
+after them, taken at 1280 and 390 pixels in the light and in the dark (``datagen-1280.jpg``, ``datagen-390.jpg``).
 """
 
 import sys
