@@ -92,7 +92,7 @@ def _show(result: Conversion, report: str) -> None:
         show(f"{len(result.duplicates.copies):,} near copies dropped: {report}")
         leaks = describe_leaks(result.duplicates)
         if leaks is not None:
-            show(f"{leaks}; the copies in training were dropped")
+            show(f"{leaks}; they were dropped")
     if result.summary is not None:
         show(str(result.summary))
     show(f"{result.counts.records:,} records in {result.path}")

@@ -3,8 +3,10 @@
 A record is a copy of another where each of its pictures differs in at most ``distance`` bits from one of the other's.
 Records are gone through in order, those of a test split first, then validation, then the rest, each in the order of
 the sets; a record that is a copy of one that is kept is dropped. So no record that is kept is a copy of one before it,
-every record that is dropped has one that is kept, and a record of training whose pictures are all in one of test is
-dropped from training. A record of several pictures of which only some are copies is no copy, and stays.
+and every copy that is dropped has one that is kept.
+
+Leaks are found by themselves: any picture near one of a split that is held out, whether that record is kept or not, and
+whatever else is near. They are dropped, too, so that a picture that is in test and in training stays in test alone.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +96,10 @@ class Duplicates:
         distance: Bits in which copies may differ.
         records: Records of each set.
         compared: Records that have pictures and could be opened.
-        copies: Every record that would be dropped, by set and row.
+        copies: Every record that is a copy of one that is kept, by set and row.
+        leaks: Every record that has a picture near one of a split that is held out and comes before its own, by set and
+            row: of training near validation or test, of validation near test. ``kept`` is the nearest record there, and
+            ``distance`` the bits of that pair of pictures.
         unreadable: Records whose pictures cannot be opened, which are compared with nothing.
         folders: The folders that the sets' paths are relative to.
     """
@@ -103,13 +109,9 @@ class Duplicates:
     records: tuple[int, ...] = ()
     compared: int = 0
     copies: tuple[Copy, ...] = ()
+    leaks: tuple[Copy, ...] = ()
     unreadable: Problems = field(default_factory=Problems)
     folders: tuple[Path, ...] = ()
-
-    @property
-    def leaks(self) -> list[Copy]:
-        """The copies between training and a split that is held out."""
-        return [copy for copy in self.copies if copy.is_leak]
 
     @property
     def between(self) -> Counter[tuple[int, int]]:
@@ -118,7 +120,7 @@ class Duplicates:
 
     def dropped_rows(self, number: int) -> frozenset[int]:
         """The rows of a set that are dropped."""
-        return frozenset(copy.dropped.row for copy in self.copies if copy.dropped.set == number)
+        return frozenset(copy.dropped.row for copy in (*self.copies, *self.leaks) if copy.dropped.set == number)
 
 
 def find_duplicates(
@@ -168,9 +170,16 @@ def find_duplicates(
                 places.append(Place(number, row, record.id, record.split, names[0] if names else ""))
             meter.report(sum(counts) + row + 1)
         counts.append(row + 1)
-    copies = _drop(places, np.array(hashes, np.uint64), np.array(owners, np.int64), distance)
+    copies, leaks = _compare(places, np.array(hashes, np.uint64), np.array(owners, np.int64), distance)
     return Duplicates(
-        name_sets(origins), distance, tuple(counts), len(places), tuple(copies), unreadable, tuple(folders)
+        name_sets(origins),
+        distance,
+        tuple(counts),
+        len(places),
+        tuple(copies),
+        tuple(leaks),
+        unreadable,
+        tuple(folders),
     )
 
 
@@ -182,23 +191,32 @@ def _count(origin: str, split: str | None) -> int:
     return count
 
 
-def _drop(places: Sequence[Place], hashes: np.ndarray, owners: np.ndarray, distance: int) -> list[Copy]:
-    """The records that are dropped, each with the nearest that is kept; of equally near ones the first."""
+Near = dict[int, dict[int, int]]
+"""Of a hash, the first of those that equal it, to those near it and the bits in which they differ."""
+
+
+def _compare(
+    places: Sequence[Place], hashes: np.ndarray, owners: np.ndarray, distance: int
+) -> tuple[list[Copy], list[Copy]]:
+    """Copies and leaks."""
     first, second, apart = find_near_pairs(hashes, distance)
-    near: dict[int, dict[int, int]] = defaultdict(
-        dict
-    )  # hashes near each, among those that are the first of equal ones
+    near: Near = defaultdict(dict)
     heads = np.arange(len(hashes))
     heads[second[apart == 0]] = first[apart == 0]
     for one, other, bits in zip(*(each[apart > 0].tolist() for each in (first, second, apart)), strict=True):
         near[one][other] = near[other][one] = bits
-    edges = np.searchsorted(owners, np.arange(len(places) + 1))
+    edges = np.searchsorted(owners, np.arange(len(places) + 1)).tolist()
+    own = [heads[start:end].tolist() for start, end in pairwise(edges)]
+    return _drop(places, own, near), _find_leaks(places, own, near)
+
+
+def _drop(places: Sequence[Place], own: Sequence[Sequence[int]], near: Near) -> list[Copy]:
+    """The records that are dropped, each with the nearest that is kept; of equally near ones the first."""
     holders: dict[int, list[int]] = defaultdict(list)  # kept records by the first of the hashes that equal theirs
     copies = []
     for position in sorted(range(len(places)), key=lambda each: (_ORDER.get(places[each].part, 2), each)):
         found: dict[int, int] | None = None
-        own = heads[edges[position] : edges[position + 1]].tolist()
-        for head in own:
+        for head in own[position]:
             here = _near_kept(head, near, holders)
             found = here if found is None else {
                 kept: max(found[kept], bits) for kept, bits in here.items() if kept in found
@@ -207,12 +225,39 @@ def _drop(places: Sequence[Place], hashes: np.ndarray, owners: np.ndarray, dista
             kept = min(found, key=lambda each: (found[each], each))
             copies.append(Copy(places[position], places[kept], found[kept]))
         else:
-            for head in own:
+            for head in own[position]:
                 holders[head].append(position)
+    return _in_order(copies)
+
+
+def _find_leaks(places: Sequence[Place], own: Sequence[Sequence[int]], near: Near) -> list[Copy]:
+    """The records with a picture near one that is held out, each with the nearest; of equally near ones one of test."""
+    holders: dict[int, dict[int, int]] = defaultdict(dict)  # hashes to the first record of each split that is held out
+    for position, place in enumerate(places):
+        if place.is_held_out:
+            for head in own[position]:
+                holders[head].setdefault(_ORDER[place.part], position)
+    leaks = []
+    for place, mine in zip(places, own, strict=True):
+        rank = _ORDER.get(place.part, 2)
+        found = [
+            (bits, theirs, held)
+            for head in mine
+            for other, bits in ((head, 0), *near.get(head, {}).items())
+            for theirs, held in holders.get(other, {}).items()
+            if theirs < rank
+        ]
+        if found:
+            bits, _, held = min(found)
+            leaks.append(Copy(place, places[held], bits))
+    return _in_order(leaks)
+
+
+def _in_order(copies: list[Copy]) -> list[Copy]:
     return sorted(copies, key=lambda copy: (copy.dropped.set, copy.dropped.row))
 
 
-def _near_kept(head: int, near: dict[int, dict[int, int]], holders: dict[int, list[int]]) -> dict[int, int]:
+def _near_kept(head: int, near: Near, holders: dict[int, list[int]]) -> dict[int, int]:
     """The kept records with a picture near a hash, and the bits in which it differs."""
     found: dict[int, int] = {}
     for other, bits in ((head, 0), *near.get(head, {}).items()):

@@ -45,13 +45,17 @@ def write_report(found: Duplicates, path: Path) -> tuple[Path, Path]:
              "distance": copy.distance, "leak": copy.is_leak}
             for copy in found.copies
         ],
+        "leaking": [
+            {"record": _describe(leak.dropped, found), "near": _describe(leak.kept, found), "distance": leak.distance}
+            for leak in found.leaks
+        ],
     }  # fmt: skip
     write_text_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return path, write_text_atomically(path.with_suffix(".html"), _render(found, path.name))
 
 
 def describe_leaks(found: Duplicates) -> str | None:
-    """One sentence about copies between splits; None where there are none."""
+    """One sentence about records that leak between splits; None where there are none."""
     leaks = found.leaks
     if not leaks:
         return None
@@ -100,9 +104,11 @@ def _render(found: Duplicates, json_name: str) -> str:
 
 
 def _examples(found: Duplicates) -> list[tuple[Copy, str, str]]:
-    """Copies with their pictures, those between splits first, then the least alike, which are most in doubt."""
+    """Leaks and copies with their pictures, leaks first, then the least alike, which are most in doubt."""
     shown: list[tuple[Copy, str, str]] = []
-    for copy in sorted(found.copies, key=lambda each: (not each.is_leak, -each.distance)):
+    leaking = {leak.dropped for leak in found.leaks}
+    others = [copy for copy in found.copies if copy.dropped not in leaking]
+    for copy in [*found.leaks, *sorted(others, key=lambda each: -each.distance)]:
         if len(shown) == _EXAMPLES:
             break
         pictures = [_picture(place, found) for place in (copy.kept, copy.dropped)]

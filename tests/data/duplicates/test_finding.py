@@ -71,7 +71,7 @@ def test_across_sets_the_first_set_is_kept_and_counts_say_where_copies_are(tmp_p
     found = find(write_set(tmp_path, "a", (0, None), (0, None)), write_set(tmp_path, "b", (1, None), (40, None)))
     assert described(found) == [("a1", "a0", 0), ("b0", "a0", 1)]
     assert found.between == {(0, 0): 1, (0, 1): 1}
-    assert found.leaks == []
+    assert not found.leaks
     assert describe_leaks(found) is None
 
 
@@ -86,6 +86,34 @@ def test_a_picture_in_training_and_in_test_is_a_leak_and_stays_in_test(tmp_path)
         "4 records leak between splits: 2 between test and train, 1 between train and validation, 1 between test and "
         "validation; the first: 'b0' (test) and 'a0' (train)"
     )
+
+
+def test_a_training_record_with_one_picture_of_test_leaks_and_is_dropped_in_a_conversion(tmp_path, told):
+    for name, bits in (("1", 0), ("2", 30)):
+        draw(tmp_path, f"{name}.png", bits)
+    records = [
+        FaceRecord(id="pair", images=["1.png", "2.png"], split="train"),
+        FaceRecord(id="held", image="2.png", split="test"),
+    ]
+    origin = str(write_records(tmp_path / "records.jsonl", records))
+    found = find(origin)
+    assert (described(found), [(leak.dropped.id, leak.kept.id) for leak in found.leaks]) == ([], [("pair", "held")])
+    content = json.loads(write_report(found, tmp_path / "report.json")[0].read_text())
+    assert [leak["record"]["id"] for leak in content["leaking"]] == ["pair"]
+    convert(origin, tmp_path / "out.jsonl", drop_duplicates=True)
+    assert [record.id for record in iterate_records(tmp_path / "out.jsonl", check_files=False)] == ["held"]
+
+
+def test_a_copy_that_is_nearer_to_another_of_training_is_a_leak_all_the_same(tmp_path):
+    found = find(write_set(tmp_path, "a", (0, "test"), (5, "train"), (4, "train")))
+    assert described(found) == [("a2", "a1", 1)]
+    assert [(leak.dropped.id, leak.kept.id, leak.distance) for leak in found.leaks] == [("a2", "a0", 4)]
+
+
+def test_what_is_near_a_dropped_record_of_test_leaks(tmp_path):
+    found = find(write_set(tmp_path, "a", (0, "test"), (4, "test"), (8, "train")))
+    assert described(found) == [("a1", "a0", 4)]
+    assert [(leak.dropped.id, leak.kept.id) for leak in found.leaks] == [("a2", "a1")]
 
 
 def test_several_pictures_are_a_copy_where_each_has_one(tmp_path):
@@ -126,7 +154,8 @@ def test_what_is_kept_has_no_two_copies_and_what_is_dropped_has_one_that_is_kept
     sets = [[(1 << bits) - 1 for bits in each] for each, _ in faces]
     hashes = np.array([value for each in sets for value in each], np.uint64)
     owners = np.array([row for row, each in enumerate(sets) for _ in each], np.int64)
-    copies = {copy.dropped.row: copy for copy in finding._drop(places, hashes, owners, distance)}
+    found, leaks = finding._compare(places, hashes, owners, distance)
+    copies = {copy.dropped.row: copy for copy in found}
 
     def apart(one, other):
         return max(min((mine ^ theirs).bit_count() for theirs in sets[other]) for mine in sets[one])
@@ -140,6 +169,19 @@ def test_what_is_kept_has_no_two_copies_and_what_is_dropped_has_one_that_is_kept
         assert apart(row, copy.kept.row) == copy.distance <= distance
         assert rank[copy.kept.row] < rank[row]
 
+    def nearest(one, other):
+        return min((mine ^ theirs).bit_count() for mine in sets[one] for theirs in sets[other])
+
+    for row in range(len(faces)):
+        held = [
+            other for other in range(len(faces)) if rank[other][0] < rank[row][0] and nearest(row, other) <= distance
+        ]
+        told = [leak for leak in leaks if leak.dropped.row == row]
+        assert len(told) == bool(held)
+        if held:
+            assert told[0].kept.row in held
+            assert told[0].distance == nearest(row, told[0].kept.row) == min(nearest(row, other) for other in held)
+
 
 def test_the_report_has_every_copy_and_a_page_with_pictures(tmp_path):
     found = find(write_set(tmp_path, "a", (0, "train"), (1, "test")), write_set(tmp_path, "b", (0, "train")))
@@ -151,7 +193,7 @@ def test_the_report_has_every_copy_and_a_page_with_pictures(tmp_path):
         ("a0", "a1", True), ("b0", "a1", True),
     ]  # fmt: skip
     text = page.read_text()
-    assert "2 of them lie between training and a split that is held out" in text
+    assert "2 records have a picture near one of a split that is held out" in text
     assert text.count('<img src="data:image/jpeg;base64,') == 4
 
 
