@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from facekit.compat.litert import without_notice
 from facekit.errors import InvalidSpecError, first_line
 
 
@@ -54,8 +55,9 @@ class TfliteModel:
         from ai_edge_litert.interpreter import Interpreter
 
         try:
-            interpreter = Interpreter(model_content=self._content, num_threads=1)
-            interpreter.allocate_tensors()
+            with without_notice():
+                interpreter = Interpreter(model_content=self._content, num_threads=1)
+                interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise InvalidSpecError(f"'{self.path}' is no TensorFlow Lite model: {first_line(error)}") from error
         given = interpreter.get_input_details()

