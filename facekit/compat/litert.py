@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-logger = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 _redirecting = threading.Lock()
 
@@ -21,7 +21,7 @@ def without_notice() -> Iterator[None]:
     Why: native code writes it to the file descriptor, and Python has no say in its log level.
     Until: the level can be set from Python.
     """
-    if logger.isEnabledFor(logging.INFO):
+    if _logger.isEnabledFor(logging.INFO):
         yield
         return
     with _redirecting:
