@@ -56,6 +56,8 @@ def convert(
     *origins, output = arguments
     if not origins:
         raise ConfigurationError("convert needs what to read and then what to write; the last argument is the output")
+    if output == "-":
+        raise ConfigurationError("convert writes a file, not standard output; name one in place of '-'")
     path = Path(output).expanduser()
     if not overwrite and path.exists() and sys.stdin.isatty():
         for origin in origins:

@@ -53,7 +53,10 @@ def judge(
     opening: ModelOptions,
     as_json: AsJson = False,
 ) -> None:
-    """Have explanations rated: consistency with the image and with the label, completeness, from 1 to 10."""
+    """Have explanations rated: consistency with the image and with the label, completeness, from 1 to 10.
+
+    The exit status is 2 where no answer got a rating.
+    """
     from dataclasses import replace
 
     from facekit.data.atomic import require_writable
@@ -97,6 +100,8 @@ def judge(
         )
     else:
         _show(result, path)
+    if panel.ending is Ending.FINISHED and not any(each.rated for each in result.judges):
+        raise typer.Exit(2)
     if panel.ending is not Ending.FINISHED:
         say(f"{panel.ending.value if panel.ending else 'stopped'}; run the same command again to go on")
         raise typer.Exit(BUDGET_STATUS if panel.ending is Ending.BUDGET else STOPPED_STATUS)

@@ -23,6 +23,7 @@ from facekit.data.moved_paths import path_mover
 from facekit.errors import RecordError
 from facekit.remote.addresses import place_of
 from facekit.remote.mirror import file_is_there, require_here
+from facekit.spec import closest_match_hint
 
 __all__ = ["FaceLabels", "FaceRecord", "Turn", "iterate_records", "read_records", "write_records"]
 
@@ -420,6 +421,10 @@ def describe_problem(error: ValidationError) -> str:
     """The first thing that is wrong with a record, with its field and the value that was found."""
     problem = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        known = {*FaceRecord.model_fields, *Turn.model_fields, *FaceLabels.model_fields}
+        hint = closest_match_hint(str(problem["loc"][-1]), known)
+        return f"there is no field '{field}'{hint if 'did you mean' in hint else ''}"
     shown = repr(problem.get("input"))
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     where = f"field '{field}': " if field else ""

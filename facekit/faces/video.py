@@ -89,10 +89,11 @@ def is_video(source: object) -> bool:
         return isinstance(source, (Clip, list, tuple))
     if isinstance(source, str) and is_remote(source):
         return _is_remote_video(source)
-    suffix = Path(source).suffix.lower()
+    path = Path(source).expanduser()
+    suffix = path.suffix.lower()
     if suffix in VIDEO_SUFFIXES:
         return True
-    return suffix in ANIMATED_SUFFIXES and animation_format(Path(source).expanduser()) is not None
+    return suffix in ANIMATED_SUFFIXES and path.is_file() and animation_format(path) is not None
 
 
 def _is_remote_video(source: str) -> bool:

@@ -178,3 +178,16 @@ def test_a_dry_run_shows_what_each_judge_would_be_asked_and_touches_nothing(reco
     assert first.stdout.count("\t40\t") == 2
     assert "rated by openai:a" in first.stderr
     assert not output.exists()
+
+
+def test_a_judge_who_rates_nothing_is_status_2_with_the_reason_counted(records, predictions, tmp_path):
+    def chat(body):
+        return "no numbers from me"
+
+    with chat_server.ChatServer(chat_server.Faults(), chat) as server:
+        outcome = invoke("judge", records, "--predictions", predictions, "--output", tmp_path, "--sample", 2, "--judge",
+                         f"openai:a?base_url={server.base_url}", "--attempts", 1, "--json")  # fmt: skip
+    assert outcome.exit_code == 2
+    told = json.loads(outcome.stdout)
+    assert told["ending"] == "finished"
+    assert sum(told["result"]["judges"][0]["unrated"].values()) == 2

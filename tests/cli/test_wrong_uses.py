@@ -26,6 +26,8 @@ def places(tmp_path_factory):
     (folder / "empty").mkdir()
     (folder / "empty.jsonl").write_text("")
     (folder / "broken.jsonl").write_text('{"id": "a", "image": "a.png", "conversations": []\n')
+    (folder / "misnamed.jsonl").write_text('{"id": "a", "image": "a.png", "labels": {"agge": 3}}\n')
+    os.mkfifo(folder / "queue.png")
     (folder / "letter.png").write_text("a letter, not a picture")
     Image.new("RGB", (64, 64)).save(folder / "black.png")
     answers = [{"id": json.loads(line)["id"], "task": "age", "answer": "30"} for line in records.open()]
@@ -71,6 +73,7 @@ WRONG = [
     (("ask", "{black}"), "Missing argument"),
     (("ask", "{letter}", "How old?", "--model", "{model}"), "letter.png"),
     (("ask", "nowhere.png", "How old?", "--model", "{model}"), "nowhere.png"),
+    (("ask", "{queue}", "How old?", "--model", "{model}"), "queue.png"),
     (("ask", "{empty}", "How old?", "--model", "{model}"), "empty"),
     (("ask", "{black}", "", "--model", "{model}"), "question"),
     (("ask", "{black}", "How old?", "--model", "nowhere"), "nowhere"),
@@ -90,6 +93,8 @@ WRONG = [
     (("ask", "{black}", b"How old\xff\xfe?", "--model", "{model}"), "UTF-8"),
     (("convert",), "Missing argument"),
     (("convert", "{records}"), "the last argument is the output"),
+    (("convert", "{records}", "-", "--format", "records"), "not standard output"),
+    (("convert", "{misnamed_jsonl}", "OUT.jsonl"), "no field 'labels.agge'; did you mean 'age'"),
     (("convert", "nowhere.jsonl", "OUT.jsonl"), "nowhere.jsonl"),
     (("convert", "{broken_jsonl}", "OUT.jsonl"), "broken.jsonl"),
     (("convert", "{records}", "OUT.json"), "format"),

@@ -74,7 +74,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('{"id": "b", "image": "x.png", "colour": 1}', ["'colour'", "not permitted"]),
+        ('{"id": "b", "image": "x.png", "colour": 1}', ["no field 'colour'"]),
         ('{"id": "b"}', ["give one of 'image', 'images' and 'video'"]),
         ('{"id": "b", "image": "x.png", "video": "y.mp4"}', ["give one of 'image', 'images' and 'video'"]),
         ('{"id": "b", "image": "x.png"', ["JSON"]),
