@@ -34,10 +34,11 @@ def duplicates(
     """
     from facekit.data import confinement
     from facekit.data.duplicates.finding import find_duplicates
-    from facekit.data.duplicates.report import write_report
+    from facekit.data.duplicates.report import check_report_place, write_report
 
     if allow_outside:
         confinement.allow_outside()
+    check_report_place(output.expanduser(), origins)
     with progress_display() as progress:
         found = find_duplicates(origins, distance=distance, split=split, workers=workers, on_progress=progress)
     path, page = write_report(found, output.expanduser())

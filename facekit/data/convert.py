@@ -11,7 +11,7 @@ from facekit.data.confinement import move_noted_folders
 from facekit.data.copied_media import CopiedMedia
 from facekit.data.counting import RecordCounts
 from facekit.data.duplicates.finding import DISTANCE, Duplicates, find_duplicates
-from facekit.data.duplicates.report import write_report
+from facekit.data.duplicates.report import check_report_place, write_report
 from facekit.data.formats import CardDetails, write_card, write_records
 from facekit.data.formats.chat import DATASET_INFO
 from facekit.data.formats.folders import replace_folder
@@ -108,14 +108,18 @@ def convert(
         check_place(each, output, overwrite=overwrite)
     counts, summary = RecordCounts(), None
     found = None
+    report = output.with_name(f"{output.stem}-duplicates.json")
     if drop_duplicates:
-        found = find_duplicates(origins, distance=distance, split=split, on_progress=on_progress)
+        check_report_place(report, origins)
+        found = find_duplicates(
+            origins, distance=distance, split=split, check_images=check_images, on_progress=on_progress
+        )
     if len(origins) == 1 and weights is None and found is None:
         records, folder, summary = open_records(
             origins[0], split=split, media_folder=media_folder, check_images=check_images, overwrite_media=overwrite
         )
         merger = None
-        copied = [CopiedMedia(folder, output.parent)]
+        copied = [CopiedMedia(folder, output.parent, overwrite=overwrite)]
         records = _some(records, lambda: describe_nothing(origins[0], split, summary))
         if format != "webdataset" and not share_file_system(folder, output):
             records, folder = copied[0].along(records), output.parent
@@ -125,7 +129,9 @@ def convert(
                 "a media folder is that of one set; convert sets that need one by themselves first"
             )
         dropped = () if found is None else [found.dropped_rows(number) for number in range(len(origins))]
-        merger = Merger(origins, weights, split=split, check_images=check_images, seed=seed, dropped=dropped)
+        merger = Merger(
+            origins, weights, split=split, check_images=check_images, seed=seed, dropped=dropped, overwrite=overwrite
+        )
         records, folder = merger.records(output.parent, copy=format != "webdataset"), output.parent
     _write(counts.watch(records), output, format, folder)
     merged = () if merger is None else tuple(merger.sets)
@@ -133,7 +139,7 @@ def convert(
         copied = merger.copied
     beside = [path for each in copied for path in each.paths]
     if found is not None:
-        beside += write_report(found, output.with_name(f"{output.stem}-duplicates.json"))
+        beside += write_report(found, report)
     written = None
     if card:
         steps = _describe_steps(origins[0], summary, merged)

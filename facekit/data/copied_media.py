@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import filecmp
+import os
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path, PurePosixPath
 
 from facekit.data.atomic import explained_writes
 from facekit.data.records import FaceRecord
-from facekit.errors import RecordError
-from facekit.remote.addresses import place_of
+from facekit.errors import ConfigurationError, RecordError
+from facekit.remote.addresses import is_mirrored, place_of
 from facekit.remote.mirror import require_here
 
 __all__ = ["CopiedMedia"]
@@ -21,17 +25,20 @@ class CopiedMedia:
     """The files that records name, copied into another folder.
 
     A file keeps its name relative to the folder of the records; one that is elsewhere becomes ``media/000000000.jpg``
-    and so on. Files that are there already and have the same size and time are not copied again.
+    and so on. Files that are there already and have the same size and time, or the same contents, are not copied again.
 
     Args:
         source: The folder that the records' paths are relative to.
         target: The folder to copy to.
         under: A folder in it, for media of one of several sets.
+        overwrite: Whether files that are there with other contents are replaced.
     """
 
-    def __init__(self, source: Path, target: Path, under: str = "") -> None:
+    def __init__(self, source: Path, target: Path, under: str = "", *, overwrite: bool = False) -> None:
         self.source, self.target, self.under = source, target, f"{under}/" if under else ""
+        self.overwrite = overwrite
         self._copies: dict[str, str] = {}
+        self._origins: dict[str, Path] = {}
 
     @property
     def paths(self) -> list[Path]:
@@ -43,6 +50,7 @@ class CopiedMedia:
 
         Raises:
             RecordError: A file is not there.
+            ConfigurationError: Another file has the name of a copy, and may not be replaced.
             OutputError: It cannot be copied.
         """
         for record in records:
@@ -58,19 +66,41 @@ class CopiedMedia:
             raise RecordError(f"there is no file {path} to be copied along; name the media folder with --media")
         plain = PurePosixPath(name)
         is_inside = "://" not in name and not plain.is_absolute() and ".." not in plain.parts
-        copy = name if is_inside else f"{_FOLDER}/{len(self._copies):09d}{plain.suffix.lower()}"
+        numbers = (f"{_FOLDER}/{number:09d}{plain.suffix.lower()}" for number in count(len(self._copies)))
+        copy = str(plain) if is_inside else next(numbers)
+        while self._origins.get(copy, path) != path:
+            copy = next(numbers)
+        self._origins[copy] = path
         copy = f"{self.under}{copy}"
         target = self.target / copy
         if not _is_same(path, target):
-            with explained_writes(f"{target} cannot be written"):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, target)
+            if target.exists() and not (self.overwrite or is_mirrored(target)):
+                raise ConfigurationError(
+                    f"{target} is there with other contents than {path}, which is to be copied along; name another "
+                    "output, or replace it with --overwrite"
+                )
+            _copy_whole(path, target)
         self._copies[name] = copy
         return copy
+
+
+def _copy_whole(path: Path, target: Path) -> None:
+    """Copy a file with its time; it has its name only when it is whole."""
+    with explained_writes(f"{target} cannot be written"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, part = tempfile.mkstemp(dir=target.parent, prefix=".copying-")
+        os.close(descriptor)
+        try:
+            shutil.copy2(path, part)
+            Path(part).replace(target)
+        finally:
+            Path(part).unlink(missing_ok=True)
 
 
 def _is_same(path: Path, target: Path) -> bool:
     if not target.is_file():
         return False
     one, other = path.stat(), target.stat()
-    return (one.st_size, one.st_mtime_ns) == (other.st_size, other.st_mtime_ns)
+    if one.st_size != other.st_size:
+        return False
+    return one.st_mtime_ns == other.st_mtime_ns or filecmp.cmp(path, target, shallow=False)

@@ -75,6 +75,7 @@ class Merger:
         check_images: For datasets, leave out pictures that cannot be opened.
         seed: Decides which records are taken.
         dropped: Rows of each set that are left out, from 0, such as near copies.
+        overwrite: Whether media that are copied may replace others.
 
     Attributes:
         sets: What was taken of each set, complete once ``records`` is exhausted.
@@ -92,6 +93,7 @@ class Merger:
         check_images: bool = False,
         seed: int = 0,
         dropped: Sequence[frozenset[int]] = (),
+        overwrite: bool = False,
     ) -> None:
         if weights is not None and (len(weights) != len(origins) or not all(0 < each < np.inf for each in weights)):
             raise ConfigurationError(
@@ -101,6 +103,7 @@ class Merger:
         self.origins = tuple(origins)
         self.weights = weights
         self.seed = seed
+        self.overwrite = overwrite
         self._split, self._check_images = split, check_images
         self.dropped = tuple(dropped) or (frozenset(),) * len(self.origins)
         self.sets = [MergedSet(name) for name in name_sets(origins)]
@@ -124,7 +127,7 @@ class Merger:
             taken = self._take(found, part, wanted, dropped)
             named = (self._named(record, part, folder, ids, media) for record in taken)
             if copy and not share_file_system(folder, target):
-                copied = CopiedMedia(folder, target, under=part.name)
+                copied = CopiedMedia(folder, target, under=part.name, overwrite=self.overwrite)
                 self.copied.append(copied)
                 yield from copied.along(named)
             else:
@@ -188,10 +191,10 @@ class Merger:
 
 def name_sets(origins: Sequence[str]) -> tuple[str, ...]:
     """What sets are called: by file, folder or dataset, and a number where two would be called the same."""
-    names = [_name(origin) for origin in origins]
-    return tuple(
-        f"{name}-{names[:index].count(name) + 1}" if name in names[:index] else name for index, name in enumerate(names)
-    )
+    names: list[str] = []
+    for origin in origins:
+        names.append(_free(_name(origin), set(names)))
+    return tuple(names)
 
 
 def _media_of(record: FaceRecord) -> list[str]:
@@ -211,5 +214,7 @@ def _free(name: str, taken: set[str]) -> str:
 def _name(origin: str) -> str:
     path = Path(origin).expanduser()
     if is_mirrored(path) or path.exists() or "://" in origin:
+        # What stands for a folder, such as "..", is no name of one: media are copied into folders of these names.
+        path = path if "://" in origin else Path(os.path.abspath(path))  # noqa: PTH100 - links stay
         return path.parent.name if path.stem in ("records", "manifest") and path.parent.name else path.stem
     return PartSpec.parse(origin).name

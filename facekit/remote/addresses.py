@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
 from facekit.errors import RecordError
 
-__all__ = ["address_of", "is_mirrored", "is_remote_address", "mirror_root", "mirrored", "place_of", "share_file_system"]
+__all__ = [
+    "address_of", "hide_secrets", "is_mirrored", "is_remote_address", "mirror_root", "mirrored", "place_of",
+    "require_names", "share_file_system",
+]  # fmt: skip
 
 PACKAGES: dict[str, str | None] = {
     "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "hf": "huggingface_hub", "http": "aiohttp",
@@ -24,6 +28,10 @@ PACKAGES: dict[str, str | None] = {
 """The protocols that are read and written, and the package that each needs beside fsspec."""
 
 VARIABLE = "FACEKIT_CACHE"
+
+_PASSWORD = re.compile(r"(\w+://)[^/\s@]*@")
+_QUERY = re.compile(r"(https?://[^\s?'\")]+)\?[^\s'\")]+")
+_LONGEST_NAME = 240  # bytes; file systems take 255, and the mirror's notes add to a name
 
 # A path makes one slash of two, so that s3:/bucket is s3://bucket as well.
 _ADDRESS = re.compile(rf"({'|'.join(PACKAGES)}):/{{1,3}}([^/].*)", re.DOTALL)
@@ -45,8 +53,28 @@ def mirrored(address: str | Path) -> Path:
         raise RecordError(f"{address} is not an address such as s3://bucket/records.jsonl")
     parts = [part for part in match[2].split("/") if part not in ("", ".")]
     if ".." in parts:
-        raise RecordError(f"{address} has '..' in it; write the address out")
+        raise RecordError(f"{hide_secrets(str(address))} has '..' in it; write the address out")
+    require_names(parts)
     return Path(mirror_root(), match[1], *parts)
+
+
+def require_names(parts: Iterable[str]) -> None:
+    """Make sure that files on this machine can have the names of a remote one and its folders.
+
+    Raises:
+        RecordError: One is too long.
+    """
+    for name in parts:
+        if len(name.encode("utf-8", "replace")) > _LONGEST_NAME:
+            raise RecordError(
+                f"the remote name {hide_secrets(name[:40])}… has more than {_LONGEST_NAME} bytes, which files on this "
+                "machine cannot have; give it a shorter name there"
+            )
+
+
+def hide_secrets(text: str) -> str:
+    """A text whose addresses have no user and password, and no query, where signatures and tokens stand."""
+    return _QUERY.sub(r"\1?…", _PASSWORD.sub(r"\1…@", text))
 
 
 def address_of(path: Path) -> str:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from facekit.errors import FaceKitError, MissingExtraError, RemoteFileError, first_line
-from facekit.remote.addresses import PACKAGES
+from facekit.remote.addresses import PACKAGES, hide_secrets
 
 __all__ = ["explained_remote", "open_file_system", "says_absent"]
 
@@ -35,7 +35,7 @@ def open_file_system(address: str) -> tuple[Any, str]:
         except ImportError as error:
             package = PACKAGES[protocol] or "fsspec"
             raise MissingExtraError(
-                f"{address} needs the package {package}, which is not installed; pip install {package}"
+                f"{hide_secrets(address)} needs the package {package}, which is not installed; pip install {package}"
             ) from error
     return file_system, path
 
@@ -43,6 +43,7 @@ def open_file_system(address: str) -> tuple[Any, str]:
 @contextmanager
 def explained_remote(address: str, verb: str = "read") -> Iterator[None]:
     """Turn what a file system raises into ``RemoteFileError``: which file, why, and what to do."""
+    shown = hide_secrets(address)
     try:
         yield
     except FaceKitError:
@@ -50,10 +51,10 @@ def explained_remote(address: str, verb: str = "read") -> Iterator[None]:
     except FileNotFoundError as error:
         if not says_absent(error):
             reason = _reason(error.__cause__ or error)
-            raise RemoteFileError(f"{address} cannot be {verb} ({reason}); {_GUIDE}") from error
-        raise RemoteFileError(f"there is no file or folder {address}; {_GUIDE}", errno.ENOENT) from error
+            raise RemoteFileError(f"{shown} cannot be {verb} ({reason}); {_GUIDE}") from error
+        raise RemoteFileError(f"there is no file or folder {shown}; {_GUIDE}", errno.ENOENT) from error
     except Exception as error:  # drivers raise whatever their clients do
-        raise RemoteFileError(f"{address} cannot be {verb} ({_reason(error)}); {_GUIDE}") from error
+        raise RemoteFileError(f"{shown} cannot be {verb} ({_reason(error)}); {_GUIDE}") from error
 
 
 def says_absent(error: FileNotFoundError) -> bool:
@@ -63,4 +64,4 @@ def says_absent(error: FileNotFoundError) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    return first_line(error) or type(error).__name__
+    return hide_secrets(first_line(error)) or type(error).__name__

@@ -18,7 +18,14 @@ from typing import Any
 
 from facekit.errors import OutputError, RemoteFileError, first_line
 from facekit.file_modes import new_file_mode
-from facekit.remote.addresses import address_of, is_mirrored, is_remote_address, mirrored
+from facekit.remote.addresses import (
+    address_of,
+    hide_secrets,
+    is_mirrored,
+    is_remote_address,
+    mirrored,
+    require_names,
+)
 from facekit.remote.filesystems import explained_remote, open_file_system, says_absent
 
 __all__ = ["fetch_file", "file_is_there", "list_remote", "local_copy", "remote_kind", "require_here", "token_of"]
@@ -109,14 +116,28 @@ def remote_kind(place: Path) -> str | None:
 
 
 def list_remote(place: Path) -> dict[str, dict[str, Any]]:
-    """What is said of each file in the remote folder of a place, and in those in it, by its name relative to it."""
+    """What is said of each file in the remote folder of a place, and in those in it, by its name relative to it.
+
+    Raises:
+        RemoteFileError: It cannot be read, or has a file whose name leads out of it.
+        RecordError: A name in it is too long for this machine.
+    """
     address = address_of(place)
     file_system, path = open_file_system(address)
     with explained_remote(address):
         file_system.invalidate_cache()
         found = file_system.find(path, detail=True)
     start = path.rstrip("/") + "/"
-    return {name.removeprefix(start): info for name, info in sorted(found.items()) if name.startswith(start)}
+    files = {name.removeprefix(start): info for name, info in sorted(found.items()) if name.startswith(start)}
+    for name in files:
+        parts = name.split("/")
+        if name.startswith("/") or ".." in parts:
+            raise RemoteFileError(
+                f"{hide_secrets(address)} has a file {name!r}, whose name leads out of the folder; remove or rename it "
+                "there"
+            )
+        require_names(parts)
+    return files
 
 
 def token_of(info: Mapping[str, Any]) -> str:
@@ -159,7 +180,7 @@ def _fetch_if_changed(place: Path, address: str, info: Mapping[str, Any]) -> Non
             return
     except OSError:
         pass
-    logger.info("fetching %s", address)
+    logger.info("fetching %s", hide_secrets(address))
     fetch_file(place, address)
     note.parent.mkdir(exist_ok=True)
     note.write_text(token, encoding="utf-8")

@@ -47,7 +47,8 @@ def output_place(output: str | Path) -> Path:
     elif kind is not None:
         fetch_file(place, address_of(place))
     elif place.is_dir():
-        shutil.rmtree(place)
+        if not _waiting_note(place).exists():
+            shutil.rmtree(place)
     else:
         place.unlink(missing_ok=True)
     return place
@@ -57,19 +58,26 @@ def output_place(output: str | Path) -> Path:
 def uploaded_folder(output: str | Path) -> Iterator[Path]:
     """Yield where to write a folder, which is uploaded at the end if it is remote, after an error too.
 
-    What was written before an error is kept, so that the next run goes on from it.
+    What was written before an error is kept, so that the next run goes on from it; on this machine also where it could
+    not be uploaded, or the process was killed.
     """
     folder = output_place(output)
     if not is_mirrored(folder):
         yield folder
         return
+    note = _waiting_note(folder)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.touch()
     try:
         yield folder
     except BaseException:
         try:
             upload_folder(folder)
         except FaceKitError as error:
-            logger.warning("what was done is in %s; it could not be uploaded: %s", folder, first_line(error))
+            logger.warning(
+                "what was done is in %s, and the next run here goes on from it; it could not be uploaded: %s",
+                folder, first_line(error),
+            )  # fmt: skip
         raise
     upload_folder(folder)
 
@@ -86,7 +94,9 @@ def upload_files(paths: Iterable[Path]) -> None:
 
 
 def upload_folder(folder: Path) -> None:
-    """Upload what is new or changed in a folder of the mirror, and remove there what is gone; hidden files stay here.
+    """Upload what is new or changed in a folder of the mirror, and remove there what was removed here.
+
+    Hidden files stay here, and what others wrote there meanwhile stays there.
 
     Raises:
         RemoteFileError: It cannot be written.
@@ -95,31 +105,40 @@ def upload_folder(folder: Path) -> None:
     names = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     visible = {name: path for name, path in names.items() if not _is_hidden(name)}
     done: dict[str, list[Any]] = {}
+    there = list_remote(folder).keys()
     for name, path in visible.items():
         stamp = _stamp(path)
-        if state.get(name, [])[:2] != stamp:
+        if name not in there or state.get(name, [])[:2] != stamp:
             _upload(path)
         done[name] = stamp
     address = address_of(folder)
     file_system, remote = open_file_system(address)
-    for name in list_remote(folder).keys() - names.keys():
+    for name in (there & state.keys()) - names.keys():
         with explained_remote(f"{address}/{name}", "removed"):
             file_system.rm_file(f"{remote.rstrip('/')}/{name}")
     _write_state(folder, done)
+    _waiting_note(folder).unlink(missing_ok=True)
 
 
 def _fetch_folder(folder: Path) -> None:
-    """Make a folder of the mirror what the remote one is; what was uploaded from here and has not changed stays."""
+    """Make a folder of the mirror what the remote one is; what was uploaded from here and has not changed stays.
+
+    So does what waits to be uploaded: files that are new or changed here, while those there are as they were.
+    """
     state, now = _read_state(folder), {}
+    waits = _waiting_note(folder).exists()
     remote = list_remote(folder)
     for name, info in remote.items():
-        path = folder / name
-        if not path.is_file() or state.get(name) != [*_stamp(path), token_of(info)]:
+        path, known = folder / name, state.get(name)
+        if waits and path.is_file() and known is not None and known[2:] == [token_of(info)]:
+            now[name] = known[:2]
+            continue
+        if not path.is_file() or known != [*_stamp(path), token_of(info)]:
             fetch_file(path, f"{address_of(folder)}/{name}")
         now[name] = _stamp(path)
     for path in [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []:
         name = path.relative_to(folder).as_posix()
-        if name not in remote and not _is_hidden(name):
+        if name not in remote and not _is_hidden(name) and not (waits and name not in state):
             path.unlink()
     _write_state(folder, now)
 
@@ -130,6 +149,11 @@ def _upload(path: Path) -> None:
     with explained_remote(address, "written"):
         file_system.makedirs(remote.rpartition("/")[0], exist_ok=True)
         file_system.put_file(str(path), remote)
+
+
+def _waiting_note(folder: Path) -> Path:
+    """The file beside a folder of the mirror that is there while something in it waits to be uploaded."""
+    return folder.parent / ".facekit" / f"{folder.name}.waiting"
 
 
 def _stamp(path: Path) -> list[Any]:

@@ -8,12 +8,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 import pytest
+from fsspec.implementations.memory import MemoryFile
 
-from facekit.errors import ImageError, MissingExtraError, RemoteFileError
+from facekit.errors import ImageError, MissingExtraError, RecordError, RemoteFileError
 from facekit.faces.images import open_image
 from facekit.remote import mirror
 from facekit.remote.addresses import mirrored
 from facekit.remote.mirror import file_is_there, local_copy, require_here
+from facekit.remote.uploads import output_place
 
 
 @pytest.fixture
@@ -153,3 +155,31 @@ def test_a_server_that_cannot_be_reached_is_told(web):
         file_is_there(mirrored(f"{unused}/x.png"))
     with pytest.raises(ImageError, match="cannot be read"):
         open_image(mirrored(f"{unused}/x.png"))
+
+
+@pytest.mark.parametrize("name", ["../../../../../evil.txt", "/etc/evil.txt", "a/../../../../../../evil.txt"])
+@pytest.mark.parametrize("read", [local_copy, output_place])
+def test_files_whose_names_lead_out_of_their_remote_folder_are_refused(memory, tmp_path, name, read):
+    memory.pipe("/bucket/set/a.txt", b"a")
+    memory.store[f"/bucket/set/{name}"] = MemoryFile(memory, f"/bucket/set/{name}", b"evil")
+    with pytest.raises(RemoteFileError, match=r"memory://bucket/set has a file '.*evil.txt', whose name leads out"):
+        read("memory://bucket/set")
+    assert not list(tmp_path.rglob("evil.txt"))
+
+
+def test_names_that_are_too_long_for_this_machine_are_told(memory):
+    for length in (300, 250):
+        memory.pipe(f"/bucket/set/{'y' * length}", b"a")
+    for address in (f"memory://bucket/set/{'y' * 300}", f"memory://bucket/set/{'y' * 250}", "memory://bucket/set"):
+        with pytest.raises(RecordError, match="has more than 240 bytes"):
+            local_copy(address)
+
+
+@pytest.mark.parametrize("protocol", ["http", "ftp"])
+def test_no_message_has_a_password_or_a_signature(memory, protocol):
+    with pytest.raises(RemoteFileError) as caught:
+        local_copy(f"{protocol}://me:hunter2@127.0.0.1:1/set/records.jsonl?X-Amz-Signature=abcdef")
+    message = str(caught.value)
+    assert f"{protocol}://…@127.0.0.1:1/set/records.jsonl" in message
+    assert "hunter2" not in message
+    assert protocol == "ftp" or "abcdef" not in message

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from facekit.errors import RecordError
+from facekit.errors import RecordError, RemoteFileError
 from facekit.remote import uploads
 from facekit.remote.addresses import mirror_root, mirrored
 from facekit.remote.uploads import output_place, uploaded_folder
@@ -81,3 +81,61 @@ def test_the_place_of_an_output_is_as_what_is_there(memory, tmp_path):
     assert not output_place("memory://out/records.jsonl").exists()
     memory.pipe("/out/records.jsonl", b"there")
     assert output_place("memory://out/records.jsonl").read_text() == "there"
+
+
+def test_what_others_wrote_there_meanwhile_stays(memory):
+    with uploaded_folder("memory://out") as folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder, a="1")
+        memory.pipe("/out/notes.txt", b"of a colleague")
+    assert remote_texts(memory, "/out") == {"a.txt": "1", "notes.txt": "of a colleague"}
+
+
+@pytest.mark.parametrize("before", [{}, {"a": "1", "old": "stays"}], ids=["a first run", "a later run"])
+def test_what_could_not_be_uploaded_is_gone_on_with_and_uploaded_by_the_next_run(memory, monkeypatch, before, caplog):
+    if before:
+        with uploaded_folder("memory://out") as folder:
+            folder.mkdir(parents=True, exist_ok=True)
+            write(folder, **before)
+
+    def fail(path):
+        raise RemoteFileError("no network")
+
+    def run():
+        with uploaded_folder("memory://out") as folder:
+            folder.mkdir(parents=True, exist_ok=True)
+            write(folder, a="1 and 2", b="new")
+            raise RecordError("no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(uploads, "_upload", fail)
+        with pytest.raises(RecordError, match="no"):
+            run()
+    assert "the next run here goes on from it" in caplog.text
+    with uploaded_folder("memory://out") as folder:
+        assert (folder / "a.txt").read_text() == "1 and 2"
+        assert (folder / "b.txt").read_text() == "new"
+    rest = {"old.txt": "stays"} if before else {}
+    assert remote_texts(memory, "/out") == {"a.txt": "1 and 2", "b.txt": "new", **rest}
+    memory.rm("/out", recursive=True)
+    assert not output_place("memory://out").exists()
+
+
+def test_what_changed_there_counts_before_what_waits_here(memory, monkeypatch):
+    with uploaded_folder("memory://out") as folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder, a="1")
+
+    def fail(path):
+        raise RemoteFileError("no network")
+
+    def run():
+        with uploaded_folder("memory://out") as folder:
+            write(folder, a="here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(uploads, "_upload", fail)
+        with pytest.raises(RemoteFileError):
+            run()
+    memory.pipe("/out/a.txt", b"there")
+    assert (output_place("memory://out") / "a.txt").read_text() == "there"

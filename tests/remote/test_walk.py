@@ -201,3 +201,49 @@ def test_shards_without_a_manifest_are_streamed_too(memory, tmp_path):
     memory.pipe("/packed/faces.tar", content.getvalue())
     convert("memory://packed", tmp_path / "out.jsonl")
     assert [record.id for record in iterate_records(tmp_path / "out.jsonl")] == ["a"]
+
+
+def picture_set(folder, names, *, outside=None):
+    """A records file here whose pictures have the bytes of their names and numbers."""
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(f"{folder.parent.name} {name}".encode())
+    records = [FaceRecord(id="outside", image=outside)] if outside else []
+    records += [FaceRecord(id=name, image=name) for name in names]
+    return str(write_records(folder / "records.jsonl", records))
+
+
+def test_sets_of_any_names_are_copied_to_folders_of_their_own_inside_the_output(memory, tmp_path, monkeypatch):
+    sets = [picture_set(tmp_path / place / name, ["p.png"]) for place, name in
+            (("1", "a-2"), ("2", "a"), ("3", "a"), ("4", "b"))]  # fmt: skip
+    (tmp_path / "4" / "b" / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "4" / "b" / "inner")
+    result = convert([*sets[:3], "../records.jsonl"], "memory://deep/out/all.jsonl")
+    assert [part.name for part in result.merged] == ["a-2", "a", "a-3", "b"]
+    found = {path.removeprefix("/deep/"): memory.cat(path) for path in memory.find("/deep") if path.endswith(".png")}
+    assert found == {
+        f"out/{name}/p.png": f"{place} p.png".encode() for place, name in
+        (("1", "a-2"), ("2", "a"), ("3", "a-3"), ("4", "b"))
+    }  # fmt: skip
+
+
+def test_a_copy_from_outside_never_has_the_name_of_one_from_inside(memory, tmp_path):
+    (tmp_path / "x.png").write_bytes(b"from outside")
+    origin = picture_set(tmp_path / "set", ["media/000000000.png"], outside="../x.png")
+    convert(origin, "memory://copy/records.jsonl")
+    copied = [memory.cat(f"/copy/{record.image}") for record in RecordSet.read("memory://copy/records.jsonl").records]
+    assert copied == [b"from outside", f"{tmp_path.name} media/000000000.png".encode()]
+
+
+def test_copies_replace_files_of_others_only_when_that_is_asked_for(memory, tmp_path):
+    memory.pipe("/set/a.png", b"theirs")
+    memory.pipe("/set/records.jsonl", b'{"id": "a", "image": "a.png"}\n')
+    mine = tmp_path / "a.png"
+    mine.write_bytes(b"mine, precious")
+    with pytest.raises(ConfigurationError, match=r"a\.png is there with other contents"):
+        convert("memory://set/records.jsonl", tmp_path / "out.jsonl")
+    assert mine.read_bytes() == b"mine, precious"
+    assert not (tmp_path / "out.jsonl").exists()
+    convert("memory://set/records.jsonl", tmp_path / "out.jsonl", overwrite=True)
+    assert mine.read_bytes() == b"theirs"

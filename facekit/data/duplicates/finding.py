@@ -128,6 +128,7 @@ def find_duplicates(
     *,
     distance: int = DISTANCE,
     split: str | None = None,
+    check_images: bool = False,
     workers: int | None = None,
     hasher: Callable[[Image.Image], int] = picture_hash,
     on_progress: ProgressListener | None = None,
@@ -138,6 +139,7 @@ def find_duplicates(
         origins: What ``facekit.data.origins.open_records`` opens.
         distance: Bits of 64 in which the hashes of copies differ at most.
         split: Only the records of one split.
+        check_images: For datasets, leave out pictures that cannot be opened; they have no rows then.
         workers: Threads that open pictures; None for the cores of this process.
         hasher: Gives a picture its hash.
         on_progress: Called with a ``Progress``.
@@ -147,7 +149,7 @@ def find_duplicates(
         ConfigurationError: The distance is out of its range.
         MissingExtraError: A package is not installed.
     """
-    total = sum(_count(origin, split) for origin in origins)
+    total = sum(_count(origin, split, check_images=check_images) for origin in origins)
     places: list[Place] = []
     hashes: list[int] = []
     owners: list[int] = []
@@ -156,7 +158,7 @@ def find_duplicates(
     unreadable = Problems()
     meter = ProgressMeter(on_progress, "hash pictures", total, "records")
     for number, origin in enumerate(origins):
-        records, folder, _ = open_records(origin, split=split)
+        records, folder, _ = open_records(origin, split=split, check_images=check_images)
         folders.append(folder)
         row = -1
         for row, hashed in enumerate(hash_records(records, Path(folder), workers=workers, hasher=hasher)):
@@ -183,8 +185,8 @@ def find_duplicates(
     )
 
 
-def _count(origin: str, split: str | None) -> int:
-    records, _, summary = open_records(origin, split=split)
+def _count(origin: str, split: str | None, *, check_images: bool) -> int:
+    records, _, summary = open_records(origin, split=split, check_images=check_images)
     count = sum(1 for _ in records)
     if not count:
         raise RecordError(describe_nothing(origin, split, summary))

@@ -4,21 +4,41 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from facekit.data.atomic import write_text_atomically
 from facekit.data.duplicates.finding import Copy, Duplicates, Place
-from facekit.errors import FaceKitError
+from facekit.errors import ConfigurationError, FaceKitError
 from facekit.faces import open_image
 from facekit.faces.file_kinds import kind_of_name
 from facekit.remote.addresses import place_of
 from facekit.reports import Cell, Section, Table, image_url, render_page
 
-__all__ = ["describe_leaks", "write_report"]
+__all__ = ["check_report_place", "describe_leaks", "write_report"]
 
 _TEMPLATE = "data/duplicates/report.html.jinja"
 _EXAMPLES, _SIDE = 24, 200
+
+
+def check_report_place(path: Path, origins: Sequence[str]) -> None:
+    """Make sure that a report replaces nothing that is read, and that its page has another name than itself.
+
+    Args:
+        path: As for ``write_report``.
+        origins: What is read.
+
+    Raises:
+        ConfigurationError: It would.
+    """
+    page = path.with_suffix(".html")
+    if page == path:
+        raise ConfigurationError(f"{path} is where the page goes; name the report itself, such as {path.stem}.json")
+    read = {Path(origin).expanduser().resolve() for origin in origins}
+    for each in (path, page):
+        if each.resolve() in read:
+            raise ConfigurationError(f"{each} is what is read, and would be written over; name another output")
 
 
 def write_report(found: Duplicates, path: Path) -> tuple[Path, Path]:

@@ -2,7 +2,9 @@
 
 import itertools
 import json
+import shutil
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from facekit.data import convert as converting
 from facekit.data.convert import convert
 from facekit.data.duplicates import finding, hashing
 from facekit.data.duplicates.finding import Place, find_duplicates
-from facekit.data.duplicates.report import describe_leaks, write_report
+from facekit.data.duplicates.report import check_report_place, describe_leaks, write_report
 from facekit.data.records import FaceRecord, iterate_records, write_records
 from facekit.errors import ConfigurationError, MissingExtraError, RecordError
 
@@ -258,3 +260,30 @@ def test_copies_of_another_size_and_compression_are_near_and_other_pictures_are_
         assert (hashing.picture_hash(picture) ^ copy).bit_count() <= finding.DISTANCE
     hashes = [hashing.picture_hash(picture) for picture in pictures]
     assert min((one ^ other).bit_count() for one, other in itertools.combinations(hashes, 2)) > finding.DISTANCE
+
+
+def test_rows_are_counted_alike_where_broken_pictures_are_left_out(tmp_path, told):
+    (tmp_path / "set" / "joy").mkdir(parents=True)
+    for index, bits in enumerate((0, 0, 10, 20)):
+        draw(tmp_path / "set" / "joy", f"{index + 1}.png", bits)
+    (tmp_path / "set" / "joy" / "0.png").write_bytes(b"broken")
+    result = convert(f"folder:{tmp_path / 'set'}", tmp_path / "out.jsonl", check_images=True, drop_duplicates=True)
+    names = [record.image.rpartition("/")[2] for record in iterate_records(result.path)]
+    assert names == ["1.png", "3.png", "4.png"]
+
+
+def test_a_report_replaces_nothing_that_is_read(tmp_path, told, run_facekit):
+    origin = write_set(tmp_path, "a", (0, None), (1, None))
+    before = Path(origin).read_bytes()
+    shutil.copy(origin, Path(origin).with_name("out-duplicates.json"))
+    for arguments in (
+        ["duplicates", origin, "--output", origin],
+        ["convert", str(Path(origin).with_name("out-duplicates.json")), str(Path(origin).with_name("out.jsonl")),
+         "--drop-duplicates"],
+    ):  # fmt: skip
+        status, output, errors = run_facekit(*arguments)
+        assert status == 2
+        assert "is what is read, and would be written over" in " ".join((output + errors).split())
+    assert Path(origin).read_bytes() == before == Path(origin).with_name("out-duplicates.json").read_bytes()
+    with pytest.raises(ConfigurationError, match=r"is where the page goes; name the report itself, such as x\.json"):
+        check_report_place(tmp_path / "x.html", [])
