@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from facekit._version import __version__
 from facekit.cli.output import AsJson, show, show_json
 from facekit.compat.versions import DISTRIBUTION, declared_ranges, untested_versions
+from facekit.cores import count_usable_cores
 
 _GIB = 2**30
 _TIGHT_DISK = 5 * _GIB
@@ -97,11 +98,7 @@ def _accelerator() -> Finding:
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         memory = torch.cuda.get_device_properties(0).total_memory / _GIB
         return Finding("accelerator", "ok", f"{', '.join(names)} ({memory:.0f} GiB each), CUDA {torch.version.cuda}")
-    return Finding("accelerator", "note", f"no GPU that torch can use; {_cores()} CPU cores")
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Finding("accelerator", "note", f"no GPU that torch can use; {count_usable_cores()} CPU cores")
 
 
 def _extras() -> Iterator[Finding]:

@@ -10,6 +10,7 @@ import typer
 from facekit.catalog import DEFAULT_LANDMARKER
 from facekit.cli.limits import MaxFailures, read_limit
 from facekit.cli.output import AllowOutside, AsJson, progress_display, say, show, show_json
+from facekit.cores import count_usable_cores
 
 if TYPE_CHECKING:
     from facekit.data.preprocessing import FeatureResult, PreprocessPlan, PreprocessResult, PreprocessSettings
@@ -50,8 +51,6 @@ def preprocess(
 
     The exit status is 0 where all is well, 1 where more failed than --max-failures, 2 where nothing came out.
     """
-    import os
-
     from facekit.data import confinement
     from facekit.data.preprocessing import check_encoders, plan_preprocessing
     from facekit.data.preprocessing import preprocess as run
@@ -83,7 +82,7 @@ def preprocess(
             split=split,
             media_folder=media,
             retry_failed=retry_failed,
-            workers=workers or os.cpu_count() or 1,
+            workers=workers or count_usable_cores(),
             engine=engine,
             address=ray_address,
             on_progress=progress,

@@ -6,12 +6,12 @@ Numbers and pictures are gathered here; ``report.html.jinja`` has the layout.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from facekit.cores import count_usable_cores
 from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet
 from facekit.data.labels import TASKS, FaceLabels
@@ -130,7 +130,7 @@ def write_report(
             draw_overlay(photograph.face.image, photograph.face.landmarks, size=480, legend=False)
         ),
         seconds=dict(seconds),
-        cores=len(os.sched_getaffinity(0)),
+        cores=count_usable_cores(),
     )
     return write_text_atomically(folder / REPORT_NAME, page)
 

@@ -7,7 +7,6 @@ there already is not repeated.
 from __future__ import annotations
 
 import importlib.util
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import facekit
+from facekit.cores import count_usable_cores
 from facekit.data.dataset import RecordSet
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.demo.photograph import Photograph, check_photograph, describe_photograph
@@ -119,7 +119,7 @@ def _stage(mark: DemoMark, folder: Path, name: str) -> Iterator[None]:
 
 
 def _draw(folder: Path, count: int, split: str, settings: DemoSettings, listener: ProgressListener | None) -> RecordSet:
-    cores = len(os.sched_getaffinity(0))
+    cores = count_usable_cores()
     path = write_synthetic_dataset(
         folder,
         count,

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 import anyio
 from starlette.requests import Request
 
+from facekit.cores import count_usable_cores
 from facekit.serving.request_error import RequestError
-from facekit.serving.settings import ServerSettings, available_cores, is_loopback
+from facekit.serving.settings import ServerSettings, is_loopback
 
 Result = TypeVar("Result")
 
@@ -30,7 +31,7 @@ class Admission:
         self._settings, self._seconds_until_free = settings, seconds_until_free
         self._bound = settings.max_batch + settings.max_waiting
         self._arriving = self.open = 0
-        self._preparing = anyio.CapacityLimiter(max(2, available_cores()))
+        self._preparing = anyio.CapacityLimiter(max(2, count_usable_cores()))
 
     def check_host(self, request: Request) -> None:
         """Without a key, refuse what a page of another site sends through somebody's browser.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from facekit.cores import count_usable_cores
 from facekit.data.records import FaceRecord
 from facekit.data.skipping import RECORD_FAULTS
 from facekit.errors import MissingExtraError, first_line
@@ -73,7 +73,7 @@ def hash_records(
         MissingExtraError: A package is not installed.
     """
     stream = iter(records)
-    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(workers or count_usable_cores()) as pool:
         waiting: list[Future[HashedRecord]] = []
         while True:
             waiting += [pool.submit(_hash, record, folder, hasher) for record in islice(stream, _AHEAD - len(waiting))]

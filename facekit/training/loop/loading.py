@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from facekit.cores import count_usable_cores
 from facekit.data.dataset import FaceDataset
 from facekit.data.streaming import ShardStream
 from facekit.training.loop.distributed import count_processes_here
@@ -32,7 +32,7 @@ def choose_workers(dataset: FaceDataset | ShardStream, device: torch.device) -> 
     """
     if isinstance(dataset, FaceDataset) and (dataset.keeps_pictures or not dataset.with_pixels):
         return 0
-    cores = max(1, len(os.sched_getaffinity(0)) // count_processes_here())
+    cores = max(1, count_usable_cores() // count_processes_here())
     spare = cores // 2 if device.type == "cpu" else max(1, cores - 1)
     return min(MOST_WORKERS, spare)
 

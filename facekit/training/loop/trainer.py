@@ -16,6 +16,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.utils import logging as transformers_logging
 
+from facekit.cores import count_usable_cores
 from facekit.data.atomic import explained_writes, require_writable
 from facekit.data.dataset import RecordSet
 from facekit.data.mixing import DataSource, ShardSources, join_sources
@@ -229,7 +230,7 @@ def _without_progress_bars() -> Iterator[None]:
 def _use_threads(threads: int | None) -> None:
     if threads is None and os.environ.get("OMP_NUM_THREADS"):
         return
-    torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // count_processes_here()))
+    torch.set_num_threads(threads or max(1, count_usable_cores() // count_processes_here()))
 
 
 def _require_extra() -> None:

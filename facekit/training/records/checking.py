@@ -25,6 +25,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from facekit import __version__
+from facekit.cores import count_usable_cores
 from facekit.data.atomic import write_text_atomically
 from facekit.data.checking import check_record
 from facekit.data.dataset import DatasetOptions, RecordSet
@@ -255,4 +256,4 @@ def _quiet_tokenizers() -> Iterator[None]:
 
 
 def _cores() -> int:
-    return max(1, len(os.sched_getaffinity(0)) // count_processes_here())
+    return max(1, count_usable_cores() // count_processes_here())
