@@ -13,10 +13,11 @@ from torch import nn
 
 from facekit.catalog import current_registry
 from facekit.connectors.base import Connector
+from facekit.connectors.region_gated import RegionEnrichment
 from facekit.errors import ConfigurationError
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.native.modeling import is_native
-from facekit.models.native.region import REGION, build_region
+from facekit.models.native.region import build_region
 from facekit.models.presets import OWN_CONNECTOR
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.source import ModelSource
@@ -53,8 +54,9 @@ def start_from_checkpoint(
         current_registry().part("connector", spec.name)
     model, processor = opened = source.load()
     if is_native(model):
-        if not keeps_own and (model.region is None or spec.options or spec.name != REGION):
-            model.add_region(build_region(model.native, spec))
+        region = None if keeps_own else build_region(model.native, spec)
+        if region is not None and (model.region is None or not _is_named_so(model.region, region, spec)):
+            model.add_region(region)
         if landmarker is not None:
             processor.image_processor.landmarker = landmarker
         return opened
@@ -63,6 +65,11 @@ def start_from_checkpoint(
         replace_connector(model, processor, spec.name, current_registry().build("connector", spec, **widths))
     processor.image_processor.landmarker = landmarker
     return model, processor
+
+
+def _is_named_so(region: RegionEnrichment, named: RegionEnrichment, spec: PartSpec) -> bool:
+    """Whether a region attention is the one that a spec names, so that its weights stay."""
+    return not spec.options or region.to_config() == named.to_config()
 
 
 def replace_connector(

@@ -231,8 +231,12 @@ def test_region_attention_is_saved_apart_and_the_base_stays_as_it_was(family, op
         "name": "region", "width": 32, "num_heads": 4, "proximity": True, "landmark_hidden_width": 64,
         "deepstack_levels": 0,
     }  # fmt: skip
-    kept = start_from_checkpoint(ModelSource(tmp_path / "saved", "cpu"), "region", None)[0]
-    assert torch.equal(logits_of(kept, processor, points), expected)
+    for spec in ("region", "region?num_heads=4", "own"):
+        kept = start_from_checkpoint(ModelSource(tmp_path / "saved", "cpu"), spec, None)[0]
+        assert torch.equal(logits_of(kept, processor, points), expected)
+    other = start_from_checkpoint(ModelSource(tmp_path / "saved", "cpu"), "region?num_heads=2", None)[0]
+    assert other.region.num_heads == 2
+    assert not other.region.cross_attention.gain.any()
 
 
 def test_a_copy_of_the_model_has_its_own_region_attention(open_with_region):
