@@ -282,3 +282,19 @@ def test_what_is_remembered_of_an_answer_is_eight_bytes(tmp_path):
         assert key_of(count) not in file
     tracemalloc.stop()
     assert held < 12 * count + 100_000
+
+
+def test_a_dataset_and_clips_are_answered_too(pair, tmp_path):
+    folder = tmp_path / "faces"
+    for label in ("happy", "sad"):
+        (folder / label).mkdir(parents=True)
+        draw(folder / label / "a.png", len(label))
+    result = run(pair, f"folder:{folder}", tmp_path / "dataset.jsonl", "Smile?")
+    assert (result.entries, result.answers, result.failures) == (2, 2, {})
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    frames = [Image.fromarray(np.full((48, 48, 3), 40 * index, np.uint8)) for index in range(4)]
+    frames[0].save(clips / "wave.webp", save_all=True, append_images=frames[1:], lossless=True)
+    run(pair, clips, tmp_path / "clips.jsonl", "Smile?")
+    (line,) = read(tmp_path / "clips.jsonl")
+    assert line["answer"] == facekit.ask(*pair, clips / "wave.webp", "Smile?", max_new_tokens=6)[0]
