@@ -13,6 +13,7 @@ from typing import TextIO
 
 from facekit.errors import OutputError, first_line
 from facekit.file_modes import new_file_mode
+from facekit.remote.addresses import is_remote_address
 
 _SAVING = ".saving-"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -82,11 +83,20 @@ def require_writable(folder: str | Path) -> Path:
         OutputError: A file is in its way, it is read-only, or the disk is full.
     """
     folder = Path(folder)
+    _require_local(folder)
     with explained_writes(f"{folder} cannot be written to", "choose another output folder"):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"x")
     return folder
+
+
+def _require_local(path: Path) -> None:
+    """Refuse the address of another file system, which as a path would be a folder ``s3:`` here."""
+    if is_remote_address(path):
+        raise OutputError(
+            f"{path} cannot be written", "this is not written to other file systems", "name a path on this machine"
+        )
 
 
 @contextmanager
@@ -103,6 +113,7 @@ def explained_writes(story: str, remedy: str = _REMEDY) -> Iterator[None]:
 def _part_of(path: Path) -> Iterator[Path]:
     """Yield the path of an empty file beside another, which it replaces at the end."""
     story = f"{path} cannot be written"
+    _require_local(path)
     with explained_writes(story):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")

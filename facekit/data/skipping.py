@@ -40,6 +40,12 @@ class SkippedRecord:
     id: str
     reason: str
 
+    def __post_init__(self) -> None:
+        """Write out what is no Unicode text, such as half a surrogate pair, so that every report can have it."""
+        for name in ("id", "reason"):
+            text = getattr(self, name)
+            object.__setattr__(self, name, text.encode("utf-8", "backslashreplace").decode())
+
 
 class SkippedRecords:
     """The skipped records of a run, shared by the processes that load them.

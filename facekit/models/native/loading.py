@@ -11,9 +11,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokeniz
 
 from facekit.backbones.base import read_dtype
 from facekit.encoders.huggingface import errors_only
-from facekit.errors import CheckpointError, ConfigurationError, configuration_guard, first_line
+from facekit.errors import CheckpointError, configuration_guard, first_line
 from facekit.models.native.modeling import NativeModel
-from facekit.models.native.processing import NativeProcessor
+from facekit.models.native.processing import NativeProcessor, read_image_token
 from facekit.models.native.region import read_region
 
 
@@ -38,13 +38,7 @@ def load_native(
         ConfigurationError: facekit cannot use a model of this family; the message says why.
     """
     native, processor = open_in_own_class(folder, dtype=dtype, tokenizer=tokenizer)
-    image_token_id = getattr(native.config, "image_token_id", None)
-    if image_token_id is None or not hasattr(processor, "image_processor"):
-        raise ConfigurationError(
-            f"{type(native).__name__} puts no image tokens among its words, so facekit cannot use it; choose a base of "
-            "another family"
-        )
-    wrapped = NativeProcessor.from_folder(processor, int(image_token_id), settings or folder)
+    wrapped = NativeProcessor.from_folder(processor, read_image_token(native, processor), settings or folder)
     model, region = NativeModel(native, wrapped), read_region(settings or folder)
     if region is not None:
         model.add_region(region)
@@ -75,7 +69,7 @@ def open_in_own_class(
                 )
                 processor = AutoProcessor.from_pretrained(folder, **own)
                 if tokenizer is not None:
-                    processor.tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+                    processor.tokenizer = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
         except SafetensorError as error:
             raise CheckpointError(f"the weights in '{folder}' are damaged or cut off: {first_line(error)}") from error
     native, report = opened

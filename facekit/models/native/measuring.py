@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from facekit.errors import CheckpointError, configuration_guard
 from facekit.models.memory import EncoderShape
 from facekit.models.native.modeling import NativeModel
-from facekit.models.native.processing import NativeProcessor
+from facekit.models.native.processing import NativeProcessor, read_image_token
 from facekit.models.native.region import describe_region
 
 
@@ -61,11 +61,11 @@ def measure_native(folder: Path, settings: Path | None = None) -> NativeShape:
         ConfigurationError: facekit cannot use a model of this family.
     """
     with configuration_guard(CheckpointError, f"'{folder}' cannot be read", RuntimeError, ImportError):
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        own = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        own = AutoProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
             native = AutoModelForImageTextToText.from_config(config)
-    processor = NativeProcessor.from_folder(own, int(config.image_token_id), settings or folder)
+    processor = NativeProcessor.from_folder(own, read_image_token(native, own), settings or folder)
     model, region = NativeModel(native, processor), describe_region(settings or folder)
     if region is not None:
         model.add_region(region)

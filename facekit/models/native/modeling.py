@@ -25,6 +25,7 @@ from facekit.models.native.inputs import TOKEN_TYPES
 from facekit.models.native.processing import NativeProcessor
 from facekit.models.native.region_model import RegionBehindProjector
 
+_COPIES = ("num_beams", "num_return_sequences")
 _MEDIA = ("pixel_values", "image_features", "landmarks", "num_frames")
 
 
@@ -167,11 +168,14 @@ class NativeModel(RegionBehindProjector):
         input_ids = args[0] if args else settings.pop("input_ids")
         mask = settings.pop("attention_mask", None)
         mask = torch.ones_like(input_ids) if mask is None else mask
-        if max(settings.get(name) or 1 for name in ("num_beams", "num_return_sequences")) > 1:
+        asked = settings.get("generation_config")
+        copies = {name: settings.get(name) or getattr(asked, name, None) or 1 for name in _COPIES}
+        if max(copies.values()) > 1:
             raise ConfigurationError(
                 f"{type(self.native).__name__} answers a question once: beams and num_return_sequences would mix its "
                 "pictures up; ask again with do_sample=True for other answers"
             )
+        settings |= copies if asked is None else {}  # in place of those in the checkpoint's generation_config.json
         media = {name: settings.pop(name, None) for name in _MEDIA}
         pictures, landmarks = self._read_pictures(media["pixel_values"], media["image_features"], media["landmarks"])
         arguments = {"attention_mask": mask, **self._picture_inputs(pictures)}

@@ -73,7 +73,7 @@ class NativeProcessor(FaceKitProcessor):
             return cls(face_images(native), native.tokenizer, native, image_token_id)
         try:
             images = FaceKitImageProcessor(**json.loads(path.read_text(encoding="utf-8"))["image_processor"])
-        except (ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise CheckpointError(f"'{path}' cannot be read: {first_line(error)}") from error
         return cls(images, native.tokenizer, native, image_token_id)
 
@@ -179,6 +179,21 @@ class NativeProcessor(FaceKitProcessor):
             raise ConfigurationError(
                 f"{type(self.native).__name__} writes pictures as tokens that have no text, which facekit cannot use"
             )
+
+
+def read_image_token(native: Any, processor: Any) -> int:
+    """What every visual token of a model in its own class is in ``input_ids``.
+
+    Raises:
+        ConfigurationError: It has no such token, or its processor takes no pictures.
+    """
+    image_token_id = getattr(native.config, "image_token_id", None)
+    if image_token_id is None or not hasattr(processor, "image_processor"):
+        raise ConfigurationError(
+            f"{type(native).__name__} puts no image tokens among its words, so facekit cannot use it; choose a base of "
+            "another family"
+        )
+    return int(image_token_id)
 
 
 def face_images(native: Any) -> FaceKitImageProcessor:

@@ -42,6 +42,7 @@ REGION_BASES = frozenset(
 """Families whose image tokens stand in rows of tiles, known by test, by ``config.model_type``."""
 
 _CONFIG, _WEIGHTS = "connector.json", "connector.safetensors"
+_MOST_LEVELS = 64
 _OPTIONS = {"num_heads": int, "proximity": bool, "landmark_hidden_width": int, "deepstack": bool}
 
 _enrichment: ContextVar[ImageTokensHook | None] = ContextVar("facekit_image_tokens", default=None)
@@ -168,21 +169,36 @@ def write_region(region: RegionEnrichment, folder: Path) -> Path:
     return path
 
 
+def remove_region(folder: Path) -> None:
+    """Remove what ``write_region`` wrote for another model, so that it is not loaded with one that has none."""
+    path = folder / REGION_FOLDER
+    for name in (_CONFIG, _WEIGHTS):
+        (path / name).unlink(missing_ok=True)
+    if path.is_dir() and not any(path.iterdir()):
+        path.rmdir()
+
+
 def describe_region(folder: Path) -> RegionEnrichment | None:
     """Build what ``write_region`` described, its weights drawn anew; None where there is none.
 
     Raises:
-        CheckpointError: The description cannot be read.
+        CheckpointError: The description cannot be read, or is missing beside weights.
     """
     path = folder / REGION_FOLDER / _CONFIG
     if not path.is_file():
+        if path.with_name(_WEIGHTS).exists():
+            raise CheckpointError(f"'{path}' is missing, which describes {_WEIGHTS} beside it; copy the folder again")
         return None
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if config.pop("name", None) != REGION:
             raise ValueError(f"it is no connector '{REGION}'")
+        if not isinstance(config.get("proximity", True), bool):
+            raise ValueError(f"proximity is true or false, not {config['proximity']!r}")
+        if not 0 <= config.get("deepstack_levels", 0) <= _MOST_LEVELS:
+            raise ValueError(f"deepstack_levels is from 0 to {_MOST_LEVELS}, not {config['deepstack_levels']!r}")
         return RegionEnrichment.from_config(config)
-    except (ValueError, TypeError, AttributeError, ConfigurationError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"'{path}' cannot be read: {first_line(error)}") from error
 
 

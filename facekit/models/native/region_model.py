@@ -24,6 +24,7 @@ from facekit.models.native.region import (
     enrich_tiles,
     image_tokens_through,
     record_maps,
+    remove_region,
     watch_image_tokens,
     write_region,
 )
@@ -107,7 +108,9 @@ class RegionBehindProjector(ComposedModel):
 
     def save_region(self, folder: str | Path) -> None:
         """Write the region attention alone, where the model has it, as beside an adapter."""
-        if self.region is not None:
+        if self.region is None:
+            remove_region(Path(folder))
+        else:
             write_region(self.region, Path(folder))
 
     def _read_pictures(

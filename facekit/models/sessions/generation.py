@@ -134,6 +134,8 @@ def _generate(
     settings: dict[str, Any] = {
         "max_new_tokens": max(request.max_new_tokens for request in requests),
         "do_sample": False,
+        "num_beams": 1,  # a checkpoint's generation_config.json may ask for more
+        "num_return_sequences": 1,
         **options,
     }
     if control is not None:

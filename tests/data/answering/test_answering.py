@@ -14,7 +14,7 @@ from facekit.data import FaceRecord, RecordSet, Turn, write_records
 from facekit.data.answering import answer_entries, open_entries
 from facekit.data.answering.answer_file import AnswerFile, key_of
 from facekit.data.identity import RunIdentity
-from facekit.errors import ConfigurationError, RecordError
+from facekit.errors import ConfigurationError, OutputError, RecordError
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.tasks.questions import Question
 
@@ -298,3 +298,19 @@ def test_a_dataset_and_clips_are_answered_too(pair, tmp_path):
     run(pair, clips, tmp_path / "clips.jsonl", "Smile?")
     (line,) = read(tmp_path / "clips.jsonl")
     assert line["answer"] == facekit.ask(*pair, clips / "wave.webp", "Smile?", max_new_tokens=6)[0]
+
+
+def test_a_broken_record_whose_id_is_no_text_is_a_failure_like_others(pair, tmp_path):
+    draw(tmp_path / "0.png", 0)
+    path = tmp_path / "records.jsonl"
+    path.write_text('{"id": "a\\ud800", "image": "0.png"}\n{"id": "b", "image": "0.png"}\n')
+    result = run(pair, path, tmp_path / "answers.jsonl", "Who?")
+    assert (result.answers, result.failures) == (1, {"RecordError": 1})
+    assert [each["id"] for each in read(tmp_path / "answers.jsonl")] == ["a\\ud800", "b"]
+
+
+def test_an_address_is_no_file_of_answers(pair, records, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OutputError, match="not written to other file systems"):
+        run(pair, records, "memory://bucket/answers.jsonl")
+    assert not (tmp_path / "memory:").exists()

@@ -6,14 +6,16 @@ import json
 
 import pytest
 import torch
+from foreign_checkpoints import byte_tokenizer
 from small_vlms import FAMILIES, RECURRENT, face_picture
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, CLIPImageProcessor, GitConfig, GitForCausalLM, GitProcessor
 
 import facekit
 from facekit.errors import CheckpointError, ConfigurationError
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.tasks.questions import Question
 from facekit.models import Session
+from facekit.models.interoperability.inspection import inspect_checkpoint
 from facekit.models.interoperability.recognition import NATIVE_SETTINGS
 
 QUESTIONS = [f"Question {number}{', and so on' * (number % 3)}?" for number in range(40)]
@@ -174,3 +176,15 @@ def test_damaged_weights_and_settings_are_named(open_base, tmp_path):
     weights.write_bytes(weights.read_bytes()[:5000])
     with pytest.raises(CheckpointError, match="damaged or cut off"):
         facekit.load(tmp_path / "saved")
+
+
+def test_a_family_without_image_tokens_is_refused_by_inspection_as_by_loading(tmp_path):
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = GitConfig(vision_config={**sizes, "image_size": 32, "patch_size": 16}, vocab_size=400, **sizes)
+    GitForCausalLM(config).save_pretrained(tmp_path)
+    words = byte_tokenizer(["<s>", "</s>", "<pad>"], bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    side = {"height": 32, "width": 32}
+    GitProcessor(CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=side), words).save_pretrained(tmp_path)
+    for use in (facekit.load, inspect_checkpoint):
+        with pytest.raises(ConfigurationError, match="GitForCausalLM puts no image tokens among its words"):
+            use(tmp_path)

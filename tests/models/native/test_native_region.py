@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from small_vlms import FAMILIES, RECURRENT, face_picture, save_small_vlm
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForImageTextToText, GenerationConfig
 
 import facekit
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError
@@ -293,6 +293,11 @@ def test_what_does_not_fit_a_base_is_one_sentence(open_with_region, tmp_path):
     [
         ("connector.safetensors", b"short", r"connector\.safetensors' is missing or damaged"),
         ("connector.json", b"{", r"connector\.json' cannot be read"),
+        ("connector.json", b"[" * 100_000, r"connector\.json' cannot be read"),
+        ("connector.json", b'{"name": "region", "width": 32, "num_heads": 4, "proximity": "no"}',
+         "proximity is true or false, not 'no'"),
+        ("connector.json", b'{"name": "region", "width": 32, "num_heads": 4, "deepstack_levels": -1}',
+         "deepstack_levels is from 0 to 64, not -1"),
         ("connector.json", b'{"name": "mlp"}', "it is no connector 'region'"),
         ("connector.json", b'{"name": "region", "width": 32, "num_heads": 4, "deepstack_levels": 1}',
          r"does not hold what connector\.json beside it describes, such as deepstack_attention\.0"),
@@ -305,3 +310,38 @@ def test_damaged_region_attention_is_named(name, content, message, open_with_reg
     (tmp_path / "saved" / REGION_FOLDER / name).write_bytes(content)
     with pytest.raises(CheckpointError, match=message):
         facekit.load(tmp_path / "saved")
+
+
+def test_a_folder_has_the_region_attention_of_the_model_that_was_saved_last(open_with_region, tmp_path):
+    model, processor = open_with_region("qwen2-vl")
+    model.save_pretrained(tmp_path / "saved")
+    processor.save_pretrained(tmp_path / "saved")
+    assert facekit.load(tmp_path / "saved")[0].region is not None
+    facekit.load(f"hf:{tmp_path / 'qwen2-vl'}")[0].save_pretrained(tmp_path / "saved")
+    assert facekit.load(tmp_path / "saved")[0].region is None
+    assert not (tmp_path / "saved" / REGION_FOLDER).exists()
+
+
+def test_weights_of_region_attention_without_their_description_are_not_passed_over(open_with_region, tmp_path):
+    model, processor = open_with_region("qwen2-vl")
+    model.save_pretrained(tmp_path / "saved")
+    processor.save_pretrained(tmp_path / "saved")
+    (tmp_path / "saved" / REGION_FOLDER / "connector.json").unlink()
+    with pytest.raises(CheckpointError, match=r"connector\.json' is missing, which describes connector\.safetensors"):
+        facekit.load(tmp_path / "saved")
+
+
+@pytest.mark.parametrize("family", ["llava", "qwen2-vl"])
+def test_beams_that_a_checkpoint_asks_for_are_not_taken(family, open_with_region):
+    model, processor = open_with_region(family, gain=1.0)
+    ids = torch.tensor(processor.tokenize([processor.image_token + "Old?"])["input_ids"])
+    media = {"pixel_values": pixels_of(1), "landmarks": torch.from_numpy(LANDMARKS)[None, None]}
+    greedy = model.generate(ids, **media, max_new_tokens=6, do_sample=False)
+    picture = face_picture(1, SIDE, SIDE)
+    answers = facekit.ask(model, processor, picture, ["Old?"], max_new_tokens=6)
+    model.generation_config.num_beams = 4
+    model.generation_config.num_return_sequences = 2
+    assert torch.equal(model.generate(ids, **media, max_new_tokens=6, do_sample=False), greedy)
+    assert facekit.ask(model, processor, picture, ["Old?"], max_new_tokens=6) == answers
+    with pytest.raises(ConfigurationError, match="answers a question once"):
+        model.generate(ids, **media, generation_config=GenerationConfig(num_beams=4, max_new_tokens=6))
