@@ -21,9 +21,9 @@ from facekit.serving.protocol import JsonObjectFormat, JsonSchemaFormat
 from facekit.serving.request_error import RequestError
 
 _MAX_CHARACTERS = 100_000
-_LIMITS = {"initial_lexer_fuel": 1_000_000, "max_grammar_size": 200_000, "max_lexer_states": 50_000}
+_LIMITS: Any = {"initial_lexer_fuel": 1_000_000, "max_grammar_size": 200_000, "max_lexer_states": 50_000}
 # All of them, so that none can be set by the schema itself.
-_OPTIONS = {
+_OPTIONS: Any = {
     "item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False, "coerce_one_of": False,
     "lenient": False,
 }  # fmt: skip
@@ -78,8 +78,9 @@ class JsonFormats:
 
         with self._lock:
             if self._vocabulary is None:
+                tokenizer: Any = self._tokenizer  # of whatever class, it says which ones it cannot read
                 try:
-                    self._vocabulary = llguidance.hf.from_tokenizer(self._tokenizer, eos_token=self._ends)
+                    self._vocabulary = llguidance.hf.from_tokenizer(tokenizer, eos_token=self._ends)
                 except ValueError as error:
                     raise _refuse(f"this model gives no JSON answers: {first_line(error)}") from error
             return self._vocabulary
