@@ -53,11 +53,10 @@ def find_parts(model: PreTrainedModel) -> tuple[nn.Module, dict[str, nn.Module],
     return encoder, connectors, decoder
 
 
-ImageTokensHook = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, ...]]]
-"""Takes projected image tokens and deepstack features, and returns what stands in their place."""
+_Hook = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, ...]]]
 
 
-def hook_image_tokens(model: PreTrainedModel, hook: ImageTokensHook) -> RemovableHandle:
+def hook_image_tokens(model: PreTrainedModel, hook: _Hook) -> RemovableHandle:
     """Let a function change the image tokens of a model wherever it encodes pictures: projected, not yet merged.
 
     Tokens are ``(tiles, n, D)``, tile by tile as the image processor gives them; or, of encoders that take patches,
@@ -65,7 +64,8 @@ def hook_image_tokens(model: PreTrainedModel, hook: ImageTokensHook) -> Removabl
 
     Args:
         model: The model.
-        hook: The function; a copy of the model calls the same one.
+        hook: Takes image tokens and deepstack features, and returns what stands in their place; a copy of the model
+            calls the same one.
 
     Seen: Qwen2-VL, Qwen2.5-VL, Qwen3-VL and Qwen3.5 (which project inside their encoder, Qwen2.5-VL in the order of its
         windows), InternVL, LLaVA, LLaVA-NeXT and -OneVision, Gemma 3, Idefics3 and SmolVLM in transformers 5.17 and
@@ -81,11 +81,11 @@ def hook_image_tokens(model: PreTrainedModel, hook: ImageTokensHook) -> Removabl
     return place.register_forward_hook(partial(_of_encoder if name is None else _of_projector, hook))
 
 
-def _of_projector(hook: ImageTokensHook, module: nn.Module, given: Any, tokens: Tensor) -> Tensor:
+def _of_projector(hook: _Hook, module: nn.Module, given: Any, tokens: Tensor) -> Tensor:
     return hook(tokens, ())[0]
 
 
-def _of_encoder(hook: ImageTokensHook, module: nn.Module, given: Any, output: Any) -> Any:
+def _of_encoder(hook: _Hook, module: nn.Module, given: Any, output: Any) -> Any:
     deepstack = tuple(getattr(output, "deepstack_features", None) or ())
     output.pooler_output, changed = hook(output.pooler_output, deepstack)
     if deepstack:

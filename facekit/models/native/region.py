@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from facekit.compat.safetensors import save_file
-from facekit.compat.transformers_vlms import ImageTokensHook, deepstack_levels, hook_image_tokens
+from facekit.compat.transformers_vlms import deepstack_levels, hook_image_tokens
 from facekit.connectors.region_gated import RegionEnrichment
 from facekit.errors import CheckpointError, ConfigurationError, first_line
 from facekit.models.native.tiles import Tiles
@@ -40,6 +40,9 @@ REGION_BASES = frozenset(
     }
 )  # fmt: skip
 """Families whose image tokens stand in rows of tiles, known by test, by ``config.model_type``."""
+
+ImageTokensHook = Callable[[Tensor, tuple[Tensor, ...]], tuple[Tensor, tuple[Tensor, ...]]]
+"""Takes projected image tokens and deepstack features, and returns what stands in their place."""
 
 _CONFIG, _WEIGHTS = "connector.json", "connector.safetensors"
 _MOST_LEVELS = 64
