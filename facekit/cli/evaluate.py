@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, progress_display, say, show_json, show_table
 from facekit.cli.previews import DryRun, show_previews
+
+if TYPE_CHECKING:
+    from facekit.evaluation import EvaluationResult
 
 _PROMPTS = (
     "trained (facekit's own), closed (with labels and form of the answer), or a YAML file with a prompt for each task; "
@@ -110,14 +113,7 @@ def evaluate(
         if not as_json:
             for table in (metric_table(result), group_table(result), sign_off_table(result)):
                 show_table(table)
-        for task in result.tasks:
-            if task.extraction is not None:
-                say(f"{task.title}: {task.extraction.words}")
-        rate = f"{result.questions_per_second:.1f} a second"
-        cost = getattr(under_test, "cost", None)
-        spent = "" if cost is None else f", ${cost:.2f} spent"
-        say(f"prompts: {result.prompts}")
-        say(f"{result.questions} questions in {result.seconds:.1f} s, {rate}{spent}")
+        _say_how_asked(result, getattr(under_test, "cost", None))
         if folder is not None:
             runs[f"{number + 1}. {under_test.name}"] = folder / "predictions.jsonl"
     differences = compare_runs(records, runs, chosen, limit=limit) if compare else ()
@@ -130,3 +126,13 @@ def evaluate(
         say(f"report  {report}")
     if as_json:
         show_json({"results": results, "differences": differences, "report": report})
+
+
+def _say_how_asked(result: EvaluationResult, cost: float | None) -> None:
+    for task in result.tasks:
+        if task.extraction is not None:
+            say(f"{task.title}: {task.extraction.words}")
+    rate = f"{result.questions_per_second:.1f} a second"
+    spent = "" if cost is None else f", ${cost:.2f} spent"
+    say(f"prompts: {result.prompts}")
+    say(f"{result.questions} questions in {result.seconds:.1f} s, {rate}{spent}")

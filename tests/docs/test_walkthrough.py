@@ -23,7 +23,7 @@ PAGE = REPOSITORY / "docs" / "walkthrough.md"
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory):
     """The folder that the commands leave, with what they printed."""
-    (commands,) = re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    commands, *_ = re.findall(r"^```bash\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     folder = tmp_path_factory.mktemp("walk")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
