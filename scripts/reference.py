@@ -99,7 +99,7 @@ def write_command(name: str, command: TyperCommand) -> str:
 def _row(parameter: TyperArgument | TyperOption, context: typer.Context) -> str:
     """Row of a table: how it is written, and what its help says of it, bounds and default included."""
     spelled, text = parameter.get_help_record(context) or (parameter.name, "")
-    return f"| `{_cell(spelled)}` | {_cell(_plain(text))} |"
+    return f"| `{spelled}` | {_cell(_plain(text))} |"
 
 
 def _cell(text: str) -> str:
