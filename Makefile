@@ -69,6 +69,7 @@ bench: $(VENV)/.dev     ## measure region attention against its peers on this ma
 docs: $(VENV)/.docs     ## build the documentation into site/
 	$(BIN)/python -m scripts.reference docs/reference
 	PYTHONPATH=. $(BIN)/zensical build --clean --strict
+	$(BIN)/python -m scripts.check_links site
 
 lock:                   ## write constraints.txt from the environment in which the tests passed: VENV=.venv-newest for another
 	$(BIN)/python -m scripts.lock constraints.txt

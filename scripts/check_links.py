@@ -1,0 +1,48 @@
+"""Check a built site for links inside it that lead nowhere, pages and headings alike.
+
+python -m scripts.check_links site      # `make docs` does it after it has built the site
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from urllib.parse import unquote
+
+_LINK = re.compile(r'<a [^>]*?href="?([^"\s>]+)')
+_TARGET = re.compile(r'\b(?:id|name)="?([^"\s>]+)')
+_ADDRESS = re.compile(r"[a-z][a-z+.-]*:|//")
+
+
+def find_dead_links(site: Path) -> list[tuple[str, str]]:
+    """Pages with the links on them that name no file of the site, or no place in its page.
+
+    The page of errors is left out: it may be shown at any depth, so its links begin at the root.
+    """
+    pages = {
+        path.resolve(): path.read_text(encoding="utf-8") for path in site.rglob("*.html") if path.name != "404.html"
+    }
+    targets = {path: {unquote(name) for name in _TARGET.findall(text)} for path, text in pages.items()}
+    dead = []
+    for path, text in pages.items():
+        for link in sorted(set(_LINK.findall(text.replace("&amp;", "&")))):
+            if _ADDRESS.match(link):
+                continue
+            place, _, heading = link.partition("#")
+            target = (path.parent / unquote(place.partition("?")[0])).resolve() if place else path
+            target = target / "index.html" if target.is_dir() else target
+            is_missing = not target.exists() or (
+                heading and unquote(heading) not in targets.get(target, {unquote(heading)})
+            )
+            if is_missing:
+                dead.append((str(path.relative_to(site.resolve())), link))
+    return sorted(dead)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python -m scripts.check_links SITE")
+    found = find_dead_links(Path(sys.argv[1]))
+    print("\n".join(f"{page}: {link} leads nowhere" for page, link in found) or "no dead link inside the site")
+    sys.exit(1 if found else 0)

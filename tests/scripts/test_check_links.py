@@ -1,0 +1,27 @@
+"""Links inside a built site: files and headings that are not there are named with their page."""
+
+import pytest
+
+from scripts.check_links import find_dead_links
+
+
+@pytest.fixture
+def site(tmp_path):
+    (tmp_path / "guide").mkdir()
+    (tmp_path / "guide" / "index.html").write_text('<h2 id="first-steps">First</h2><a href="../#top">up</a>')
+    (tmp_path / "picture.png").write_bytes(b"")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("link", "is_dead"),
+    [
+        ("guide/", False), ("guide/#first-steps", False), ("#top", False), ("picture.png", False),
+        ("https://example.org/gone", False), ("mailto:a@b.org", False), ("guide/?q=a&amp;b#first-steps", False),
+        ("gone/", True), ("guide/#second-steps", True), ("#bottom", True), ("gone.png", True),
+    ],
+)  # fmt: skip
+def test_a_link_to_what_is_not_there_is_dead(site, link, is_dead):
+    (site / "index.html").write_text(f'<h1 id="top">A</h1><a class="x" href="{link}">it</a>')
+    expected = [("index.html", link.replace("&amp;", "&"))] if is_dead else []
+    assert find_dead_links(site) == expected
