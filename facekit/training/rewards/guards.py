@@ -57,6 +57,8 @@ def find_hack(text: str, *, longest: int = LONGEST_ANSWER) -> str | None:
     Returns:
         The reason in a few words, such as ``"two answer marks"``; None where there is none.
     """
+    if len(text) > longest + LONGEST_THOUGHTS:  # first, for what follows takes long over long texts
+        return "endless"
     if any(unicodedata.category(each) in ("Cf", "Co", "Cn", "Cs") for each in text):
         return "invisible characters"
     thoughts = [match[1] for match in _THOUGHT.finditer(text)]

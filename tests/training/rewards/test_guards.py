@@ -10,6 +10,7 @@ import pytest
 from facekit.data.labels import ACTION_UNIT_NAMES, EXPRESSIONS
 from facekit.training.rewards import (
     find_hack,
+    guards,
     score_age,
     score_attributes,
     score_expression,
@@ -107,3 +108,12 @@ def test_honest_answers_are_paid():
     assert sum(score > 0 for score in scores) / len(scores) > 0.97
     assert sum(scores) / len(scores) > 0.94
     assert sum(find_hack(row["answer"]) is not None for row in rows) <= 2
+
+
+def test_what_is_too_long_is_not_searched(monkeypatch):
+    searched = []
+    monkeypatch.setattr(guards, "strip_thoughts", lambda text: searched.append(text) or (text, False))
+    assert find_hack("<" + " " * 20_000) == "endless"
+    assert searched == []
+    assert find_hack("Joy.") is None
+    assert searched == ["Joy."]
