@@ -127,7 +127,7 @@ class ComposedModel(nn.Module, SupportsMultiModal, SupportsPP, SupportsLoRA):
         return loaded | {f"{_VISION}.{name}" for name in found}
 
     def get_mm_mapping(self) -> MultiModelKeys:
-        """Names of the parts, for adapters: those of the language model are loaded, others refused."""
+        """Names of the parts, by which vLLM knows what an adapter adapts."""
         return MultiModelKeys.from_string_field(
             language_model="language_model", connector=f"{_VISION}.connector", tower_model=f"{_VISION}.encoder"
         )
