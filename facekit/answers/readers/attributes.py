@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from facekit.answers.languages.telling import vocabularies_for
 from facekit.answers.languages.vocabulary import Vocabulary
 from facekit.answers.languages.words import Finder
 from facekit.answers.readers.shape import (
@@ -21,11 +22,13 @@ from facekit.answers.readers.shape import (
 from facekit.answers.reading import Reading, Rule
 from facekit.answers.text.claims import Claim, Clauses
 from facekit.answers.text.discourse import takes_back
+from facekit.answers.text.normalising import normalise_words
 from facekit.answers.text.statements import Answer, Statement
 
 NO_BEARD = "No_Beard"
 OPPOSITE = "not "
 """Before the name of an attribute whose opposite is meant."""
+_YES_OR_NO_QUESTION = re.compile(r"(?:^|(?<=[.:?!\n]))\s*((?:is|are|does|do|has|have|was|were|can|could)\b[^.?!\n]*\?)")
 BEARD, BEARDLESS = "beard", "beardless"
 
 
@@ -43,6 +46,41 @@ def read_attributes(text: str, asked: Sequence[str] = ()) -> Reading[frozenset[s
         CelebA names; empty where the answer says that there are none; None where it names no attribute at all.
     """
     return read_answer(text, lambda answer, vocabulary: _read_asked(answer, vocabulary, asked))
+
+
+def attribute_asked_for(question: str) -> str | None:
+    """The attribute that an English yes/no question asks for: ``Eyeglasses`` of "Does this person wear glasses?".
+
+    Args:
+        question: The question, behind any words that introduce it.
+
+    Returns:
+        A CelebA name; None where the question names none or several, asks for an opposite, or is no yes/no question.
+
+    Examples:
+        >>> from facekit.answers.readers.attributes import attribute_asked_for
+        >>> attribute_asked_for("Is this person smiling? Answer yes or no.")
+        'Smiling'
+        >>> attribute_asked_for("Which attributes does this face have, such as a smile?")
+    """
+    asked = yes_or_no_question(question)
+    if asked is None:
+        return None
+    for vocabulary in vocabularies_for(asked)[:1]:
+        clauses = Clauses(spread_hair(asked, vocabulary), vocabulary)
+        claims = attribute_claims(clauses, attribute_table(vocabulary))
+        named = {claim.label for claim in claims}
+        denied = any(claim.denied or claim.holds is False for claim in claims)
+        if len(named) == 1 and not denied and not vocabulary.words("beard").search(asked):
+            name = named.pop()
+            return None if name.startswith(OPPOSITE) else name
+    return None
+
+
+def yes_or_no_question(question: str) -> str | None:
+    """The last sentence of a text that is an English yes/no question, normalised; None where there is none."""
+    found = _YES_OR_NO_QUESTION.findall(normalise_words(question))
+    return str(found[-1]) if found else None
 
 
 def _read_asked(answer: Answer, vocabulary: Vocabulary, asked: Sequence[str]) -> Reading[frozenset[str]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from facekit.answers.languages.numbers import digits_for_words
 from facekit.answers.languages.telling import vocabularies_for
 from facekit.answers.readers.ages import OLDEST, read_age
-from facekit.answers.readers.attributes import read_attributes
+from facekit.answers.readers.attributes import attribute_asked_for, read_attributes, yes_or_no_question
 from facekit.answers.readers.expressions import read_expression
 from facekit.answers.readers.manipulation import meaning_of_yes, read_manipulation
 from facekit.answers.readers.units import read_action_units
@@ -223,10 +223,11 @@ def score_answer(task: str, text: str, labels: FaceLabels, question: str = "") -
         task: One of ``facekit.data.labels.TASKS``.
         text: The answer.
         labels: The record's.
-        question: What was asked.
+        question: What was asked. An English yes/no question about one attribute is answered by yes or no.
 
     Returns:
-        The score; None where the task is another one or the record has no label for it, so that nothing can be said.
+        The score; None where the task is another one or the record has no label for it, so that nothing can be said,
+        as of a yes/no question about an attribute that the record does not have or the question does not name.
     """
     if task == "expression" and labels.expression is not None:
         classes = EXPRESSIONS if labels.expression in EXPRESSIONS else (*EXPRESSIONS, labels.expression)
@@ -236,7 +237,10 @@ def score_answer(task: str, text: str, labels: FaceLabels, question: str = "") -
     if task == "action_units" and labels.action_units:
         return score_units(text, labels.action_units)
     if task == "attributes" and labels.attributes:
-        return score_attributes(text, labels.attributes)
+        if yes_or_no_question(question) is None:
+            return score_attributes(text, labels.attributes)
+        asked = attribute_asked_for(question)
+        return None if asked not in labels.attributes else score_attributes(text, labels.attributes, [asked])
     if task == "manipulation" and labels.manipulated is not None:
         return score_manipulation(text, labels.manipulated, question)
     return None

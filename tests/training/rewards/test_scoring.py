@@ -204,3 +204,27 @@ def test_a_score_says_why():
     assert score_expression("sadness", "fear").reason == "wrong: sadness"
     assert score_age("40", 35).reason == "5 years away"
     assert score_units("AU6", UNITS).reason == "1 of 2 and 0 wrong"
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "expected"),
+    [
+        ("Is the person wearing eyeglasses?", "Yes.", 1.0),
+        ("Is the person wearing eyeglasses?", "No, there are none.", 0.0),
+        ("<image>\nHere is a face. Does it smile? Answer yes or no.", "No.", 1.0),
+        ("<image>\nHere is a face. Does it smile? Answer yes or no.", "Yes, it smiles.", 0.0),
+        ("Does the person have black hair?", "No, it is blond.", 1.0),
+        ("Is the person wearing a hat?", "Yes.", None),
+        ("Is the person wearing eyeglasses or smiling?", "Yes.", None),
+        ("Is the person without eyeglasses?", "Yes.", None),
+        ("Does this person have a beard?", "Yes.", None),
+        ("Which attributes does this face have?", "Eyeglasses.", 1.0),
+        ("Which attributes are there, such as eyeglasses?", "It wears eyeglasses.", 1.0),
+    ],
+)  # fmt: skip
+def test_a_yes_or_no_question_about_an_attribute_is_answered_by_yes_or_no(question, answer, expected):
+    labels = FaceLabels(attributes={"Eyeglasses": True, "Smiling": False, "Black_Hair": False, "No_Beard": True})
+    if expected == 1.0 and question.startswith("Which"):
+        labels = FaceLabels(attributes={"Eyeglasses": True, "Smiling": False})
+    score = score_answer("attributes", answer, labels, question)
+    assert (None if score is None else score.value) == expected
