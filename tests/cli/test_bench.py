@@ -58,7 +58,7 @@ def test_attacks_are_scored_by_kind(pairs):
 def test_what_cannot_be_is_one_sentence(pairs):
     model = f"predictions:{pairs / 'answers.jsonl'}"
     for arguments, kind, words in (
-        (("lfv", pairs, model), UnknownPartError, "there are agedb-30"),
+        (("lfv", pairs, model), UnknownPartError, "did you mean 'lfw'?"),
         (("pairs", pairs, model, "--setting", "zero-shot"), ConfigurationError, "has no option 'setting'"),
         (("rfw", pairs, model), RecordError, "RACE_pairs.txt"),
     ):

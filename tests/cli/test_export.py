@@ -43,7 +43,7 @@ def test_export_writes_what_other_libraries_load(run_facekit, checkpoint, tmp_pa
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--format", "gguf"], "no export format 'gguf'"),
+        (["--format", "mlx"], "no export format 'mlx'"),
         (["--format", "llava-hf"], "cannot be written as LLaVA: the encoder is 'hf' with 'internvl_vision'"),
         (["--max-shard-size", "plenty"], "a shard size is"),
     ],

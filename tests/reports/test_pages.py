@@ -47,9 +47,20 @@ def test_every_page_extends_the_one_frame_and_fills_only_its_blocks():
 
 
 def test_no_template_loads_anything_or_switches_escaping_off():
-    for name, text in {**sources(".html.jinja"), **sources(".html")}.items():
+    for name, text in sources(".html.jinja").items():
         assert not re.search(r"https?://|@import|<link|<script|url\(", text), name
         assert not re.search(r"\|\s*safe|autoescape false", text), name
+
+
+def test_a_served_page_loads_its_own_files_alone():
+    pages = sources(".html")
+    assert list(pages) == ["serving/page/index.html"]
+    for text in pages.values():
+        assert not re.search(r"https?://|@import|url\(", text)
+        loaded = re.findall(r"<(?:link|script)\b[^>]*\b(?:href|src)=\"([^\"]*)\"", text)
+        assert loaded
+        assert all(re.fullmatch(r"data:,|page/[a-z]+\.(?:css|js)", address) for address in loaded)
+        assert len(loaded) == len(re.findall(r"<(?:link|script)\b", text))
 
 
 def test_no_page_has_colours_of_its_own_outside_the_look():

@@ -166,6 +166,10 @@ def _read_vocabulary(tokenizer: PreTrainedTokenizerBase, size: int, types: Any) 
         else:
             kinds.append(types.BYTE if is_spm and token.startswith("<0x") and len(token) == 6 else types.NORMAL)
     merges = [each if isinstance(each, str) else " ".join(each) for each in read["model"]["merges"]]
+    if not merges:
+        raise ConfigurationError(
+            "a GGUF file holds vocabularies of byte pairs, and this tokenizer has no merges of them"
+        )
     if not is_spm:
         return _Vocabulary("gpt2", _find_split(read.get("pre_tokenizer")), tokens, kinds, None, merges)
     ranks: dict[str, int] = {}

@@ -278,7 +278,7 @@ def test_llava_lines_and_a_folder_of_other_origin_are_told_apart(folder):
         ('"{"', "the field 'facekit' is not JSON"),
         ("[]", "the field 'facekit' must be an object, not list"),
         ('{"labels": {"age": -3}}', "field 'labels.age'.*-3"),
-        ('{"colour": "red"}', "field 'colour'"),
+        ('{"colour": "red"}', "there is no field 'colour'"),
     ],
 )
 def test_broken_extras_are_named_with_their_entry(folder, extras, words):

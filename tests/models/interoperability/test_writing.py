@@ -295,7 +295,9 @@ def test_a_composition_that_is_none_of_theirs_is_refused_with_the_reason(parts, 
 
 def test_an_unknown_format_a_size_and_a_folder_in_use_are_refused(foreign, tmp_path):
     model, processor = facekit.load(foreign["llava"][0])
-    with pytest.raises(ConfigurationError, match="no export format 'gguf'; choose one of facekit"):
+    with pytest.raises(ConfigurationError, match="no export format 'mlx'; choose one of facekit"):
+        export(model, processor, tmp_path, "mlx")
+    with pytest.raises(ConfigurationError, match="a GGUF file holds vocabularies of byte pairs, and .* no merges"):
         export(model, processor, tmp_path, "gguf")
     with pytest.raises(ConfigurationError, match="a shard size is"):
         export(model, processor, tmp_path, "facekit", max_shard_size="many")
