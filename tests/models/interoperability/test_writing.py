@@ -297,7 +297,7 @@ def test_an_unknown_format_a_size_and_a_folder_in_use_are_refused(foreign, tmp_p
     model, processor = facekit.load(foreign["llava"][0])
     with pytest.raises(ConfigurationError, match="no export format 'mlx'; choose one of facekit"):
         export(model, processor, tmp_path, "mlx")
-    with pytest.raises(ConfigurationError, match="a GGUF file holds vocabularies of byte pairs, and .* no merges"):
+    with pytest.raises(ConfigurationError, match="this tokenizer has no merges of them"):
         export(model, processor, tmp_path, "gguf")
     with pytest.raises(ConfigurationError, match="a shard size is"):
         export(model, processor, tmp_path, "facekit", max_shard_size="many")
