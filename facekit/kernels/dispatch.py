@@ -28,8 +28,10 @@ from facekit.spec import closest_match_hint
 
 IMPLEMENTATIONS = ("reference", "absorbed", "lean", "triton")
 ENVIRONMENT_VARIABLE = "FACEKIT_REGION_ATTENTION"
-LEAN_ELEMENTS = 1 << 20
-"""Patch tokens times their width, on a CPU, from which ``auto`` takes ``lean``; below, both take the same time."""
+LEAN_ELEMENTS = 1 << 24
+"""Patch tokens times their width, on a CPU, from which ``auto`` takes ``lean``; below, ``absorbed`` is as fast."""
+LEAN_ELEMENTS_OF_HALF = 1 << 20
+"""The same in bfloat16 and float16, of which ``absorbed`` copies the weights."""
 TRITON_IS_INSTALLED = find_spec("triton") is not None
 
 _implementation_in_context: ContextVar[str | None] = ContextVar("region_attention_implementation", default=None)
@@ -121,7 +123,8 @@ def choose_implementation(patch_tokens: Tensor, region_tokens: Tensor, attention
     kernel_fits = regions <= MAX_REGIONS and patch_tokens.dtype in SUPPORTED_DTYPES
     if patch_tokens.is_cuda and kernel_fits and TRITON_IS_INSTALLED:
         return "triton"
-    return "lean" if patch_tokens.is_cpu and patch_tokens.numel() >= LEAN_ELEMENTS else "absorbed"
+    least = LEAN_ELEMENTS_OF_HALF if patch_tokens.dtype.itemsize == 2 else LEAN_ELEMENTS
+    return "lean" if patch_tokens.is_cpu and patch_tokens.numel() >= least else "absorbed"
 
 
 def _autocast_is_on(tensor: Tensor) -> bool:

@@ -74,9 +74,9 @@ def test_the_environment_variable_changes_the_path_and_not_the_answer(monkeypatc
 @pytest.mark.parametrize(
     ("patches", "regions", "width", "heads", "chosen"),
     [
-        (257, 9, 4096, 8, "lean"),
-        (196, 5, 1024, 8, "absorbed"),  # too few for their gradients to need care
-        (1024, 64, 4096, 8, "lean"),
+        (257, 9, 4096, 8, "absorbed"),
+        (196, 5, 1024, 8, "absorbed"),
+        (4097, 9, 4096, 8, "lean"),  # so many that their gradients need care
         (9, 9, 4096, 8, "reference"),
         (8, 9, 4096, 8, "reference"),
         (257, 9, 64, 8, "reference"),  # heads narrower than the regions are many
@@ -86,6 +86,20 @@ def test_absorption_is_chosen_only_where_it_multiplies_less(patches, regions, wi
     assert absorption_pays(patches, regions, width, width, heads) is (chosen != "reference")
     tokens = torch.empty(1, patches, width), torch.empty(1, regions, width)
     assert choose_implementation(*tokens, width, heads) == chosen
+
+
+@pytest.mark.parametrize(
+    ("dtype", "frames", "chosen"),
+    [
+        (torch.float32, 8, "absorbed"),
+        (torch.float32, 32, "lean"),
+        (torch.bfloat16, 1, "lean"),
+        (torch.float16, 1, "lean"),
+    ],
+)
+def test_the_lean_form_is_chosen_where_it_was_measured_to_be_faster(dtype, frames, chosen):
+    tokens = torch.empty(frames, 257, 4096, dtype=dtype), torch.empty(frames, 9, 4096, dtype=dtype)
+    assert choose_implementation(*tokens, 4096, 8) == chosen
 
 
 def test_large_patches_on_another_device_take_the_form_that_any_device_runs():
