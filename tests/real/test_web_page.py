@@ -160,7 +160,7 @@ def test_a_clip_shows_its_frames_and_each_has_its_maps(tab, served_model, portra
 
 def test_the_camera_gives_a_picture(tab):
     tab.click("#camera")
-    tab.wait("document.querySelector('#camera-view').videoWidth")
+    tab.wait("!document.querySelector('#camera-take').disabled")
     tab.click("#camera-take")
     tab.wait("document.querySelectorAll('.box').length === 1")
     assert tab.text("#picture-status") == "One face was found."

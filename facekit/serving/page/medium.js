@@ -79,10 +79,14 @@ export function listen(onMedium, onError) {
 
 function listenToCamera(element, take, onError) {
   const dialog = element('camera-dialog'), view = element('camera-view'), open = element('camera')
+  const button = element('camera-take')
   open.hidden = !navigator.mediaDevices?.getUserMedia // only on this machine's own address, or behind TLS
   open.addEventListener('click', async () => {
     try {
       view.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: 'user', width: { ideal: 1280 } } })
+      button.disabled = true // until a frame is shown: the size is known earlier, and the picture would be black
+      const source = view.srcObject
+      view.requestVideoFrameCallback(() => { button.disabled = view.srcObject !== source })
       dialog.showModal()
     } catch {
       onError('the camera cannot be used; allow it for this page, or choose a file')
@@ -93,8 +97,7 @@ function listenToCamera(element, take, onError) {
     view.srcObject = null
   })
   element('camera-close').addEventListener('click', () => dialog.close())
-  element('camera-take').addEventListener('click', () => {
-    if (!view.videoWidth) return
+  button.addEventListener('click', () => {
     const canvas = document.createElement('canvas')
     canvas.width = view.videoWidth
     canvas.height = view.videoHeight
