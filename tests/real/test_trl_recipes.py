@@ -7,7 +7,6 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_vlms import save_small_vlm
 from trl import GRPOTrainer
 
 import facekit
@@ -193,11 +192,3 @@ def test_an_interrupted_run_goes_on(start, tmp_path):
     )
     assert (result.training.resumed_from, result.training.steps) == (1, 4)
     assert [point.step for point in result.report.points] == [0, 2, 4]
-
-
-def test_a_base_in_its_own_class_is_refused_in_one_sentence(start, tmp_path):
-    save_small_vlm("qwen2-vl", tmp_path / "base")
-    model, processor = facekit.load(f"hf:{tmp_path / 'base'}")
-    with pytest.raises(ConfigurationError, match="grpo and dpo learn on composed models; Qwen2VL"):
-        train(model, processor, start / "data" / "records.jsonl", tmp_path / "run",
-              TrainingSettings(**settings(parts=("language_model.lora",), grpo={"generations": 4})))  # fmt: skip

@@ -21,6 +21,7 @@ from facekit.compat.transformers_positions import has_multimodal_positions, mult
 from facekit.compat.transformers_vlms import find_parts
 from facekit.errors import ConfigurationError
 from facekit.models.landmark_rows import add_landmark_rows
+from facekit.models.native.hidden_states import NativeHiddenStates
 from facekit.models.native.inputs import TOKEN_TYPES
 from facekit.models.native.processing import NativeProcessor
 from facekit.models.native.region_model import RegionBehindProjector
@@ -62,7 +63,6 @@ class NativeModel(RegionBehindProjector):
         self.encoder = encoder
         self.language_model = language_model
         self.native: Any = native
-        self.generation_config = native.generation_config
         self.processor = processor
         self._grids: dict[int, Tensor] = {}
 
@@ -137,11 +137,38 @@ class NativeModel(RegionBehindProjector):
         Returns:
             What the model returns.
         """
+        pictures, landmarks = self.read_pictures(pixel_values, image_features, landmarks)
         past = past_key_values if cache is None else cache
-        arguments = {"input_ids": input_ids, "attention_mask": attention_mask, "logits_to_keep": logits_to_keep}
-        pictures, landmarks = self._read_pictures(pixel_values, image_features, landmarks)
-        arguments |= self._picture_inputs(pictures)
         is_read = past is not None and past.get_seq_length() > 0
+        arguments = self.native_arguments(input_ids, pictures, attention_mask, position_ids, is_read=is_read)
+        with self.seeing(pictures, landmarks):
+            outputs = self.native(
+                **arguments, **cache_argument(self.native, past), logits_to_keep=logits_to_keep, **kwargs
+            )
+        if spare_pixels is not None:
+            unseen = [value for part in (self.connector, self.encoder) for value in part.parameters()]
+            outputs.logits = outputs.logits + 0.0 * sum(value.sum() for value in unseen if value.requires_grad)
+        return outputs
+
+    def native_arguments(
+        self,
+        input_ids: Tensor,
+        pictures: Tensor | None,
+        attention_mask: Any = None,
+        position_ids: Tensor | None = None,
+        *,
+        is_read: bool = False,
+    ) -> dict[str, Any]:
+        """What the model in its own class is given of tokens and pictures, its head aside.
+
+        Args:
+            input_ids: ``(B, L)``.
+            pictures: ``(B_media, 1, 3, S, S)`` in [0, 1], or None.
+            attention_mask: As in ``forward``.
+            position_ids: As in ``forward``.
+            is_read: Whether the prompt's beginning is in a cache, so that its positions are known.
+        """
+        arguments = {"input_ids": input_ids, "attention_mask": attention_mask, **self._picture_inputs(pictures)}
         if not is_read:
             arguments |= self._token_types(input_ids)
         mask = attention_mask if isinstance(attention_mask, Tensor) and attention_mask.ndim == 2 else None
@@ -149,14 +176,22 @@ class NativeModel(RegionBehindProjector):
             position_ids = self.prompt_positions(input_ids, torch.ones_like(input_ids) if mask is None else mask)
         elif position_ids is not None and position_ids.ndim == 2 and self._has_axes:
             position_ids = self._positions(input_ids, position_ids)
-        if position_ids is not None:
-            arguments["position_ids"] = position_ids
-        with self._seeing(pictures, landmarks):
-            outputs = self.native(**arguments, **cache_argument(self.native, past), **kwargs)
-        if spare_pixels is not None:
-            unseen = [value for part in (self.connector, self.encoder) for value in part.parameters()]
-            outputs.logits = outputs.logits + 0.0 * sum(value.sum() for value in unseen if value.requires_grad)
-        return outputs
+        return arguments if position_ids is None else {**arguments, "position_ids": position_ids}
+
+    @property
+    def base_model(self) -> Any:
+        """The model without its head, which returns ``last_hidden_state``; see ``NativeHiddenStates``."""
+        return NativeHiddenStates(self)
+
+    @property
+    def generation_config(self) -> Any:
+        """Of the model in its own class, which generates."""
+        return self.native.generation_config
+
+    @generation_config.setter
+    def generation_config(self, value: Any) -> None:
+        if "native" in self._modules:  # transformers writes one of its own before there is a model
+            self.native.generation_config = value
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
         """Generate tokens; arguments as in transformers, with pictures as in ``forward``.
@@ -177,14 +212,14 @@ class NativeModel(RegionBehindProjector):
             )
         settings |= copies if asked is None else {}  # in place of those in the checkpoint's generation_config.json
         media = {name: settings.pop(name, None) for name in _MEDIA}
-        pictures, landmarks = self._read_pictures(media["pixel_values"], media["image_features"], media["landmarks"])
+        pictures, landmarks = self.read_pictures(media["pixel_values"], media["image_features"], media["landmarks"])
         arguments = {"attention_mask": mask, **self._picture_inputs(pictures)}
         if pictures is not None:
             arguments |= self._token_types(input_ids)
         positions = self.prompt_positions(input_ids, mask)
         if positions is not None:
             arguments["position_ids"] = positions
-        with self._seeing(pictures, landmarks):
+        with self.seeing(pictures, landmarks):
             return self.native.generate(input_ids, *args[1:], **arguments, **settings)
 
     def prompt_positions(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor | None:

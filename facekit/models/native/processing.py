@@ -107,19 +107,6 @@ class NativeProcessor(FaceKitProcessor):
     def tokens_per_frame(self, value: int) -> None:
         self._tokens = value
 
-    @property
-    def landmarks_in_pixels(self) -> bool:
-        """Always false: the base sees no landmarks."""
-        return False
-
-    @landmarks_in_pixels.setter
-    def landmarks_in_pixels(self, value: bool) -> None:
-        if value:
-            raise ConfigurationError(
-                "a base in its own class sees no landmarks, so none are written into pixels; give another library's "
-                "trainer the base itself, model.native and processor.native"
-            )
-
     def count_visual_tokens(self, frames: int) -> int:
         """How many visual tokens a picture costs.
 

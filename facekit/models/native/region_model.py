@@ -113,7 +113,7 @@ class RegionBehindProjector(ComposedModel):
         else:
             write_region(self.region, Path(folder))
 
-    def _read_pictures(
+    def read_pictures(
         self, pixel_values: Tensor | None, image_features: Tensor | None, landmarks: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None]:
         """Squares of pixels ``(B_media, 1, 3, S, S)`` and their landmarks, from whatever carries them."""
@@ -123,7 +123,7 @@ class RegionBehindProjector(ComposedModel):
         media = read_media(given, landmarks, None)
         return media["pixel_values"], media["landmarks"]
 
-    def _seeing(self, pictures: Tensor | None, landmarks: Tensor | None) -> AbstractContextManager[None]:
+    def seeing(self, pictures: Tensor | None, landmarks: Tensor | None) -> AbstractContextManager[None]:
         """Enrich the image tokens of pictures by their landmarks inside the ``with`` block, where there is a way."""
         if self.region is None or pictures is None:
             return nullcontext()

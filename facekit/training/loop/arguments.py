@@ -179,11 +179,6 @@ def check_settings(
 
 def _check_native(model: NativeModel, settings: TrainingSettings) -> None:
     """Refuse what a model in its own class cannot be trained with."""
-    if settings.is_preference:
-        raise ConfigurationError(
-            f"grpo and dpo learn on composed models; {type(model.native).__name__} is a class of its own, which "
-            "TRL's trainers take as it is, with facekit.training.rewards"
-        )
     packs = settings.independent_turns or settings.row_tokens is not None
     if packs and not can_continue(model):
         raise ConfigurationError(

@@ -132,7 +132,7 @@ def test_every_tile_is_enriched_as_the_papers_equations_say_with_its_own_patch_c
         name: value for name, value in model._picture_inputs(pixels_of(1, 2)).items() if name != "pixel_attention_mask"
     }
     plain = model.native.get_image_features(**inputs).pooler_output
-    with torch.inference_mode(), model._seeing(pixels_of(1, 2), both):
+    with torch.inference_mode(), model.seeing(pixels_of(1, 2), both):
         enriched = model.native.get_image_features(**inputs).pooler_output
     plain, enriched = (
         torch.cat(list(each)).reshape(2, len(tiles), -1, 32).detach().numpy() for each in (plain, enriched)
