@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from torch import nn
 from transformers import Trainer
 
+from facekit.compat.trl_resuming import save_progress
 from facekit.errors import MissingExtraError
 
 
@@ -30,7 +32,7 @@ def trainer_class(base: type[Any], kind: str) -> type[Any]:
     """Put a trainer's saving and resuming before one of TRL's, whose data, batches and loss stay.
 
     Args:
-        base: A subclass of ``transformers.Trainer``.
+        base: A subclass of ``HookedTrainer``.
         kind: ``GRPOTrainer`` or ``DPOTrainer``.
 
     Seen: TRL 1.16.
@@ -48,7 +50,15 @@ def trainer_class(base: type[Any], kind: str) -> type[Any]:
         is_validation = any(name.startswith("eval_") for name in logs)
         (Trainer if is_validation else of_trl).log(self, logs, start_time)
 
+    def write_checkpoint(self: Any, write: Callable[[], None]) -> None:
+        def write_all() -> None:
+            write()
+            save_progress(self, Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+
+        base.write_checkpoint(self, write_all)
+
     own["log"] = log
+    own["write_checkpoint"] = write_checkpoint
     own["create_model_card"] = lambda self, *given, **options: None  # a page of TRL's beside every checkpoint
     return type(f"FaceKit{kind}", (base, of_trl), own)
 

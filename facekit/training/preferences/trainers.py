@@ -22,6 +22,7 @@ from facekit.compat.trl import (
     rows_to_dataset,
     trainer_class,
 )
+from facekit.compat.trl_resuming import restore_progress
 from facekit.data.dataset import RecordSet
 from facekit.errors import ConfigurationError, TrainingError
 from facekit.models.modeling import FaceKitForConditionalGeneration
@@ -83,12 +84,30 @@ def train_preferences(
         else:
             trainer = _pair_trainer(common, records, settings, folder, reference)
         trainer.remove_callback(PrinterCallback)
+        if checkpoint is not None:
+            trainer.add_callback(Resumption(trainer, checkpoint))
         with finite_losses(trainer):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         restore_forward(model)
     ended: FaceTrainer = trainer
     return ended
+
+
+class Resumption(TrainerCallback):
+    """Brings TRL's trainer to where a run was, before its first step; see ``restore_progress``.
+
+    Args:
+        trainer: The trainer.
+        checkpoint: Where the run goes on from.
+    """
+
+    def __init__(self, trainer: Any, checkpoint: Path) -> None:
+        self._trainer, self._checkpoint = trainer, checkpoint
+
+    def on_train_begin(self, *given: Any, **named: Any) -> None:
+        """Restore; the rest of the checkpoint is read by now."""
+        restore_progress(self._trainer, self._checkpoint)
 
 
 def _group_trainer(
