@@ -232,6 +232,8 @@ DATASETS = (
              "expression, by folder names", "any", "your own files"),
     _dataset("csv", "folder:CsvTable", "one face a line, with any labels", "your own", "facekit",
              "all five, by column names", "any", "your own files"),
+    _dataset("pairs", "pairs:PairTable", "two pictures a line, the same person or not", "your own", "facekit",
+             "verification", "any", "your own files"),
 )  # fmt: skip
 
 ANNOTATORS = (

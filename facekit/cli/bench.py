@@ -14,7 +14,7 @@ from facekit.cli.previews import DryRun, show_previews
 _MODEL = "A folder with a saved model, hf:ID, openai:MODEL?base_url=URL, or predictions:FILE."
 _NAME = (
     "facexbench, face-human-bench, facebench or mer-unibench; "
-    "lfw, calfw, cplfw, cfp-ff, cfp-fp, agedb-30, rfw or pairs (two pictures, same person or not); "
+    "lfw, calfw, cplfw, cfp-ff, cfp-fp, agedb-30, rfw, pairs or records (two pictures, same person or not); "
     "celeba-spoof, siw-mv2 or attacks (genuine or an attack)."
 )
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from facekit.data.labels import TASKS, FaceLabels, Task
+from facekit.data.labels import TASKS, VERIFICATION, FaceLabels, Task
 from facekit.data.records import FaceRecord
 
 __all__ = ["RecordCounts", "labelled_tasks", "origin_of"]
@@ -36,7 +36,7 @@ class RecordCounts:
         media: Records by ``image``, ``images`` (several pictures), ``video``, and ``text`` for those of none.
         splits: Records by split; those without one are not counted.
         origins: Records by data set of origin.
-        tasks: Records by the tasks they are labelled for.
+        tasks: Records by the tasks they are labelled for, ``verification`` among them.
         expressions: Records by expression.
         groups: For each group attribute, records by group.
         with_landmarks: Records with landmarks.
@@ -74,6 +74,8 @@ class RecordCounts:
         if record.consent is not None:
             self.consents[record.consent] += 1
         self.tasks.update(labelled_tasks(record.labels))
+        if record.same is not None:
+            self.tasks[VERIFICATION] += 1
         if record.labels.expression is not None:
             self.expressions[record.labels.expression] += 1
         for attribute, group in record.groups.items():

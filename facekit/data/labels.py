@@ -19,6 +19,9 @@ Expression = Literal[
 ]  # fmt: skip
 Task = Literal["expression", "action_units", "attributes", "age", "manipulation"]
 
+VERIFICATION = "verification"
+"""The task of questions whether two pictures show the same person; its truth is a record's ``same``, and no label."""
+
 ALL_EXPRESSIONS: tuple[Expression, ...] = get_args(Expression)
 """The seven of ``EXPRESSIONS``, contempt (AffectNet, MAFW), and the three that MAFW adds."""
 

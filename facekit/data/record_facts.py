@@ -32,8 +32,11 @@ def hash_id(identity: str) -> int:
 
 
 def identity_line(record: FaceRecord) -> str:
-    """The JSON line by which the records of a run are compared with those of an earlier one: what a model learns of."""
-    return record.model_dump_json(exclude=_TERMS)
+    """The JSON line by which the records of a run are compared with those of an earlier one: what a model learns of.
+
+    A field that is newer than the first runs is in it only where it says something, so that these still go on.
+    """
+    return record.model_dump_json(exclude=_TERMS if record.same is not None else _TERMS | {"same"})
 
 
 def fact_of(record: FaceRecord) -> tuple[int, int, int, int, int]:

@@ -81,6 +81,8 @@ class FaceRecord(BaseModel):
             such lists, one per frame, and for several pictures one per picture, with ``null`` where one has none; or
             the path of an ``.npy`` array of that shape, with rows of NaN for none. ``None`` where not annotated.
         labels: The annotations.
+        same: Of two pictures, whether they show the same person; ``None`` where that is not recorded. It is the truth
+            for face verification, on pairs that the user brings; nothing looks for a person among others.
         groups: Group names for fairness reports, such as ``{"age_group": "senior"}``.
         conversations: Questions and answers in order.
         independent_questions: Whether each question can be asked by itself, whatever stands before it. By default the
@@ -108,6 +110,7 @@ class FaceRecord(BaseModel):
     frames: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
     landmarks: Points | list[Points | None] | NonEmpty | None = None
     labels: FaceLabels = Field(default_factory=FaceLabels)
+    same: bool | None = None
     groups: dict[str, str] = Field(default_factory=dict)
     conversations: list[Turn] = Field(default_factory=list)
     independent_questions: bool = False
@@ -130,6 +133,8 @@ class FaceRecord(BaseModel):
             raise ValueError("'frames' counts the frames of a video file; leave it out for pictures")
         if not given and self.landmarks is not None:
             raise ValueError("there are landmarks, but no picture that they belong to")
+        if self.same is not None and len(self.images or ()) != 2:
+            raise ValueError("'same' says whether two pictures show one person; give two 'images', or leave it out")
         if self.images is not None and isinstance(self.landmarks, list):
             found = _points_array(self.landmarks)
             count = 1 if found.ndim == 2 else len(found)

@@ -1,5 +1,6 @@
 """What is known of records without reading them is what reading them says, from memory, index and several files."""
 
+import json
 import pickle
 
 import numpy as np
@@ -12,7 +13,7 @@ from facekit.data.identity import describe_records
 from facekit.data.lazy_records import LazyRecords
 from facekit.data.lenient import read_leniently
 from facekit.data.mixing import DataSource, mix_records
-from facekit.data.record_facts import FACTS, facts_of, frame_counts, hash_id, is_dialogue, shows_several
+from facekit.data.record_facts import FACTS, facts_of, frame_counts, hash_id, identity_line, is_dialogue, shows_several
 from facekit.data.record_media import count_frames, media_frames
 from facekit.data.records import FaceRecord, Turn, write_records
 from facekit.data.stored_records import StoredRecords
@@ -35,6 +36,14 @@ RECORDS = [
     record("frames", video=[f"{index}.png" for index in range(12)]),
     record("text", exchanges=3),
 ]
+
+
+def test_a_record_that_does_not_say_same_is_identified_as_before_there_was_that_field():
+    pair = record("pair", images=["a.png", "b.png"], license="cc0")
+    values = json.loads(identity_line(pair))
+    assert list(values) == [name for name in FaceRecord.model_fields if name not in ("same", "license", "consent")]
+    said = [identity_line(pair.model_copy(update={"same": same})) for same in (True, False)]
+    assert len({identity_line(pair), *said}) == 3
 
 
 @pytest.fixture(scope="module")

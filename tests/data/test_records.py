@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from facekit.data.labels import ACTION_UNITS, EXPRESSIONS, FaceLabels
 from facekit.data.lenient import read_leniently
@@ -195,6 +196,21 @@ def test_paths_are_rebased_to_another_folder(tmp_path):
     assert moved.landmarks == "../../one/a/1.npy"
     assert moved.rebased(tmp_path / "two" / "three", tmp_path / "one") == record
     assert make_record().rebased(tmp_path, tmp_path) == make_record()
+
+
+def test_same_is_the_truth_about_two_pictures(tmp_path):
+    pair = FaceRecord(id="one", images=["a.png", "b.png"], same=False)
+    assert read_records(write_records(tmp_path / "pairs.jsonl", [pair]), check_files=False) == [pair]
+    for media in (
+        {"image": "a.png"},
+        {"images": ["a.png"]},
+        {"images": ["a.png", "b.png", "c.png"]},
+        {"video": "a.mp4"},
+    ):
+        with pytest.raises(
+            ValidationError, match="'same' says whether two pictures show one person; give two 'images'"
+        ):
+            FaceRecord(id="one", same=True, **media)
 
 
 def test_frames_belong_to_a_video_file():

@@ -2,7 +2,8 @@
 
 Columns are known by name, in any case (``facekit.data.sources.columns``): the medium as a path or, as ``datasets``
 keeps pictures, inside the table; ``conversations`` or ``messages``, or ``question`` and ``answer``; ``landmarks``;
-labels, groups, ``id``, ``split``, ``license`` and ``consent``. Whatever else is a single value goes to ``source``.
+labels, groups, ``id``, ``split``, ``license`` and ``consent``; of two pictures ``same``. Whatever else is a single
+value goes to ``source``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from facekit.data.sources.columns import (
     canonical_column,
     split_name,
     take_labels,
+    take_truth,
 )
 from facekit.data.sources.tables import Row
 from facekit.errors import RecordError
@@ -135,6 +137,7 @@ class _RowReader:
         landmarks = values.pop("landmarks", None)
         _name_label(values)
         cells = self._cells(values)
+        same = take_truth(cells, "same") if len(media.get("images", ())) == 2 else None
         try:
             labels = take_labels(Row(self.file, row.number, dict(cells)), cells)
         except RecordError as error:
@@ -146,7 +149,7 @@ class _RowReader:
         terms = {name: cells.pop(name) for name in TERM_COLUMNS if name in cells}
         base = read_sample(sample, where)
         changes = {
-            "labels": labels, "groups": groups, "split": split, "landmarks": landmarks,
+            "labels": labels, "same": same, "groups": groups, "split": split, "landmarks": landmarks,
             "source": {"dataset": self.path.stem, **{name: row.values.get(name, cell) for name, cell in cells.items()}},
             **terms,
         }  # fmt: skip

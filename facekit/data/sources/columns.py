@@ -18,6 +18,7 @@ __all__ = [
     "canonical_column",
     "split_name",
     "take_labels",
+    "take_truth",
 ]
 
 EXPRESSION_WORDS: dict[str, Expression] = {name: name for name in ALL_EXPRESSIONS} | {
@@ -33,7 +34,7 @@ GROUP_COLUMNS = ("age_group", "gender", "race", "ethnicity", "skin_tone")
 
 _TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "-1": False}
 _UNIT = re.compile(r"AU0*([1-9]\d?)")
-_KNOWN = (*MEDIA_COLUMNS, *GROUP_COLUMNS, *CELEBA_ATTRIBUTES, "id", "split", "expression", "age", "manipulated")
+_KNOWN = (*MEDIA_COLUMNS, *GROUP_COLUMNS, *CELEBA_ATTRIBUTES, "id", "split", "expression", "age", "manipulated", "same")
 _COLUMNS = {name.casefold(): name for name in _KNOWN} | {
     "filename": "file", "file_name": "file", "filepath": "path", "file_path": "path", "image_path": "image",
     "img_path": "image", "video_path": "video", "licence": "license", "license": "license", "consent": "consent",
@@ -50,6 +51,14 @@ def canonical_column(name: str) -> str:
 def split_name(name: str | None) -> str | None:
     """What a split is called here; None where a table has no name for it."""
     return _SPLITS.get(name, name) if name else None
+
+
+def take_truth(values: dict[str, str], name: str) -> bool | None:
+    """Take a column that is true or false out of a row's values; None, and left there, where it is something else."""
+    truth = _TRUTH.get(values.get(name, "").lower())
+    if truth is not None:
+        del values[name]
+    return truth
 
 
 def take_labels(row: Row, values: dict[str, str]) -> dict[str, Any]:

@@ -75,6 +75,7 @@ def _named(run: Callable[..., Any], name: str, model: ModelUnderTest, root: Path
 _TITLES = {
     "lfw": "LFW", "calfw": "CALFW", "cplfw": "CPLFW", "cfp-ff": "CFP, frontal to frontal", "rfw": "RFW",
     "cfp-fp": "CFP, frontal to profile", "agedb-30": "AgeDB-30", "pairs": "face verification",
+    "records": "face verification on records",
     "celeba-spoof": "CelebA-Spoof", "siw-mv2": "SiW-Mv2", "attacks": "attack detection",
 }  # fmt: skip
 

@@ -12,6 +12,8 @@
   ``data/RACE/NAME/NAME_NNNN.jpg``.
 - ``pairs``, a CSV file with ``first,second,same`` and, where known, ``person_first,person_second,fold``; further
   columns are groups.
+- ``records``, a records file: those with two ``images`` and ``same``, with the people in ``person_first`` and
+  ``person_second`` of their source, where that is known.
 
 Where a list gives no folds, they are ten equal parts of the pairs of one person and ten of those of two, in order.
 """
@@ -25,6 +27,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from facekit.data.records import iterate_records
 from facekit.errors import RecordError, UnknownPartError
 from facekit.evaluation.biometrics.trials import Trial
 
@@ -39,7 +42,7 @@ def read_pairs(name: str, root: str | Path) -> list[Trial]:
 
     Args:
         name: A key of ``PAIR_LISTS``.
-        root: The set's folder; for ``pairs`` the CSV file.
+        root: The set's folder; for ``pairs`` the CSV file, for ``records`` the records file.
 
     Raises:
         UnknownPartError: There is no such set.
@@ -185,6 +188,23 @@ def _csv(path: Path) -> Iterator[Trial]:
         )
 
 
+def _records(path: Path) -> Iterator[Trial]:
+    path = path / "records.jsonl" if path.is_dir() else path
+    found = False
+    for record in iterate_records(path):
+        if record.same is None:
+            continue
+        found = True
+        source = record.source if isinstance(record.source, dict) else {}
+        people = tuple(str(source[name]) for name in ("person_first", "person_second") if source.get(name))
+        pictures = tuple(record.media_paths(path.parent))
+        yield Trial(
+            record.id, pictures, record.same, subjects=people, groups=record.groups, record=record, folder=path.parent
+        )
+    if not found:
+        raise RecordError(f"no record of {path} has 'same', which says whether its two pictures show one person")
+
+
 def read_table(path: Path, needs: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
     """Rows of a CSV file with their line numbers; names in any case; ``RecordError`` where a column is missing."""
     try:
@@ -248,5 +268,6 @@ PAIR_LISTS: dict[str, Callable[[Path], Iterable[Trial]]] = {
     "agedb-30": _annotated,
     "rfw": _rfw,
     "pairs": _csv,
+    "records": _records,
 }
 """Name of a verification set to its reader."""

@@ -38,6 +38,9 @@ class Trial:
         subjects: Who is in the pictures, one name for each or one for all; empty where that is not known.
         fold: Part of the set, for accuracy by folds.
         groups: Demographic groups, as in records.
+        record: The record that the pictures are of, whose crops and landmarks the model is shown; None for pictures
+            as they are.
+        folder: Folder of the record's paths.
     """
 
     id: str
@@ -47,6 +50,8 @@ class Trial:
     subjects: tuple[str, ...] = ()
     fold: int | None = None
     groups: Mapping[str, str] = field(default_factory=dict)
+    record: FaceRecord | None = None
+    folder: Path = Path()
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,8 @@ def ask_trials(
 
 
 def _question(trial: Trial, text: str, max_new_tokens: int) -> Question:
+    if trial.record is not None:
+        return Question(trial.id, text, (), trial.record, trial.folder, max_new_tokens, OPTIONS)
     clip = trial.pictures[0]
     if len(trial.pictures) == 1 and clip.suffix.lower() in VIDEO_SUFFIXES:
         record = FaceRecord(id=trial.id, video=clip.name)

@@ -17,8 +17,10 @@ from typing import Any
 
 from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet
+from facekit.data.records import Turn
+from facekit.data.supervision import media_lead, place_media, without_leading_marks
 from facekit.errors import ConfigurationError, RecordError
-from facekit.training.preferences.prompts import Prompt
+from facekit.training.preferences.prompts import Prompt, even_prompts, picture_names
 from facekit.training.recipes.preference_settings import PairSettings
 
 logger = logging.getLogger(__name__)
@@ -169,7 +171,7 @@ def paired_rows(records: RecordSet, settings: PairSettings) -> list[dict[str, An
     index_of = _indices(records)
     rows = [
         {
-            **Prompt(index_of[pair.record], pair.question).row(),
+            **_prompt(records, index_of[pair.record], pair.question).row(),
             "chosen": [{"role": "assistant", "content": pair.chosen}],
             "rejected": [{"role": "assistant", "content": pair.rejected}],
         }
@@ -180,12 +182,25 @@ def paired_rows(records: RecordSet, settings: PairSettings) -> list[dict[str, An
         raise RecordError(
             f"none of {len(pairs):,} pairs is about one of {len(records):,} records; name the same records"
         )
+    rows = even_prompts(rows)
     if len(rows) < len(pairs):
         logger.warning(
             "%s of %s pairs are about none of the %s records and are left out",
             f"{len(pairs) - len(rows):,}", f"{len(pairs):,}", f"{len(records):,}",
         )  # fmt: skip
     return rows
+
+
+def _prompt(records: RecordSet, index: int, question: str) -> Prompt:
+    """A pair's question about all of its record's pictures, which it may mark as conversations do."""
+    record = records.records[index]
+    names = picture_names(index, record)
+    try:
+        turns = place_media([Turn(role="user", content=question)], len(names))
+    except RecordError as error:
+        raise RecordError(f"a pair about record {record.id!r}: {error}") from error
+    (asked,) = without_leading_marks(turns) if media_lead(turns) else turns
+    return Prompt(index, asked.content, pictures=names)
 
 
 def _indices(records: RecordSet) -> dict[str, int]:
@@ -195,15 +210,15 @@ def _indices(records: RecordSet) -> dict[str, int]:
     """
     exact: dict[str, int] = {}
     faces: dict[str, int] = {}
-    pictures: dict[str, set[str]] = {}
+    pictures: dict[str, set[tuple[str, ...]]] = {}
     for index, record in enumerate(records.records):
-        if record.image is None:
+        if not picture_names(index, record):
             continue
         exact[record.id] = index
         face, mark, _ = record.id.partition("#")
         if mark:
             faces[face] = index
-            pictures.setdefault(face, set()).add(record.image)
+            pictures.setdefault(face, set()).add(tuple(map(str, record.media_paths(""))))
     return {face: index for face, index in faces.items() if len(pictures[face]) == 1} | exact
 
 

@@ -69,7 +69,7 @@ def several_pictures_and_text():
     }
     found = [FaceRecord(id=name, conversations=turns_of(said), **named) for name, said in asked.items()]
     shape = [[0.25, 0.5]] * 68
-    found[0] = found[0].model_copy(update={"landmarks": [None, shape]})
+    found[0] = found[0].model_copy(update={"landmarks": [None, shape], "same": False})
     return [*found, FaceRecord(id="text", conversations=turns_of(["Name a colour.", "Red."]))]
 
 

@@ -65,6 +65,18 @@ def test_words_and_landmarks_of_a_table_are_the_records(tmp_path, caplog):
     assert [turn.content for turn in record.conversations] == ["Same?", "Yes."]
 
 
+def test_of_two_pictures_a_column_says_whether_they_show_one_person(tmp_path):
+    pairs = [["a.png", "b.png"], ["a.png", "c.png"], ["b.png", "c.png"]]
+    path = write_parquet(tmp_path / "pairs.parquet", images=pairs, Same=[True, False, None])
+    assert [record.same for record in read_records(path)] == [True, False, None]
+    path = write_parquet(tmp_path / "words.parquet", images=pairs[:1], same=["the same"])
+    (record,) = read_records(path)
+    assert (record.same, record.source["same"]) == (None, "the same")
+    path = write_parquet(tmp_path / "faces.parquet", image=["a.png"], same=[1])
+    (record,) = read_records(path)
+    assert (record.same, record.source["same"]) == (None, 1)
+
+
 def save_faces(folder, count=2):
     features = datasets.Features(
         {

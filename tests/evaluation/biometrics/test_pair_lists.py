@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from facekit.data.records import FaceRecord, write_records
 from facekit.errors import RecordError, UnknownPartError
 from facekit.evaluation.biometrics.pair_lists import PAIR_LISTS, read_pairs
 
@@ -102,6 +103,28 @@ def test_a_table_of_ones_own_has_people_folds_and_groups(tmp_path):
     assert read_pairs("pairs", tmp_path)[0].pictures == (tmp_path / "a.png", tmp_path / "b.png")
 
 
+def test_records_of_two_pictures_are_pairs_with_their_own_crops(tmp_path, draw_picture):
+    for name in "abc":
+        draw_picture(tmp_path / f"{name}.png")
+    people = {"dataset": "mine", "person_first": "p", "person_second": "q"}
+    records = [
+        FaceRecord(id="one", images=["a.png", "b.png"], same=True, groups={"gender": "woman"}),
+        FaceRecord(id="two", images=["a.png", "c.png"], same=False, source=people),
+        FaceRecord(id="unknown", images=["b.png", "c.png"]),
+        FaceRecord(id="face", image="a.png"),
+    ]
+    path = write_records(tmp_path / "records.jsonl", records)
+    first, second = read_pairs("records", path)
+    assert (first.id, first.is_positive, first.groups, first.subjects) == ("one", True, {"gender": "woman"}, ())
+    assert (second.is_positive, second.subjects) == (False, ("p", "q"))
+    assert second.pictures == (tmp_path / "a.png", tmp_path / "c.png")
+    assert (second.record, second.folder) == (records[1], tmp_path)
+    assert [trial.id for trial in read_pairs("records", tmp_path)] == ["one", "two"]
+    write_records(path, records[2:])
+    with pytest.raises(RecordError, match=r"no record of .* has 'same'"):
+        read_pairs("records", path)
+
+
 @pytest.mark.parametrize(
     ("name", "file", "text", "words"),
     [
@@ -127,4 +150,4 @@ def test_what_is_malformed_or_missing_is_said_with_file_and_line(tmp_path, name,
 def test_an_unknown_set_is_answered_with_those_there_are(tmp_path):
     with pytest.raises(UnknownPartError, match="agedb-30"):
         read_pairs("megaface", tmp_path)
-    assert set(PAIR_LISTS) == {"lfw", "calfw", "cplfw", "cfp-ff", "cfp-fp", "agedb-30", "rfw", "pairs"}
+    assert set(PAIR_LISTS) == {"lfw", "calfw", "cplfw", "cfp-ff", "cfp-fp", "agedb-30", "rfw", "pairs", "records"}

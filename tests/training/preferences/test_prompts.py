@@ -40,6 +40,88 @@ def test_of_a_dialogue_the_first_question_and_of_clips_and_texts_none(records):
     assert prompts[0].row()["prompt"][0] == {"role": "system", "content": "Be brief."}
 
 
+QUESTION, ANSWER = (
+    Turn(role="user", content="The same person?", task="verification"),
+    Turn(role="assistant", content="Yes."),
+)
+
+
+def pair(records, name="pair", same=True, question=QUESTION, **fields):
+    first, second = records.records[:2]
+    given = {"images": [first.image, second.image], "landmarks": [first.landmarks, None], "same": same, **fields}
+    return FaceRecord(id=name, conversations=[question, ANSWER], **given)
+
+
+def test_two_pictures_are_compared_by_the_truth_of_their_record(records):
+    other = Turn(role="user", content="Who is older?", task="age")
+    rows = rewarded_rows(
+        RecordSet(
+            [
+                pair(records),
+                pair(records, "two", False),
+                pair(records, "unknown", None),
+                pair(records, "age", True, other),
+            ],
+            records.folder,
+        ),
+        {"verification": 1.0},
+    )
+    assert [(row["images"], row["same"], row["task"]) for row in rows] == [
+        (["record:0.0", "record:0.1"], True, "verification"), (["record:1.0", "record:1.1"], False, "verification"),
+    ]  # fmt: skip
+    assert rows[0]["prompt"] == [{"role": "user", "content": "The same person?"}]
+    with pytest.raises(
+        RecordError, match=r"by verification: a question needs its 'task', and the record a label for it \(of"
+    ):
+        rewarded_rows(RecordSet([pair(records, same=None)], records.folder), {"verification": 1.0})
+
+
+def test_pictures_stand_where_a_question_says_and_then_all_prompts_are_entries(records):
+    asked = Turn(role="user", content="Is <image> the same person as <image>?", task="verification")
+    face = records.records[0].model_copy(update={"independent_questions": False})
+    system = pair(records, "system").model_copy(
+        update={"conversations": [Turn(role="system", content="Be brief."), QUESTION, ANSWER]}
+    )
+    rows = rewarded_rows(
+        RecordSet([face, pair(records, question=asked), system], records.folder), {"face": 1.0, "verification": 1.0}
+    )
+    text = [{"type": "text", "text": face.conversations[0].content}]
+    assert [row["prompt"] for row in rows] == [
+        [{"role": "user", "content": [{"type": "image"}, *text]}],
+        [{"role": "user", "content": [
+            {"type": "text", "text": "Is"}, {"type": "image"}, {"type": "text", "text": "the same person as"},
+            {"type": "image"}, {"type": "text", "text": "?"}]}],
+        [{"role": "system", "content": [{"type": "text", "text": "Be brief."}]},
+         {"role": "user", "content": [
+            {"type": "image"}, {"type": "image"}, {"type": "text", "text": "The same person?"}]}],
+    ]  # fmt: skip
+    shown = [sum(entry["type"] == "image" for message in row["prompt"] for entry in message["content"]) for row in rows]
+    assert shown == [len(row["images"]) for row in rows] == [1, 2, 2]
+
+
+def test_a_dialogue_is_asked_with_the_pictures_that_its_first_question_shows(records):
+    asked = [
+        Turn(role="user", content="<image>\nOld?", task="age"),
+        ANSWER,
+        Turn(role="user", content="And <image>"),
+        ANSWER,
+    ]
+    dialogue = pair(records).model_copy(update={"conversations": asked})
+    (prompt,) = iterate_prompts(RecordSet([dialogue], records.folder))
+    assert prompt.pictures == ("record:0.0",)
+
+
+def test_each_of_several_pictures_has_its_own_landmarks(records, small):
+    _, processor = small
+    twin = processor_of_rows(processor, RecordSet([pair(records)], records.folder))
+    inputs = twin(images=[["record:0.0", "record:0.1"]], text=["<image><image>"])
+    split = split_landmark_rows(inputs["pixel_values"])
+    expected = torch.tensor(records.records[0].landmark_array(records.folder))
+    torch.testing.assert_close(split.landmarks[0, 0], expected.float(), atol=1e-6, rtol=0)
+    assert split.landmarks[1].isnan().all()
+    assert not torch.equal(split.pixel_values[0], split.pixel_values[1])
+
+
 def test_records_without_labels_have_nothing_to_be_rewarded(records):
     bare = [record.model_copy(update={"labels": type(record.labels)()}) for record in records.records]
     with pytest.raises(RecordError, match="no question of 6 records can be rewarded by face"):
