@@ -190,7 +190,7 @@ class NativeModel(RegionBehindProjector):
 
     @generation_config.setter
     def generation_config(self, value: Any) -> None:
-        if "native" in self._modules:  # transformers writes one of its own before there is a model
+        if hasattr(self, "native"):  # transformers writes one of its own before there is a model
             self.native.generation_config = value
 
     def generate(self, *args: Any, **kwargs: Any) -> Any:
