@@ -1,4 +1,4 @@
-"""Check a built site for links inside it that lead nowhere, pages and headings alike.
+"""Check a built site for links inside it that lead nowhere, pages and headings alike, and for formulas left as LaTeX.
 
 python -m scripts.check_links site      # `make docs` does it after it has built the site
 """
@@ -13,6 +13,7 @@ from urllib.parse import unquote
 _LINK = re.compile(r'<a [^>]*?href="?([^"\s>]+)')
 _TARGET = re.compile(r'\b(?:id|name)="?([^"\s>]+)')
 _ADDRESS = re.compile(r"[a-z][a-z+.-]*:|//")
+_RAW_FORMULA = re.compile(r"<code>math\s")
 
 
 def find_dead_links(site: Path) -> list[tuple[str, str]]:
@@ -40,9 +41,21 @@ def find_dead_links(site: Path) -> list[tuple[str, str]]:
     return sorted(dead)
 
 
+def find_raw_formulas(site: Path) -> list[str]:
+    """Pages with a formula that was not set: the builder leaves it as code, without a word, where setting it fails."""
+    return sorted(
+        str(path.relative_to(site))
+        for path in site.rglob("*.html")
+        if _RAW_FORMULA.search(path.read_text(encoding="utf-8"))
+    )
+
+
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python -m scripts.check_links SITE")
     found = find_dead_links(Path(sys.argv[1]))
+    unset = find_raw_formulas(Path(sys.argv[1]))
     print("\n".join(f"{page}: {link} leads nowhere" for page, link in found) or "no dead link inside the site")
-    sys.exit(1 if found else 0)
+    for page in unset:
+        print(f"{page}: a formula is not set; is latex2mathml installed, and can scripts/formulas.py read it?")
+    sys.exit(1 if found or unset else 0)

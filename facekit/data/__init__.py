@@ -1,4 +1,4 @@
-"""Records, conversations and data sources; names load when they are first used."""
+"""Records, conversations and data sources."""
 
 from __future__ import annotations
 

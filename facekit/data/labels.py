@@ -29,6 +29,7 @@ EXPRESSIONS: tuple[Expression, ...] = ALL_EXPRESSIONS[:7]
 """The neutral face and the six basic expressions, which every expression data set has."""
 
 TASKS: tuple[Task, ...] = get_args(Task)
+"""The tasks of drawn faces and their conversations, one for each kind of label."""
 
 ACTION_UNITS: dict[str, str] = {
     "AU1": "inner brow raiser",

@@ -1,4 +1,4 @@
-"""Generating instruction data: recipes, annotators, the resumable pipeline, quality; names load when first used."""
+"""Generating instruction data: recipes, annotators, the resumable pipeline, quality."""
 
 from __future__ import annotations
 

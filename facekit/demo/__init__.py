@@ -1,4 +1,4 @@
-"""The demo: data, training, evaluation and a report in one call; names load when first used."""
+"""The demo: data, training, evaluation and a report in one call."""
 
 from __future__ import annotations
 

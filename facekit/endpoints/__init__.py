@@ -1,4 +1,4 @@
-"""Models behind OpenAI-compatible endpoints: client, limits, retries, prices, batches; names load when first used."""
+"""Models behind OpenAI-compatible endpoints: client, limits, retries, prices, batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evaluation: questions, parsed answers, scores with baselines; names load when they are first used."""
+"""Evaluation: questions, parsed answers, scores with baselines."""
 
 from __future__ import annotations
 

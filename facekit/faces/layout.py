@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 NUM_LANDMARKS = 68
+"""Points of a face in iBUG-68, the annotation of 300-W."""
 
 FACE_REGIONS: Mapping[str, range] = MappingProxyType(
     {

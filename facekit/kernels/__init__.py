@@ -1,4 +1,4 @@
-"""Region attention: one operation, three implementations, one dispatch.
+"""Region attention: one operation, four implementations, one dispatch.
 
 Names resolve on first use, so that importing the package costs no import of torch.
 """

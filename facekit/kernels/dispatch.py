@@ -27,6 +27,7 @@ from facekit.kernels.triton_tiling import MAX_REGIONS
 from facekit.spec import closest_match_hint
 
 IMPLEMENTATIONS = ("reference", "absorbed", "lean", "triton")
+"""Names that ``implementation=`` takes beside ``"auto"``."""
 ENVIRONMENT_VARIABLE = "FACEKIT_REGION_ATTENTION"
 LEAN_ELEMENTS = 1 << 24
 """Patch tokens times their width, on a CPU, from which ``auto`` takes ``lean``; below, ``absorbed`` is as fast."""

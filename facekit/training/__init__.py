@@ -1,4 +1,4 @@
-"""Training on the Hugging Face trainer; names load when they are first used."""
+"""Training on the Hugging Face trainer: recipes, stages, settings, callbacks and checkpoints."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Links inside a built site: files and headings that are not there are named with their page."""
+"""A built site: links to what is not there, and formulas that were left as LaTeX, are named with their page."""
 
 import pytest
 
-from scripts.check_links import find_dead_links
+from scripts.check_links import find_dead_links, find_raw_formulas
 
 
 @pytest.fixture
@@ -25,3 +25,9 @@ def test_a_link_to_what_is_not_there_is_dead(site, link, is_dead):
     (site / "index.html").write_text(f'<h1 id="top">A</h1><a class="x" href="{link}">it</a>')
     expected = [("index.html", link.replace("&amp;", "&"))] if is_dead else []
     assert find_dead_links(site) == expected
+
+
+def test_a_formula_that_the_builder_left_as_code_is_found(site):
+    (site / "index.html").write_text("<p><code>math\n\\begin{split} Q \\end{split}</code></p>")
+    (site / "set.html").write_text('<div class="formula"><math></math></div><code>import math</code>')
+    assert find_raw_formulas(site) == ["index.html"]

@@ -1,6 +1,9 @@
 """The reference pages: every public name and command has its place, and nothing else does."""
 
+import ast
 import importlib
+import importlib.util
+import itertools
 import re
 from pathlib import Path
 
@@ -21,6 +24,25 @@ def test_a_page_has_every_name_that_its_package_exports_where_it_is_defined(room
     for name, home in room.homes.items():
         assert hasattr(importlib.import_module(home), name)
         assert f"::: {home}.{name}\n" in page
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
+def test_every_name_of_the_reference_is_documented_where_it_is_defined(room):
+    assert [name for name, home in room.homes.items() if not _documented(home, name)] == []
+
+
+def _documented(home: str, name: str) -> bool:
+    """Whether a class or function has a docstring, and any other name a string below it, as mkdocstrings reads both."""
+    body = ast.parse(Path(importlib.util.find_spec(home).origin).read_text(encoding="utf-8")).body
+    for node, after in itertools.zip_longest(body, body[1:]):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name:
+            if any(getattr(each, "id", None) == "overload" for each in node.decorator_list):
+                continue
+            return bool(ast.get_docstring(node))
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(getattr(target, "id", None) == name for target in targets):
+            return isinstance(after, ast.Expr) and isinstance(getattr(after.value, "value", None), str)
+    return True  # imported there from elsewhere
 
 
 def test_a_package_that_lists_its_names_exports_no_others(tmp_path):

@@ -1,4 +1,4 @@
-"""Records in the formats of other tools, written and read back; names load when they are first used."""
+"""Records in the formats of other tools, written and read back."""
 
 from __future__ import annotations
 

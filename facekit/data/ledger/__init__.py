@@ -1,4 +1,4 @@
-"""The ledger of calls to endpoints: answers, failures and costs; names load when first used."""
+"""The ledger of calls to endpoints: answers, failures and costs."""
 
 from __future__ import annotations
 

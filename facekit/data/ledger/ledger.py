@@ -18,6 +18,7 @@ from facekit.endpoints.outcomes import ACCEPTED, FAILED, GAVE_UP, REJECTED
 from facekit.errors import ConfigurationError
 
 LEDGER_NAME = "ledger.sqlite"
+"""File name of a ledger in the output folder of its run."""
 SCHEMA_VERSION = 1
 
 SUBMITTED = "submitted"

@@ -26,6 +26,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 ENGINES = ("local", "ray")
+"""Where pictures are preprocessed: in processes of this machine, or on a Ray cluster."""
 _UNDER_WAY_PER_WORKER = 2
 
 

@@ -1,4 +1,4 @@
-"""Readers for the layouts in which face datasets are distributed; names load when they are first used."""
+"""Readers for the layouts in which face datasets are distributed."""
 
 from __future__ import annotations
 

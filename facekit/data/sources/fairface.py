@@ -15,6 +15,7 @@ from facekit.data.sources.tables import read_table
 __all__ = ["RACES", "FairFace"]
 
 RACES = ("White", "Black", "Indian", "East Asian", "Southeast Asian", "Middle Eastern", "Latino_Hispanic")
+"""FairFace's categories of the group ``race``, spelled as in its label files."""
 
 _AGES = {group: group for group in AGE_GROUPS}
 _RACES = {race: race for race in RACES}

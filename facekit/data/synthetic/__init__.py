@@ -1,4 +1,4 @@
-"""Synthetic faces with exact labels and landmarks; names load when they are first used."""
+"""Synthetic faces with exact labels and landmarks."""
 
 from __future__ import annotations
 

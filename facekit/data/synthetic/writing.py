@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 RENDERER_VERSION = 1
+"""Version of the renderer: the same version, split, seed and index give the same picture."""
 RECORDS_NAME, SETTINGS_NAME, IMAGES_NAME = "records.jsonl", "synthetic.json", "images"
 _INDEX_BITS, _SEED_BITS = 24, 26
 _CHUNK = 32

@@ -197,6 +197,8 @@ EXPRESSION = Task(
     reader=read_expression,
     closed=ask_expression,
 )
+"""The expression: one of seven, and of the others that a data set has labels of; accuracy, UAR and WAR."""
+
 _LISTED_UNITS = Task(
     name="action_units",
     title="Action units",
@@ -258,7 +260,11 @@ ATTRIBUTE_QUESTIONS = replace(
 """CelebA's forty attributes as forty questions, which share one reading of the picture."""
 
 ACTION_UNITS = replace(_LISTED_UNITS, one_by_one=ACTION_UNIT_QUESTIONS)
+"""The active action units, asked for as a list; F1 of each unit and their mean."""
+
 ATTRIBUTES = replace(_LISTED_ATTRIBUTES, one_by_one=ATTRIBUTE_QUESTIONS)
+"""CelebA's attributes, asked for as a list; accuracy of each attribute and their mean."""
+
 AGE = Task(
     name="age",
     title="Age",
@@ -275,6 +281,8 @@ AGE = Task(
     reader=read_age,
     closed=ask_age,
 )
+"""The apparent age; mean absolute error in years."""
+
 MANIPULATION = Task(
     name="manipulation",
     title="Manipulation",
@@ -293,7 +301,10 @@ MANIPULATION = Task(
     closed=ask_manipulation,
     closed_options=REAL_OR_FAKE,
 )
+"""Whether the picture was manipulated; accuracy, and with likelihoods the area under the ROC curve."""
+
 ALL_TASKS = (EXPRESSION, ACTION_UNITS, ATTRIBUTES, AGE, MANIPULATION)
+"""The tasks that ``evaluate_model`` asks about by default."""
 
 
 def load_tasks(names: Iterable[str]) -> tuple[Task, ...]:

@@ -53,6 +53,7 @@ ExportFormat: TypeAlias = Literal[
     "facekit", "internvl-hf", "llava-hf", "language-model", "gguf", "onnx", "torch-export"
 ]
 EXPORT_FORMATS: tuple[str, ...] = get_args(ExportFormat)
+"""Names of the formats that ``export`` writes."""
 _LANGUAGE_PREFIX = "language_model."
 
 
