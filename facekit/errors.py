@@ -55,6 +55,10 @@ class TrainingError(FaceKitError, RuntimeError):
     """A training run cannot go on; what it saved before is kept."""
 
 
+class EngineError(FaceKitError, RuntimeError):
+    """An engine that answers elsewhere, such as vLLM, has failed as a whole; what it answered before is kept."""
+
+
 class StorageError(FaceKitError):
     """The disk is full, or another program holds a file; what was stored before is kept."""
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from facekit.cli.ask_batch import BatchOptions, ask_batch
+from facekit.cli.engine_options import EngineArguments, EngineName, beside_engine
 from facekit.cli.limits import MaxFailures
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, say, show, show_json
@@ -74,6 +75,8 @@ def ask(
         bool, typer.Option("--retry-failed", help="With --batch: try again what failed in an earlier run.")
     ] = False,
     max_failures: MaxFailures = "0",
+    engine: EngineName = "transformers",
+    engine_options: EngineArguments = None,
     *,
     opening: ModelOptions,
     as_json: AsJson = False,
@@ -105,12 +108,14 @@ def ask(
             raise ConfigurationError(f"--batch has one model, not '{image}' and '{model}'; leave one of them out")
         options = BatchOptions(
             batch, output, question or (), landmarker, find_faces, max_new_tokens, num_frames, batch_size, landmarks,
-            retry_failed, max_failures,
+            retry_failed, max_failures, engine, engine_options,
         )  # fmt: skip
-        ask_batch(opening.source(image or model or DEMO), options, as_json=as_json)
+        ask_batch(beside_engine(engine, opening.source(image or model or DEMO)), options, as_json=as_json)
         return
     if output is not None or question:
         raise ConfigurationError("--output and --question go with --batch; for one picture give the questions after it")
+    if engine != "transformers" or engine_options is not None:
+        raise ConfigurationError("--engine and --engine-options go with --batch; leave them out for one picture")
     if image is None or not questions:
         missing = "IMAGE" if image is None else "QUESTIONS..."
         raise ConfigurationError(f"Missing argument '{missing}'; see facekit ask --help")

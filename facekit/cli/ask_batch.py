@@ -33,6 +33,8 @@ class BatchOptions:
         landmarks: Whether lines list the points of each face.
         retry_failed: Try every failure again.
         max_failures: How many may fail.
+        engine: What answers.
+        engine_options: Arguments of vLLM's engine, as a JSON object.
     """
 
     origin: str
@@ -46,23 +48,27 @@ class BatchOptions:
     landmarks: bool
     retry_failed: bool
     max_failures: str
+    engine: str
+    engine_options: str | None
 
 
 def ask_batch(source: ModelSource, options: BatchOptions, *, as_json: bool) -> None:
     """Answer a batch, print what came of it, and exit with status 1 or 2 where it failed."""
     from facekit.data.answering import answer_entries, open_entries
     from facekit.models.sessions import check_questions
+    from facekit.serving.batch import choose_batch_engine
 
     allowed = read_limit(options.max_failures)
     if options.questions:
         check_questions(options.questions)
+    start_engine = choose_batch_engine(options.engine, options.engine_options, source)
     entries = open_entries(options.origin, find_faces=options.find_faces)
     model, processor = source.load()
     if options.landmarker is not None:
         processor.image_processor.landmarker = options.landmarker
     if options.num_frames is not None:
         processor.image_processor.num_frames = options.num_frames
-    with progress_display() as progress:
+    with start_engine(model, processor, options.batch_size) as engine, progress_display() as progress:
         result = answer_entries(
             model,
             processor,
@@ -73,6 +79,7 @@ def ask_batch(source: ModelSource, options: BatchOptions, *, as_json: bool) -> N
             batch_size=options.batch_size,
             landmarks=options.landmarks,
             retry_failed=options.retry_failed,
+            engine=engine,
             on_progress=progress,
         )
     _show(result, as_json=as_json)

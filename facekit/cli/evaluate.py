@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facekit.cli.engine_options import EngineArguments, EngineName, answered_by, beside_engine, choose_engines
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, progress_display, say, show_json, show_table
 from facekit.cli.previews import DryRun, show_previews
@@ -51,6 +52,8 @@ def evaluate(
     ratings: Annotated[
         list[Path] | None, typer.Option(help="A judging.json of facekit judge to put into the page; may be repeated.")
     ] = None,
+    engine: EngineName = "transformers",
+    engine_options: EngineArguments = None,
     dry_run: DryRun = False,
     *,
     opening: ModelOptions,
@@ -68,6 +71,7 @@ def evaluate(
         comparison_table,
         evaluate_model,
         group_table,
+        is_own_model,
         load_tasks,
         metric_table,
         open_extractor,
@@ -88,16 +92,18 @@ def evaluate(
     chosen = ALL_TASKS if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
     source = opening.source(model)
     sources = [replace(source, path=spec) for spec in (model, *(compare or ()))]
+    sources = [beside_engine(engine, each) if is_own_model(each) else each for each in sources]
     if dry_run:
         previews = [preview_evaluation(each, records, chosen, **asking) for each in sources]
         show_previews(previews, output, as_json=as_json)
         return
+    starters = choose_engines(engine, engine_options, sources, scoring)
     extractor = None if extract is None else open_extractor(extract, every=extract_every)
     runs, results = {}, []
     for number, each in enumerate(sources):
         under_test = open_model(each, batch_size=batch_size)
         folder = output if output is None or number == 0 else output / f"compare-{number}"
-        with progress_display() as progress:
+        with answered_by(starters[number], under_test), progress_display() as progress:
             result = evaluate_model(
                 under_test,
                 records,

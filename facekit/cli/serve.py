@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from facekit.cli.engine_options import EngineArguments, EngineName, beside_engine
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, say, show_json
 
@@ -26,13 +27,8 @@ def serve(
     second_name: Annotated[
         str | None, typer.Option(help="The second model's name for clients; by default that of its folder.")
     ] = None,
-    engine: Annotated[
-        str, typer.Option(help="transformers, or vllm: continuous batching, where vLLM is installed.")
-    ] = "transformers",
-    engine_options: Annotated[
-        str | None,
-        typer.Option(help="Arguments of vLLM's engine as a JSON object, such as '{\"max_model_len\": 4096}'."),
-    ] = None,
+    engine: EngineName = "transformers",
+    engine_options: EngineArguments = None,
     host: Annotated[str, typer.Option(help="The address to listen on; any but this machine's own needs a key.")] = (
         "127.0.0.1"
     ),
@@ -87,13 +83,11 @@ def serve(
         current_registry().part("landmarker", PartSpec.parse(landmarker).name)
     if on_no_face is not None and on_no_face not in ON_NO_FACE:
         raise ConfigurationError(f"--on-no-face is one of {', '.join(ON_NO_FACE)}, not '{on_no_face}'")
-    if engine != "transformers" and second_model is not None:
-        raise ConfigurationError(f"the engine {engine} serves one model; leave --second-model out")
-    # vLLM takes the memory of the GPU for itself.
-    device = "cpu" if engine == "vllm" else None
-    make_engine = choose_engine(engine, engine_options, opening.source(model, device=device), settings)
     names = {settings.name: model} if second_model is None else {settings.name: model, second: second_model}
-    opened = {each: opening.source(path, device=device).load() for each, path in names.items()}
+    sources = {each: beside_engine(engine, opening.source(path)) for each, path in names.items()}
+    beside = {"max_media": settings.max_media, "models": len(sources)}
+    make_engine = {each: choose_engine(engine, engine_options, source, **beside) for each, source in sources.items()}
+    opened = {each: source.load() for each, source in sources.items()}
     for _, processor in opened.values():
         if landmarker is not None:
             processor.image_processor.landmarker = landmarker

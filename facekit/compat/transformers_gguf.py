@@ -1,4 +1,4 @@
-"""GGUF files across versions of transformers: unpacked weights and special tokens."""
+"""GGUF files across versions of transformers: unpacked weights, special tokens, vocabularies."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ SWAPS_SPECIAL_TOKENS = Version(transformers.__version__) < Version("5.18")
 
 Seen: it does in 5.17, not in 5.18 and 5.24.
 Why: see ``set_special_tokens``.
+Until: the oldest supported transformers is 5.18.
+"""
+
+READS_VOCABULARIES = Version(transformers.__version__) >= Version("5.18")
+"""Whether this transformers reads a file's vocabulary as llama.cpp does.
+
+Seen: 5.17 puts a space before the text of every SentencePiece vocabulary, and gives a Qwen2 vocabulary tokens that the
+file does not name; 5.19 and 5.24 do neither, their reader was written anew.
+Why: what is written is read back before it counts, and 5.17 would refuse files that are right.
 Until: the oldest supported transformers is 5.18.
 """
 

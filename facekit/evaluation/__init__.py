@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from facekit.evaluation.metrics.comparison import PairedDifference, compare_predictions, compare_runs
     from facekit.evaluation.models.answering import FaceKitModel
     from facekit.evaluation.models.endpoint_model import EndpointModel
-    from facekit.evaluation.models.other_models import HuggingFaceModel, RecordedModel, open_extractor, open_model
+    from facekit.evaluation.models.other_models import (
+        HuggingFaceModel,
+        RecordedModel,
+        is_own_model,
+        open_extractor,
+        open_model,
+    )
     from facekit.evaluation.preview import Preview, preview_benchmark, preview_evaluation
     from facekit.evaluation.report.exports import to_csv, to_latex
     from facekit.evaluation.report.group_results import Disparity, GroupComparison, GroupScore, RateGap
@@ -80,7 +86,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "metrics.comparison": ["PairedDifference", "compare_predictions", "compare_runs"],
         "models.answering": ["FaceKitModel"],
         "models.endpoint_model": ["EndpointModel"],
-        "models.other_models": ["HuggingFaceModel", "RecordedModel", "open_extractor", "open_model"],
+        "models.other_models": ["HuggingFaceModel", "RecordedModel", "is_own_model", "open_extractor", "open_model"],
         "preview": ["Preview", "preview_benchmark", "preview_evaluation"],
         "report.exports": ["to_csv", "to_latex"],
         "report.group_results": ["Disparity", "GroupComparison", "GroupScore", "RateGap"],

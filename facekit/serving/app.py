@@ -53,7 +53,7 @@ def create_app(
     settings: ServerSettings,
     *,
     others: Mapping[str, tuple[FaceKitForConditionalGeneration, FaceKitProcessor]] | None = None,
-    make_engine: Callable[..., Engine] = Engine,
+    make_engine: Callable[..., Engine] | Mapping[str, Callable[..., Engine]] = Engine,
 ) -> Starlette:
     """Make the server of a model.
 
@@ -62,7 +62,7 @@ def create_app(
         processor: Its processor, whose landmarker finds faces.
         settings: Limits and access.
         others: Further models with their processors, by the names that requests call them.
-        make_engine: What answers; it is called as ``facekit.serving.Engine`` is.
+        make_engine: What answers, or by the name of each model; it is called as ``facekit.serving.Engine`` is.
 
     Returns:
         An ASGI application; its lifespan starts and ends the engine.
@@ -75,13 +75,14 @@ class _Server:
         self,
         models: Mapping[str, tuple[FaceKitForConditionalGeneration, FaceKitProcessor]],
         settings: ServerSettings,
-        make_engine: Callable[..., Engine],
+        make_engine: Callable[..., Engine] | Mapping[str, Callable[..., Engine]],
     ) -> None:
         self._settings = settings
         self._admission = Admission(settings, self._seconds_until_free)
         self._metrics = Metrics(lambda: self._admission.open)
+        makers = make_engine if isinstance(make_engine, Mapping) else dict.fromkeys(models, make_engine)
         self._models = {
-            name: ServedModel.of(name, *parts, settings, self._metrics.count_batch, make_engine)
+            name: ServedModel.of(name, *parts, settings, self._metrics.count_batch, makers[name])
             for name, parts in models.items()
         }
 

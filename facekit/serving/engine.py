@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -154,6 +154,11 @@ class Engine:
         self._typical_seconds = 1.0
         self._thread = threading.Thread(target=self._work, name="facekit-engine", daemon=True)
 
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What its answers depend on beside the model's parts and weights."""
+        return {}
+
     def start(self) -> None:
         """Begin to answer."""
         self._thread.start()
@@ -283,14 +288,19 @@ class _Row:
 
     def finish(self, text: str) -> None:
         if self._constraint is not None and self._constraint.failure is not None:
-            story = f"the answer cannot follow the JSON schema any further ({self._constraint.failure}); simplify it"
-            fail(self._job, RequestError(400, story, param="response_format", code="invalid_response_format"))
+            fail(self._job, lost_schema(self._constraint.failure))
             return
         with suppress(InvalidStateError):  # its client has gone
             self._job.future.set_result(Answer(text, self._end or AnswerEnd(self._job.max_new_tokens, "length")))
 
     def _note(self, end: AnswerEnd) -> None:
         self._end = end
+
+
+def lost_schema(reason: str) -> RequestError:
+    """The error of an answer that could not follow its JSON schema to the end."""
+    story = f"the answer cannot follow the JSON schema any further ({reason}); simplify it"
+    return RequestError(400, story, param="response_format", code="invalid_response_format")
 
 
 def _size(media: EncodedMedia) -> int:

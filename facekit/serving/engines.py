@@ -1,4 +1,4 @@
-"""``choose_engine``: what answers in a server, facekit's own engine or vLLM."""
+"""``choose_engine``: what answers in a server, a batch or an evaluation, facekit's own engine or vLLM."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from facekit.models.interoperability.recognition import CheckpointFormat
 from facekit.models.load import find_checkpoint
 from facekit.models.source import ModelSource
 from facekit.serving.engine import Engine
-from facekit.serving.settings import ServerSettings
 from facekit.serving.vllm.engine import VllmEngine
 
 ENGINES = ("transformers", "vllm")
+_OFFERED_MEMORY = 0.9
+"""Of a GPU, as vLLM has it for one model."""
 
 
 def choose_engine(
-    name: str, options: str | None, source: ModelSource, settings: ServerSettings
+    name: str, options: str | None, source: ModelSource, *, max_media: int | None = None, models: int = 1
 ) -> Callable[..., Engine]:
-    """Return what makes the engine of a server with one model, called as ``Engine`` is.
+    """Return what makes the engine of a model, called as ``Engine`` is.
 
     Args:
         name: ``transformers`` or ``vllm``.
         options: Arguments of vLLM's engine, as a JSON object.
         source: The model and how it is opened.
-        settings: The server's.
+        max_media: Pictures and clips of a question; None for any number.
+        models: Models that run beside each other, which share the GPU's memory.
 
     Raises:
         ConfigurationError: There is no such engine, the options are no JSON object or mean nothing to it, or the model
@@ -36,15 +38,9 @@ def choose_engine(
         MissingExtraError: vLLM is not installed.
         CheckpointError: There is no such checkpoint.
     """
-    if name not in ENGINES:
-        raise ConfigurationError(f"--engine is one of {', '.join(ENGINES)}, not '{name}'")
+    chosen = check_engine(name, options)
     if name == "transformers":
-        if options is not None:
-            raise ConfigurationError("--engine-options are vLLM's; leave them out, or give --engine vllm")
         return Engine
-    chosen = {**_read_options(options)}
-    if importlib.util.find_spec("vllm") is None:
-        raise MissingExtraError("the engine vllm needs vLLM, which its own documentation says how to install")
     if source.load_in is not None or source.device_map is not None:
         raise ConfigurationError(
             "vLLM packs and divides a model by --engine-options; leave --load-in and --device-map out"
@@ -53,11 +49,25 @@ def choose_engine(
     if found.format is not CheckpointFormat.FACEKIT:
         raise ConfigurationError(
             f"vLLM opens checkpoints in facekit's own format; write one with 'facekit export {source.path} FOLDER' "
-            "(--merge-lora for an adapter) and serve that, or serve this one with vLLM itself where it knows it"
+            "(--merge-lora for an adapter) and open that, or serve this one with vLLM itself where it knows it"
         )
-    if source.dtype is not None:
-        chosen = {"dtype": str(source.dtype).removeprefix("torch."), **chosen}
-    return functools.partial(VllmEngine, folder=found.folder, max_media=settings.max_media, options=chosen)
+    if models > 1:
+        chosen = {"gpu_memory_utilization": round(_OFFERED_MEMORY / models, 2), **chosen}
+    return functools.partial(VllmEngine, folder=found.folder, max_media=max_media, options=chosen)
+
+
+def check_engine(name: str, options: str | None) -> dict[str, Any]:
+    """Return the arguments of vLLM's engine; raises as ``choose_engine`` does, without looking at a model."""
+    if name not in ENGINES:
+        raise ConfigurationError(f"--engine is one of {', '.join(ENGINES)}, not '{name}'")
+    if name == "transformers":
+        if options is not None:
+            raise ConfigurationError("--engine-options are vLLM's; leave them out, or give --engine vllm")
+        return {}
+    chosen = _read_options(options)
+    if importlib.util.find_spec("vllm") is None:
+        raise MissingExtraError("the engine vllm needs vLLM, which its own documentation says how to install")
+    return chosen
 
 
 def _read_options(options: str | None) -> dict[str, Any]:

@@ -50,7 +50,7 @@ class JsonFormats:
                 supported, or nothing can be as it says.
         """
         schema = {"type": "object"} if isinstance(wanted, JsonObjectFormat) else wanted.json_schema.content
-        written = json.dumps(schema)
+        written = json.dumps({**schema, "x-guidance": _OPTIONS})
         if len(written) > _MAX_CHARACTERS:
             raise _refuse(f"the JSON schema has {len(written):,} characters; send at most {_MAX_CHARACTERS:,}")
         try:
@@ -60,7 +60,7 @@ class JsonFormats:
                 "JSON answers need the extra 'json' on the server: pip install 'facekit-mllm[json]'"
             ) from error
         try:
-            text = llguidance.LLMatcher.grammar_from_json_schema(written, overrides=_OPTIONS)
+            text = llguidance.LLMatcher.grammar_from_json_schema(written)
             limits = llguidance.LLParserLimits(**_LIMITS, verbose_errors=False)
             matcher = llguidance.LLMatcher(self._words(), text, log_level=0, limits=limits)
         except ValueError as error:
@@ -70,7 +70,7 @@ class JsonFormats:
             raise _refuse(f"the JSON schema cannot be used: {matcher.get_error().splitlines()[0]}")
         if matcher.is_stopped() and not matcher.is_accepting():
             raise _refuse("the JSON schema cannot be used: no answer is as it says")
-        return JsonGrammar(matcher, self._ends)
+        return JsonGrammar(matcher, self._ends, written)
 
     def _words(self) -> Any:
         """The tokenizer as llguidance has it, which is made once."""
@@ -87,10 +87,19 @@ class JsonFormats:
 
 
 class JsonGrammar:
-    """A compiled schema; ``start`` follows one answer along it."""
+    """A compiled schema; ``start`` follows one answer along it.
 
-    def __init__(self, matcher: Any, ends: Sequence[int]) -> None:
-        self._matcher, self._ends = matcher, ends
+    Attributes:
+        schema: The schema as JSON, with how spaces are put, for engines that follow it themselves by llguidance.
+    """
+
+    def __init__(self, matcher: Any, ends: Sequence[int], schema: str) -> None:
+        self._matcher, self._ends, self.schema = matcher, ends, schema
+
+    def accepts(self, tokens: Sequence[int]) -> bool:
+        """Whether tokens, without the one that ends an answer, are all that the schema asks for."""
+        matcher = self._matcher.deep_copy()
+        return bool(matcher.consume_tokens(list(tokens)) and matcher.is_accepting())
 
     def start(self) -> JsonConstraint:
         """The constraint of one answer."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,7 +98,8 @@ class QuestionReader:
         faces = tuple(_describe(medium, overlay=request.facekit.overlay) for medium in media)
         limit = self._limit(request, length)
         writer = self._writer if request.logprobs else None
-        return Question(prompt, tensors, _digest(tensors), length, limit, faces, writer, grammar)
+        key = b"".join(each.digest() for each in tensors)
+        return Question(prompt, tensors, key, length, limit, faces, writer, grammar)
 
     def _check_length(self, request: ChatRequest) -> None:
         """Refuse what is far too long before it is tokenized, which takes its time while others wait."""
@@ -260,12 +260,3 @@ def _describe(medium: Medium, *, overlay: bool) -> dict[str, Any]:
         for face, entry in zip(faces, entries, strict=True):
             entry["overlay"] = image_url(draw_overlay(face.image, face.landmarks), side=512)
     return found
-
-
-def _digest(media: Sequence[MediumTensors]) -> bytes:
-    digest = hashlib.blake2b(digest_size=16)
-    for medium in media:
-        digest.update(repr((tuple(medium.pixel_values.shape), medium.is_clip)).encode())
-        digest.update(medium.pixel_values.contiguous().numpy().tobytes())
-        digest.update(medium.landmarks.contiguous().numpy().tobytes())
-    return digest.digest()

@@ -24,7 +24,7 @@ def serve(
     settings: ServerSettings,
     *,
     others: Mapping[str, tuple[FaceKitForConditionalGeneration, FaceKitProcessor]] | None = None,
-    make_engine: Callable[..., Engine] = Engine,
+    make_engine: Callable[..., Engine] | Mapping[str, Callable[..., Engine]] = Engine,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Answer until SIGTERM or SIGINT; what has begun is finished first.

@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import pytest
+import transformers
+from packaging.version import Version
 from small_runs import SEARCH_PATH
 
 PROGRAM = """
@@ -42,11 +44,12 @@ def loaded(photo, model_folder):
 def test_ask_imports_no_workshop_and_no_package_of_another_verb(loaded):
     assert {name for name in loaded if name.startswith("facekit.")} > {"facekit.models.ask", "facekit.faces"}
     assert not loaded & {f"facekit.{room}" for room in OTHER_ROOMS}
-    assert not loaded & set(OTHER_PACKAGES)
+    by_transformers = {"sklearn"} if Version(transformers.__version__) < Version("5.22") else set()
+    assert not loaded & set(OTHER_PACKAGES) - by_transformers
 
 
 def test_ask_imports_no_architecture_that_its_model_has_not(loaded):
-    architectures = {
-        name.split(".")[2] for name in loaded if name.startswith("transformers.models.") and "ing_" in name
-    }
+    names = [name for name in loaded if name.startswith("transformers.models.") and "ing_" in name]
+    aliases = {name for name in names if name.endswith("_fast")}  # older versions name them without importing them
+    architectures = {name.split(".")[2] for name in names if name not in aliases}
     assert architectures == {"auto", "llama"}

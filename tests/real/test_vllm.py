@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import gc
 import io
 import json
@@ -39,9 +40,15 @@ from vllm import LLM, SamplingParams
 from vllm.exceptions import VLLMValidationError
 
 import facekit
+from facekit.data.answering import answer_entries, open_entries
+from facekit.errors import ConfigurationError
 from facekit.models.interoperability import export
+from facekit.models.sessions import Sampling
 from facekit.models.sessions.session import medium_tensors
-from facekit.serving.engine import Job
+from facekit.serving.batch import BatchAnswers
+from facekit.serving.engine import Engine, Job
+from facekit.serving.json_format import JsonFormats
+from facekit.serving.protocol import JsonSchemaFormat
 from facekit.serving.vllm.engine import VllmEngine
 
 # vLLM looks at every name of torch, deprecated ones too.
@@ -287,13 +294,19 @@ def test_exports_in_others_layouts_write_what_generate_writes(name, requests, tm
     assert [read(reply) for reply in replies] == expected
 
 
-@region_only
-def test_the_engine_of_facekits_server_writes_what_generate_writes(served, requests):
-    model, processor, engine = served
-    folder = engine.model_config.model
-    options = {**OPTIONS, "max_model_len": 512}
-    behind = VllmEngine(model, processor, folder=folder, max_batch=8, options=options)
-    behind.start()
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory):
+    """facekit's engine around vLLM, in the floating type of the checkpoint."""
+    model, processor, folder = compose(tmp_path_factory.mktemp("behind"), "llama", "region")
+    options = {**{name: value for name, value in OPTIONS.items() if name != "dtype"}, "max_model_len": 512}
+    engine = VllmEngine(model, processor, folder=folder, max_batch=8, max_media=None, options=options)
+    engine.start()
+    yield model, processor, engine
+    engine.close()
+
+
+def test_the_engine_of_facekits_server_writes_what_generate_writes(behind, requests):
+    model, processor, engine = behind
     asked = []
     for content, pictures, clips in requests[::3]:
         media = [medium_tensors(processor.image_processor, each) for each in
@@ -305,12 +318,11 @@ def test_the_engine_of_facekits_server_writes_what_generate_writes(served, reque
         asked.append(
             (Job(prompt, tuple(media), b"", NEW, on_token=lambda score, to=tokens: to.append(score.token)), tokens)
         )
-        behind.submit(asked[-1][0])
+        engine.submit(asked[-1][0])
     found = []
     for job, tokens in asked:
         job.future.result(120)
         found.append(Written([], tokens))
-    behind.close()
     expected = [
         generate(model, processor(text=[write(processor, content)], images=pictures or None, videos=clips or None))
         for content, pictures, clips in requests[::3]
@@ -319,6 +331,82 @@ def test_the_engine_of_facekits_server_writes_what_generate_writes(served, reque
     assert found == [
         replace(each, prompt=[], answer=[token for token in each.answer if token != end]) for each in expected
     ]
+
+
+def test_a_batch_has_the_answers_of_the_model_and_asks_nothing_twice(behind, portrait, tmp_path):
+    model, processor, engine = behind
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    pictures = {f"{angle}.png": portrait.rotate(angle) for angle in range(-6, 6)}
+    for name, picture in pictures.items():
+        picture.save(folder / name)
+    (folder / "torn.png").write_bytes(b"no picture")
+    questions, answers = ["Which expression?", "How old?"], BatchAnswers(engine)
+    run = functools.partial(
+        answer_entries, model, processor, open_entries(folder), tmp_path / "answers.jsonl", questions,
+        max_new_tokens=NEW, batch_size=8, engine=answers,
+    )  # fmt: skip
+    result = run()
+    assert (result.answers, result.failures) == (24, {"ImageError": 2})
+    lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    sure = 0
+    for line in lines:
+        if line["answer"] is None:
+            continue
+        content = [PICTURE, {"type": "text", "text": line["question"]}]
+        expected = generate(model, processor(text=[write(processor, content)], images=[pictures[line["image"]]]))
+        text = processor.tokenizer.decode(expected.answer[: expected.tie], skip_special_tokens=True)
+        assert line["answer"].startswith(text.strip().rstrip("\N{REPLACEMENT CHARACTER}"))
+        sure += expected.tie == NEW and line["answer"] == text.strip()
+    assert sure >= 20, "most answers are compared to their end"
+    engine.submit = None  # nothing is asked any more
+    try:
+        again = run()
+    finally:
+        del engine.submit
+    assert (again.answers, again.reused, again.failures) == (0, 24, {"ImageError": 2})
+    with pytest.raises(ConfigurationError, match="tokens"):
+        answers.answer((), "Hello " * 5_000, 4).result(60)
+
+
+def test_json_answers_are_those_of_facekits_own_engine(behind, portrait):
+    model, processor, engine = behind
+    (face,) = processor.image_processor.prepare_media([portrait], [])
+    medium = medium_tensors(processor.image_processor, face)
+    schema = {
+        "type": "object",
+        "properties": {"expression": {"enum": ["happiness", "anger"]}, "age": {"type": "integer", "maximum": 99}},
+        "required": ["expression", "age"],
+        "additionalProperties": False,
+    }
+    wanted = [schema, {"type": "array", "items": {"type": "boolean"}, "minItems": 2, "maxItems": 2}, {"const": "so"}]
+    formats = JsonFormats(processor.tokenizer, [processor.tokenizer.eos_token_id])
+    own = Engine(model, processor)
+    own.start()
+    found = []
+    for answering in (engine, own):
+        jobs = [
+            Job(write(processor, QUESTION), (medium,), medium.digest(), 60, how, grammar=formats.compile(shape))
+            for shape in (as_format(each) for each in wanted)
+            for how in (None, Sampling(1.2, seed=1))
+        ]
+        for job in jobs:
+            answering.submit(job)
+        found.append([job.future.result(120) for job in jobs])
+    own.close()
+    for answers in found:
+        for answer, shape in zip(answers, (each for each in wanted for _ in range(2)), strict=True):
+            assert answer.end.reason == "stop"
+            read = json.loads(answer.text)
+            assert read == "so" if shape is wanted[2] else len(read) == 2
+    greedy = [[answer.text for answer in answers[::2]] for answers in found]
+    assert greedy[0] == greedy[1]
+
+
+def as_format(schema):
+    return JsonSchemaFormat.model_validate(
+        {"type": "json_schema", "json_schema": {"name": "face", "schema": schema, "strict": True}}
+    )
 
 
 @pytest.fixture(scope="module")

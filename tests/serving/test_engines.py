@@ -9,10 +9,8 @@ import small_runs
 
 from facekit.errors import CheckpointError, ConfigurationError, MissingExtraError
 from facekit.models.source import ModelSource
-from facekit.serving import Engine, ServerSettings
+from facekit.serving import Engine
 from facekit.serving.engines import choose_engine
-
-SETTINGS = ServerSettings("demo")
 
 
 @pytest.fixture
@@ -32,15 +30,17 @@ def checkpoint(tmp_path_factory):
 
 
 def test_facekits_own_engine_answers_unless_another_is_named(tmp_path):
-    assert choose_engine("transformers", None, ModelSource(tmp_path), SETTINGS) is Engine
+    assert choose_engine("transformers", None, ModelSource(tmp_path)) is Engine
 
 
-def test_vllm_gets_the_folder_the_floating_type_and_what_the_user_says(checkpoint, with_vllm):
-    source = ModelSource(checkpoint, dtype="bfloat16")
-    made = choose_engine("vllm", '{"max_model_len": 512}', source, SETTINGS)
-    assert made.keywords == {
-        "folder": checkpoint, "max_media": SETTINGS.max_media, "options": {"dtype": "bfloat16", "max_model_len": 512}
-    }  # fmt: skip
+def test_vllm_gets_the_folder_what_the_user_says_and_its_share_of_the_memory(checkpoint, with_vllm):
+    options = '{"max_model_len": 512}'
+    made = choose_engine("vllm", options, ModelSource(checkpoint), max_media=8)
+    assert made.keywords == {"folder": checkpoint, "max_media": 8, "options": {"max_model_len": 512}}
+    beside = choose_engine("vllm", options, ModelSource(checkpoint), models=2)
+    assert beside.keywords["options"] == {"gpu_memory_utilization": 0.45, "max_model_len": 512}
+    own = choose_engine("vllm", '{"gpu_memory_utilization": 0.3}', ModelSource(checkpoint), models=2)
+    assert own.keywords["options"] == {"gpu_memory_utilization": 0.3}
 
 
 @pytest.mark.parametrize(
@@ -55,26 +55,18 @@ def test_vllm_gets_the_folder_the_floating_type_and_what_the_user_says(checkpoin
 )
 def test_a_wrong_choice_is_refused_before_anything_is_loaded(name, options, source, words, with_vllm, tmp_path):
     with pytest.raises(ConfigurationError, match=words):
-        choose_engine(name, options, ModelSource(tmp_path, **source), SETTINGS)
+        choose_engine(name, options, ModelSource(tmp_path, **source))
 
 
 def test_a_checkpoint_of_another_format_is_refused_with_the_way_to_one_of_facekits(with_vllm, tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "llava", "vision_config": {}, "text_config": {}}')
     with pytest.raises(ConfigurationError, match="write one with 'facekit export"):
-        choose_engine("vllm", None, ModelSource(tmp_path), SETTINGS)
+        choose_engine("vllm", None, ModelSource(tmp_path))
     with pytest.raises(CheckpointError):
-        choose_engine("vllm", None, ModelSource(tmp_path / "nowhere"), SETTINGS)
+        choose_engine("vllm", None, ModelSource(tmp_path / "nowhere"))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="vLLM is installed here")
 def test_without_vllm_the_engine_says_what_is_missing(checkpoint):
     with pytest.raises(MissingExtraError, match="needs vLLM"):
-        choose_engine("vllm", None, ModelSource(checkpoint), SETTINGS)
-
-
-def test_the_command_refuses_a_second_model_in_vllm(run_facekit, checkpoint):
-    status, _, told = run_facekit(
-        "serve", checkpoint, "--engine", "vllm", "--second-model", checkpoint, "--second-name", "b"
-    )
-    assert status != 0
-    assert "the engine vllm serves one model" in told
+        choose_engine("vllm", None, ModelSource(checkpoint))

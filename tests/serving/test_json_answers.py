@@ -7,6 +7,9 @@ import openai
 import pytest
 from model_server import QUESTION, httpx, running, user
 
+from facekit.serving.json_format import JsonFormats
+from facekit.serving.protocol import JsonSchemaFormat
+
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -62,6 +65,19 @@ def test_rows_of_a_batch_keep_to_their_own_schema_or_to_none(client, served_mode
     assert first == third == alone
     assert json.loads(choice) in ("yes", "no")
     assert json.loads(constant) == {"age": 3}
+
+
+def test_a_grammar_knows_whole_answers_from_parts_of_them(served_model):
+    pytest.importorskip("llguidance")
+    _, processor = served_model
+    formats = JsonFormats(processor.tokenizer, [processor.tokenizer.eos_token_id])
+    grammar = formats.compile(JsonSchemaFormat.model_validate(schema_format({"enum": ["yes", "no"]})))
+    verdicts = {
+        text: grammar.accepts(processor.tokenizer.encode(text, add_special_tokens=False))
+        for text in ('"yes"', '"ye', '"yes" ', "yes", "")
+    }
+    assert verdicts == {'"yes"': True, '"ye': False, '"yes" ': False, "yes": False, "": False}
+    assert json.loads(grammar.schema)["x-guidance"]["whitespace_flexible"] is False
 
 
 def test_an_object_is_a_json_object_or_ends_at_the_limit(client, portrait_url):

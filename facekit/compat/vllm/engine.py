@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from facekit.errors import ConfigurationError, MissingExtraError, first_line
+from facekit.errors import ConfigurationError, EngineError, MissingExtraError, first_line
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Progress:
     key: str
     tokens: tuple[int, ...]
     scores: tuple[tuple[float, tuple[tuple[int, float], ...]], ...]
-    reason: Literal["stop", "length"] | None
+    reason: Literal["stop", "length", "error"] | None
 
 
 class Writer:
@@ -49,17 +50,23 @@ class Writer:
     """
 
     def __init__(self, folder: Path, max_answers: int, options: Mapping[str, Any]) -> None:
+        os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # standard output is for results
         try:
             from vllm import EngineArgs, SamplingParams
+            from vllm.config import StructuredOutputsConfig
             from vllm.exceptions import VLLMClientError
-            from vllm.sampling_params import RequestOutputKind
+            from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+            from vllm.v1.engine.exceptions import EngineDeadError
             from vllm.v1.engine.llm_engine import LLMEngine
         except ImportError as error:
             raise MissingExtraError("the engine vllm needs vLLM, as its own documentation installs it") from error
         self._sampling, self._delta = SamplingParams, RequestOutputKind.DELTA
-        self._refusals = (ValueError, VLLMClientError)
+        self._structured = StructuredOutputsParams
+        self._refusals, self._death = (ValueError, VLLMClientError), EngineDeadError
         try:
-            arguments = EngineArgs(model=str(folder), **{"max_num_seqs": max_answers, **options})
+            follows = StructuredOutputsConfig(backend="guidance")  # as facekit's own engine follows JSON schemas
+            defaults = {"max_num_seqs": max_answers, "structured_outputs_config": follows}
+            arguments = EngineArgs(model=str(folder), **{**defaults, **options})
             self._engine = LLMEngine.from_engine_args(arguments)
         except (TypeError, ValueError, RuntimeError) as error:
             raise ConfigurationError(f"vLLM does not open '{folder}': {first_line(error)}") from error
@@ -74,6 +81,7 @@ class Writer:
         max_tokens: int,
         sampling: Mapping[str, Any],
         top_tokens: int | None = None,
+        schema: str | None = None,
     ) -> None:
         """Add an answer to those that are written.
 
@@ -84,19 +92,28 @@ class Writer:
             max_tokens: Longest answer.
             sampling: ``temperature``, ``top_p``, ``top_k``, ``seed``.
             top_tokens: How many of the most likely tokens are told with each; None for no scores.
+            schema: A JSON schema that the answer is to follow.
 
         Raises:
             ConfigurationError: vLLM refuses it, because the prompt is longer than its context for example.
+            EngineError: vLLM has failed before.
         """
         prompt: dict[str, Any] = {"prompt_token_ids": list(tokens)}
         if media:
             prompt["multi_modal_data"] = {kind: [medium for _, medium in each] for kind, each in media.items()}
             prompt["multi_modal_uuids"] = {kind: [name for name, _ in each] for kind, each in media.items()}
-        asked = self._sampling(
-            max_tokens=max_tokens, logprobs=top_tokens, output_kind=self._delta, detokenize=False, **sampling
-        )
         try:
+            asked = self._sampling(
+                max_tokens=max_tokens,
+                logprobs=top_tokens,
+                output_kind=self._delta,
+                detokenize=False,
+                structured_outputs=None if schema is None else self._structured(json=schema),
+                **sampling,
+            )
             self._engine.add_request(key, prompt, asked)
+        except self._death as error:
+            raise EngineError(f"vLLM has failed ({first_line(error)}); its log has the reason") from error
         except self._refusals as error:
             raise ConfigurationError(f"vLLM refuses the request: {first_line(error)}") from error
 
@@ -108,9 +125,9 @@ class Writer:
         """Write a token of every answer, and tell what is new."""
         for reply in self._engine.step():
             (new,) = reply.outputs
-            reason: Literal["stop", "length"] | None = None
+            reason: Literal["stop", "length", "error"] | None = None
             if reply.finished:
-                reason = "length" if new.finish_reason == "length" else "stop"
+                reason = new.finish_reason if new.finish_reason in ("length", "error") else "stop"
             yield Progress(
                 reply.request_id,
                 tuple(new.token_ids),

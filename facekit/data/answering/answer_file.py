@@ -126,7 +126,7 @@ class AnswerFile:
             raise ConfigurationError(
                 f"{self.path} is there, and {self._run_path.name} does not say of which run; choose another --output"
             ) from error
-        differences = run.differences(before)
+        differences = run.differences(before, defaults={"engine": {}})
         if differences:
             raise ConfigurationError(
                 f"{self.path} has the answers of another run ({'; '.join(differences)}); choose another --output, or "

@@ -15,17 +15,17 @@ from facekit.data.answering.prompts import ChatQuestion, asked_words, recorded_q
 from facekit.data.identity import RunIdentity
 from facekit.data.preprocessing.failures import may_pass
 from facekit.data.skipping import RECORD_FAULTS, SkippedRecord
-from facekit.errors import ConfigurationError, MissingExtraError
+from facekit.errors import ConfigurationError, EngineError, MissingExtraError
 from facekit.faces.describing import describe_medium
 from facekit.models.identity import describe_parts, sample_weights
 from facekit.models.image_processing import Medium
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.sessions import (
+    AnsweringEngine,
     AskedPrompt,
     Fault,
     MediumTensors,
-    Session,
     Subject,
     answer_subjects,
     check_questions,
@@ -71,6 +71,7 @@ def answer_entries(
     batch_size: int = 64,
     landmarks: bool = False,
     retry_failed: bool = False,
+    engine: AnsweringEngine | None = None,
     on_progress: ProgressListener | None = None,
 ) -> AnsweringResult:
     """Answer questions about entries greedily and write a JSON line for each.
@@ -91,12 +92,14 @@ def answer_entries(
         batch_size: Entries at a time, or questions about one.
         landmarks: Whether lines list the 68 points of each face.
         retry_failed: Try every failure of earlier runs again.
+        engine: Answers in place of the model, which then only says what the run is.
         on_progress: Called with a ``Progress`` after every batch.
 
     Raises:
         ConfigurationError: A question has no words, or the file has the answers of another run.
         OutputError: The file cannot be written.
         MissingExtraError: A package is not installed.
+        EngineError: The engine has failed.
     """
     if batch_size < 1:
         raise ConfigurationError(f"batch_size must be at least 1, not {batch_size}")
@@ -105,7 +108,8 @@ def answer_entries(
     identity = RunIdentity(
         {"origin": entries.origin, **describe_parts(model), "weights": sample_weights(model),
          "max_new_tokens": max_new_tokens,
-         "landmarks": landmarks, "image_processor": settings, "chat_template": key_of(processor.chat_template)}
+         "landmarks": landmarks, "image_processor": settings, "chat_template": key_of(processor.chat_template),
+         "engine": {} if engine is None else dict(engine.identity)}
     )  # fmt: skip
     failures: Counter[str] = Counter()
     answers = done = reused = 0
@@ -114,7 +118,7 @@ def answer_entries(
         stream = entries.iterate()
         while batch := list(islice(stream, batch_size)):
             work = _Batch(processor, file, own, max_new_tokens, lists_landmarks=landmarks)
-            lines = list(work.answer(model, batch, batch_size))
+            lines = list(work.answer(model, batch, batch_size, engine))
             file.append(lines)
             failed = [line["kind"] for line in lines if "kind" in line]
             failures.update(failed)
@@ -153,14 +157,18 @@ class _Batch:
         self._lines: dict[tuple[int, int], dict[str, Any]] = {}
 
     def answer(
-        self, model: FaceKitForConditionalGeneration, batch: Sequence[Entry | SkippedRecord], batch_size: int
+        self,
+        model: FaceKitForConditionalGeneration,
+        batch: Sequence[Entry | SkippedRecord],
+        batch_size: int,
+        engine: AnsweringEngine | None,
     ) -> Iterator[dict[str, Any]]:
         """The lines of entries, as the file has them."""
         waiting = {row: found for row, each in enumerate(batch) if (found := self._look_at(row, each)) is not None}
         rows = list(waiting)
 
         def note(fault: Fault) -> None:
-            if isinstance(fault.error, MissingExtraError):
+            if isinstance(fault.error, (MissingExtraError, EngineError)):
                 raise fault.error
             row = rows[fault.subject]
             count = range(len(waiting[row].asked)) if fault.question is None else [fault.question]
@@ -169,7 +177,7 @@ class _Batch:
 
         subjects = [self._subject(each) for each in waiting.values()]
         answers = answer_subjects(
-            model, self._processor, subjects, batch_size=batch_size, faults=RECORD_FAULTS, on_fault=note
+            model, self._processor, subjects, batch_size=batch_size, faults=RECORD_FAULTS, on_fault=note, engine=engine
         )
         for subject, number, text in answers:
             row = rows[subject]
@@ -202,8 +210,7 @@ class _Batch:
             waiting.media = waiting.entry.open(settings)
             return [medium_tensors(settings, medium) for medium in waiting.media]
 
-        def write(session: Session) -> list[AskedPrompt]:
-            is_clip = session.media.is_clip
+        def write(is_clip: Sequence[bool]) -> list[AskedPrompt]:
             return [
                 AskedPrompt(each.write(self._processor, is_clip), self._max_new_tokens) for _, each in waiting.asked
             ]

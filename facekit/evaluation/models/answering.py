@@ -13,7 +13,15 @@ from facekit.faces import open_image, pad_to_square
 from facekit.models.identity import describe_parts, sample_weights
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
-from facekit.models.sessions import AskedPrompt, MediumTensors, Session, Subject, answer_subjects, open_subjects
+from facekit.models.sessions import (
+    AnsweringEngine,
+    AskedPrompt,
+    MediumTensors,
+    Subject,
+    answer_subjects,
+    open_subjects,
+    write_prompt,
+)
 from facekit.models.sessions.subjects import SHARED_FROM
 
 
@@ -29,6 +37,7 @@ class FaceKitModel:
             landmarks. Records hold face crops already.
         shared_from: Questions about one picture from which on they share its keys and values.
         prompt_style: How tasks are put to it by default; ``closed`` for one that facekit did not train.
+        engine: Answers in place of the model, up to twice ``batch_size`` questions at a time.
 
     Raises:
         ConfigurationError: ``batch_size`` is below 1.
@@ -44,28 +53,35 @@ class FaceKitModel:
         crop: bool = False,
         shared_from: int = SHARED_FROM,
         prompt_style: str = TRAINED,
+        engine: AnsweringEngine | None = None,
     ) -> None:
         if batch_size < 1:
             raise ConfigurationError(f"batch_size must be at least 1, not {batch_size}")
         self.model, self.processor, self.name = model, processor, well_formed(name)
         self.batch_size, self.crop, self.shared_from = batch_size, crop, shared_from
-        self.prompt_style = prompt_style
+        self.prompt_style, self.engine = prompt_style, engine
 
     @property
     def identity(self) -> dict[str, str]:
         """Parts and weights, so that a model that was trained on under the same name is another one."""
-        return {**describe_parts(self.model), "weights": sample_weights(self.model)}
+        own = {**describe_parts(self.model), "weights": sample_weights(self.model)}
+        return own if self.engine is None else {**own, **self.engine.identity}
 
     def answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, str]]:
         """Answer questions greedily; see ``ModelUnderTest``."""
         subjects, groups = self._subjects(questions)
         answers = answer_subjects(
-            self.model, self.processor, subjects, batch_size=self.batch_size, shared_from=self.shared_from
+            self.model,
+            self.processor,
+            subjects,
+            batch_size=self.batch_size,
+            shared_from=self.shared_from,
+            engine=self.engine,
         )
         yield from ((groups[subject][number], text) for subject, number, text in answers)
 
     def score_options(self, questions: Sequence[Question]) -> Iterator[tuple[int, dict[str, float]]]:
-        """Log-probability of each question's options; see ``ScoresOptions``."""
+        """Log-probability of each question's options, always by the model itself; see ``ScoresOptions``."""
         subjects, groups = self._subjects(questions)
         for batch in open_subjects(self.model, self.processor, subjects, batch_size=self.batch_size):
             for subject, session in batch:
@@ -84,8 +100,9 @@ class FaceKitModel:
         return [self._subject([questions[index] for index in members]) for members in groups], groups
 
     def _subject(self, questions: Sequence[Question]) -> Subject:
-        def write(session: Session) -> list[AskedPrompt]:
-            return [AskedPrompt(session.write_prompt(each.text), each.max_new_tokens) for each in questions]
+        def write(is_clip: Sequence[bool]) -> list[AskedPrompt]:
+            prompts = [write_prompt(self.processor, each.text, is_clip=is_clip) for each in questions]
+            return [AskedPrompt(prompt, each.max_new_tokens) for prompt, each in zip(prompts, questions, strict=True)]
 
         return Subject(lambda: self._open(questions[0]), write)
 

@@ -293,6 +293,11 @@ def scores_options(spec: str | ModelSource) -> bool:
     return _kind(spec if isinstance(spec, ModelSource) else ModelSource(spec)) not in ("openai", "predictions")
 
 
+def is_own_model(spec: str | ModelSource) -> bool:
+    """Whether a spec names a model that facekit opens in its own class, and not one of others or recorded answers."""
+    return _kind(spec if isinstance(spec, ModelSource) else ModelSource(spec)) is None
+
+
 def _kind(source: ModelSource) -> str | None:
     """What stands before the colon of a spec string; None for folders and hub ids."""
     spec = str(source.path)

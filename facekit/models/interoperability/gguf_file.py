@@ -18,6 +18,7 @@ from einops import rearrange
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from facekit.compat.transformers_gguf import READS_VOCABULARIES
 from facekit.errors import CheckpointError, ConfigurationError, MissingExtraError
 from facekit.models.interoperability.chat_templates import original_chat_template
 from facekit.models.interoperability.merging import has_adapters
@@ -64,7 +65,8 @@ def write_gguf(model: FaceKitForConditionalGeneration, processor: FaceKitProcess
         The file.
 
     Raises:
-        ConfigurationError: The language model or its tokenizer is none that the format can hold.
+        ConfigurationError: The language model or its tokenizer is none that the format can hold, or this transformers
+            cannot read the file back.
         MissingExtraError: gguf is not installed.
         CheckpointError: The tokenizer of the file reads text otherwise than the model's.
     """
@@ -75,6 +77,11 @@ def write_gguf(model: FaceKitForConditionalGeneration, processor: FaceKitProcess
     _refuse(model)
     config, tokenizer = model.config.text_config, processor.tokenizer
     vocabulary = _read_vocabulary(tokenizer, config.vocab_size, gguf.TokenType)
+    if not READS_VOCABULARIES:
+        raise ConfigurationError(
+            "a GGUF file is read back before it counts, for which this transformers is too old; run: "
+            "pip install 'transformers>=5.18'"
+        )
     path = folder / GGUF_NAME
     writer = gguf.GGUFWriter(path, config.model_type)
     _write_configuration(writer, config)

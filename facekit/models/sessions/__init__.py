@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from facekit.models.sessions.prompts import check_questions, write_prompt
     from facekit.models.sessions.requests import AnswerEnd, Request, Sampling, TokenConstraint, TokenScore
     from facekit.models.sessions.session import Session
-    from facekit.models.sessions.subjects import AskedPrompt, Fault, Subject, answer_subjects, open_subjects
+    from facekit.models.sessions.subjects import (
+        AnsweringEngine,
+        AskedPrompt,
+        Fault,
+        Subject,
+        answer_subjects,
+        open_subjects,
+    )
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
@@ -31,6 +38,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "prompts": ["check_questions", "write_prompt"],
         "requests": ["AnswerEnd", "Request", "Sampling", "TokenConstraint", "TokenScore"],
         "session": ["Session"],
-        "subjects": ["AskedPrompt", "Fault", "Subject", "answer_subjects", "open_subjects"],
+        "subjects": ["AnsweringEngine", "AskedPrompt", "Fault", "Subject", "answer_subjects", "open_subjects"],
     },
 )

@@ -6,10 +6,11 @@ Evaluation and batch answering are loops over ``answer_subjects``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from facekit.errors import ConfigurationError
 from facekit.models.modeling import FaceKitForConditionalGeneration
@@ -42,11 +43,30 @@ class Subject:
 
     Args:
         open: Opens its pictures and clips, in the order in which prompts show them.
-        write: Writes the questions about it; called after ``open``.
+        write: Writes the questions about it; called after ``open`` with whether each of what it opened is a clip.
     """
 
     open: Callable[[], Sequence[MediumTensors]]
-    write: Callable[[Session], Sequence[AskedPrompt]]
+    write: Callable[[Sequence[bool]], Sequence[AskedPrompt]]
+
+
+class AnsweringEngine(Protocol):
+    """Answers prompts in the place of the caller's model, many at a time; ``facekit.serving.batch`` has vLLM as one."""
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What its answers depend on beside the model's parts and weights, by which runs are told apart."""
+        ...
+
+    def answer(self, media: Sequence[MediumTensors], prompt: str, max_new_tokens: int) -> Future[str]:
+        """Begin a greedy answer, which ends where the future is cancelled.
+
+        Args:
+            media: Pictures and clips, in the order in which the prompt shows them.
+            prompt: See ``Session.write_prompt``.
+            max_new_tokens: Longest answer in tokens.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -105,6 +125,7 @@ def answer_subjects(
     shared_from: int = SHARED_FROM,
     faults: tuple[type[Exception], ...] = (),
     on_fault: FaultListener | None = None,
+    engine: AnsweringEngine | None = None,
 ) -> Iterator[tuple[int, int, str]]:
     """Answer the questions about subjects greedily.
 
@@ -120,20 +141,26 @@ def answer_subjects(
         faults: Errors that concern one subject or question, which is then passed over; others end the loop. Where a
             batch raises one, its questions are asked one by one.
         on_fault: Called with each of these; it may raise.
+        engine: Answers in place of the model, up to twice ``batch_size`` questions at a time; the next subjects are
+            opened meanwhile.
 
     Yields:
         Number of the subject, number of the question among those about it, and the answer; in any order within a batch
-        of subjects, all of one batch before the next.
+        of subjects, all of one batch before the next. An engine's answers come in the order in which they end.
 
     Raises:
         ConfigurationError: ``batch_size`` is below 1.
+        EngineError: The engine has failed.
     """
+    if engine is not None:
+        yield from _answer_by_engine(engine, subjects, 2 * _check_size(batch_size), faults, on_fault)
+        return
     for batch in _batches(subjects, batch_size):
         rows: list[tuple[int, int]] = []
         requests: list[Request] = []
         for (number, session), subject in _open(model, processor, batch, faults, on_fault):
             try:
-                asked = subject.write(session)
+                asked = subject.write(session.media.is_clip)
             except faults as error:
                 _tell(on_fault, Fault(number, None, error))
                 continue
@@ -155,11 +182,54 @@ def answer_subjects(
                     yield *rows[row], text
 
 
-def _batches(subjects: Iterable[Subject], batch_size: int) -> Iterator[list[tuple[int, Subject]]]:
+def _answer_by_engine(
+    engine: AnsweringEngine,
+    subjects: Iterable[Subject],
+    window: int,
+    faults: tuple[type[Exception], ...],
+    on_fault: FaultListener | None,
+) -> Iterator[tuple[int, int, str]]:
+    """Keep so many questions before an engine, and yield its answers as they end."""
+    places: dict[Future[str], tuple[int, int]] = {}
+
+    def take(limit: int) -> Iterator[tuple[int, int, str]]:
+        """What has been answered, until fewer than ``limit`` questions are left."""
+        while len(places) >= limit:
+            for future in wait(places, return_when=FIRST_COMPLETED).done:
+                subject, question = places.pop(future)
+                try:
+                    text = future.result()
+                except faults as error:
+                    _tell(on_fault, Fault(subject, question, error))
+                else:
+                    yield subject, question, text
+
+    try:
+        for number, subject in enumerate(subjects):
+            try:
+                media = subject.open()
+                asked = subject.write([each.is_clip for each in media])
+            except faults as error:
+                _tell(on_fault, Fault(number, None, error))
+                continue
+            for question, each in enumerate(asked):
+                places[engine.answer(media, each.prompt, each.max_new_tokens)] = number, question
+            yield from take(window)
+        yield from take(1)
+    finally:
+        for future in places:
+            future.cancel()
+
+
+def _check_size(batch_size: int) -> int:
     if batch_size < 1:
         raise ConfigurationError(f"batch_size must be at least 1, not {batch_size}")
+    return batch_size
+
+
+def _batches(subjects: Iterable[Subject], batch_size: int) -> Iterator[list[tuple[int, Subject]]]:
     numbered = iter(enumerate(subjects))
-    while batch := list(islice(numbered, batch_size)):
+    while batch := list(islice(numbered, _check_size(batch_size))):
         yield batch
 
 

@@ -7,7 +7,7 @@ stays beside it for region maps.
 
 from __future__ import annotations
 
-import hashlib
+import json
 import logging
 import queue
 import time
@@ -19,16 +19,24 @@ from pathlib import Path
 from typing import Any
 
 from facekit.compat.vllm.engine import Progress, Writer
-from facekit.errors import ConfigurationError
+from facekit.errors import ConfigurationError, EngineError, first_line
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.sessions import AnswerEnd, MediumTensors, TokenScore
 from facekit.models.sessions.control import TextStream
 from facekit.models.sessions.prompts import tokenize_prompts
-from facekit.serving.engine import Answer, Engine, Job, Task, fail
+from facekit.serving.engine import Answer, Engine, Job, Task, fail, lost_schema
 from facekit.serving.request_error import RequestError
 
 logger = logging.getLogger(__name__)
+
+_OF_CAPACITY = {
+    "block_size", "cpu_offload_gb", "data_parallel_size", "disable_log_stats", "distributed_executor_backend",
+    "enable_chunked_prefill", "enable_prefix_caching", "enforce_eager", "gpu_memory_utilization",
+    "kv_cache_memory_bytes", "max_model_len", "max_num_batched_tokens", "max_num_seqs", "mm_processor_cache_gb",
+    "pipeline_parallel_size", "tensor_parallel_size",
+}  # fmt: skip
+"""vLLM's options that change no answer but by rounding, or by the limit that ends it."""
 
 
 @dataclass
@@ -49,8 +57,8 @@ class VllmEngine(Engine):
         processor: Its processor.
         folder: Its checkpoint, in facekit's own format.
         max_batch: Answers that are written together.
-        max_media: Pictures and clips of a request.
-        options: Further arguments of vLLM's engine.
+        max_media: Pictures and clips of a request; None for any number.
+        options: Further arguments of vLLM's engine; its floating type is the model's where they do not say otherwise.
         on_batch: Called at the end of each answer with how many were written then, and its seconds.
         **kwargs: Settings of facekit's own engine, which mean nothing here.
 
@@ -66,18 +74,26 @@ class VllmEngine(Engine):
         *,
         folder: Path,
         max_batch: int = 32,
-        max_media: int = 8,
+        max_media: int | None = 8,
         options: Mapping[str, Any] | None = None,
         on_batch: Callable[[int, float], None] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(model, processor, max_batch=max_batch, on_batch=on_batch)
-        limits = {"limit_mm_per_prompt": {"image": max_media, "video": max_media}}
-        self.writer = Writer(folder, max_batch, {**limits, **(options or {})})
+        chosen: dict[str, Any] = {"dtype": str(model.dtype).removeprefix("torch."), **(options or {})}
+        if max_media is not None:
+            chosen = {"limit_mm_per_prompt": {"image": max_media, "video": max_media}, **chosen}
+        self._options = dict(options or {})
+        self.writer = Writer(folder, max_batch, chosen)
         self._writing: dict[str, _Writing] = {}
         ends = model.generation_config.eos_token_id
         self._ends = frozenset(ends if isinstance(ends, list) else [ends])
         self._count = 0
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """The options of vLLM that may change an answer; those of memory and speed alone do not."""
+        return deciding_options(self._options)
 
     def _work(self) -> None:
         is_open = True
@@ -108,15 +124,12 @@ class VllmEngine(Engine):
         return True
 
     def _begin(self, job: Job) -> None:
-        if job.grammar is not None:
-            story = "this server's engine vllm holds no answer to a JSON schema; leave response_format out"
-            raise RequestError(400, story, param="response_format")
         frames = [len(medium.pixel_values) for medium in job.media]
         ids = tokenize_prompts(self.processor, self.model.config, [job.prompt], [frames])[0].tolist()
         marks = {**self.writer.marks, "image": int(self.model.config.image_token_id or 0)}
         media: dict[str, list[tuple[str, MediumTensors]]] = {}
         for medium in job.media:
-            media.setdefault(_modality(medium), []).append((_digest(medium), medium))
+            media.setdefault(_modality(medium), []).append((medium.digest().hex(), medium))
         counts = [self.processor.count_visual_tokens(count) for count in frames]
         prompt = collapse(ids, marks["image"], counts, [marks[_modality(medium)] for medium in job.media])
         how = job.sampling
@@ -131,6 +144,7 @@ class VllmEngine(Engine):
             if how is None
             else {"temperature": how.temperature, "top_p": how.top_p, "top_k": how.top_k, "seed": how.seed},
             top_tokens=None if job.on_token is None else job.top_tokens,
+            schema=None if job.grammar is None else job.grammar.schema,
         )
         self._writing[key] = _Writing(job, None if job.on_text is None else TextStream(self._decode, job.on_text))
 
@@ -143,8 +157,9 @@ class VllmEngine(Engine):
                 self._take(progress)
         except Exception as error:
             logger.exception("vLLM failed")
+            failure = EngineError(f"vLLM failed ({first_line(error)}); its log above has the reason")
             for writing in self._writing.values():
-                fail(writing.job, error)
+                fail(writing.job, failure)
             self._writing.clear()
 
     def _take(self, new: Progress) -> None:
@@ -159,7 +174,13 @@ class VllmEngine(Engine):
             writing.tokens.append(token)
             if writing.stream is not None:
                 writing.stream.push(token)
-        if new.reason is not None:
+        if new.reason == "error":
+            self._writing.pop(new.key)
+            reason = "vLLM ended the answer; its log has the reason"
+            fail(job, EngineError(reason) if job.grammar is None else lost_schema(reason))
+        elif new.reason is not None:
+            if new.reason == "length" and len(writing.tokens) < job.max_new_tokens:
+                logger.warning("an answer ends after %d tokens, where vLLM's context does", len(writing.tokens))
             self._finish(new.key, AnswerEnd(len(writing.tokens), new.reason))
         elif job.should_stop():
             self.writer.end(new.key)
@@ -172,11 +193,20 @@ class VllmEngine(Engine):
         self._typical_seconds = 0.7 * self._typical_seconds + 0.3 * seconds
         if self._on_batch is not None:
             self._on_batch(together, seconds)
+        if end.reason == "stop" and not self._follows_schema(writing):
+            fail(writing.job, lost_schema("vLLM ended it there"))
+            return
         text = self._decode(writing.tokens).strip()
         if writing.stream is not None:
             writing.stream.finish(text)
         with suppress(InvalidStateError):  # its client has gone
             writing.job.future.set_result(Answer(text, end))
+
+    def _follows_schema(self, writing: _Writing) -> bool:
+        """Whether an answer that has ended is as its schema says; vLLM ends one where it can follow it no further."""
+        grammar = writing.job.grammar
+        written = [token for token in writing.tokens if token not in self._ends]
+        return grammar is None or grammar.accepts(written)
 
 
 def collapse(ids: Sequence[int], image_token: int, counts: Sequence[int], marks: Sequence[int]) -> list[int]:
@@ -202,13 +232,11 @@ def collapse(ids: Sequence[int], image_token: int, counts: Sequence[int], marks:
     return collapsed
 
 
+def deciding_options(options: Mapping[str, Any]) -> dict[str, str]:
+    """Return those of vLLM's options that may change an answer, as ``engine_options``; nothing where there are none."""
+    deciding = {name: value for name, value in options.items() if name not in _OF_CAPACITY}
+    return {"engine_options": json.dumps(deciding, sort_keys=True)} if deciding else {}
+
+
 def _modality(medium: MediumTensors) -> str:
     return "video" if medium.is_clip else "image"
-
-
-def _digest(medium: MediumTensors) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(repr((tuple(medium.pixel_values.shape), medium.is_clip)).encode())
-    for tensor in (medium.pixel_values, medium.landmarks):
-        digest.update(tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -8,8 +8,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 
 import facekit
 from facekit.backbones import load_gguf_backbone
+from facekit.compat.transformers_gguf import READS_VOCABULARIES
 from facekit.errors import ConfigurationError
-from facekit.models.interoperability import export
+from facekit.models.interoperability import export, gguf_file
 from facekit.models.interoperability.gguf_file import _SPLITS
 
 gguf = pytest.importorskip("gguf")
@@ -76,6 +77,7 @@ def save(folder, kind, tokenizer, **options):
 LLAMA3, QWEN2 = _SPLITS
 
 
+@pytest.mark.skipif(not READS_VOCABULARIES, reason="this transformers reads vocabularies otherwise")
 @pytest.mark.parametrize(
     ("kind", "tokenizer", "options"),
     [
@@ -115,3 +117,12 @@ def test_what_the_format_cannot_hold_is_refused_in_one_sentence(tmp_path):
     model.config.text_config.model_type = "gemma3_text"
     with pytest.raises(ConfigurationError, match="'gemma3_text', and a GGUF file is written of llama and qwen2"):
         export(model, processor, tmp_path / "c", "gguf")
+
+
+def test_a_transformers_that_cannot_read_the_file_back_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(gguf_file, "READS_VOCABULARIES", False)
+    spec = save(tmp_path / "llm", "qwen2", byte_pairs(QWEN2))
+    model, processor = facekit.create(encoder="tiny", connector="mlp", backbone=spec, seed=0)
+    with pytest.raises(ConfigurationError, match=r"too old; run: pip install 'transformers>=5\.18'"):
+        export(model, processor, tmp_path / "out", "gguf")
+    assert not any((tmp_path / "out").iterdir())
