@@ -12,6 +12,7 @@ from facekit.cli.engine_options import EngineArguments, EngineName, beside_engin
 from facekit.cli.limits import MaxFailures
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, say, show, show_json
+from facekit.cli.startup import starting
 
 DEMO = "runs/demo"
 
@@ -87,15 +88,16 @@ def ask(
     A batch is answered into a file of JSON lines, as `facekit ask MODEL --batch records.jsonl --output answers.jsonl`;
     its exit status is 0 where all is well, 1 where more failed than --max-failures, 2 where nothing came out.
     """
-    from facekit.catalog import current_registry
-    from facekit.errors import ConfigurationError
-    from facekit.faces import CroppedFace, draw_clip_overlay, draw_overlay, is_video, open_image, read_clip
-    from facekit.faces.sources import describe_source
-    from facekit.models.ask import ask as ask_model
-    from facekit.models.image_processing import NO_LANDMARKER
-    from facekit.models.region_maps import region_maps as find_maps
-    from facekit.models.sessions import check_questions
-    from facekit.spec import PartSpec
+    with starting():
+        from facekit.catalog import current_registry
+        from facekit.errors import ConfigurationError
+        from facekit.faces import CroppedFace, draw_clip_overlay, draw_overlay, is_video, open_image, read_clip
+        from facekit.faces.sources import describe_source
+        from facekit.models.ask import ask as ask_model
+        from facekit.models.image_processing import NO_LANDMARKER
+        from facekit.models.region_maps import region_maps as find_maps
+        from facekit.models.sessions import check_questions
+        from facekit.spec import PartSpec
 
     if landmarker not in (None, NO_LANDMARKER):
         current_registry().part("landmarker", PartSpec.parse(landmarker).name)
@@ -130,7 +132,8 @@ def ask(
             _ = (
                 read_clip(each, 1) if is_video(each) else open_image(each)
             )  # what cannot be used is found before loading
-    composed, processor = opening.source(model).load()
+    with starting():
+        composed, processor = opening.source(model).load()
     if landmarker is not None:
         processor.image_processor.landmarker = landmarker
     settings = processor.image_processor

@@ -31,6 +31,7 @@ from facekit.cli import (
     output,
     preprocess,
     serve,
+    startup,
     train,
     verify,
 )
@@ -142,6 +143,7 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever called, as by ">&-"
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - it is open until the end
+    startup.own_process()
     try:
         sys.exit(app(standalone_mode=False))
     except USAGE_ERROR as error:

@@ -11,13 +11,14 @@ from packaging.version import Version
 from small_runs import SEARCH_PATH
 
 PROGRAM = """
-import json, sys
+import gc, json, sys
 from facekit.cli.main import main
 try:
     main()
 except SystemExit as stop:
     assert not stop.code, stop.code
-sys.stderr.write("\\n" + json.dumps(sorted(sys.modules)))
+found = {"modules": sorted(sys.modules), "collects": gc.isenabled(), "spared": gc.get_freeze_count()}
+sys.stderr.write("\\n" + json.dumps(found))
 """
 OTHER_ROOMS = ("training", "evaluation", "datagen", "demo", "serving", "answers", "endpoints", "reports")
 OTHER_PACKAGES = (
@@ -28,8 +29,8 @@ OTHER_PACKAGES = (
 
 
 @pytest.fixture(scope="module")
-def loaded(photo, model_folder):
-    """The names of the modules that ``facekit ask`` with a small model of ours has imported at its end."""
+def process(photo, model_folder):
+    """What is so in the process of ``facekit ask`` with a small model of ours, at its end."""
     words = ["ask", str(photo), "How old?", "--model", str(model_folder), "--max-new-tokens", "2"]
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *words],
@@ -38,7 +39,13 @@ def loaded(photo, model_folder):
         env=os.environ | {"PYTHONPATH": SEARCH_PATH},
     )
     assert done.returncode == 0, done.stderr
-    return set(json.loads(done.stderr.splitlines()[-1]))
+    return json.loads(done.stderr.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def loaded(process):
+    """The names of the modules that it has imported."""
+    return set(process["modules"])
 
 
 def test_ask_imports_no_workshop_and_no_package_of_another_verb(loaded):
@@ -53,3 +60,8 @@ def test_ask_imports_no_architecture_that_its_model_has_not(loaded):
     aliases = {name for name in names if name.endswith("_fast")}  # older versions name them without importing them
     architectures = {name.split(".")[2] for name in names if name not in aliases}
     assert architectures == {"auto", "llama"}
+
+
+def test_the_garbage_collector_works_again_after_the_start_and_spares_what_was_imported(process):
+    assert process["collects"]
+    assert process["spared"] > 100_000
