@@ -9,10 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from facekit.errors import ConfigurationError, MissingExtraError
+from facekit.models.interoperability.adapters import find_base_model
 from facekit.models.interoperability.recognition import CheckpointFormat
 from facekit.models.load import find_checkpoint
 from facekit.models.source import ModelSource
 from facekit.serving.engine import Engine
+from facekit.serving.vllm.adapters import open_adapter
 from facekit.serving.vllm.engine import VllmEngine
 
 ENGINES = ("transformers", "vllm")
@@ -34,7 +36,7 @@ def choose_engine(
 
     Raises:
         ConfigurationError: There is no such engine, the options are no JSON object or mean nothing to it, or the model
-            is none that vLLM opens.
+            or adapter is none that vLLM opens.
         MissingExtraError: vLLM is not installed.
         CheckpointError: There is no such checkpoint.
     """
@@ -46,6 +48,11 @@ def choose_engine(
             "vLLM packs and divides a model by --engine-options; leave --load-in and --device-map out"
         )
     found = find_checkpoint(source.path, source.revision)
+    adapter = None
+    if found.format is CheckpointFormat.ADAPTER:
+        base = find_base_model(found)
+        if base.format is CheckpointFormat.FACEKIT:
+            found, adapter = base, open_adapter(found)
     if found.format is not CheckpointFormat.FACEKIT:
         raise ConfigurationError(
             f"vLLM opens checkpoints in facekit's own format; write one with 'facekit export {source.path} FOLDER' "
@@ -53,7 +60,7 @@ def choose_engine(
         )
     if models > 1:
         chosen = {"gpu_memory_utilization": round(_OFFERED_MEMORY / models, 2), **chosen}
-    return functools.partial(VllmEngine, folder=found.folder, max_media=max_media, options=chosen)
+    return functools.partial(VllmEngine, folder=found.folder, adapter=adapter, max_media=max_media, options=chosen)
 
 
 def check_engine(name: str, options: str | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import functools
 import gc
 import io
@@ -34,22 +35,28 @@ import pytest
 import skimage
 import torch
 import video_files
+from adapter_runs import adapt_with_peft
+from model_server import running
 from PIL import Image
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from vllm import LLM, SamplingParams
 from vllm.exceptions import VLLMValidationError
+from vllm.lora.request import LoRARequest
 
 import facekit
+from facekit.data import FaceRecord, Turn, write_records
 from facekit.data.answering import answer_entries, open_entries
 from facekit.errors import ConfigurationError
 from facekit.models.interoperability import export
 from facekit.models.sessions import Sampling
 from facekit.models.sessions.session import medium_tensors
-from facekit.serving.batch import BatchAnswers
+from facekit.models.source import ModelSource
+from facekit.serving.batch import BatchAnswers, choose_batch_engine
 from facekit.serving.engine import Engine, Job
 from facekit.serving.json_format import JsonFormats
 from facekit.serving.protocol import JsonSchemaFormat
 from facekit.serving.vllm.engine import VllmEngine
+from facekit.training import TrainingSettings, train
 
 # vLLM looks at every name of torch, deprecated ones too.
 pytestmark = pytest.mark.filterwarnings("ignore:a call of ours.*reduce_op")
@@ -401,6 +408,100 @@ def test_json_answers_are_those_of_facekits_own_engine(behind, portrait):
             assert read == "so" if shape is wanted[2] else len(read) == 2
     greedy = [[answer.text for answer in answers[::2]] for answers in found]
     assert greedy[0] == greedy[1]
+
+
+def test_two_models_are_served_by_an_engine_each(behind, portrait, tmp_path):
+    first, second = behind[:2], compose(tmp_path, "qwen2", "mlp")
+    options = {**OPTIONS, "max_model_len": 512}
+    other = VllmEngine(*second[:2], folder=second[2], max_batch=8, options=options)
+    engines = {"first": keep(behind[2]), "second": lambda *_, **__: other}
+    face = portrait.crop((60, 0, 200, 140))
+    landmarks = {"landmarks": [POINTS[0].tolist()]}
+    with running(*first, name="first", others={"second": second[:2]}, make_engine=engines) as address:
+        for name, (model, processor) in (("first", first), ("second", second[:2])):
+            content = [{"type": "image_url", "image_url": {"url": as_url(face)}}, QUESTION[1]]
+            status, text = complete(address, content, model=name, facekit=landmarks, temperature=None)
+            inputs = processor(text=[write(processor, QUESTION)], images=[face], landmarks=[POINTS[0]])
+            sure = generate(model, inputs)
+            expected = processor.tokenizer.decode(sure.answer[: sure.tie], skip_special_tokens=True).strip()
+            assert status == 200
+            assert text.startswith(expected.rstrip("\N{REPLACEMENT CHARACTER}"))
+
+
+def keep(engine):
+    """A maker of an engine that runs already and goes on after its server has ended."""
+    twin = copy.copy(engine)
+    twin.start = twin.close = lambda: None
+    return lambda *_, **__: twin
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+    """A base, and a run of facekit's that trained an adapter over it."""
+    folder = tmp_path_factory.mktemp("adapted")
+    _, _, base = compose(folder, "llama", "region")
+    lines = []
+    for number in range(4):
+        draw_noise(number).save(folder / f"{number}.png")
+        turns = [Turn(role="user", content="<image>\nHow old?"), Turn(role="assistant", content="thirty")]
+        picture = {"image": f"{number}.png", "landmarks": POINTS[0].tolist()}
+        lines.append(FaceRecord(id=str(number), **picture, conversations=turns))
+    settings = TrainingSettings(
+        steps=4, batch_size=4, learning_rate=0.02, parts=("llm.lora",), lora={"rank": 4}, seed=0
+    )  # fmt: skip
+    train(*facekit.load(base), write_records(folder / "records.jsonl", lines), folder / "run", settings)
+    return base, folder / "run"
+
+
+def draw_noise(seed):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (96, 96, 3), dtype=np.uint8))
+
+
+def test_an_adapter_of_facekits_writes_in_vllm_what_the_merged_model_writes(adapted, requests):
+    base, run = adapted
+    merged, processor = facekit.load(run)
+    first, prompt = facekit.load(base)[0], write(processor, QUESTION)
+    pictures = [pictures[0] for _, pictures, _ in requests[:12]]
+    expected, before = (
+        [generate(model, processor(text=[prompt], images=[picture])) for picture in pictures]
+        for model in (merged, first)
+    )
+    with started(base, enable_lora=True, max_lora_rank=8) as engine:
+        asked = [{"prompt": prompt, "multi_modal_data": {"image": picture}} for picture in pictures]
+        adapter = LoRARequest("faces", 1, str(run / "adapter"))
+        replies = [
+            [read(reply) for reply in engine.generate(asked, GREEDY, use_tqdm=False, lora_request=how)]
+            for how in (adapter, None)
+        ]
+    assert replies[0] == expected
+    assert replies[1] == before
+    assert sum(one == other for one, other in zip(*replies, strict=True)) < 4, "the adapter changes hardly anything"
+
+
+def test_facekits_engine_opens_an_adapter_beside_its_base(adapted, requests):
+    _, run = adapted
+    merged, processor = facekit.load(run)
+    source = ModelSource(run / "adapter", device="cpu")
+    options = {**OPTIONS, "max_model_len": 512}
+    start = choose_batch_engine("vllm", json.dumps(options), source)
+    picture = requests[0][1][0]
+    (face,) = processor.image_processor.prepare_media([picture], [])
+    prompt = write(processor, QUESTION)
+    with start(*source.load(), 4) as engine:
+        text = engine.answer([medium_tensors(processor.image_processor, face)], prompt, NEW).result(120)
+    sure = generate(merged, processor(text=[prompt], images=[picture]))
+    expected = processor.tokenizer.decode(sure.answer[: sure.tie], skip_special_tokens=True).strip()
+    assert text.startswith(expected.rstrip("\N{REPLACEMENT CHARACTER}"))
+
+
+def test_an_adapter_that_vllm_does_not_take_is_refused_before_the_model_is_opened(adapted, tmp_path):
+    adapt_with_peft(adapted[0], tmp_path / "adapter", 0.1, init_lora_weights="pissa")
+    source = ModelSource(tmp_path / "adapter")
+    with (
+        pytest.raises(ConfigurationError, match=r"does not take the adapter .*init_lora_weights='pissa'.*--merge-lora"),
+        choose_batch_engine("vllm", json.dumps(OPTIONS), source)(*source.load(), 4),
+    ):
+        pass
 
 
 def as_format(schema):

@@ -168,7 +168,7 @@ def with_vllm(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: find("json" if name == "vllm" else name))
 
     class InItsPlace(Counting):
-        def __init__(self, *arguments, folder, max_media, options, **others):
+        def __init__(self, *arguments, folder, adapter, max_media, options, **others):
             super().__init__(*arguments, **others)
             made.append(self)
             self.folder, self.options = folder, options

@@ -6,11 +6,13 @@ import importlib.util
 
 import pytest
 import small_runs
+from adapter_runs import adapt_with_peft
 
 from facekit.errors import CheckpointError, ConfigurationError, MissingExtraError
 from facekit.models.source import ModelSource
 from facekit.serving import Engine
 from facekit.serving.engines import choose_engine
+from facekit.serving.vllm.adapters import ServedAdapter
 
 
 @pytest.fixture
@@ -36,11 +38,25 @@ def test_facekits_own_engine_answers_unless_another_is_named(tmp_path):
 def test_vllm_gets_the_folder_what_the_user_says_and_its_share_of_the_memory(checkpoint, with_vllm):
     options = '{"max_model_len": 512}'
     made = choose_engine("vllm", options, ModelSource(checkpoint), max_media=8)
-    assert made.keywords == {"folder": checkpoint, "max_media": 8, "options": {"max_model_len": 512}}
+    given = {"max_model_len": 512}
+    assert made.keywords == {"folder": checkpoint, "adapter": None, "max_media": 8, "options": given}
     beside = choose_engine("vllm", options, ModelSource(checkpoint), models=2)
     assert beside.keywords["options"] == {"gpu_memory_utilization": 0.45, "max_model_len": 512}
     own = choose_engine("vllm", '{"gpu_memory_utilization": 0.3}', ModelSource(checkpoint), models=2)
     assert own.keywords["options"] == {"gpu_memory_utilization": 0.3}
+
+
+def test_an_adapter_over_a_checkpoint_of_facekits_is_opened_beside_it(checkpoint, with_vllm, tmp_path):
+    adapt_with_peft(checkpoint, tmp_path / "adapter", 0.1, r=10, rank_pattern={"layers.0.self_attn.q_proj": 20})
+    made = choose_engine("vllm", None, ModelSource(tmp_path / "adapter"))
+    assert made.keywords["folder"] == checkpoint
+    assert made.keywords["adapter"] == ServedAdapter(tmp_path / "adapter", 32)
+
+
+def test_an_adapter_that_changes_more_than_the_language_model_is_refused(checkpoint, with_vllm, tmp_path):
+    adapt_with_peft(checkpoint, tmp_path / "adapter", 0.1, modules_to_save=["connector"])
+    with pytest.raises(ConfigurationError, match=r"has connector\..*--merge-lora"):
+        choose_engine("vllm", None, ModelSource(tmp_path / "adapter"))
 
 
 @pytest.mark.parametrize(

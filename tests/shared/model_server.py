@@ -14,7 +14,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 import facekit
-from facekit.serving import ServerSettings, create_app
+from facekit.serving import Engine, ServerSettings, create_app
 
 # The client that openai brings; its older versions brought httpx.
 httpx = importlib.import_module("httpx2" if importlib.util.find_spec("httpx2") else "httpx")
@@ -48,10 +48,10 @@ def portrait_url(portrait):
 
 
 @contextmanager
-def running(model, processor, *, name="tiny", others=None, **options):
+def running(model, processor, *, name="tiny", others=None, make_engine=Engine, **options):
     """A server in a thread; gives its address."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=512)
-    app = create_app(model, processor, ServerSettings(name, **options), others=others)
+    app = create_app(model, processor, ServerSettings(name, **options), others=others, make_engine=make_engine)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, lifespan="on"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()

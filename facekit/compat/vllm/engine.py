@@ -39,22 +39,33 @@ class Writer:
         folder: The checkpoint.
         max_answers: That are written together.
         options: Further arguments of vLLM's ``EngineArgs``.
+        adapter: A folder with a LoRA adapter for every answer.
+        rank: Its largest rank, or more.
 
     Raises:
         MissingExtraError: vLLM is not installed.
-        ConfigurationError: It does not open the checkpoint, or has no such option.
+        ConfigurationError: It does not open the checkpoint or the adapter, or has no such option.
 
     Seen: vLLM 0.32.
     Why: ``LLM`` writes whole batches and ``AsyncLLM`` wants an event loop; what both are made of is undocumented.
     Until: vLLM documents ``LLMEngine.step``.
     """
 
-    def __init__(self, folder: Path, max_answers: int, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        max_answers: int,
+        options: Mapping[str, Any],
+        *,
+        adapter: Path | None = None,
+        rank: int = 16,
+    ) -> None:
         os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")  # standard output is for results
         try:
             from vllm import EngineArgs, SamplingParams
             from vllm.config import StructuredOutputsConfig
             from vllm.exceptions import VLLMClientError
+            from vllm.lora.request import LoRARequest
             from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
             from vllm.v1.engine.exceptions import EngineDeadError
             from vllm.v1.engine.llm_engine import LLMEngine
@@ -62,10 +73,14 @@ class Writer:
             raise MissingExtraError("the engine vllm needs vLLM, as its own documentation installs it") from error
         self._sampling, self._delta = SamplingParams, RequestOutputKind.DELTA
         self._structured = StructuredOutputsParams
+        self._adapter = None if adapter is None else LoRARequest(adapter.name or "adapter", 1, str(adapter.absolute()))
         self._refusals, self._death = (ValueError, VLLMClientError), EngineDeadError
         try:
             follows = StructuredOutputsConfig(backend="guidance")  # as facekit's own engine follows JSON schemas
-            defaults = {"max_num_seqs": max_answers, "structured_outputs_config": follows}
+            defaults: dict[str, Any] = {"max_num_seqs": max_answers, "structured_outputs_config": follows}
+            if adapter is not None:
+                _check_adapter(adapter, rank)
+                defaults |= {"enable_lora": True, "max_lora_rank": rank}
             arguments = EngineArgs(model=str(folder), **{**defaults, **options})
             self._engine = LLMEngine.from_engine_args(arguments)
         except (TypeError, ValueError, RuntimeError) as error:
@@ -111,7 +126,7 @@ class Writer:
                 structured_outputs=None if schema is None else self._structured(json=schema),
                 **sampling,
             )
-            self._engine.add_request(key, prompt, asked)
+            self._engine.add_request(key, prompt, asked, lora_request=self._adapter)
         except self._death as error:
             raise EngineError(f"vLLM has failed ({first_line(error)}); its log has the reason") from error
         except self._refusals as error:
@@ -138,6 +153,24 @@ class Writer:
     def close(self) -> None:
         """End the engine's processes."""
         self._engine.engine_core.shutdown()
+
+
+def _check_adapter(folder: Path, rank: int) -> None:
+    """Let vLLM look at an adapter's configuration before it opens the model; an answer would be the first to fail.
+
+    Raises:
+        ConfigurationError: vLLM does not take it.
+    """
+    from vllm.config.lora import LoRAConfig
+    from vllm.lora.peft_helper import PEFTHelper
+
+    try:
+        PEFTHelper.from_local_dir(str(folder), None).validate_legal(LoRAConfig(max_lora_rank=rank))
+    except (ValueError, TypeError, OSError) as error:
+        raise ConfigurationError(
+            f"vLLM does not take the adapter in '{folder}' ({first_line(error).rstrip('.')}); write one model with "
+            f"'facekit export {folder} FOLDER --merge-lora' and open that"
+        ) from error
 
 
 def _scores(new: Any) -> Iterator[tuple[float, tuple[tuple[int, float], ...]]]:

@@ -12,6 +12,7 @@ from vllm.model_executor.models.module_mapping import MultiModelKeys
 from vllm.model_executor.models.utils import (
     AutoWeightsLoader,
     StageMissingLayer,
+    WeightsMapper,
     init_vllm_registered_model,
     maybe_prefix,
 )
@@ -33,6 +34,10 @@ class ComposedModel(nn.Module, SupportsMultiModal, SupportsPP, SupportsLoRA):
     """
 
     packed_modules_mapping: dict[str, list[str]] = {}  # noqa: RUF012 - vLLM asks the class; see __init__
+    # Adapters of the language model name its modules as they are in it; checkpoints as they are in the whole model.
+    hf_to_vllm_mapper = WeightsMapper(
+        orig_to_new_prefix={"model.": "language_model.model.", "lm_head.": "language_model.lm_head."}
+    )
     configure_mm_token_handling: Any  # these three are SupportsMultiModal's
     _mark_tower_model: Any
     _mark_language_model: Any

@@ -188,6 +188,15 @@ def count_adapter_parameters(folder: Path) -> int:
     return sum(header.numel for header in read_file_headers(_find_weights(folder)).values())
 
 
+def adapter_tensors(folder: Path) -> list[str]:
+    """Return the names of an adapter's tensors, as the model that it was trained on names its modules.
+
+    Raises:
+        CheckpointError: Its file is missing, damaged or of another format.
+    """
+    return [name.removeprefix(_PREFIX) for name in read_file_headers(_find_weights(folder))]
+
+
 def _find_weights(folder: Path) -> Path:
     path = next((folder / name for name in _FILES if (folder / name).is_file()), None)
     if path is None:

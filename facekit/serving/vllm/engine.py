@@ -27,6 +27,7 @@ from facekit.models.sessions.control import TextStream
 from facekit.models.sessions.prompts import tokenize_prompts
 from facekit.serving.engine import Answer, Engine, Job, Task, fail, lost_schema
 from facekit.serving.request_error import RequestError
+from facekit.serving.vllm.adapters import ServedAdapter
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ class VllmEngine(Engine):
     Args:
         model: The same model, for its configuration and for region maps.
         processor: Its processor.
-        folder: Its checkpoint, in facekit's own format.
+        folder: Its checkpoint, in facekit's own format; of a model with an adapter that of the base.
+        adapter: The adapter, which vLLM applies to every answer.
         max_batch: Answers that are written together.
         max_media: Pictures and clips of a request; None for any number.
         options: Further arguments of vLLM's engine; its floating type is the model's where they do not say otherwise.
@@ -73,6 +75,7 @@ class VllmEngine(Engine):
         processor: FaceKitProcessor,
         *,
         folder: Path,
+        adapter: ServedAdapter | None = None,
         max_batch: int = 32,
         max_media: int | None = 8,
         options: Mapping[str, Any] | None = None,
@@ -84,7 +87,8 @@ class VllmEngine(Engine):
         if max_media is not None:
             chosen = {"limit_mm_per_prompt": {"image": max_media, "video": max_media}, **chosen}
         self._options = dict(options or {})
-        self.writer = Writer(folder, max_batch, chosen)
+        files = {} if adapter is None else {"adapter": adapter.folder, "rank": adapter.rank}
+        self.writer = Writer(folder, max_batch, chosen, **files)
         self._writing: dict[str, _Writing] = {}
         ends = model.generation_config.eos_token_id
         self._ends = frozenset(ends if isinstance(ends, list) else [ends])
