@@ -87,7 +87,7 @@ class VllmEngine(Engine):
         if max_media is not None:
             chosen = {"limit_mm_per_prompt": {"image": max_media, "video": max_media}, **chosen}
         self._options = dict(options or {})
-        files = {} if adapter is None else {"adapter": adapter.folder, "rank": adapter.rank}
+        files: dict[str, Any] = {} if adapter is None else {"adapter": adapter.folder, "rank": adapter.rank}
         self.writer = Writer(folder, max_batch, chosen, **files)
         self._writing: dict[str, _Writing] = {}
         ends = model.generation_config.eos_token_id
