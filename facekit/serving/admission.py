@@ -25,12 +25,16 @@ class Admission:
     Args:
         settings: The server's.
         seconds_until_free: Guesses when so many waiting answers will have been written.
+
+    Attributes:
+        open: Answers that are prepared, wait or are written.
+        coming: Requests that are prepared and not with the engine yet.
     """
 
     def __init__(self, settings: ServerSettings, seconds_until_free: Callable[[int], int]) -> None:
         self._settings, self._seconds_until_free = settings, seconds_until_free
         self._bound = settings.max_batch + settings.max_waiting
-        self._arriving = self.open = 0
+        self._arriving = self.open = self.coming = 0
         self._preparing = anyio.CapacityLimiter(max(2, count_usable_cores()))
 
     def check_host(self, request: Request) -> None:

@@ -82,7 +82,9 @@ class _Server:
         self._metrics = Metrics(lambda: self._admission.open)
         makers = make_engine if isinstance(make_engine, Mapping) else dict.fromkeys(models, make_engine)
         self._models = {
-            name: ServedModel.of(name, *parts, settings, self._metrics.count_batch, makers[name])
+            name: ServedModel.of(
+                name, *parts, settings, self._metrics.count_batch, makers[name], lambda: self._admission.coming
+            )
             for name, parts in models.items()
         }
 
@@ -183,6 +185,7 @@ class _Server:
     async def _answer(self, request: Request, began: float) -> Response:
         body = await self._admission.read_body(request)
         self._admission.reserve(1)
+        self._admission.coming += 1
         reserved = 1
         try:
             asked = await self._admission.prepare(_read_body, body)
@@ -201,6 +204,7 @@ class _Server:
             self._submit(served, jobs)
             reserved = 0  # a job gives its place back when it is done
         finally:
+            self._admission.coming -= 1
             self._admission.release(reserved)
         reply = Reply(served.name, question.faces, question.prompt_tokens)
         if pieces is None:

@@ -1,9 +1,10 @@
 """``Engine``: questions of many clients, answered together by one thread that owns the model.
 
-Whatever waits when the model becomes free goes into the next batch, up to a bound. Questions about one picture share
-its encoding, which is kept for later ones, and several of them in one batch also the reading of their common beginning.
-An answer is written to its end before the next batch begins, so a long one holds others up; an engine with continuous
-batching, such as vLLM, does not.
+Whatever waits when the model becomes free goes into the next batch, up to a bound, and so does what is about to come:
+an answer that just misses a batch takes two of them. Questions about one picture share its encoding, which is kept for
+later ones, and several of them in one batch also the reading of their common beginning. An answer is given as soon as
+it ends, but no other begins before all of its batch have; an engine with continuous batching, such as vLLM, begins them
+one by one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 import queue
 import threading
 import time
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
@@ -29,9 +30,8 @@ from facekit.models.sessions import (
     Request,
     Sampling,
     TokenScore,
+    answer_together,
     encode_media,
-    generate_batch,
-    iterate_answers,
 )
 from facekit.serving.json_format import JsonGrammar
 from facekit.serving.request_error import RequestError
@@ -39,8 +39,9 @@ from facekit.serving.request_error import RequestError
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-SHARED_FROM = 4
-"""Questions about one picture in a batch from which their common beginning is read once."""
+QUIET_SHARE = 0.1
+"""Of a batch's usual time: how long nothing comes until no more is expected of those who asked the last time."""
+POLL_SECONDS = 0.002
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,12 @@ class Engine:
         model: The model.
         processor: Its processor.
         max_batch: Answers that are written together.
-        batch_seconds: How long a batch waits for company.
+        batch_seconds: How long a batch waits for company that nothing announces.
         cached_media: Encoded media that are kept for later questions.
         cached_bytes: The most memory that these take.
         on_batch: Called with the size and the seconds of each batch.
+        count_coming: Tells how many questions are being prepared, which a batch waits for, but no longer than one
+            usually takes.
     """
 
     def __init__(
@@ -144,11 +147,13 @@ class Engine:
         cached_media: int = 32,
         cached_bytes: int = 512 * 2**20,
         on_batch: Callable[[int, float], None] | None = None,
+        count_coming: Callable[[], int] = lambda: 0,
     ) -> None:
         self.model, self.processor = model, processor
         self._max_batch, self._batch_seconds, self._cached_media = max_batch, batch_seconds, cached_media
         self._cached_bytes = cached_bytes
-        self._on_batch = on_batch
+        self._on_batch, self._count_coming = on_batch, count_coming
+        self._last_size = 0
         self._jobs: queue.SimpleQueue[Job | Task | None] = queue.SimpleQueue()
         self._encoded: OrderedDict[bytes, EncodedMedia] = OrderedDict()
         self._typical_seconds = 1.0
@@ -195,6 +200,7 @@ class Engine:
             began = time.monotonic()
             live = [job for job in batch if job.claim()]
             if live:
+                self._last_size = len(live)
                 self._answer_safely(live)
                 seconds = time.monotonic() - began
                 self._typical_seconds = 0.7 * self._typical_seconds + 0.3 * seconds
@@ -203,19 +209,34 @@ class Engine:
 
     def _gather(self, first: Job) -> tuple[list[Job], bool]:
         """The jobs of the next batch, and whether more may come after it."""
-        batch, deadline = [first], time.monotonic() + self._batch_seconds
+        batch, began = [first], time.monotonic()
+        heard = began
         while len(batch) < self._max_batch:
+            now = time.monotonic()
+            if self._count_coming() > 0:
+                heard, ends = now, began + self._typical_seconds
+            else:
+                ends = self._gathering_ends(began, heard, len(batch))
+            ends = max(ends, began + self._batch_seconds)
             try:
-                job = self._jobs.get(timeout=max(0.0, deadline - time.monotonic()))
+                job = self._jobs.get(timeout=min(POLL_SECONDS, max(0.0, ends - now)))
             except queue.Empty:
-                return batch, True
+                if now >= ends:
+                    break
+                continue
             if job is None:
                 return batch, False
             if isinstance(job, Task):
                 job.run()
                 continue
             batch.append(job)
+            heard = time.monotonic()
         return batch, True
+
+    def _gathering_ends(self, began: float, heard: float, size: int) -> float:
+        """When a batch of so many jobs, gathered since ``began``, whose last came at ``heard``, expects no more."""
+        quiet = QUIET_SHARE * self._typical_seconds if size < self._last_size else 0.0
+        return min(heard + quiet, began + self._typical_seconds)
 
     def _answer_safely(self, jobs: Sequence[Job]) -> None:
         """Answer jobs; where a batch fails, each by itself, so that only what is at fault has no answer."""
@@ -235,27 +256,11 @@ class Engine:
                 fail(jobs[0], error)
 
     def _answer(self, jobs: Sequence[Job]) -> None:
-        groups: dict[bytes, list[Job]] = defaultdict(list)
         encoded = self._encode(jobs)
-        for job in jobs:
-            groups[job.key].append(job)
-        alone: list[Job] = []
-        for members in groups.values():
-            if members[0].media and len(members) >= SHARED_FROM:
-                self._answer_sharing(members, encoded)
-            else:
-                alone += members
-        if alone:
-            rows = [_Row(job) for job in alone]
-            texts = generate_batch(self.model, self.processor, [row.request(encoded) for row in rows])
-            for row, text in zip(rows, texts, strict=True):
-                row.finish(text)
-
-    def _answer_sharing(self, jobs: Sequence[Job], encoded: dict[bytes, EncodedMedia]) -> None:
         rows = [_Row(job) for job in jobs]
-        requests = [row.request(encoded) for row in rows]
-        for index, texts in iterate_answers(self.model, self.processor, requests, batch_size=self._max_batch):
-            rows[index].finish(texts[0])
+        texts = answer_together(self.model, self.processor, [row.request(encoded) for row in rows])
+        for row, text in zip(rows, texts, strict=True):
+            row.finish(text)
 
     def _encode(self, jobs: Sequence[Job]) -> dict[bytes, EncodedMedia]:
         """The encoded media of each job by its key; what is new goes through the encoder together."""
@@ -287,6 +292,7 @@ class _Row:
         )  # fmt: skip
 
     def finish(self, text: str) -> None:
+        """Give the answer, where it has not been given yet."""
         if self._constraint is not None and self._constraint.failure is not None:
             fail(self._job, lost_schema(self._constraint.failure))
             return
@@ -295,6 +301,7 @@ class _Row:
 
     def _note(self, end: AnswerEnd) -> None:
         self._end = end
+        self.finish(end.text)
 
 
 def lost_schema(reason: str) -> RequestError:

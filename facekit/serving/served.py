@@ -40,6 +40,7 @@ class ServedModel:
         settings: ServerSettings,
         on_batch: Callable[[int, float], None],
         make_engine: Callable[..., Engine] = Engine,
+        count_coming: Callable[[], int] = lambda: 0,
     ) -> Self:
         """A model under a server's settings.
 
@@ -50,6 +51,7 @@ class ServedModel:
             settings: The server's.
             on_batch: Called with the size and the seconds of each batch.
             make_engine: What answers; it is called as ``Engine`` is.
+            count_coming: Tells how many questions are being prepared.
         """
         engine = make_engine(
             model,
@@ -59,6 +61,7 @@ class ServedModel:
             cached_media=settings.cached_media,
             cached_bytes=settings.cached_bytes,
             on_batch=on_batch,
+            count_coming=count_coming,
         )
         return cls(name, engine, QuestionReader(model, processor, settings))
 

@@ -20,7 +20,7 @@ class ServerSettings:
         allow_hosts: Host names whose pictures are fetched; without any, pictures come as data URLs only.
         max_batch: Answers that are written together.
         max_waiting: Answers that may wait beside these; beyond, a request is refused with status 429.
-        batch_seconds: How long a batch waits for company.
+        batch_seconds: How long a batch waits for company that nothing announces.
         max_new_tokens: Longest answer in tokens where a request names no limit.
         max_body_bytes: Of a request, pictures included.
         body_seconds: How long a request may take to arrive.

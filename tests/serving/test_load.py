@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from model_server import QUESTION, httpx, running, user
@@ -96,16 +97,22 @@ def test_a_job_that_is_given_up_in_the_queue_keeps_nothing():
 def test_an_answer_that_fails_midway_is_begun_anew_or_ended_but_never_doubled(served_model, monkeypatch):
     import facekit.serving.engine as engine
 
-    real, calls = engine.generate_batch, []
+    real, calls = engine.answer_together, []
 
-    def fail_midway(model, processor, requests, **options):
-        texts = real(model, processor, requests, **options)  # all pieces have been passed on
+    def fail_midway(model, processor, requests):
         calls.append(len(requests))
         if len(requests) > 1:
-            raise RuntimeError("out of memory")
-        return texts
+            tokens = iter(range(4 * len(requests)))
 
-    monkeypatch.setattr(engine, "generate_batch", fail_midway)
+            def run_out():
+                if next(tokens, None) is None:
+                    raise RuntimeError("out of memory")
+                return False
+
+            requests = [replace(request, should_stop=run_out) for request in requests]
+        return real(model, processor, requests)
+
+    monkeypatch.setattr(engine, "answer_together", fail_midway)
     with running(*served_model, batch_seconds=0.5) as address:
 
         def ask(options):
@@ -125,14 +132,14 @@ def test_an_answer_that_fails_midway_is_begun_anew_or_ended_but_never_doubled(se
 def test_a_failure_inside_a_batch_costs_its_own_request_alone(served_model, monkeypatch):
     import facekit.serving.engine as engine
 
-    real = engine.generate_batch
+    real = engine.answer_together
 
-    def fail(model, processor, requests, **options):
+    def fail(model, processor, requests):
         if any("unlucky" in request.prompt for request in requests):
             raise RuntimeError("a secret of the machine")
-        return real(model, processor, requests, **options)
+        return real(model, processor, requests)
 
-    monkeypatch.setattr(engine, "generate_batch", fail)
+    monkeypatch.setattr(engine, "answer_together", fail)
     with running(*served_model, batch_seconds=0.3) as address:
 
         def ask(word):

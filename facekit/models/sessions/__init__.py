@@ -1,8 +1,8 @@
 """Sessions: pictures and clips encoded once, and questions about them answered or options scored.
 
 ``Session`` is the way in. Servers and evaluation put requests of several sessions together: ``generate_batch`` answers
-them in one batch, ``iterate_answers`` plans the batches by itself, and ``answer_subjects`` goes through any number of
-pictures with their questions.
+them in one batch, ``answer_together`` does so too and reads once what is common, ``iterate_answers`` plans any number
+of batches by itself, and ``answer_subjects`` goes through any number of pictures with their questions.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         answer_subjects,
         open_subjects,
     )
+    from facekit.models.sessions.together import answer_together
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
@@ -39,5 +40,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "requests": ["AnswerEnd", "Request", "Sampling", "TokenConstraint", "TokenScore"],
         "session": ["Session"],
         "subjects": ["AnsweringEngine", "AskedPrompt", "Fault", "Subject", "answer_subjects", "open_subjects"],
+        "together": ["answer_together"],
     },
 )

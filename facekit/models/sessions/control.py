@@ -111,24 +111,24 @@ class RowControl(StoppingCriteria):
     ) -> None:
         self.lengths: list[int | None] = [None] * len(requests)
         self._requests, self._width, self._ends, self._logits = requests, width, frozenset(ends), logits
+        self._decode = decode
         self._streams = [None if each.on_text is None else TextStream(decode, each.on_text) for each in requests]
 
     def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Tensor:
         """Say of each row whether it has ended, ``(B,)``."""
-        count = input_ids.shape[1] - self._width
         for row, token in enumerate(input_ids[:, -1].tolist()):
             if self.lengths[row] is None:
-                self._step(row, token, count)
+                self._step(row, token, input_ids[row, self._width :])
         return torch.tensor([length is not None for length in self.lengths], device=input_ids.device)
 
     def finish(self, texts: Sequence[str]) -> None:
-        """Send what is left of the answers."""
+        """Send what is left of answers that something else than this ended."""
         for stream, text in zip(self._streams, texts, strict=True):
             if stream is not None:
                 stream.finish(text)
 
-    def _step(self, row: int, token: int, count: int) -> None:
-        request, stream = self._requests[row], self._streams[row]
+    def _step(self, row: int, token: int, written: Tensor) -> None:
+        request, stream, count = self._requests[row], self._streams[row], len(written)
         if request.on_token is not None and self._logits is not None and token not in self._ends:
             request.on_token(self._logits.score(row, token, request.top_tokens))
         if stream is not None:
@@ -137,9 +137,12 @@ class RowControl(StoppingCriteria):
         if not (wants_stop or token in self._ends or count >= request.max_new_tokens):
             return
         self.lengths[row] = count
+        text = self._decode(written.tolist()).strip()
+        if stream is not None:
+            stream.finish(text)
         if request.on_end is not None:
             is_end = token in self._ends
-            request.on_end(AnswerEnd(count, "stop" if is_end else "cancelled" if wants_stop else "length"))
+            request.on_end(AnswerEnd(count, "stop" if is_end else "cancelled" if wants_stop else "length", text))
 
 
 class RowConstraints(LogitsProcessor):

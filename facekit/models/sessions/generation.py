@@ -73,24 +73,26 @@ def answer_whole(
 
 @dataclass(frozen=True)
 class SharedBeginning:
-    """The tokens ``(P,)`` that several prompts begin with, and their keys and values, of batch size 1."""
+    """The tokens ``(S, P)`` that prompts about each of S subjects begin with, and their keys and values."""
 
     ids: Tensor
     cache: Cache
 
     @classmethod
-    def read(cls, model: FaceKitForConditionalGeneration, ids: Tensor, media: EncodedMedia) -> SharedBeginning:
-        """Read a beginning that holds all visual tokens of its media."""
+    def read(
+        cls, model: FaceKitForConditionalGeneration, ids: Tensor, media: Sequence[EncodedMedia]
+    ) -> SharedBeginning:
+        """Read beginnings ``(S, P)`` that hold all visual tokens of their media."""
         ids = ids.to(model.device)
         cache = DynamicCache(config=model.config.get_text_config())
         with answering_mode(model):
             model(
-                input_ids=ids[None],
-                attention_mask=torch.ones_like(ids)[None],
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
                 cache=cache,
                 use_cache=True,
                 logits_to_keep=1,
-                **join_features([media]),
+                **join_features(media),
             )
         return cls(ids, cache)
 
@@ -100,14 +102,19 @@ class SharedBeginning:
         processor: FaceKitProcessor,
         requests: Sequence[Request],
         tails: Sequence[Tensor],
+        subjects: Sequence[int],
         options: Mapping[str, Any],
     ) -> list[list[str]]:
-        """Go on with the rest ``(L,)`` of each prompt, padded on its left, and answer them."""
+        """Go on with the rest ``(L,)`` of each prompt, padded on its left, and answer them.
+
+        ``subjects`` has the index of each prompt's beginning.
+        """
         padded, real = _pad_left(tails, processor)
-        beginning = self.ids.expand(len(tails), -1)
+        owners = torch.tensor(subjects, device=self.ids.device)
+        beginning = self.ids[owners]
         with answering_mode(model):
             cache = copy.deepcopy(self.cache)
-            cache.batch_repeat_interleave(len(tails))
+            cache.batch_select_indices(owners)
             inputs = {
                 "input_ids": torch.cat([beginning, padded.to(model.device)], dim=1),
                 "attention_mask": torch.cat([torch.ones_like(beginning), real.to(model.device)], dim=1),

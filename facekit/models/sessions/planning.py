@@ -90,11 +90,11 @@ def _answer_subject(
     rows = tokenize_prompts(processor, model.config, prompts, [media.frames] * len(prompts))
     asked = bound_answers(asked, rows, model.config)
     limits = [request.max_new_tokens for request in asked]
-    shared = _shared_length(rows, processor.image_token_id)
+    shared = shared_length(rows, processor.image_token_id)
     has_copies, beginning = count_copies(options) > 1, None
     may_share = not has_copies and options.get("use_cache") is not False and can_continue(model)
     if shared > 0 and may_share:
-        beginning = SharedBeginning.read(model, rows[0][:shared], media)
+        beginning = SharedBeginning.read(model, rows[0][None, :shared], [media])
         lengths = [len(row) - shared for row in rows]
         batches = _plan_tails(lengths, limits, shared, model.config, batch_size)
     else:
@@ -105,11 +105,12 @@ def _answer_subject(
         if beginning is None:
             texts = answer_whole(model, processor, together, [rows[row] for row in batch], options)
         else:
-            texts = beginning.answer(model, processor, together, [rows[row][shared:] for row in batch], options)
+            tails, subjects = [rows[row][shared:] for row in batch], [0] * len(batch)
+            texts = beginning.answer(model, processor, together, tails, subjects, options)
         yield from zip((members[row] for row in batch), texts, strict=True)
 
 
-def _shared_length(rows: Sequence[Tensor], image_token_id: int) -> int:
+def shared_length(rows: Sequence[Tensor], image_token_id: int) -> int:
     """Tokens that all rows begin with; 0 where these do not hold all visual tokens. One of each row's is left."""
     shortest = min(len(row) for row in rows)
     first = rows[0][:shortest]
@@ -126,12 +127,16 @@ def _plan_tails(
     A sliding window counts padding between the image and a question as tokens. Where a window is short enough for that
     to matter, only questions of the same length go together, which needs no padding.
     """
-    longest = shared + max(lengths) + max(limits)
-    window = getattr(config.get_text_config(), "sliding_window", None)
-    may_pad = window is None or longest <= window
+    may_pad = fits_window(config, shared + max(lengths) + max(limits))
     order = sorted(range(len(lengths)), key=lambda row: (limits[row], lengths[row], row))
     alike = [(limits[row], 0 if may_pad else lengths[row]) for row in range(len(lengths))]
     return _chunks(order, alike, batch_size)
+
+
+def fits_window(config: PreTrainedConfig, longest: int) -> bool:
+    """Whether rows of so many tokens, padding among them, are within the language model's sliding window."""
+    window = getattr(config.get_text_config(), "sliding_window", None)
+    return window is None or longest <= window
 
 
 def _chunks(order: Sequence[int], alike: Sequence[Any], batch_size: int) -> list[list[int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from torch import Tensor
@@ -53,10 +53,12 @@ class AnswerEnd:
     Args:
         tokens: That were written, the one that ends it included.
         reason: ``stop`` for such a token, ``length`` for the limit, ``cancelled`` where ``should_stop`` said so.
+        text: The answer, known before the other rows of its batch have ended.
     """
 
     tokens: int
     reason: Literal["stop", "length", "cancelled"]
+    text: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
