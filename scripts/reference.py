@@ -10,15 +10,23 @@ plain Markdown files, so that any site builder that knows mkdocstrings can take 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 PACKAGE = "facekit"
+_TYPE = re.compile(r"<(?:list\[)?(\w+)(?: range)?\]?>")  # of one value; click also says that it may be repeated
+_OPTION = re.compile(r"(?<![\w/-])--[a-z][a-z-]*[a-z]")
+_BOUNDS = (
+    (re.compile(r"([\d.]+)<=x<=([\d.]+)"), r"\1 to \2"),
+    (re.compile(r"x>=([\d.]+)"), r"at least \1"),
+    (re.compile(r"x<=([\d.]+)"), r"at most \1"),
+)
 
 
 @dataclass(frozen=True)
@@ -29,11 +37,13 @@ class Room:
         name: Its import, ``facekit.faces``.
         summary: The first sentence of its docstring.
         homes: By public name, the module that defines it; in alphabetical order.
+        display: By public name, what its entry leaves out, as an option of mkdocstrings.
     """
 
     name: str
     summary: str
     homes: dict[str, str]
+    display: dict[str, str] = field(default_factory=dict)
 
     @property
     def page(self) -> str:
@@ -54,7 +64,27 @@ def _read_room(path: Path, root: Path) -> Room:
     listed = _listed(tree)
     public = imported if listed is None else {each: imported[each] for each in listed if each in imported}
     summary = (ast.get_docstring(tree) or "").split("\n\n")[0].replace("\n", " ")
-    return Room(name, summary, {each: public[each] for each in sorted(public, key=str.lower) if each[0] != "_"})
+    homes = {each: public[each] for each in sorted(public, key=str.lower) if each[0] != "_"}
+    display = {each: option for each, home in homes.items() if (option := _display(root, home, each))}
+    return Room(name, summary, homes, display)
+
+
+def _display(root: Path, home: str, name: str) -> str | None:
+    """What is nothing to readers: values made by calls and private functions, and private base classes."""
+    path = root / Path(*home.split(".")).with_suffix(".py")
+    if not path.exists():
+        return None
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if isinstance(node, ast.Assign | ast.AnnAssign) and any(getattr(each, "id", None) == name for each in targets):
+            called = {getattr(each.func, "id", "") for each in ast.walk(node) if isinstance(each, ast.Call)}
+            named = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
+            is_plain = called <= {"MappingProxyType", "range"} and not any(each[0] == "_" for each in named)
+            return None if is_plain else "show_attribute_values: false"
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            is_private = any(getattr(each, "id", "").startswith("_") for each in node.bases)
+            return "show_bases: false" if is_private else None
+    return None
 
 
 def _imports(tree: ast.Module, room: str) -> Iterator[tuple[str, ast.alias]]:
@@ -79,14 +109,16 @@ def _listed(tree: ast.Module) -> list[str] | None:
 def write_room(room: Room) -> str:
     """Page of a room: each name under the import that users write, documented where it is defined."""
     parts = [f"# {room.name}\n\n{_plain(room.summary)}\n\nAll names are imported from `{room.name}`.\n"]
-    parts += [f"::: {home}.{name}\n    options: {{show_root_heading: true}}\n" for name, home in room.homes.items()]
+    for name, home in room.homes.items():
+        options = ", ".join(["show_root_heading: true", *filter(None, [room.display.get(name)])])
+        parts.append(f"::: {home}.{name}\n    options: {{{options}}}\n")
     return "\n".join(parts)
 
 
 def write_command(name: str, command: TyperCommand) -> str:
     """Page of a command: what it does, how it is called, what may be given to it."""
     context = typer.Context(command, info_name=f"{PACKAGE} {name}")
-    usage = " ".join(command.collect_usage_pieces(context))
+    usage = " ".join(map(_capitals, command.collect_usage_pieces(context)))
     rows = [_row(each, context) for each in command.params if not getattr(each, "hidden", False)]
     table = "\n".join(_table("argument or option", "meaning", rows))
     return (
@@ -99,7 +131,17 @@ def write_command(name: str, command: TyperCommand) -> str:
 def _row(parameter: TyperArgument | TyperOption, context: typer.Context) -> str:
     """Row of a table: how it is written, and what its help says of it, bounds and default included."""
     spelled, text = parameter.get_help_record(context) or (parameter.name, "")
+    for pattern, words in _BOUNDS:
+        text = pattern.sub(words, text)
+    spelled = _TYPE.sub(lambda kind: f"<{kind[1].lower()}>", spelled or "")
+    if isinstance(parameter, TyperArgument):
+        spelled = _capitals(spelled.partition(" <")[0])
     return f"| `{spelled}` | {_cell(_plain(text))} |"
+
+
+def _capitals(argument: str) -> str:
+    """An argument as command lines have it: ``{model}`` is ``MODEL``; one with dots of its own stays as written."""
+    return argument.strip("{}.") if "…" in argument else argument.replace("{", "").replace("}", "").upper()
 
 
 def _cell(text: str) -> str:
@@ -107,8 +149,10 @@ def _cell(text: str) -> str:
 
 
 def _plain(text: str | None) -> str:
-    """Help as Markdown: click's marks of paragraphs are none of it, and RST's literals are its code."""
-    return (text or "").replace("\b", "").replace("``", "`").strip()
+    """Help as Markdown: click's marks of paragraphs are none of it, RST's literals and options are its code."""
+    pieces = (text or "").replace("\b", "").replace("``", "`").strip().split("`")
+    pieces[::2] = [_OPTION.sub(r"`\g<0>`", piece) for piece in pieces[::2]]
+    return "`".join(pieces)
 
 
 def write_index(rooms: list[Room], commands: dict[str, TyperCommand], group: TyperGroup) -> str:

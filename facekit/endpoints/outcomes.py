@@ -68,7 +68,13 @@ class OutcomeStore(Protocol[C]):
 
 
 class Ending(Enum):
-    """Why a run ended."""
+    """Why a run ended.
+
+    Attributes:
+        FINISHED: Every call has an outcome.
+        BUDGET: What the next call may cost is more than the budget has left.
+        STOPPED: It was asked to stop; calls in flight were waited for.
+    """
 
     FINISHED = "finished"
     BUDGET = "the budget is used up"

@@ -33,8 +33,9 @@ class ProgressDisplay:
         clock: Seconds, for tests.
 
     Examples:
-        with ProgressDisplay() as progress:
-            evaluate_model(model, records, on_progress=progress)
+        >>> from facekit.reports import ProgressDisplay, ProgressMeter
+        >>> with ProgressDisplay(quiet=True) as progress:  # evaluate_model(..., on_progress=progress) and the like
+        ...     ProgressMeter(progress, "count", total=3, unit="faces").report(3)
     """
 
     def __init__(

@@ -73,6 +73,33 @@ def test_a_command_page_has_every_option_with_its_help():
     assert "facexbench" not in commands  # deprecated
 
 
+def test_a_command_line_is_written_as_people_type_it():
+    _, commands = read_commands()
+    page = write_command("ask", commands["ask"])
+    assert "facekit ask [OPTIONS] [IMAGE] [QUESTIONS]...\n" in page
+    assert "facekit convert [OPTIONS] ORIGIN… OUTPUT\n" in write_command("convert", commands["convert"])
+    assert "list[" not in page
+    assert "int range" not in page
+    assert "; at least 1]" in page
+    assert "more failed than `--max-failures`" in page
+    assert "``" not in page.replace("```", "")
+
+
+def test_values_made_by_calls_and_private_bases_are_not_shown(tmp_path):
+    package = tmp_path / "facekit"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from facekit.a import Base, MADE, PLAIN, READERS\n__all__ = ['Base', 'MADE', 'PLAIN', 'READERS']\n"
+    )
+    (package / "a.py").write_text(
+        "MADE = tuple(get_args(int))\nPLAIN: dict = {1: range(3)}\nREADERS = {'a': _read}\nclass Base(_Table): ...\n"
+    )
+    (room,) = read_rooms(tmp_path)
+    values = "show_attribute_values: false"
+    assert room.display == {"Base": "show_bases: false", "MADE": values, "READERS": values}
+    assert f"::: facekit.a.MADE\n    options: {{show_root_heading: true, {values}}}\n" in write_room(room)
+
+
 def test_the_navigation_names_exactly_the_pages_that_there_are(tmp_path):
     stale = tmp_path / "facekit.gone.md"
     stale.write_text("old")

@@ -26,7 +26,16 @@ _LANDMARK_KEYS = ("landmarks_projector_type", "cross_attn_type")
 
 
 class CheckpointFormat(StrEnum):
-    """The formats that ``facekit.load`` reads."""
+    """The formats that ``facekit.load`` reads.
+
+    Attributes:
+        FACEKIT: A model composed by facekit.
+        INTERNVL: InternVL in the Hugging Face layout, as InternVL3 ``-hf`` and merged FaceLLM.
+        LLAVA: LLaVA-1.5 in the Hugging Face layout.
+        FACE_LLAVA: Face-LLaVA as released.
+        ADAPTER: A PEFT adapter, whose base is one of the others.
+        NATIVE: Any other vision-language model of transformers, in its own class.
+    """
 
     FACEKIT = "facekit"
     INTERNVL = "internvl-hf"
