@@ -4,14 +4,16 @@ Photographs are resized so that their longer side has a given number of pixels, 
 shards of 256-pixel crops, with each landmarker in turn, round after round; a first round is not counted. What is timed
 is all of ``facekit preprocess``: reading, hashing, decoding, detection, landmarks, crop, encoding, shards. The clock's
 seconds are those of the machine as it was; the processor's, those of the process and of any it started, are what one
-core works, which others stretch less. A further run takes the parts apart: reading (hash, decoding), faces (detection
-and landmarks, of which the networks), and the rest (crop, encoding, shard). ``ceiling`` is how many times faster than
-the first landmarker one would be that takes no time at all, and ``ceiling_networks`` one that runs its networks alone.
-Both landmarkers run as facekit has them by default: dlib enlarges a picture only where it finds no face in it.
-``--lines`` also runs a records file of so many lines, whose pictures are all one, in a process of its own, and reports
-that process's peak memory, and by how much it grew over a run of one line, beside those on a hundredth of the lines.
+core works, which others stretch less. Further runs take the parts apart: reading (hash, decoding), faces (detection
+and landmarks, of which each of the networks of ``mesh``), and the rest (crop, encoding, shard). Every figure is the
+median of the rounds. The ceilings are how many times faster than the first landmarker another would be that takes no
+time at all (``ceiling``), that runs the network of its detector and nothing else (``ceiling_detector``), or its
+networks and nothing else (``ceiling_networks``). Both landmarkers run as facekit has them by default: dlib enlarges a
+picture only where it finds no face in it. ``--lines`` also runs a records file of so many lines, whose pictures are all
+one, in a process of its own, and reports that process's peak memory, and by how much it grew over a run of one line,
+beside those on a hundredth of the lines.
 
-    python -m benchmarks.preprocess PHOTOGRAPHS...              # dlib against mesh at 256, 512, 1024 and 2048 pixels
+    python -m benchmarks.preprocess PHOTOGRAPHS...              # dlib against mesh at 256 to 2048 pixels
     python -m benchmarks.preprocess --lines 1000000 --sides 512 # and the memory of a million lines
 """
 
@@ -44,9 +46,10 @@ from facekit.data.preprocessing import PreprocessSettings, faces, preprocess
 from facekit.data.records import FaceRecord, write_records
 from facekit.faces.images import open_image
 from facekit.faces.landmarker import DetectedFace, Landmarker
+from facekit.faces.mesh_landmarker import DETECTOR_FILE, MESH_FILE
 from facekit.faces.tflite import TfliteModel
 
-SIDES = (256, 512, 1024, 2048)
+SIDES = (256, 512, 768, 1024, 2048)
 _MEBIBYTE = 2**20
 _MEMORY_SIDE = 64
 
@@ -109,20 +112,29 @@ def _measure_side(
         }
         for spec in options.landmarkers
     ]  # fmt: skip
-    parts = [
-        {
-            "part": "parts",
-            "side": side,
-            "landmarker": spec,
-            **_take_apart(records, folder / f"parts-{side}-{index}", spec),
-        }
-        for index, spec in enumerate(options.landmarkers)
+    apart: dict[str, list[dict[str, float]]] = {spec: [] for spec in options.landmarkers}
+    for number in range(options.rounds):
+        for index, spec in enumerate(options.landmarkers):
+            apart[spec].append(_take_apart(records, folder / f"parts-{side}-{index}-{number}", spec))
+    return [*speed, *_summarise_parts(side, apart)]
+
+
+def _summarise_parts(side: int, apart: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
+    """A row for each landmarker: the medians of its runs, and the ceilings against the first landmarker."""
+    rows: list[dict[str, Any]] = [
+        {"part": "parts", "side": side, "landmarker": spec, **_medians(runs)} for spec, runs in apart.items()
     ]
-    whole = sum(parts[0][name] for name in ("reading_ms", "faces_ms", "rest_ms"))
-    for row in parts:
-        row["ceiling"] = whole / (row["reading_ms"] + row["rest_ms"])
-        row["ceiling_networks"] = whole / (row["reading_ms"] + row["rest_ms"] + row["networks_ms"])
-    return [*speed, *parts]
+    whole = sum(rows[0][name] for name in ("reading_ms", "faces_ms", "rest_ms"))
+    for row in rows:
+        around = row["reading_ms"] + row["rest_ms"]
+        row["ceiling"] = whole / around
+        row["ceiling_detector"] = whole / (around + row["detector_ms"])
+        row["ceiling_networks"] = whole / (around + row["detector_ms"] + row["mesh_ms"])
+    return rows
+
+
+def _medians(runs: list[dict[str, float]]) -> dict[str, float]:
+    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 
 def _processor_time() -> float:
@@ -132,13 +144,14 @@ def _processor_time() -> float:
 
 
 def _take_apart(records: Path, output: Path, spec: str) -> dict[str, float]:
-    """Milliseconds of the processor for a picture, by part."""
+    """Milliseconds of the processor for a picture, by part, and how often it ran each network of ``mesh``."""
     landmarker = faces.shared_landmarker(spec)
     with (
         _timed(faces, "stamp_record") as hashing,
         _timed(faces, "open_image") as opening,
         _timed(type(landmarker), "detect_largest") as finding,
-        _timed(TfliteModel, "run") as networks,
+        _timed(TfliteModel, "run", of=DETECTOR_FILE) as detector,
+        _timed(TfliteModel, "run", of=MESH_FILE) as mesh,
     ):
         start = time.process_time()
         result = preprocess(str(records), output, PreprocessSettings(landmarker=spec))
@@ -147,19 +160,29 @@ def _take_apart(records: Path, output: Path, spec: str) -> dict[str, float]:
     seconds = {
         "reading": reading,
         "faces": sum(finding),
-        "networks": sum(networks),
+        "detector": sum(detector),
+        "mesh": sum(mesh),
         "rest": whole - reading - sum(finding),
     }
-    return {f"{name}_ms": 1e3 * value / result.inputs for name, value in seconds.items()}
+    runs = {"detector_runs": len(detector) / result.inputs, "mesh_runs": len(mesh) / result.inputs}
+    return {f"{name}_ms": 1e3 * value / result.inputs for name, value in seconds.items()} | runs
 
 
 @contextmanager
-def _timed(owner: object, name: str) -> Iterator[list[float]]:
-    """Note the processor's seconds of each call of a function or method for as long as the context lasts."""
+def _timed(owner: object, name: str, of: str | None = None) -> Iterator[list[float]]:
+    """Note the processor's seconds of each call of a function or method for as long as the context lasts.
+
+    Args:
+        owner: The module or class.
+        name: The function or method.
+        of: The name of a model file, where only the calls of that model's method are noted.
+    """
     seconds: list[float] = []
     function: Callable[..., Any] = getattr(owner, name)
 
     def timed(*args: Any, **options: Any) -> Any:
+        if of is not None and args[0].path.name != of:
+            return function(*args, **options)
         start = time.process_time()
         try:
             return function(*args, **options)
@@ -238,14 +261,15 @@ def _print(rows: list[dict[str, Any]]) -> None:
             f"{row['pictures_per_second']:.1f}", f"{row['pictures_per_processor_second']:.1f}",
             f"{row['times_the_first']:.1f}",
         )  # fmt: skip
-    console = Console()
+    console = Console(width=120)
     console.print(table)
     table = Table(title="Milliseconds of the processor for a picture; the ceilings are times the first")
-    names = ("reading", "faces", "networks", "rest")
-    for name in ("longer side", "landmarker", *names, "ceiling", "networks alone"):
+    names = ("reading", "faces", "detector", "mesh", "rest")
+    ceilings = ("ceiling", "ceiling_detector", "ceiling_networks")
+    for name in ("longer side", "landmarker", *names, "no time", "detector alone", "networks alone"):
         table.add_column(name, justify="right")
     for row in (row for row in rows if row["part"] == "parts"):
-        values = [row[f"{name}_ms"] for name in names] + [row["ceiling"], row["ceiling_networks"]]
+        values = [row[f"{name}_ms"] for name in names] + [row[name] for name in ceilings]
         table.add_row(f"{row['side']} px", row["landmarker"], *(f"{value:.1f}" for value in values))
     console.print(table)
     for row in (row for row in rows if row["part"] == "memory"):

@@ -41,6 +41,10 @@ SURE_SCORE = 0.75
 """A find with this score counts as a face before the mesh has seen it: of 428 finds in turned, small, grey, dark and
 framed photographs the mesh refused 14, of which none scored above 0.71."""
 
+SURE_PRESENCE = 0.9
+"""A face that is only counted needs no second mesh where the first has this probability: of 524 finds in such
+photographs 471 had it, and the second mesh refused none of them (35 of the others)."""
+
 
 class MeshLandmarker(Landmarker):
     """Faces from MediaPipe's BlazeFace, 68 landmarks from its face mesh.
@@ -111,17 +115,32 @@ class MeshLandmarker(Landmarker):
             largest: DetectedFace | None = None
             count = 0
             for each in sorted(found, key=lambda each: -each.size):
-                face = self._landmarks(image, each) if largest is None or each.score < SURE_SCORE else None
-                if face is not None or (largest is not None and each.score >= SURE_SCORE):
-                    count += each.size >= min_face_size
-                largest = face if largest is None else largest
+                if largest is None:
+                    largest = self._landmarks(image, each)
+                    count += largest is not None and each.size >= min_face_size
+                elif each.size < min_face_size:
+                    break
+                else:
+                    count += each.score >= SURE_SCORE or self._is_face(image, each)
             if largest is not None:
                 return LargestFace(largest, count)
         return None
 
     def _landmarks(self, image: Image.Image, found: FoundFace) -> DetectedFace | None:
+        mesh, _ = self._first_mesh(image, found)
+        return self._second_mesh(image, found, mesh)
+
+    def _is_face(self, image: Image.Image, found: FoundFace) -> bool:
+        """Whether ``_landmarks`` has any, mostly by the first mesh alone."""
+        mesh, presence = self._first_mesh(image, found)
+        return presence >= max(SURE_PRESENCE, self.presence) or self._second_mesh(image, found, mesh) is not None
+
+    def _first_mesh(self, image: Image.Image, found: FoundFace) -> tuple[np.ndarray, float]:
         turn = _turn_between(*found.key_points[[RIGHT_EYE, LEFT_EYE]])
-        mesh, _ = self._run_mesh(image, found.box.reshape(2, 2).mean(axis=0), found.size, turn)
+        return self._run_mesh(image, found.box.reshape(2, 2).mean(axis=0), found.size, turn)
+
+    def _second_mesh(self, image: Image.Image, found: FoundFace, mesh: np.ndarray) -> DetectedFace | None:
+        """The face by the mesh of the square around the first mesh; None where it takes that for none."""
         turn = _turn_between(*mesh[list(MESH_EYE_CORNERS)])
         low, high = (mesh @ turn).min(axis=0), (mesh @ turn).max(axis=0)
         mesh, presence = self._run_mesh(image, turn @ (low + high) / 2, float((high - low).max()), turn)

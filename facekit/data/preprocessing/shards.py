@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from facekit.data.atomic import explained_writes, write_text_atomically
-from facekit.data.formats.shards import sample_fields
+from facekit.data.formats.shards import SHARD_TIME, sample_fields
 from facekit.data.preprocessing.faces import Outcome, PreparedRecord
 from facekit.data.preprocessing.failures import RecordFailure
 from facekit.data.preprocessing.settings import PreprocessSettings
@@ -238,7 +238,7 @@ def _checksum(path: Path) -> str:
 def _write_tar(path: Path, kept: Sequence[PreparedRecord]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with require_webdataset().TarWriter(str(temporary), encoder=False, mtime=0.0) as sink:
+        with require_webdataset().TarWriter(str(temporary), encoder=False, mtime=SHARD_TIME) as sink:
             for item in kept:
                 sample: dict[str, Any] = {"__key__": item.key, "json": format_record(item.record).encode()}
                 for name, content in item.files.items():

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 
 import numpy as np
@@ -73,6 +74,15 @@ def test_every_record_becomes_a_crop_with_its_labels_and_landmarks(dataset, tmp_
         np.testing.assert_allclose(new.landmark_array(tmp_path), expected, atol=2e-5)
         with Image.open(tmp_path / "unpacked" / new.image) as crop:
             assert crop.size == (64, 64)
+
+
+def test_a_member_of_a_shard_costs_one_header_and_has_no_time_of_its_own(dataset, tmp_path):
+    preprocess(str(dataset), tmp_path / "out", SETTINGS)
+    with tarfile.open(tmp_path / "out" / "shard-000000.tar") as shard:
+        members = shard.getmembers()
+    blocks = [1 + -(-member.size // tarfile.BLOCKSIZE) for member in members]
+    assert [member.offset // tarfile.BLOCKSIZE for member in members] == [sum(blocks[:index]) for index in range(6)]
+    assert {member.mtime for member in members} == {0}
 
 
 @pytest.mark.parametrize("engine", ["local", "ray"])
