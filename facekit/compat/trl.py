@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,12 +32,15 @@ def require_trl() -> None:
 def trainer_class(base: type[Any], kind: str) -> type[Any]:
     """Put a trainer's saving and resuming before one of TRL's, whose data, batches and loss stay.
 
+    Nothing of a run is sent to anybody: TRL's telemetry is off.
+
     Args:
         base: A subclass of ``HookedTrainer``.
         kind: ``GRPOTrainer`` or ``DPOTrainer``.
 
     Seen: TRL 1.16.
-    Why: TRL has the loop of GRPO and DPO in subclasses of the trainer, and no hook for what is done about failed saves.
+    Why: TRL has the loop of GRPO and DPO in subclasses of the trainer, and no hook for what is done about failed saves;
+        its trainers tell the hub which kind of model is trained on what, unless an environment variable forbids it.
     Until: TRL takes such hooks as callbacks.
     """
     import trl
@@ -59,8 +63,22 @@ def trainer_class(base: type[Any], kind: str) -> type[Any]:
 
     own["log"] = log
     own["write_checkpoint"] = write_checkpoint
+    own["_send_telemetry"] = lambda self: None
     own["create_model_card"] = lambda self, *given, **options: None  # a page of TRL's beside every checkpoint
     return type(f"FaceKit{kind}", (base, of_trl), own)
+
+
+@contextmanager
+def deprecations_ignored() -> Iterator[None]:
+    """Keep TRL's use of old names of transformers from the user inside the ``with`` block, who cannot change it.
+
+    Seen: TRL 1.16 with transformers 5.24.
+    Why: it switches gradient checkpointing off and on around every round of answers by names that warn since 5.24.
+    Until: TRL uses ``activation_checkpointing``.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".*gradient_checkpointing(_enable|_disable)?` is deprecated", FutureWarning)
+        yield
 
 
 def arguments_class(kind: str) -> type[Any]:

@@ -125,6 +125,18 @@ def test_the_first_loss_of_pairs_is_that_of_an_equal_reference(start, tmp_path):
         assert losses[-1] < losses[0]
 
 
+@pytest.mark.filterwarnings("error::FutureWarning")
+def test_nothing_is_sent_and_nothing_printed_that_a_user_cannot_change(start, tmp_path, monkeypatch):
+    sent = []
+    monkeypatch.setattr("trl.trainer.base_trainer.send_telemetry", lambda **told: sent.append(told))
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setitem(REWARDS, "face", length_reward)
+    model, processor = facekit.load(start / "model")
+    chosen = settings(steps=1, grpo={"generations": 4, "longest_answer": 4}, gradient_checkpointing=True)
+    train(model, processor, start / "data" / "records.jsonl", tmp_path, TrainingSettings(**chosen))
+    assert sent == []
+
+
 def test_a_batch_of_broken_groups_is_refused(start, tmp_path):
     model, processor = facekit.load(start / "model")
     with pytest.raises(ConfigurationError, match=r"a step has 8 answers .* no multiple of grpo\.generations=3"):

@@ -90,7 +90,7 @@ class SourceSummary:
 
     def __str__(self) -> str:
         counts = self.counts
-        kinds = " and ".join(f"{number:,} {kind}{'s' * (number != 1)}" for kind, number in sorted(counts.media.items()))
+        kinds = " and ".join(_count_of(kind, number) for kind, number in sorted(counts.media.items()))
         lines = [f"{self.name}: {counts.records:,} records ({kinds or 'none'}) from {self.root}"]
         tables = [("split", counts.splits), ("labelled for", counts.tasks), ("expression", counts.expressions)]
         tables += sorted(counts.groups.items())
@@ -113,3 +113,10 @@ class SourceSummary:
 def _shares(counts: Counter[str]) -> str:
     shown = [f"{name} {number:,}" for name, number in counts.most_common(_SHOWN_PER_LINE)]
     return ", ".join([*shown, "…"] if len(counts) > _SHOWN_PER_LINE else shown)
+
+
+def _count_of(kind: str, number: int) -> str:
+    """How many media there are, in words."""
+    if kind == "images":
+        return f"{number:,} {'set' if number == 1 else 'sets'} of images"
+    return f"{number:,} {kind}{'s' * (number != 1)}"

@@ -16,6 +16,7 @@ from transformers import PrinterCallback, TrainerCallback
 from facekit.compat.peft import is_adapted
 from facekit.compat.trl import (
     arguments_class,
+    deprecations_ignored,
     reference_given,
     require_trl,
     restore_forward,
@@ -78,16 +79,15 @@ def train_preferences(
         "settings": settings, "record_ids": [record.id for record in records.records],
     }  # fmt: skip
     reference = reference_of(model) if _needs_reference(settings) else None
+    make = _group_trainer if settings.grpo is not None else _pair_trainer
     try:
-        if settings.grpo is not None:
-            trainer = _group_trainer(common, records, settings, folder, reference)
-        else:
-            trainer = _pair_trainer(common, records, settings, folder, reference)
-        trainer.remove_callback(PrinterCallback)
-        if checkpoint is not None:
-            trainer.add_callback(Resumption(trainer, checkpoint))
-        with finite_losses(trainer):
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with deprecations_ignored():
+            trainer = make(common, records, settings, folder, reference)
+            trainer.remove_callback(PrinterCallback)
+            if checkpoint is not None:
+                trainer.add_callback(Resumption(trainer, checkpoint))
+            with finite_losses(trainer):
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         restore_forward(model)
     ended: FaceTrainer = trainer

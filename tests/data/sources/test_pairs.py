@@ -25,6 +25,7 @@ def test_a_row_is_a_question_with_its_truth_and_answer(miniature):
     assert first.conversations[1].content == "Yes."
     assert (second.same, second.conversations[1].content) == (False, "No.")
     assert dict(summary.counts.tasks) == {"verification": 2}
+    assert str(summary).startswith("pairs: 2 records (2 sets of images) from ")
     assert [record.same for record in read_source("pairs", miniature.root / "pairs.csv", split="train")[0]] == [False]
 
 
