@@ -9,6 +9,10 @@ from facekit.compat.versions import notice_untested_versions
 
 notice_untested_versions()  # before the imports that an untested version may break
 
+from facekit.compat.transformers_imports import import_models_package
+
+import_models_package()
+
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor
 
 from facekit.models.configuration import FaceKitConfig
