@@ -38,7 +38,7 @@ def _structure_of_models() -> _Structure:
     """The names in the files of ``transformers.models``, from what ``transformers`` remembers of its own."""
     prefix = "models"
     folder = Path(str(transformers.__file__)).parent / prefix
-    remembered = import_utils.define_import_structure(folder, prefix=prefix)  # type: ignore[arg-type]  # the same words
+    remembered = import_utils.define_import_structure(folder, prefix=prefix)  # the same words
     return {
         backends: {
             name.removeprefix(f"{prefix}."): set(objects)
