@@ -2,13 +2,14 @@
 
 What such a file can hold is Llama's and Qwen2's architecture with plain rotary positions, and a vocabulary that is
 SentencePiece's or byte-level with one of the splits that llama.cpp knows. Everything else is refused before anything is
-written; whether the file's tokenizer reads text as the model's does is tried afterwards.
+written; whether the file's tokenizer reads text as the model's does is tried afterwards, by llama.cpp's rules.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,14 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from facekit.compat.transformers_gguf import READS_VOCABULARIES
 from facekit.errors import CheckpointError, ConfigurationError, MissingExtraError
 from facekit.models.interoperability.chat_templates import original_chat_template
+from facekit.models.interoperability.gguf_pieces import SentencePieces
 from facekit.models.interoperability.merging import has_adapters
 from facekit.models.modeling import FaceKitForConditionalGeneration, refuse_quantised
 from facekit.models.processing import FaceKitProcessor
 
 __all__ = ["GGUF_NAME", "write_gguf"]
+
+logger = logging.getLogger(__name__)
 
 GGUF_NAME = "model.gguf"
 _ARCHITECTURES = {"llama": "LLAMA", "qwen2": "QWEN2"}
@@ -37,8 +41,9 @@ _SPLITS = {
 }
 """llama.cpp's name of each split of text before byte pairs are merged."""
 _PROBES = (
-    "How old is the person?", "  Two  spaces,\nnew line\n\n", "It's 12345 or 6.7%", "Zoë 笑顔 🙂 naïve", "<b>AU12</b>",
+    "How old is the person?", "Two  spaces,\nnew line\n\n", "It's 12345 or 6.7%", "Zoë 笑顔 🙂 naïve", "<b>AU12</b>",
 )  # fmt: skip
+_SPACED = ("  Two  spaces,\nnew line\n\n",)
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,7 @@ class _Vocabulary:
     types: list[int]
     scores: list[float] | None
     merges: list[str]
+    begins_with_space: bool = False
 
 
 def write_gguf(model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, folder: Path) -> Path:
@@ -99,7 +105,7 @@ def write_gguf(model: FaceKitForConditionalGeneration, processor: FaceKitProcess
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    _compare_tokenizers(tokenizer, path)
+    _compare_tokenizers(tokenizer, vocabulary, path)
     return path
 
 
@@ -146,6 +152,7 @@ def _write_tokenizer(writer: Any, vocabulary: _Vocabulary, tokenizer: PreTrained
     writer.add_token_types(vocabulary.types)
     if vocabulary.scores is not None:
         writer.add_token_scores(vocabulary.scores)
+        writer.add_add_space_prefix(vocabulary.begins_with_space)
     writer.add_token_merges(vocabulary.merges)
     for name in ("bos", "eos", "unk", "pad"):
         token = getattr(tokenizer, f"{name}_token_id")
@@ -182,7 +189,9 @@ def _read_vocabulary(tokenizer: PreTrainedTokenizerBase, size: int, types: Any) 
     ranks: dict[str, int] = {}
     for rank, merge in enumerate(merges):
         ranks.setdefault(merge.replace(" ", ""), rank)
-    return _Vocabulary("llama", None, tokens, kinds, [-float(ranks.get(token, 0)) for token in tokens], merges)
+    scores = [-float(ranks.get(token, 0)) for token in tokens]
+    first = tokenizer("a", add_special_tokens=False)["input_ids"][0]
+    return _Vocabulary("llama", None, tokens, kinds, scores, merges, str(names[first]).startswith("▁"))
 
 
 def _find_split(pre_tokenizer: Any) -> str:
@@ -213,13 +222,43 @@ def _tensors(model: FaceKitForConditionalGeneration) -> Iterator[tuple[str, Tens
         yield name, value.contiguous()
 
 
-def _compare_tokenizers(tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
+def _compare_tokenizers(tokenizer: PreTrainedTokenizerBase, vocabulary: _Vocabulary, path: Path) -> None:
+    def ours(text: str) -> list[int]:
+        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
     again = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name, local_files_only=True)
-    for text in _PROBES:
-        ours, theirs = (each(text, add_special_tokens=False)["input_ids"] for each in (tokenizer, again))
-        if ours != theirs:
+    read_back: Callable[[str], list[int]] = lambda text: again(text, add_special_tokens=False)["input_ids"]  # noqa: E731
+    if vocabulary.scores is None:
+        _refuse_others(ours, read_back, (*_PROBES, *_SPACED), path)
+        return
+    controls = {vocabulary.tokens[index]: index for index in tokenizer.added_tokens_decoder}
+    pieces = SentencePieces(
+        vocabulary.tokens, vocabulary.scores, controls, begins_with_space=vocabulary.begins_with_space
+    )
+    _refuse_others(ours, pieces.read, _PROBES, path)
+    edges = (*_SPACED, *(f"{token}word" for token in controls))
+    others = [text for text in edges if pieces.read(text) != ours(text)]
+    if others:
+        logger.warning(
+            "llama.cpp reads %s otherwise than the model's tokenizer: it puts a space before text that begins with "
+            "one, or that follows a control token; give it token ids of such prompts",
+            " and ".join(map(repr, others[:2])),
+        )
+    if any(read_back(text) != ours(text) for text in (*_PROBES, *_SPACED)):
+        logger.warning(
+            "'gguf:' here reads some text otherwise than llama.cpp and the model's tokenizer, spaces above all"
+        )
+
+
+def _refuse_others(
+    ours: Callable[[str], list[int]], theirs: Callable[[str], list[int]], texts: Sequence[str], path: Path
+) -> None:
+    for text in texts:
+        expected, found = ours(text), theirs(text)
+        if expected != found:
             path.unlink()
             raise CheckpointError(
-                f"a GGUF file cannot hold this tokenizer: {text!r} would be read as {theirs[:8]}, not {ours[:8]}; "
+                f"a GGUF file cannot hold this tokenizer: {text!r} would be read as {found[:8]}, not {expected[:8]}; "
                 "export it as 'language-model'"
             )

@@ -2,79 +2,16 @@
 
 import pytest
 import torch
+from gguf_models import LLAMA3, QWEN2, byte_pairs, prepended, save, sentence_pieces, unprefixed
 from small_runs import small_model
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 import facekit
 from facekit.backbones import load_gguf_backbone
 from facekit.compat.transformers_gguf import READS_VOCABULARIES
-from facekit.errors import ConfigurationError
+from facekit.errors import CheckpointError, ConfigurationError
 from facekit.models.interoperability import export, gguf_file
-from facekit.models.interoperability.gguf_file import _SPLITS
 
 gguf = pytest.importorskip("gguf")
-
-TEMPLATE = (
-    "{% for m in messages %}<s>{{ m.role }}: {{ m.content }}{% endfor %}{% if add_generation_prompt %}A:{% endif %}"
-)
-SIZES = {
-    "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "max_position_embeddings": 128, "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
-
-
-def sentence_pieces():
-    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *map(chr, range(0x21, 0x7F))]
-    merges = [("o", "l"), ("ol", "d"), ("▁", "old"), ("i", "s"), ("▁", "is")]
-    pieces += ["".join(each) for each in merges]
-    tokenizer = Tokenizer(
-        models.BPE({piece: index for index, piece in enumerate(pieces)}, merges, byte_fallback=True, unk_token="<unk>",
-                   fuse_unk=True)
-    )  # fmt: skip
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
-    tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    return tokenizer
-
-
-def byte_pairs(split):
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    merges = [("o", "l"), ("ol", "d"), ("Ġ", "old"), ("i", "s"), ("1", "2"), ("12", "3")]
-    pieces = ["<unk>", "<s>", "</s>", "<|endoftext|>", *letters, *("".join(each) for each in merges)]
-    tokenizer = Tokenizer(models.BPE({piece: index for index, piece in enumerate(pieces)}, merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(split), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    return tokenizer
-
-
-def save(folder, kind, tokenizer, **options):
-    """A language model with its tokenizer, as transformers saves them; gives the vocabulary's size."""
-    named = ("<unk>", "<s>", "</s>", "<|endoftext|>")
-    tokenizer.add_special_tokens([token for token in named if tokenizer.token_to_id(token) is not None])
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="</s>"
-    )
-    fast.chat_template = TEMPLATE
-    fast.save_pretrained(folder)
-    torch.manual_seed(0)
-    classes = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen2": (Qwen2Config, Qwen2ForCausalLM)}[kind]
-    model = classes[1](classes[0](vocab_size=len(fast) + 5, **SIZES, **options))
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            if name.endswith("bias"):
-                value.normal_()
-    model.save_pretrained(folder)
-    return f"hf:{folder}"
-
-
-LLAMA3, QWEN2 = _SPLITS
 
 
 @pytest.mark.skipif(not READS_VOCABULARIES, reason="this transformers reads vocabularies otherwise")
@@ -124,5 +61,32 @@ def test_a_transformers_that_cannot_read_the_file_back_is_refused_before_anythin
     spec = save(tmp_path / "llm", "qwen2", byte_pairs(QWEN2))
     model, processor = facekit.create(encoder="tiny", connector="mlp", backbone=spec, seed=0)
     with pytest.raises(ConfigurationError, match=r"too old; run: pip install 'transformers>=5\.18'"):
+        export(model, processor, tmp_path / "out", "gguf")
+    assert not any((tmp_path / "out").iterdir())
+
+
+@pytest.mark.skipif(not READS_VOCABULARIES, reason="this transformers reads vocabularies otherwise")
+@pytest.mark.parametrize(
+    ("tokenizer", "begins_with_space", "differs"),
+    [(prepended, True, False), (unprefixed, False, False), (sentence_pieces, True, True)],
+)
+def test_the_file_says_whether_llama_cpp_puts_a_space_before_text_and_a_difference_is_told(
+    tmp_path, caplog, tokenizer, begins_with_space, differs
+):
+    spec = save(tmp_path / "llm", "llama", tokenizer())
+    model, processor = facekit.create(encoder="tiny", connector="mlp", backbone=spec, seed=0)
+    export(model, processor, tmp_path / "out", "gguf")
+    field = gguf.GGUFReader(tmp_path / "out" / "model.gguf").get_field("tokenizer.ggml.add_space_prefix")
+    assert field.contents() is begins_with_space
+    assert ("llama.cpp reads '  Two  spaces" in caplog.text) is differs
+
+
+def test_a_vocabulary_that_llama_cpp_would_read_otherwise_is_refused_and_no_file_is_left(tmp_path):
+    pieces = sentence_pieces(others=["wo"])  # a token that no merge makes: llama.cpp joins whatever is one
+    spec = save(tmp_path / "llm", "llama", pieces)
+    model, processor = facekit.create(encoder="tiny", connector="mlp", backbone=spec, seed=0)
+    if not READS_VOCABULARIES:
+        pytest.skip("this transformers reads vocabularies otherwise")
+    with pytest.raises(CheckpointError, match=r"'Two  spaces.*' would be read as"):
         export(model, processor, tmp_path / "out", "gguf")
     assert not any((tmp_path / "out").iterdir())
