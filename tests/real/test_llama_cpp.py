@@ -95,7 +95,7 @@ def test_tokens_probabilities_and_greedy_answers_are_those_of_the_model(tmp_path
         greedy = post("/completion", prompt=prompt[0].tolist(), n_predict=NEW, temperature=0, return_tokens=True)
         letter, worst = read(post, "xx")[-1], 0.0
         for place in range(24, len(written)):
-            # Of half a character it tells no probabilities, so that it is made to write a letter; they stay the model's.
+            # Of half a character it tells no probabilities, so it is made to write a letter; they stay the model's.
             asked = {"prompt": written[:place], "n_predict": 1, "n_probs": size, "logit_bias": [[letter, 1000.0]]}
             reply = post("/completion", **asked, cache_prompt=False)
             found = torch.full((size,), torch.nan)
