@@ -49,13 +49,14 @@ class CostMeter(TrainerCallback):
     """Measures a run.
 
     Args:
-        pauses: Returns seconds that are not to be counted, such as those of validation.
+        pauses: Returns seconds so far that are not to be counted, such as those of validation; of these, the meter
+            takes off what falls between its first and its last step.
     """
 
     def __init__(self, pauses: Callable[[], float] = lambda: 0.0) -> None:
         self.pauses = pauses
         self._tokens = 0
-        self._started = self._seconds = 0.0
+        self._started = self._paused = self._seconds = 0.0
         self._first_step = self._last_step = 0
         self._examples_per_step = 1
         self._processes = 1
@@ -80,12 +81,13 @@ class CostMeter(TrainerCallback):
         self._device = args.device
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
+        self._paused = self.pauses()
         self._started = time.perf_counter()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Note how far the run is."""
         self._last_step = state.global_step
-        self._seconds = time.perf_counter() - self._started
+        self._seconds = time.perf_counter() - self._started - (self.pauses() - self._paused)
 
     def close(self) -> None:
         """Stop counting; it may be called where the run never began."""
@@ -100,7 +102,7 @@ class CostMeter(TrainerCallback):
             steps=steps,
             examples=steps * self._examples_per_step,
             tokens=self._tokens * self._processes,
-            seconds=max(0.0, self._seconds - self.pauses()),
+            seconds=max(0.0, self._seconds),
             peak_memory=peak_memory(self._device),
             device=_name(self._device),
         )
