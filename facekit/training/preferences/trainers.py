@@ -33,6 +33,7 @@ from facekit.training.loop.distributed import count_processes
 from facekit.training.loop.face_trainer import FaceTrainer
 from facekit.training.preferences.pairs import paired_rows
 from facekit.training.preferences.prompts import processor_of_rows, rewarded_rows
+from facekit.training.preferences.repeated_pictures import encoded_once
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.rewards.columns import REWARDS
 
@@ -86,7 +87,7 @@ def train_preferences(
             trainer.remove_callback(PrinterCallback)
             if checkpoint is not None:
                 trainer.add_callback(Resumption(trainer, checkpoint))
-            with finite_losses(trainer):
+            with finite_losses(trainer), encoded_once(model.encoder):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         restore_forward(model)

@@ -1,0 +1,43 @@
+"""Pictures that stand in a batch many times, as those of a group of answers do: a frozen encoder sees each once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from facekit.encoders.base import VisionEncoder
+
+
+@contextmanager
+def encoded_once(encoder: nn.Module) -> Iterator[None]:
+    """Let a vision encoder see each picture of a batch once, however often it stands there, inside the ``with`` block.
+
+    The tokens of the last batch are kept, so that answers are drawn and learned from with one look. An encoder that
+    learns, or is in training mode, sees every picture as before.
+
+    Args:
+        encoder: A model's; it gets its own ``forward`` back. One that is no ``VisionEncoder`` is left alone, because
+            rows of what it takes may be no pictures.
+    """
+    if not isinstance(encoder, VisionEncoder):
+        yield
+        return
+    encode = encoder.forward
+    kept: list[tuple[Tensor, Tensor]] = []
+
+    def forward(pixel_values: Tensor) -> Tensor:
+        if encoder.training or any(parameter.requires_grad for parameter in encoder.parameters()):
+            return encode(pixel_values)
+        different, which = torch.unique(pixel_values, dim=0, return_inverse=True)
+        if not (kept and torch.equal(kept[0][0], different)):
+            kept[:] = [(different, encode(different))]
+        return kept[0][1][which]
+
+    encoder.forward = forward  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del encoder.forward
