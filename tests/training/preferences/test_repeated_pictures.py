@@ -40,6 +40,15 @@ def test_other_pictures_are_encoded_anew(encoder, seen):
     assert seen == [2, 2, 2]
 
 
+def test_pictures_that_differ_in_one_pixel_are_two(encoder):
+    faces = torch.randn(1, 1, 3, 32, 32).repeat(3, 1, 1, 1, 1)
+    faces[1, 0, 0, 0, 1] += 5.0  # none of the pixels by which they are told apart at first
+    expected = encoder(faces)
+    with encoded_once(encoder):
+        torch.testing.assert_close(encoder(faces), expected)
+    assert not torch.equal(expected[0], expected[1])
+
+
 def test_an_encoder_that_learns_sees_every_picture_and_gets_its_gradients(encoder, seen):
     encoder.requires_grad_(True)
     with encoded_once(encoder):
