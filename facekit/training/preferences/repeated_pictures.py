@@ -29,7 +29,7 @@ def encoded_once(encoder: nn.Module) -> Iterator[None]:
         yield
         return
     encode = encoder.forward
-    kept: list[tuple[Tensor, Tensor]] = []
+    kept: list[tuple[bool, Tensor, Tensor]] = []
 
     def forward(pixel_values: Tensor) -> Tensor:
         if encoder.training or any(parameter.requires_grad for parameter in encoder.parameters()):
@@ -38,9 +38,10 @@ def encoded_once(encoder: nn.Module) -> Iterator[None]:
         different = pixel_values[one_of_each]
         if not torch.equal(different[which], pixel_values):
             return encode(pixel_values)
-        if not (kept and torch.equal(kept[0][0], different)):
-            kept[:] = [(different, encode(different))]
-        return kept[0][1][which]
+        mixed = torch.is_autocast_enabled(pixel_values.device.type)
+        if not (kept and kept[0][0] == mixed and torch.equal(kept[0][1], different)):
+            kept[:] = [(mixed, different, encode(different))]
+        return kept[0][2][which]
 
     encoder.forward = forward  # type: ignore[method-assign]
     try:
