@@ -1,31 +1,33 @@
 """Requests per second and waiting times of ``facekit serve`` beside a naive server, from 1 to 128 clients.
 
-The naive server is what one writes first: a Starlette route that calls ``facekit.ask`` under a lock. Both run in a
-process of their own, with the same model (the demo's composition, random weights), and are asked by the same clients
-over HTTP, in turns. Each client sends its next request when it has its answer. Every answer of both is compared with
-that of ``facekit.ask``.
+The naive server is what one writes first: a Starlette route that calls ``facekit.ask`` under a lock. Where vLLM is
+installed, ``facekit serve --engine vllm`` is the third. Each runs in a process of its own, with the same model (the
+demo's composition, random weights of 32 bits), and is asked by the same clients over HTTP, in turns. Each client sends
+its next request when it has its answer. Every answer is compared with that of ``facekit.ask``.
 
 The last column is the time of the slowest of a hundred requests over the batch's time: as many requests as there are
-clients, at most the server's largest batch, prepared as the server prepares them and answered as one batch by the same
-engine, in the benchmark's process and without HTTP, its pictures encoded already. It is taken before and after the
+clients, at most the server's largest batch, prepared as the server prepares them and answered as one batch by facekit's
+own engine, in the benchmark's process and without HTTP, its pictures encoded already. It is taken before and after the
 requests, five times each, and the median counts. Of ``--repeats`` rounds the one with the median ratio is shown.
+
+Then 40 questions about one picture are asked at once, one request each as the protocol has it, of a picture that is new
+to the server: the seconds until all have answers, the middle one of three, beside those of one call of ``facekit.ask``.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import importlib.util
 import io
 import json
 import statistics
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +39,23 @@ from rich.table import Table
 import facekit
 from benchmarks.ask import ATTRIBUTES
 from benchmarks.harness import environment, measure_ceilings, results_path, write_results
+from benchmarks.serving_servers import (
+    FACEKIT,
+    NAIVE,
+    VLLM,
+    VLLM_OPTIONS,
+    compose,
+    draw_picture,
+    question,
+    running,
+)
 from facekit.cores import count_usable_cores
-from facekit.demo.settings import DemoSettings
 from facekit.serving import Engine, ServerSettings
 from facekit.serving.engine import Job
 from facekit.serving.protocol import read_request
 from facekit.serving.questions import QuestionReader
 
-SERVERS = ("facekit serve", "naive")
+SERVERS = (FACEKIT, NAIVE, *([VLLM] if importlib.util.find_spec("vllm") is not None else []))
 SHOWN = ("requests_per_second", "p50_seconds", "p99_seconds", "speed_up", "batch_seconds", "p99_over_batch")
 LARGEST_BATCH = 32
 """Of ``facekit serve`` where nothing else is said."""
@@ -57,20 +68,35 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=128, help="of each server at each number of clients")
     parser.add_argument("--tokens", type=int, default=16, help="the longest answer")
     parser.add_argument("--pictures", type=int, default=8, help="different ones")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds of facekit serve")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds of all servers but the naive one")
     parser.add_argument("--servers", nargs="+", choices=SERVERS, default=SERVERS)
     parser.add_argument("--output", type=Path, help="JSON; default benchmarks/results/serving-DEVICE.json")
-    parser.add_argument("--serve", choices=SERVERS, help=argparse.SUPPRESS)
+    parser.add_argument("--questions", type=int, default=len(ATTRIBUTES), help="about one picture at once, at most 40")
+    parser.add_argument("--vllm-options", default=VLLM_OPTIONS, help="arguments of vLLM's engine as JSON")
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print, write."""
     options = parse_arguments(arguments)
-    if options.serve:
-        serve(options.serve, max(options.clients))
-        return
     model, processor = compose()
+    with ExitStack() as running_servers:
+        most = max(*options.clients, options.questions)
+        urls = {
+            name: running_servers.enter_context(running(name, most, options.vllm_options))
+            for name in (NAIVE, FACEKIT, VLLM)
+            if name in options.servers
+        }
+        rows = measure_load(model, processor, urls, options) + measure_one_picture(model, processor, urls, options)
+    device = torch.device("cpu")
+    path = options.output or results_path("serving", device, "json")
+    write_results(path, environment(device), measure_ceilings(device, torch.float32), rows)
+
+
+def measure_load(
+    model: Any, processor: Any, urls: Mapping[str, str], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Many questions about several pictures, from every number of clients."""
     pictures = [draw_picture(index) for index in range(options.pictures)]
     work = [(index % options.pictures, ATTRIBUTES[index % len(ATTRIBUTES)]) for index in range(options.requests)]
     expected = {
@@ -83,48 +109,47 @@ def main(arguments: list[str] | None = None) -> None:
     table = Table(title=f"{options.requests} requests, {options.pictures} pictures, {options.tokens} tokens at most")
     for column in ("server", "clients", "requests/s", "p50 s", "p99 s", "faster by", "batch s", "p99 / batch"):
         table.add_column(column, justify="left" if column == "server" else "right")
-    with ExitStack() as servers:
-        urls = {
-            name: servers.enter_context(running(name, options)) for name in reversed(SERVERS) if name in options.servers
+    for clients in options.clients:
+        measured = {
+            name: measure_rounds(url, bodies, expected, clients, batches, 1 if name == NAIVE else options.repeats)
+            for name, url in urls.items()
         }
-        for clients in options.clients:
-            measured = {
-                name: measure_rounds(
-                    url, bodies, expected, clients, batches, options.repeats if name == SERVERS[0] else 1
-                )
-                for name, url in urls.items()
-            }
-            slower = measured[next(iter(urls))]["requests_per_second"]
-            for name, figures in measured.items():
-                row = {"server": name, "clients": clients, **figures}
-                rows.append({**row, "speed_up": figures["requests_per_second"] / slower})
-                cells = (f"{rows[-1][key]:.2f}" for key in SHOWN)
-                table.add_row(name, str(clients), *cells)
+        slower = measured[next(iter(urls))]["requests_per_second"]
+        for name, figures in measured.items():
+            row = {"task": "load", "server": name, "clients": clients, **figures}
+            rows.append({**row, "speed_up": figures["requests_per_second"] / slower})
+            cells = (f"{rows[-1][key]:.2f}" for key in SHOWN)
+            table.add_row(name, str(clients), *cells)
     Console(width=120).print(table)
-    device = torch.device("cpu")
-    path = options.output or results_path("serving", device, "json")
-    write_results(path, environment(device), measure_ceilings(device, torch.float32), rows)
+    return rows
 
 
-def compose() -> tuple[Any, Any]:
-    """The demo's model with random weights, the same in every process; pictures are crops already."""
-    settings = DemoSettings()
-    model, processor = facekit.create(
-        encoder="tiny", connector=settings.connector, backbone=settings.backbone, seed=0, device="cpu"
-    )
-    processor.image_processor.landmarker = None
-    return model, processor
-
-
-def draw_picture(index: int) -> Image.Image:
-    """A picture of noise, the same in every process."""
-    generator = torch.Generator().manual_seed(index)
-    return Image.fromarray(torch.randint(0, 256, (96, 96, 3), generator=generator, dtype=torch.uint8).numpy())
-
-
-def question(attribute: str) -> str:
-    """The question about an attribute."""
-    return f"Does the person have {attribute}?"
+def measure_one_picture(
+    model: Any, processor: Any, urls: Mapping[str, str], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """All questions about one picture at once, three times with another picture, that no server has seen."""
+    seconds: dict[str, list[float]] = {"facekit.ask": [], **{name: [] for name in urls}}
+    attributes = ATTRIBUTES[: options.questions]
+    questions = [question(attribute) for attribute in attributes]
+    for number in range(3):
+        picture = draw_picture(options.pictures + number)
+        began = time.perf_counter()
+        answers = facekit.ask(model, processor, picture, questions, max_new_tokens=options.tokens)
+        seconds["facekit.ask"].append(time.perf_counter() - began)
+        expected = {(0, attribute): answer for attribute, answer in zip(attributes, answers, strict=True)}
+        bodies = [((0, attribute), body(picture, attribute, options.tokens)) for attribute in attributes]
+        for name, url in urls.items():
+            seconds[name].append(len(bodies) / measure(url, bodies, expected, len(bodies))["requests_per_second"])
+    table = Table(title=f"{len(questions)} questions about one picture at once")
+    for column in ("asked", "seconds"):
+        table.add_column(column, justify="left" if column == "asked" else "right")
+    rows: list[dict[str, Any]] = []
+    for name, measured in seconds.items():
+        middle = statistics.median(measured)
+        rows.append({"task": "one picture", "server": name, "questions": len(questions), "seconds": middle})
+        table.add_row(name, f"{middle:.2f}")
+    Console(width=120).print(table)
+    return rows
 
 
 def body(picture: Image.Image, attribute: str, tokens: int) -> bytes:
@@ -226,64 +251,6 @@ def post(url: str, content: bytes) -> str:
     request = urllib.request.Request(f"{url}/chat/completions", content, {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=600) as reply:
         return json.load(reply)["choices"][0]["message"]["content"]
-
-
-@contextmanager
-def running(name: str, options: argparse.Namespace) -> Iterator[str]:
-    """A server in a process of its own; gives its address."""
-    clients = [str(each) for each in options.clients]
-    command = [sys.executable, "-m", "benchmarks.serving", "--serve", name, "--clients", *clients]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            url = process.stdout.readline().strip()
-            if not url.startswith("http"):
-                raise SystemExit(f"the server '{name}' did not start")
-            yield url
-        finally:
-            process.terminate()
-
-
-def serve(name: str, clients: int) -> None:
-    """Be one of the servers: print the address, answer until told to end."""
-    from facekit.serving import serve as serve_model
-
-    model, processor = compose()
-    announce: Callable[[str], None] = lambda url: print(url, flush=True)  # noqa: E731 - one line, used twice
-    if name == SERVERS[0]:
-        serve_model(model, processor, ServerSettings("demo", port=0, max_waiting=clients), on_ready=announce)
-    else:
-        serve_naively(model, processor, announce)
-
-
-def serve_naively(model: Any, processor: Any, announce: Callable[[str], None]) -> None:
-    """Answer one request at a time, each by ``facekit.ask``."""
-    import socket
-
-    import uvicorn
-    from starlette.applications import Starlette
-    from starlette.concurrency import run_in_threadpool
-    from starlette.requests import Request
-    from starlette.responses import JSONResponse
-    from starlette.routing import Route
-
-    lock = threading.Lock()
-
-    def answer(request: dict[str, Any]) -> str:
-        image, text = request["messages"][0]["content"]
-        content = base64.b64decode(image["image_url"]["url"].split(",", 1)[1])
-        with lock:
-            picture = Image.open(io.BytesIO(content))
-            return facekit.ask(model, processor, picture, text["text"], max_new_tokens=request["max_tokens"])[0]
-
-    async def complete(request: Request) -> JSONResponse:
-        text = await run_in_threadpool(answer, await request.json())
-        return JSONResponse({"choices": [{"message": {"role": "assistant", "content": text}}]})
-
-    app = Starlette(routes=[Route("/v1/chat/completions", complete, methods=["POST"])])
-    with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
-        announce(f"http://127.0.0.1:{listener.getsockname()[1]}/v1")
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -410,6 +410,21 @@ def test_json_answers_are_those_of_facekits_own_engine(behind, portrait):
     assert greedy[0] == greedy[1]
 
 
+def test_a_checkpoints_generation_settings_are_kept_to(behind, portrait, monkeypatch):
+    model, processor, engine = behind
+    (face,) = processor.image_processor.prepare_media([portrait], [])
+    medium, prompt = medium_tensors(processor.image_processor, face), write(processor, QUESTION)
+    texts = []
+    for settings in ({}, {"repetition_penalty": 1.6, "suppress_tokens": [processor.image_token_id, *range(200, 400)]}):
+        for name, value in settings.items():
+            monkeypatch.setattr(model.generation_config, name, value)
+        sure = generate(model, processor(text=[prompt], images=[portrait]))
+        texts.append(BatchAnswers(engine).answer([medium], prompt, NEW).result(60))
+        expected = processor.tokenizer.decode(sure.answer[: sure.tie], skip_special_tokens=True).strip()
+        assert texts[-1].startswith(expected.rstrip("\N{REPLACEMENT CHARACTER}"))
+    assert texts[0] != texts[1]
+
+
 def test_two_models_are_served_by_an_engine_each(behind, portrait, tmp_path):
     first, second = behind[:2], compose(tmp_path, "qwen2", "mlp")
     options = {**OPTIONS, "max_model_len": 512}

@@ -105,7 +105,7 @@ class Writer:
             tokens: The prompt, with one mark for each medium.
             media: Prepared media by modality, each with a name by which vLLM caches it.
             max_tokens: Longest answer.
-            sampling: ``temperature``, ``top_p``, ``top_k``, ``seed``.
+            sampling: Further arguments of vLLM's ``SamplingParams``, such as ``temperature``.
             top_tokens: How many of the most likely tokens are told with each; None for no scores.
             schema: A JSON schema that the answer is to follow.
 

@@ -28,6 +28,7 @@ from facekit.models.sessions.prompts import tokenize_prompts
 from facekit.serving.engine import Answer, Engine, Job, Task, fail, lost_schema
 from facekit.serving.request_error import RequestError
 from facekit.serving.vllm.adapters import ServedAdapter
+from facekit.serving.vllm.sampling import sampling_options, warn_of_differences
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class VllmEngine(Engine):
         self._options = dict(options or {})
         files: dict[str, Any] = {} if adapter is None else {"adapter": adapter.folder, "rank": adapter.rank}
         self.writer = Writer(folder, max_batch, chosen, **files)
+        warn_of_differences(model.generation_config)
         self._writing: dict[str, _Writing] = {}
         ends = model.generation_config.eos_token_id
         self._ends = frozenset(ends if isinstance(ends, list) else [ends])
@@ -136,17 +138,16 @@ class VllmEngine(Engine):
             media.setdefault(_modality(medium), []).append((medium.digest().hex(), medium))
         counts = [self.processor.count_visual_tokens(count) for count in frames]
         prompt = collapse(ids, marks["image"], counts, [marks[_modality(medium)] for medium in job.media])
-        how = job.sampling
+        generation, limit = self.model.generation_config, job.max_new_tokens
+        how = sampling_options(job.sampling, generation, image_token=marks["image"], longest=limit)
         self._count += 1
         key = str(self._count)
         self.writer.begin(
             key,
             prompt,
             media,
-            max_tokens=job.max_new_tokens,
-            sampling={"temperature": 0.0}
-            if how is None
-            else {"temperature": how.temperature, "top_p": how.top_p, "top_k": how.top_k, "seed": how.seed},
+            max_tokens=limit,
+            sampling=how,
             top_tokens=None if job.on_token is None else job.top_tokens,
             schema=None if job.grammar is None else job.grammar.schema,
         )
