@@ -8,9 +8,10 @@ import numpy as np
 import peft
 import pytest
 import torch
+from datasets import Dataset
 from small_vlms import FAMILIES, save_small_vlm
 from transformers import AutoModelForImageTextToText
-from trl import GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer
 
 import facekit
 from facekit.data.dataset import RecordSet
@@ -154,3 +155,20 @@ def test_pairs_are_learned_from_the_loss_of_an_equal_reference(records, open_bas
     check_adapter(records, tmp_path)
     saved = json.loads((tmp_path / "run" / "adapter" / "adapter_config.json").read_text())
     assert saved["r"] == 4
+
+
+def test_the_loaded_base_goes_into_trls_own_trainer_as_it_is(records, open_base, tmp_path):
+    model, processor = open_base("internvl")
+    processor.image_processor.landmarker, processor.landmarks_in_pixels = None, True
+    asked = [{"role": "user", "content": "Old?"}]
+    rows = [{"images": [str(records.folder / each.image)], "prompt": asked} for each in records.records]
+    before = model.get_output_embeddings().weight.detach().clone()
+    trainer = GRPOTrainer(
+        model, lambda completions, **columns: length_reward(completions),
+        GRPOConfig(str(tmp_path / "run"), num_generations=4, max_completion_length=6, num_iterations=2, max_steps=2,
+                   per_device_train_batch_size=4, learning_rate=1e-2, use_cpu=True, report_to=[], save_strategy="no"),
+        train_dataset=Dataset.from_list(rows), processing_class=processor,
+    )  # fmt: skip
+    trainer.train()
+    assert trainer.state.global_step == 2
+    assert not torch.equal(model.get_output_embeddings().weight, before)
