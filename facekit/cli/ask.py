@@ -112,7 +112,7 @@ def ask(
             batch, output, question or (), landmarker, find_faces, max_new_tokens, num_frames, batch_size, landmarks,
             retry_failed, max_failures, engine, engine_options,
         )  # fmt: skip
-        ask_batch(beside_engine(engine, opening.source(image or model or DEMO)), options, as_json=as_json)
+        ask_batch(beside_engine(engine, opening.source(image or model or _demo_model())), options, as_json=as_json)
         return
     if output is not None or question:
         raise ConfigurationError("--output and --question go with --batch; for one picture give the questions after it")
@@ -121,8 +121,9 @@ def ask(
     if image is None or not questions:
         missing = "IMAGE" if image is None else "QUESTIONS..."
         raise ConfigurationError(f"Missing argument '{missing}'; see facekit ask --help")
-    model = model or DEMO
     check_questions(questions)
+    _check_order(image, questions)
+    model = model or _demo_model()
     for what, path in (("overlay", overlay), ("picture of region maps", region_maps)):
         if path is not None and (path.suffix.lower() not in (".png", ".jpg", ".jpeg") or not path.parent.is_dir()):
             raise ConfigurationError(f"the {what} '{path}' must be a .png or .jpg file in a folder that exists")
@@ -161,3 +162,32 @@ def ask(
     for asked, answer in zip(questions, answers, strict=True):
         show(asked, bold=True)
         show(answer)
+
+
+def _check_order(image: str, questions: list[str]) -> None:
+    """Refuse a model or a question where the picture belongs, and say where a question was not quoted."""
+    from facekit.errors import ConfigurationError
+
+    if any(_is_file(f"{image}/{name}") for name in ("config.json", "adapter_config.json")):
+        raise ConfigurationError(
+            f"'{image}' is a model, and a picture comes first: facekit ask PICTURE QUESTION --model {image}"
+        )
+    is_address = "://" in image or image.startswith("data:")
+    if _is_file(questions[0]) and not is_address and not _is_file(image):
+        raise ConfigurationError(f"'{questions[0]}' is a file; the picture comes before the questions")
+    if len(questions) > 2 and not any(" " in each.strip() for each in questions):
+        say(f"note: {len(questions)} questions of one word each are asked; put a question into quotation marks")
+
+
+def _demo_model() -> str:
+    """The model of ``facekit demo``, which is never looked for on the hub."""
+    from facekit.models.interoperability.recognition import recognise
+
+    return str(recognise(Path(DEMO)).folder)
+
+
+def _is_file(words: str) -> bool:
+    try:
+        return Path(words).is_file()
+    except (OSError, ValueError):  # too long for a name, or with characters that none has
+        return False

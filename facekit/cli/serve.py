@@ -63,6 +63,7 @@ def serve(
 
     try:
         from facekit.serving.engines import choose_engine
+        from facekit.serving.run import check_address
         from facekit.serving.run import serve as serve_model
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"serving needs {error.name}; run: pip install 'facekit-mllm[serve]'") from error
@@ -83,6 +84,7 @@ def serve(
         current_registry().part("landmarker", PartSpec.parse(landmarker).name)
     if on_no_face is not None and on_no_face not in ON_NO_FACE:
         raise ConfigurationError(f"--on-no-face is one of {', '.join(ON_NO_FACE)}, not '{on_no_face}'")
+    check_address(settings)  # before models are loaded
     names = {settings.name: model} if second_model is None else {settings.name: model, second: second_model}
     sources = {each: beside_engine(engine, opening.source(path)) for each, path in names.items()}
     beside = {"max_media": settings.max_media, "models": len(sources)}

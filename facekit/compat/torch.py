@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ import torch
 from torch import nn
 from torch.torch_version import TorchVersion
 
+from facekit import errors
+
 _F = TypeVar("_F", bound=Callable[..., object])
 
 _WRITING_FAILED = ("PytorchStreamWriter", "inline_container", "iostream error", "No space left")
@@ -18,6 +21,12 @@ _PROCESS_LOST = (
     "Connection closed by peer", "Connection reset by peer", "Connection refused", "Broken pipe", "Socket closed",
     "Timed out waiting", "Application timeout",
 )  # fmt: skip
+
+_OF_WORKER = re.compile(
+    r"Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback .*"
+    r"\nfacekit\.errors\.(?P<kind>\w+): (?P<message>.*)",
+    re.DOTALL,
+)
 
 
 def is_failed_write(error: BaseException) -> bool:
@@ -42,6 +51,32 @@ def failure_of_process(error: BaseException) -> BaseException:
         return error
     failures: list[tuple[BaseException, object]] = list(error.failures.values())
     return failures[0][0] if failures else error
+
+
+@contextmanager
+def worker_errors_as_raised() -> Iterator[None]:
+    """Raise what facekit raised in a loading process as it was raised there.
+
+    Seen: torch 2.11 to 2.14.
+    Why: ``DataLoader`` raises a new error of the same class, or a ``RuntimeError`` where that takes other arguments,
+        whose text is the traceback of the process.
+    Until: it raises the error itself, or has it as the cause.
+    """
+    try:
+        yield
+    except Exception as error:
+        told = _OF_WORKER.fullmatch(str(error))
+        if told is None:
+            raise
+        kind = getattr(errors, told["kind"])
+        raise _make(kind, told["message"].strip()) from error
+
+
+def _make(kind: type[errors.FaceKitError], message: str) -> errors.FaceKitError:
+    try:
+        return kind(message)
+    except TypeError:  # a class whose message is made of parts
+        return errors.FaceKitError(message)
 
 
 def is_lost_process(error: BaseException) -> bool:

@@ -13,6 +13,7 @@ from facekit.data.dataset import RecordSet
 from facekit.data.formats import base_folder, detect_format
 from facekit.data.formats import read_records as read_any_records
 from facekit.data.formats.chat import read_chat
+from facekit.data.record_files import open_record_file
 from facekit.data.record_index import REPEATED_ID, LineReader
 from facekit.data.records import FaceRecord
 from facekit.data.skipping import SkippedRecord
@@ -68,12 +69,8 @@ def _separate(entries: Iterator[Entry]) -> tuple[tuple[FaceRecord, ...], tuple[S
 
 def _iterate_lines(path: Path) -> Iterator[Entry]:
     """The lines of facekit's own format; bytes that are no UTF-8 make one line malformed."""
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise RecordError(f"records file {path} cannot be opened ({error.strerror}); check the path") from error
     reader = LineReader()
-    with file:
+    with open_record_file(path) as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 yield reader.read(line, number)

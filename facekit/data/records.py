@@ -7,6 +7,7 @@ wrong key or a missing picture is reported with its line before a run starts rat
 from __future__ import annotations
 
 import codecs
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from facekit.data.confinement import Confinement, OutsideFolders
 from facekit.data.labels import FaceLabels
 from facekit.data.marks import find_sources, join_parts
 from facekit.data.moved_paths import path_mover
+from facekit.data.record_files import open_record_file
 from facekit.errors import RecordError
 from facekit.remote.addresses import place_of
 from facekit.remote.mirror import file_is_there, require_here
@@ -267,10 +269,7 @@ def iterate_records(
         RecordError: If the file is missing, or a line is malformed; the message has file, line number and field.
     """
     path = Path(path)
-    try:
-        lines = path.open(encoding="utf-8")
-    except OSError as error:
-        raise RecordError(f"records file {path} cannot be opened ({error.strerror}); check the path") from error
+    lines = io.TextIOWrapper(open_record_file(path), encoding="utf-8")
     confinement = Confinement(path.parent if media_folder is None else media_folder, path)
     with lines:
         try:

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from facekit.data.lazy_records import LazyRecords
+from facekit.data.record_files import unopened
 from facekit.data.record_index import FileStamp, RecordIndex, open_index
 from facekit.data.records import FaceRecord, describe_problem, read_line
 from facekit.data.skipping import SkippedRecord
@@ -103,7 +104,7 @@ def open_stored(path: str | Path, *, least_bytes: int | None = None) -> StoredRe
     try:
         file = path.open("rb")
     except OSError as error:
-        raise RecordError(f"records file {path} cannot be opened ({error.strerror}); check the path") from error
+        raise unopened(path, error) from error
     if FileStamp.of(file).size < (STORED_FROM if least_bytes is None else least_bytes):
         file.close()
         return None

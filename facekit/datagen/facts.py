@@ -19,6 +19,9 @@ from facekit.data.records import FaceRecord
 from facekit.data.templates import label_words
 from facekit.errors import ConfigurationError, RecordError
 
+LACKS_FACT = "the prompt needs what the record does not have"
+"""How a reason says that a label or group is missing."""
+
 OLDEST_CHILD = 10
 """Below this many years a person is called a boy or a girl, as FairFaceGPT does for the group 3-9."""
 
@@ -77,7 +80,7 @@ def fill(template: str, facts: Mapping[str, Any]) -> str:
     try:
         text = compile_template(template).render(facts)
     except UndefinedError as error:
-        raise RecordError(f"the prompt needs what the record does not have ({error.message})") from error
+        raise RecordError(f"{LACKS_FACT} ({error.message})") from error
     except TemplateError as error:
         raise ConfigurationError(f"the template {template[:60]!r} cannot be filled in ({error})") from error
     paragraphs = (re.sub(r"\s+", " ", paragraph).strip() for paragraph in re.split(r"\n\s*\n", text))

@@ -21,11 +21,13 @@ from pydantic_core import from_json
 from facekit.data.confinement import Confinement
 from facekit.data.ledger import Ledger, PlacedCall, call_key
 from facekit.data.media_files import ClipFrames, MediaFiles
+from facekit.data.record_files import open_record_file
 from facekit.data.records import FaceRecord
 from facekit.datagen.calls import ANNOTATE, AnnotationRequest
-from facekit.datagen.facts import fill, is_known, record_facts
+from facekit.datagen.facts import LACKS_FACT, fill, is_known, record_facts
 from facekit.datagen.quality.answers import review_answer
 from facekit.datagen.recipe import Aspect, Recipe
+from facekit.endpoints.outcomes import FAILED
 from facekit.endpoints.requests import ANSWER_SCHEMA, Reply, Review
 from facekit.errors import RecordError
 from facekit.faces.frames import choose_frames
@@ -62,11 +64,7 @@ def iterate_ids(path: Path) -> Iterator[tuple[int, str, bytes]]:
     Raises:
         RecordError: If the file is missing, or a line is no JSON object with an id; the message has the line.
     """
-    try:
-        lines = path.open("rb")
-    except OSError as error:
-        raise RecordError(f"records file {path} cannot be opened ({error.strerror}); check the path") from error
-    with lines:
+    with open_record_file(path) as lines:
         for number, line in enumerate(lines, 1):
             first = _FIRST_ID.match(line)
             if first:
@@ -125,7 +123,10 @@ def survey(path: Path, recipe: Recipe) -> Overview:
 
 
 def survey_once(path: Path, recipe: Recipe, ledger: Ledger) -> Overview:
-    """What ``survey`` finds, kept in the ledger for as long as the file stays as it is."""
+    """What ``survey`` finds, kept in the ledger for as long as the file stays as it is.
+
+    Where the file is another than before, calls that failed because a record lacked a fact are made again.
+    """
     state = path.stat() if path.is_file() else None
     if state is None:
         return survey(path, recipe)
@@ -134,6 +135,7 @@ def survey_once(path: Path, recipe: Recipe, ledger: Ledger) -> Overview:
     known = ledger.recall(state_key)
     if known is None:
         overview = survey(path, recipe)
+        ledger.reopen(ANNOTATE, recipe.prompt_versions(), (FAILED,), LACKS_FACT)
         ledger.remember(state_key, json.dumps([overview.records, overview.calls]))
         return overview
     return Overview(*json.loads(known))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -12,6 +13,7 @@ from facekit.answers.ratings import review_rating
 from facekit.data.atomic import require_writable
 from facekit.data.ledger import FINISHED, SUBMITTED, LedgerStore, PlacedCall
 from facekit.data.ledger import Ledger as Ledger
+from facekit.datagen.annotators.template import MODEL
 from facekit.datagen.batches import BatchRunner
 from facekit.datagen.calls import ANNOTATE, RATE, Annotator
 from facekit.datagen.exports import Provenance, check_exports, write_exports, write_provenance_card
@@ -36,6 +38,8 @@ from facekit.endpoints.prices import Price, load_prices, model_price
 from facekit.endpoints.requests import Reply, Review
 from facekit.errors import ConfigurationError, RecordError
 from facekit.remote.uploads import uploaded_folder
+
+logger = logging.getLogger(__name__)
 
 Stage = tuple[str, "Annotator", Price]
 
@@ -131,10 +135,24 @@ def _generate(
     if judging is not None:
         stages.append((RATE, judging, _price(prices, judging, settings)))
     with Ledger(output) as ledger:
+        _tell_template_answers(ledger, answering, output)
         overview = survey_once(taken, recipe, ledger)
         run = _Run(taken, output, recipe, settings, ledger, overview, on_progress)
         ending = asyncio.run(run.all_stages(stages))
         return run.finish(ending, stages)
+
+
+def _tell_template_answers(ledger: Ledger, annotator: Annotator, output: Path) -> None:
+    """Say that an endpoint is not asked again about what the templates have answered in the same folder."""
+    count = 0 if annotator.model == MODEL else ledger.count_answers_of(MODEL)
+    if count:
+        logger.warning(
+            "%s has %s answers of the annotator '%s', which stay; for answers of %s use another folder",
+            output,
+            f"{count:,}",
+            MODEL,
+            annotator.model,
+        )
 
 
 def _price(prices: dict[str, Price], annotator: Annotator, settings: GenerationSettings) -> Price:

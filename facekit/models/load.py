@@ -100,6 +100,11 @@ def load(
             raise ConfigurationError(
                 f"'{path}' is opened in its own class, which facekit puts on one device; leave device_map out"
             )
+        list_weights_files(recognised.folder)
+        if tokenizer is None and not has_tokenizer(recognised.folder):
+            raise CheckpointError(
+                f"'{recognised.folder}' has no tokenizer; copy the whole folder again, or name one by tokenizer"
+            )
         opened: Any = load_native(recognised.folder, dtype=dtype, tokenizer=tokenizer)
         model, processor = opened
     elif recognised.format is CheckpointFormat.FACEKIT:

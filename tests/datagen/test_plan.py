@@ -6,6 +6,7 @@ from facekit.data.ledger import Entry, Ledger
 from facekit.data.media_files import ClipFrames
 from facekit.data.records import FaceRecord
 from facekit.datagen.calls import ANNOTATE
+from facekit.datagen.facts import LACKS_FACT
 from facekit.datagen.plan import (
     Overview,
     clip_frames,
@@ -17,7 +18,7 @@ from facekit.datagen.plan import (
     survey_once,
 )
 from facekit.datagen.recipe import load_recipe
-from facekit.endpoints.outcomes import ACCEPTED, GAVE_UP
+from facekit.endpoints.outcomes import ACCEPTED, FAILED, GAVE_UP
 from facekit.endpoints.requests import ANSWER_SCHEMA
 from facekit.errors import RecordError
 
@@ -126,6 +127,25 @@ def test_a_file_is_surveyed_once_and_again_when_it_changes(faces, recipe_path, t
         monkeypatch.undo()
         faces.write_text("".join(faces.read_text().splitlines(keepends=True)[:4]))
         assert survey_once(faces, recipe, ledger).total == 8
+
+
+def test_what_failed_for_want_of_a_label_is_asked_again_when_the_records_change_and_nothing_else_is(
+    faces, recipe_path, tmp_path
+):
+    recipe = load_recipe(recipe_path)
+    version = recipe.prompt_version("look")
+    reasons = {"face-0": f"{LACKS_FACT} ('age_group' is undefined)", "face-1": "refused by the endpoint"}
+    with Ledger(tmp_path) as ledger:
+        survey_once(faces, recipe, ledger)
+        ledger.store(*(Entry(ANNOTATE, face, "look", version, FAILED, reason=why) for face, why in reasons.items()))
+
+        def planned():
+            survey_once(faces, recipe, ledger)
+            return {call.record for call in plan_annotations(faces, recipe, ledger) if call.aspect == "look"}
+
+        assert not planned() & set(reasons)
+        faces.write_text(faces.read_text() + "\n")
+        assert planned() & set(reasons) == {"face-0"}
 
 
 @pytest.mark.parametrize("line", [

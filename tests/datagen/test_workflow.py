@@ -111,7 +111,7 @@ def test_the_offline_annotator_answers_from_labels_and_pixels(faces, recipe_path
     assert reason.startswith("the recipe has no template")
 
 
-@pytest.mark.parametrize(("recipe", "kept"), [("fairfacegpt", 50), ("faceinstruct", 10)])
+@pytest.mark.parametrize(("recipe", "kept"), [("fairfacegpt", 60), ("faceinstruct", 10)])
 def test_the_built_in_recipes_work_offline_on_what_is_annotated(faces, tmp_path, recipe, kept):
     result = generate(faces, tmp_path / "out", recipe)
     assert result.written.kept == kept
@@ -195,3 +195,16 @@ def test_a_full_disk_is_one_sentence_about_the_file(serve, faces, recipe_path, t
     monkeypatch.setattr("facekit.datagen.outputs.format_record", full)
     with pytest.raises(StorageError, match=r"\.jsonl cannot be written \(No space left on device\); make room"):
         generate(faces, tmp_path / "out", recipe_path, annotator=spec(serve(), "m"))
+
+
+def test_an_endpoint_that_follows_the_templates_in_a_folder_is_told_what_it_is_not_asked(
+    serve, faces, recipe_path, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server = serve(answer=rate)
+    generate(faces, tmp_path / "out", recipe_path, annotator="template")
+    assert "which stay" not in caplog.text
+    generate(faces, tmp_path / "out", recipe_path, annotator=spec(server, "gpt-4o"))
+    assert "has 10 answers of the annotator 'template', which stay; for answers of gpt-4o use another folder" in (
+        caplog.text
+    )

@@ -52,3 +52,32 @@ def test_a_page_calls_commands_and_options_that_there_are(page):
 def test_commands_in_blocks_are_found():
     assert sum(len(commands_of(page)) for page in PAGES) > 80
     assert ["train", "recipe=mine.yaml", "--resume"] in commands_of(ROOT / "docs" / "training.md")
+
+
+RECIPES = sorted((ROOT / "facekit" / "training" / "recipes").glob("*.yaml"))
+
+
+def commands_above(recipe: Path) -> list[list[str]]:
+    """The commands in the comment that a recipe opens with, as words behind ``facekit``."""
+    comment = "\n".join(
+        line.removeprefix("#") for line in recipe.read_text(encoding="utf-8").splitlines() if line.startswith("#")
+    ).replace("\\\n", " ")
+    return [shlex.split(line.strip())[1:] for line in comment.splitlines() if line.startswith("   facekit ")]
+
+
+def test_commands_above_recipes_are_found():
+    assert sum(len(commands_above(recipe)) for recipe in RECIPES) >= 2 * len(RECIPES)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [words for recipe in RECIPES for words in commands_above(recipe)]
+    + [words for page in PAGES for words in commands_of(page) if words[:1] == ["ask"]],
+    ids=" ".join,
+)
+def test_a_command_has_its_arguments_in_their_order(words):
+    verb, *rest = words
+    names = [word.partition("=")[0] for word in rest if word.startswith("--")]
+    assert set(names) <= options_of(COMMANDS[verb]), words
+    if verb == "ask" and "--batch" not in names:
+        assert rest[0].startswith("$") or Path(rest[0]).suffix in (".jpg", ".png", ".mp4"), words

@@ -172,6 +172,10 @@ def find_duplicates(
                 places.append(Place(number, row, record.id, record.split, names[0] if names else ""))
             meter.report(sum(counts) + row + 1)
         counts.append(row + 1)
+    if not places and unreadable.count:
+        raise RecordError(
+            f"none of {sum(counts):,} records has pictures that can be opened, such as {unreadable.examples[0]}"
+        )
     copies, leaks = _compare(places, np.array(hashes, np.uint64), np.array(owners, np.int64), distance)
     return Duplicates(
         name_sets(origins),

@@ -131,7 +131,10 @@ def read_records(
         records = _confined(read_chat(path, media_folder=media), path, media or base)
     if media is not None and format != "webdataset" and media.resolve() != base.resolve():
         records = (record.rebased(media, base) for record in records)
-    return _checked(records, base) if check_files else records
+    if not check_files:
+        return records
+    packed = f"shards have their media inside: facekit convert {path} records.jsonl --media FOLDER unpacks them"
+    return _checked(records, base, packed if format == "webdataset" and media is None else "name the media folder")
 
 
 def _unknown_format(format: str | None) -> str:
@@ -217,9 +220,9 @@ def _confined(records: Iterable[FaceRecord], path: Path, folder: Path) -> Iterat
         yield record
 
 
-def _checked(records: Iterable[FaceRecord], base: Path) -> Iterator[FaceRecord]:
+def _checked(records: Iterable[FaceRecord], base: Path, remedy: str) -> Iterator[FaceRecord]:
     for record in records:
         for name in record.media_paths(base):
             if not file_is_there(name):
-                raise RecordError(f"record {record.id!r}: there is no file {name}; name the media folder")
+                raise RecordError(f"record {record.id!r}: there is no file {name}; {remedy}")
         yield record

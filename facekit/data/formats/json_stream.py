@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from facekit.data.record_files import refuse_other_contents
 from facekit.errors import RecordError
 
 __all__ = ["iterate_json_objects"]
@@ -24,8 +26,10 @@ def iterate_json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         RecordError: The file cannot be opened, is not such JSON, or ends in the middle; the message has the entry.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            yield from _objects(file, path)
+        with path.open("rb") as file:
+            refuse_other_contents(path, file)
+            file.seek(0)
+            yield from _objects(io.TextIOWrapper(file, encoding="utf-8-sig"), path)
     except OSError as error:
         raise RecordError(f"{path} cannot be opened ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:

@@ -216,19 +216,30 @@ class Ledger:
             totals.update({(aspect, state): count for state, count in rows})
         return totals
 
+    def count_answers_of(self, model: str) -> int:
+        """Number of accepted answers of a model."""
+        return int(
+            self._database.execute(
+                "SELECT COUNT(*) FROM calls WHERE model = ? AND state = ?", (model, ACCEPTED)
+            ).fetchone()[0]
+        )
+
     def spent(self) -> float:
         """Dollars of all calls of all runs."""
         return float(self._database.execute("SELECT TOTAL(cost) FROM calls INDEXED BY calls_by_state").fetchone()[0])
 
-    def reopen(self, stage: str, versions: Mapping[str, str], states: Iterable[str]) -> int:
-        """Let calls in some states be tried again; their cost stays. Returns how many there are."""
+    def reopen(self, stage: str, versions: Mapping[str, str], states: Iterable[str], reason: str = "") -> int:
+        """Let calls in some states be tried again, of these those whose reason has certain words; their cost stays.
+
+        Returns how many there are.
+        """
         states = list(states)
         count = 0
         for aspect, version in versions.items():
             count += self._database.execute(
                 f"UPDATE calls SET state = '{GAVE_UP}' WHERE stage = ? AND aspect = ? AND version = ? "
-                f"AND state IN ({', '.join('?' * len(states))})",
-                (stage, aspect, version, *states),
+                f"AND state IN ({', '.join('?' * len(states))}) AND instr(coalesce(reason, ''), ?) > 0",
+                (stage, aspect, version, *states, reason),
             ).rowcount
         return count
 

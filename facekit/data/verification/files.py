@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import zipfile
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +13,16 @@ from safetensors import SafetensorError, safe_open
 
 from facekit.data.verification.checked import Checked
 
-__all__ = ["check_json", "check_ledger", "check_tensors", "check_torch_file", "check_weight_index"]
+_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf"}
+
+__all__ = [
+    "check_json",
+    "check_ledger",
+    "check_tensors",
+    "check_torch_file",
+    "check_weight_index",
+    "check_weights_are_there",
+]
 
 
 def check_tensors(path: Path) -> Checked:
@@ -49,6 +59,30 @@ def check_weight_index(path: Path) -> Checked:
             if missing:
                 report.add(f"{file} lacks {len(missing)} of its tensors, such as {min(missing)}")
     return report
+
+
+def check_weights_are_there(folder: Path, names: Collection[str]) -> Iterator[Checked]:
+    """Report a saved model or adapter that lacks its weights, as one that was copied in part; nothing otherwise.
+
+    Args:
+        folder: The folder.
+        names: Its files.
+    """
+    if any(Path(name).suffix in _WEIGHTS for name in names):
+        return
+    for name, key, kind in (("config.json", "architectures", "model"), ("adapter_config.json", "peft_type", "adapter")):
+        if name in names and _has_key(folder / name, key):
+            report = Checked(folder, kind, "weights files")
+            report.add(f"{folder} is that of a {kind} and has no weights; copy the whole folder again")
+            yield report
+
+
+def _has_key(path: Path, key: str) -> bool:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(values, dict) and bool(values.get(key))
 
 
 def check_torch_file(path: Path) -> Checked:

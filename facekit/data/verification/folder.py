@@ -19,6 +19,7 @@ from facekit.data.verification.files import (
     check_tensors,
     check_torch_file,
     check_weight_index,
+    check_weights_are_there,
 )
 from facekit.data.verification.records import check_other_records, check_record_lines
 from facekit.data.verification.shards import check_shards
@@ -95,6 +96,7 @@ def _walk(folder: Path, open_media: bool) -> Iterator[Checked]:
         for each in sorted(files):
             if not each.startswith("."):
                 yield from _check_file(here / each, open_media)
+        yield from check_weights_are_there(here, files)
 
 
 def _holds_shards(folder: Path, files: list[str]) -> bool:

@@ -35,6 +35,24 @@ def identify_run(settings: TrainingSettings, records: RecordSet | Described, mod
     )
 
 
+def refuse_foreign_model(output_dir: Path, run_folder: Path) -> None:
+    """Refuse an output folder with a model that no run here left, such as the one that training starts from.
+
+    Args:
+        output_dir: Where the trained model would replace it.
+        run_folder: Where a run would have its description.
+
+    Raises:
+        ConfigurationError: It holds one.
+    """
+    names = ("config.json", "adapter_config.json")
+    if any((output_dir / name).is_file() for name in names) and not (run_folder / IDENTITY_NAME).is_file():
+        raise ConfigurationError(
+            f"{output_dir} holds a model that was not trained there, which the trained one would replace; choose "
+            "another output folder"
+        )
+
+
 def prepare_run(
     folder: str | Path, settings: TrainingSettings, records: RecordSet | Described, model: nn.Module, *, resume: bool
 ) -> Path | None:

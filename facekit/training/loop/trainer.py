@@ -16,6 +16,7 @@ import torch
 from transformers import TrainerCallback
 from transformers.utils import logging as transformers_logging
 
+from facekit.compat.torch import worker_errors_as_raised
 from facekit.cores import count_usable_cores
 from facekit.data.atomic import explained_writes, require_writable
 from facekit.data.dataset import RecordSet
@@ -33,6 +34,7 @@ from facekit.training.loop.distributed import (
     lost_process_explained,
     wait_for_everyone,
 )
+from facekit.training.loop.identity import refuse_foreign_model
 from facekit.training.loop.interruption import SaveOnSignal
 from facekit.training.loop.run import RUN_FOLDER, TrainingRun
 from facekit.training.recipes.settings import TrainingSettings
@@ -77,6 +79,7 @@ class TrainingResult:
 
 
 @lost_process_explained()
+@worker_errors_as_raised()
 def train(
     model: FaceKitForConditionalGeneration,
     processor: FaceKitProcessor,
@@ -113,7 +116,8 @@ def train(
         Paths, losses and speed.
 
     Raises:
-        ConfigurationError: Settings that do not fit the model, the data or the run to be resumed.
+        ConfigurationError: Settings that do not fit the model, the data or the run to be resumed; or the output folder
+            holds a model that was not trained there.
         RecordError: Records that cannot be trained on, or more of them than ``settings.skip_limit`` allows.
         TrainingError: The loss is NaN or infinite, the memory does not suffice, a signal ended the run, or another
             process of it has ended; or a callback failed after the last step, and the model is saved.
@@ -123,6 +127,7 @@ def train(
         MissingExtraError: accelerate or matplotlib is not installed.
     """
     _require_extra()
+    refuse_foreign_model(Path(output_dir), Path(output_dir) / RUN_FOLDER)
     require_writable(output_dir)
     run = TrainingRun.open(model, processor, join_sources(records), Path(output_dir), settings)
     _use_threads(settings.threads)

@@ -33,6 +33,7 @@ from facekit.models.source import ModelSource
 from facekit.models.starting import start_from_checkpoint
 from facekit.reports import ProgressListener
 from facekit.training.loop.distributed import is_main_process
+from facekit.training.loop.identity import refuse_foreign_model
 from facekit.training.loop.trainer import RUN_FOLDER, TrainingResult, train
 from facekit.training.recipes.recipe import OPENING, ModelChoice, Recipe, Stage
 from facekit.training.recipes.settings import TrainingSettings
@@ -139,7 +140,8 @@ def run_recipe(
         What each stage that ran leaves behind.
 
     Raises:
-        ConfigurationError: The stage before the first chosen one has left no model, or see ``train``.
+        ConfigurationError: The stage before the first chosen one has left no model, an output folder holds a model
+            that was not trained there, or see ``train``.
         RecordError: A records file cannot be read, or see ``train``.
         TrainingError: The memory does not suffice, with an estimate of what is needed; or see ``train``.
         CheckpointError: What a stage starts from cannot be loaded, or see ``train``.
@@ -157,6 +159,9 @@ def run_recipe(
             RecordSet.read(stage.validation.records)
     if stages:
         _check_start(recipe, stages[0])
+    for stage in stages:  # before anything is written or loaded
+        folder = recipe.folder_of(stage.name)
+        refuse_foreign_model(folder, folder / RUN_FOLDER)
     require_writable(recipe.output)
     if is_main_process():
         recipe.write(recipe.output / RECIPE_NAME)

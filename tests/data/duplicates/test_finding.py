@@ -287,3 +287,10 @@ def test_a_report_replaces_nothing_that_is_read(tmp_path, told, run_facekit):
     assert Path(origin).read_bytes() == before == Path(origin).with_name("out-duplicates.json").read_bytes()
     with pytest.raises(ConfigurationError, match=r"is where the page goes; name the report itself, such as x\.json"):
         check_report_place(tmp_path / "x.html", [])
+
+
+def test_a_set_of_which_no_picture_opens_is_an_error_and_not_free_of_copies(tmp_path):
+    records = [FaceRecord(id=name, image=f"{name}.png") for name in "abc"]
+    write_records(tmp_path / "faces.jsonl", records)
+    with pytest.raises(RecordError, match=r"none of 3 records has pictures that can be opened, such as a: .*a\.png"):
+        find_duplicates([str(tmp_path / "faces.jsonl")])

@@ -192,3 +192,19 @@ def test_many_faults_are_counted_and_the_first_are_shown(tmp_path, run_facekit):
 def test_a_path_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(RecordError, match="there is no file or folder"):
         verify(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "kind"),
+    [("config.json", "architectures", "model"), ("adapter_config.json", "peft_type", "adapter")],
+)
+def test_a_model_without_its_weights_is_a_fault(tmp_path, name, key, kind):
+    (tmp_path / name).write_text(json.dumps({key: ["LORA"]}))
+    assert problems(tmp_path) == [f"{tmp_path} is that of a {kind} and has no weights; copy the whole folder again"]
+    save_file({"weight": np.zeros(2, np.float32)}, tmp_path / "model.safetensors")
+    assert problems(tmp_path) == []
+
+
+def test_settings_alone_need_no_weights(tmp_path):
+    (tmp_path / "config.json").write_text('{"seed": 0}')
+    assert problems(tmp_path) == []

@@ -186,3 +186,18 @@ def test_a_family_without_image_tokens_is_refused_by_inspection_as_by_loading(tm
     for use in (facekit.load, inspect_checkpoint):
         with pytest.raises(ConfigurationError, match="GitForCausalLM puts no image tokens among its words"):
             use(tmp_path)
+
+
+@pytest.mark.parametrize(("pattern", "message"), [("*.safetensors", "has no weights"), ("tokenizer*", "no tokenizer")])
+def test_a_base_that_was_copied_in_part_is_told_what_it_lacks(small_vlm, tmp_path, pattern, message):
+    small_vlm("qwen2.5-vl")
+    for path in (tmp_path / "qwen2.5-vl").glob(pattern):
+        path.unlink()
+    with pytest.raises(CheckpointError, match=message):
+        facekit.load(f"hf:{tmp_path / 'qwen2.5-vl'}")
+
+
+def test_region_maps_of_a_base_are_refused_by_its_own_projector(open_base):
+    _, model, processor = open_base("qwen2.5-vl")
+    with pytest.raises(ConfigurationError, match="the base's own projector has no region attention"):
+        facekit.region_maps(model, processor, face_picture())

@@ -41,6 +41,7 @@ def test_a_few_steps_on_64_faces_bring_the_loss_down(records, tmp_path):
     result = train(model, processor, records, tmp_path, settings, on_progress=seen.append)
     assert result.history.losses[0] > 6.0
     assert result.history.losses[-1] < 3.0
+    seen = [progress for progress in seen if progress.stage != "check records"]  # told on a busy machine only
     assert [progress.step for progress in seen] == list(range(1, 31))
     assert seen[-1].seconds_left == 0.0
     assert seen[-1].tokens_per_second > 16 * seen[-1].samples_per_second > 0
@@ -267,3 +268,12 @@ def test_a_bfloat16_model_learns_in_float32_and_keeps_its_type(records, tmp_path
     assert seen == {(True, torch.float32), (False, torch.bfloat16)}
     assert {value.dtype for value in model.parameters()} == {torch.bfloat16}
     assert result.history.losses[-1] < 10.0
+
+
+@pytest.mark.parametrize("name", ["config.json", "adapter_config.json"])
+def test_a_model_that_was_not_trained_there_is_never_replaced(records, tmp_path, name):
+    (tmp_path / name).write_text("{}")
+    for resume in (False, True):
+        with pytest.raises(ConfigurationError, match="holds a model that was not trained there"):
+            train(*small_model(), records, tmp_path, quick(), resume=resume)
+    assert [path.name for path in tmp_path.iterdir()] == [name]

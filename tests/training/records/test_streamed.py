@@ -133,3 +133,12 @@ def test_a_source_is_a_records_file_or_shards(shards, records, tmp_path):
     assert tuple(iterate_source(records)) == records.records
     with pytest.raises(RecordError):
         open_source(tmp_path)
+
+
+def test_a_sample_that_cannot_be_used_is_one_sentence_from_a_loading_process_too(records, tmp_path):
+    bare = [record.model_copy(update={"conversations": ()}) for record in records.records]
+    write_shards(bare, tmp_path / "shards", media_folder=records.folder, per_shard=8)
+    settings = TrainingSettings(**{**SETTINGS, "workers": 1})
+    with pytest.raises(RecordError, match=r"\A1 of 20 samples cannot be used.*: it has no conversation.*\Z") as caught:
+        train(*small_model("region"), tmp_path / "shards", tmp_path / "run", settings)
+    assert "Traceback" not in str(caught.value)

@@ -1,0 +1,70 @@
+"""``open_record_file``: a file of records, open for reading; what is no such file is refused in one sentence.
+
+What people name in its place is said by name: a dataset as ``name:folder``, a picture, a file that was saved as UTF-16.
+"""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+from typing import BinaryIO
+
+from facekit.catalog import current_registry
+from facekit.errors import RecordError
+from facekit.faces.file_kinds import kind_of_name
+
+__all__ = ["open_record_file", "refuse_other_contents", "unopened"]
+
+_TABLES = (".csv", ".tsv")
+_OTHER_ENCODINGS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
+
+
+def open_record_file(path: str | Path) -> BinaryIO:
+    """Open a file of JSON lines behind the byte order mark that it may begin with.
+
+    Args:
+        path: The file.
+
+    Raises:
+        RecordError: It cannot be opened, is a picture or clip by its name, or is not UTF-8; or the path is the spec of
+            a dataset.
+    """
+    path = Path(path)
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise unopened(path, error) from error
+    try:
+        head = refuse_other_contents(path, file)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
+    return file
+
+
+def unopened(path: Path, error: OSError) -> RecordError:
+    """Say why a records file cannot be opened, and what to do; for the spec of a dataset, how to make records of it."""
+    name, colon, _ = str(path).partition(":")
+    remedy = "check the path"
+    if colon and name in current_registry().names("dataset"):
+        remedy = f"it is a dataset, which becomes records by: facekit convert '{path}' records.jsonl"
+    return RecordError(f"records file {path} cannot be opened ({error.strerror}); {remedy}")
+
+
+def refuse_other_contents(path: Path, file: BinaryIO) -> bytes:
+    """Read the first bytes of a file, and refuse it where they, or its name, say that it holds no JSON in UTF-8.
+
+    Raises:
+        RecordError: It does not.
+    """
+    kind = kind_of_name(path)
+    if kind is not None:
+        raise RecordError(f"{path} is a {kind}, not a file of records; for a folder of them write folder:{path.parent}")
+    if path.suffix.lower() in _TABLES:
+        raise RecordError(f"{path} is a table, not a file of records; write csv:{path}")
+    head = file.read(len(codecs.BOM_UTF8))
+    encoding = _OTHER_ENCODINGS.get(head[:2])
+    if encoding is not None:
+        raise RecordError(f"{path} is {encoding} text; save it as UTF-8")
+    return head
