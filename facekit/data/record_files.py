@@ -66,5 +66,5 @@ def refuse_other_contents(path: Path, file: BinaryIO) -> bytes:
     head = file.read(len(codecs.BOM_UTF8))
     encoding = _OTHER_ENCODINGS.get(head[:2])
     if encoding is not None:
-        raise RecordError(f"{path} is {encoding} text; save it as UTF-8")
+        raise RecordError(f"{path} is not UTF-8 but {encoding} text; save it as UTF-8")
     return head

@@ -36,8 +36,8 @@ def test_a_file_is_read_from_behind_its_mark(marked):
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
-    [("faces.jsonl", '{"id": "a"}'.encode("utf-16"), "is UTF-16 text; save it as UTF-8"),
-     ("faces.jsonl", codecs.BOM_UTF16_BE + "{}".encode("utf-16-be"), "is UTF-16 text; save it as UTF-8"),
+    [("faces.jsonl", '{"id": "a"}'.encode("utf-16"), "is not UTF-8 but UTF-16 text; save it as UTF-8"),
+     ("faces.jsonl", codecs.BOM_UTF16_BE + "{}".encode("utf-16-be"), "is not UTF-8 but UTF-16 text; save it as UTF-8"),
      ("face.JPG", b"", r"is a picture, not a file of records; for a folder of them write folder:"),
      ("clip.mp4", b"", "is a video, not a file of records"),
      ("faces.csv", b"file,age\n", "is a table, not a file of records; write csv:")],
