@@ -24,8 +24,8 @@ class _Precision(StrEnum):
 @with_model_options()
 def inspect(
     checkpoint: Annotated[str, typer.Argument(help="A folder or hub id that facekit loads.")],
-    batch: Annotated[int, typer.Option(min=1, help="Sequences at a time.")] = 1,
-    tokens: Annotated[int, typer.Option(min=1, help="Length of each, visual tokens included.")] = 2048,
+    batch: Annotated[int, typer.Option(min=1, max=1 << 20, help="Sequences at a time.")] = 1,
+    tokens: Annotated[int, typer.Option(min=1, max=1 << 24, help="Length of each, visual tokens included.")] = 2048,
     parts: Annotated[str, typer.Option(help="The trainable parts, where there are no adapters.")] = (
         "connector,language_model"
     ),

@@ -28,6 +28,8 @@ _RESAMPLING = {
 
 FRAMINGS = ("pad", "stretch", "crop")
 RESIZERS = ("pil", "torchvision")
+LARGEST_IMAGE = 1 << 13
+"""Pixels on a side: what a file of settings says of a size is bounded before memory is asked for it."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class ImageTransform:
             Pillow's by a rounding.
 
     Raises:
-        ConfigurationError: The size is not positive, a deviation is not positive, the shortest edge is below the size
-            or given for another framing, or the interpolation, framing or resizer is unknown.
+        ConfigurationError: The size is not between 1 and ``LARGEST_IMAGE``, a deviation is not positive, the shortest
+            edge is below the size or given for another framing, or the interpolation, framing or resizer is unknown.
     """
 
     image_size: int
@@ -64,8 +66,8 @@ class ImageTransform:
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
-        if self.image_size < 1:
-            raise ConfigurationError(f"image_size must be positive, not {self.image_size}")
+        if not 1 <= self.image_size <= LARGEST_IMAGE:
+            raise ConfigurationError(f"image_size is from 1 to {LARGEST_IMAGE} pixels, not {self.image_size}")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise ConfigurationError(f"mean and std are three numbers each, std above 0, not {self.mean}, {self.std}")
         if self.interpolation not in _RESAMPLING:

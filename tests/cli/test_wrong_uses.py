@@ -223,6 +223,7 @@ WRONG = [
     (("inspect", "{empty}"), "empty"),
     (("inspect", "{records}"), "records.jsonl"),
     (("inspect", "{model}", "--batch", "0"), "--batch"),
+    (("inspect", "{model}", "--batch", "1" + 23 * "0"), "--batch"),
     (("inspect", "{model}", "--parts", "connecter"), "connecter"),
     (("inspect", "{model}", "--precision", "float8"), "float8"),
     (("serve",), "Missing argument"),

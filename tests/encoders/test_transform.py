@@ -69,6 +69,7 @@ def test_it_survives_being_written_down():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"image_size": 10**9}, "image_size is from 1 to 8192 pixels, not 1000000000"),
         ({"framing": "letterbox"}, "framing is one of pad, stretch, crop"),
         ({"resizer": "cv2"}, "resizer one of pil, torchvision"),
         ({"shortest_edge": 40}, "shortest_edge=40 goes with framing 'crop'"),
@@ -78,4 +79,4 @@ def test_it_survives_being_written_down():
 )
 def test_what_it_does_not_do_is_refused(changes, words):
     with pytest.raises(ConfigurationError, match=words):
-        ImageTransform(32, **changes)
+        ImageTransform(**{"image_size": 32} | changes)
