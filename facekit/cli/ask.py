@@ -90,6 +90,7 @@ def ask(
     """
     with starting():
         from facekit.catalog import current_registry
+        from facekit.data.atomic import explained_writes
         from facekit.errors import ConfigurationError
         from facekit.faces import CroppedFace, draw_clip_overlay, draw_overlay, is_video, open_image, read_clip
         from facekit.faces.sources import describe_source
@@ -146,11 +147,14 @@ def ask(
     if overlay is not None:
         is_face = isinstance(medium, CroppedFace)
         drawn = draw_overlay(medium.image, medium.landmarks) if is_face else draw_clip_overlay(medium)
-        drawn.save(overlay)
+        with explained_writes(f"{overlay} cannot be written"):
+            drawn.save(overlay)
         say(f"overlay: {overlay}")
     if region_maps is not None:
         maps = find_maps(composed, processor, medium)
-        maps.draw(next(frame for frame, face in enumerate(maps.faces) if face.landmarks is not None)).save(region_maps)
+        drawn = maps.draw(next(frame for frame, face in enumerate(maps.faces) if face.landmarks is not None))
+        with explained_writes(f"{region_maps} cannot be written"):
+            drawn.save(region_maps)
         say(f"region maps: {region_maps}")
     if as_json:
         pairs = [{"question": question, "answer": answer} for question, answer in zip(questions, answers, strict=True)]

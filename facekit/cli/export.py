@@ -36,6 +36,7 @@ def export(
 
     A composition that the format cannot express is refused with the reason.
     """
+    from facekit.data.atomic import explained_writes
     from facekit.errors import ConfigurationError
     from facekit.models.interoperability import EXPORT_FORMATS
     from facekit.models.interoperability import export as export_model
@@ -53,15 +54,16 @@ def export(
     read_size(max_shard_size)
     refuse_folder_in_use(output)
     composed, processor = opening.source(checkpoint, device="cpu").load()
-    folder = export_model(
-        composed,
-        processor,
-        output,
-        format,  # type: ignore[arg-type]
-        merge_lora=merge_lora,
-        max_shard_size=max_shard_size,
-        frames=frames,
-    )
+    with explained_writes(f"the export to {output} cannot be written"):
+        folder = export_model(
+            composed,
+            processor,
+            output,
+            format,  # type: ignore[arg-type]
+            merge_lora=merge_lora,
+            max_shard_size=max_shard_size,
+            frames=frames,
+        )
     if as_json:
         show_json({"format": format, "folder": folder})
     else:

@@ -1,5 +1,6 @@
 """Wrong uses of the command line: each is one line that says what to do, and exit status 2."""
 
+import errno
 import json
 import os
 import subprocess
@@ -303,3 +304,26 @@ def test_a_question_without_quotation_marks_is_answered_and_told(run_facekit, ph
     assert status == 0
     assert out.splitlines()[0] == "How"
     assert "note: 3 questions of one word each are asked" in error
+
+
+FULL = "/dev/full"  # a device on which every write finds the disk full
+
+
+@pytest.mark.skipif(not os.path.exists(FULL), reason="needs Linux's /dev/full")  # noqa: PTH110
+@pytest.mark.parametrize("option", ["--overlay", "--region-maps"])
+def test_a_drawing_on_a_full_disk_names_the_file_and_what_to_do(run_facekit, photo, model_folder, tmp_path, option):
+    (tmp_path / "drawn.png").symlink_to(FULL)
+    words = ["ask", photo, "How old?", "--model", model_folder, "--max-new-tokens", "1", option, tmp_path / "drawn.png"]
+    status, _, error = run_facekit(*words)
+    assert status == 2
+    assert f"{tmp_path}/drawn.png cannot be written (No space left on device); make room on the disk" in error
+
+
+def test_an_export_that_meets_a_full_disk_says_where_and_what_to_do(run_facekit, places, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("facekit.models.interoperability.export", full)
+    status, error = use(run_facekit, places, ["export", "{model}", str(tmp_path / "out"), "--format", "facekit"])
+    assert status == 2
+    assert f"the export to {tmp_path}/out cannot be written (No space left on device); make room" in error
