@@ -16,7 +16,10 @@ import xllamacpp
 from gguf_models import LLAMA3, QWEN2, byte_pairs, prepended, save, sentence_pieces, unprefixed
 
 import facekit
+from facekit.compat.transformers_gguf import READS_VOCABULARIES
 from facekit.models.interoperability import export
+
+pytestmark = pytest.mark.skipif(not READS_VOCABULARIES, reason="this transformers reads vocabularies otherwise")
 
 TEXTS = (
     "How old is it?", "two  spaces,\nnew line\n\n\t", "It's 12345 or 6.7%; is 123 OLD?", "Zoë 笑顔 🙂 naïve", "a",
