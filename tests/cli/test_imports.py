@@ -55,6 +55,11 @@ def test_ask_imports_no_workshop_and_no_package_of_another_verb(loaded):
     assert not loaded & set(OTHER_PACKAGES) - by_transformers
 
 
+def test_ask_runs_nothing_of_what_other_libraries_import_for_others(loaded):
+    put_off = ("scipy.optimize", "torchvision.datasets", "torchvision.models")
+    assert [name for name in loaded if name.rpartition(".")[0] in put_off] == []
+
+
 def test_ask_imports_no_architecture_that_its_model_has_not(loaded):
     names = [name for name in loaded if name.startswith("transformers.models.") and "ing_" in name]
     aliases = {name for name in names if name.endswith("_fast")}  # older versions name them without importing them

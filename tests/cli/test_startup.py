@@ -1,15 +1,27 @@
-"""The garbage collector's rest at the start of a verb."""
+"""The quick start of a verb: the garbage collector's rest, and imports that are put off."""
 
 import gc
+import sys
 
 import pytest
 
 from facekit.cli import startup
+from facekit.compat.deferred_imports import DEFERRED
+
+
+def puts_off_imports():
+    return any(getattr(finder, "modules", None) == DEFERRED for finder in sys.meta_path)
+
+
+@pytest.fixture(autouse=True)
+def finders(monkeypatch):
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.setitem(startup._process, "own", False)
 
 
 @pytest.fixture
-def own_process(monkeypatch):
-    monkeypatch.setitem(startup._process, "own", True)
+def own_process():
+    startup.own_process()
     before = gc.get_freeze_count()
     yield
     if not before:
@@ -23,6 +35,7 @@ def test_the_collector_rests_within_the_block_and_spares_what_was_made_there(own
         made = [[] for _ in range(1000)]
     assert gc.isenabled()
     assert gc.get_freeze_count() >= before + len(made)
+    assert puts_off_imports()
 
 
 def test_the_collector_works_again_after_an_error(own_process):
@@ -48,3 +61,12 @@ def test_a_program_that_calls_a_verb_keeps_its_collector():
     with startup.starting():
         assert gc.isenabled()
     assert gc.get_freeze_count() == before
+    assert not puts_off_imports()
+
+
+def test_the_environment_turns_the_quick_start_off(monkeypatch):
+    monkeypatch.setenv("FACEKIT_QUICK_START", "0")
+    startup.own_process()
+    with startup.starting():
+        assert gc.isenabled()
+    assert not puts_off_imports()
