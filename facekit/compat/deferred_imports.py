@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib import _bootstrap  # type: ignore[attr-defined]  # where the locks of imports are
+from importlib import _bootstrap
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import MappingProxyType, ModuleType
@@ -26,6 +26,7 @@ Why: transformers imports torchvision for its resampling, which imports all its 
 Until: these libraries import them when they are used.
 """
 
+_locks: Any = _bootstrap  # the type checker does not know of the locks of imports
 _put_off: dict[str, tuple[Loader, Sequence[str]]] = {}
 
 
@@ -139,7 +140,7 @@ def _load(module: ModuleType) -> None:
     """Run a module's file if that was put off; another thread waits meanwhile, as it would at the plain import."""
     name, contents = module.__name__, object.__getattribute__(module, "__dict__")
     try:
-        with _bootstrap._ModuleLockManager(name):
+        with _locks._ModuleLockManager(name):
             waiting = _put_off.pop(name, None)
             if waiting is None:  # it is loaded, or its own file asks
                 return
@@ -152,6 +153,6 @@ def _load(module: ModuleType) -> None:
                 _put_off[name] = waiting
                 raise
             if type(module) is _DeferredModule:
-                module.__class__ = ModuleType
-    except _bootstrap._DeadlockError:  # two threads wait for each other: this one goes on with what there is
+                module.__class__ = ModuleType  # type: ignore[assignment]  # the plain class again
+    except _locks._DeadlockError:  # two threads wait for each other: this one goes on with what there is
         return
