@@ -164,8 +164,9 @@ def table() -> str:
     ]
     for row in map(measure, BASES):
         sizes = " | ".join(f"{size / 1e9:.0f} GB" for size in (row.answering, row.adapters, row.with_region))
-        name, base = f"{row.parameters / 1e9:.1f} B + {row.region / 1e6:.0f} M", row.base
-        lines.append(f"| `{base.hub_id}` | {base.licence} | {name} | {base.visual_tokens} | {sizes} |")
+        base, space = row.base, "\N{NO-BREAK SPACE}"  # a number stays in one line with its unit
+        count = f"{row.parameters / 1e9:.1f}{space}B +{space}{row.region / 1e6:.0f}{space}M"
+        lines.append(f"| `{base.hub_id}` | {base.licence} | {count} | {base.visual_tokens} | {sizes} |")
     return "\n".join(lines)
 
 
