@@ -161,7 +161,8 @@ class VllmEngine(Engine):
             for progress in self.writer.step():
                 self._take(progress)
         except Exception as error:
-            logger.exception("vLLM failed")
+            if not all(writing.job.future.done() for writing in self._writing.values()):  # somebody waits yet
+                logger.exception("vLLM failed")
             failure = EngineError(f"vLLM failed ({first_line(error)}); its log above has the reason")
             for writing in self._writing.values():
                 fail(writing.job, failure)
