@@ -266,7 +266,7 @@ def test_a_model_without_region_attention_leaves_none_of_an_earlier_one_in_its_f
     train(*open_base("qwen2-vl", REGION), records, tmp_path / "run", settings)
     folders = [tmp_path / "run" / each / REGION_FOLDER for each in ("", "adapter")]
     assert all((folder / "connector.safetensors").is_file() for folder in folders)
-    shutil.rmtree(tmp_path / "run" / "training")
+    shutil.rmtree(tmp_path / "run" / "training" / "checkpoint-1")
     train(*open_base("qwen2-vl"), records, tmp_path / "run", settings)
     assert not any(path.is_file() for folder in folders for path in folder.rglob("*"))
 
