@@ -25,6 +25,7 @@ from facekit.data.preprocessing.shards import (
     cut_units,
     look_at_unit,
     note_path,
+    refuse_another_dataset,
     require_webdataset,
     shard_path,
     write_unit,
@@ -144,8 +145,8 @@ def preprocess(
     Raises:
         RecordError: The input is not as expected, or has no record.
         UnknownPartError: There is no such dataset or landmarker.
-        ConfigurationError: An argument is out of its range, the folder holds something else, or another run works on
-            it.
+        ConfigurationError: An argument is out of its range, the folder holds something else, such as the shards of
+            another dataset, or another run works on it.
         MissingExtraError: A package is not installed.
         OutputError: The folder cannot be written to.
     """
@@ -201,6 +202,8 @@ class _Run:
         """The units that no earlier run has finished, each with what is left of it."""
         for whole in cut_units(records, self.settings.records_per_shard):
             self._units = whole.number + 1
+            if whole.number == 0:
+                refuse_another_dataset(whole, self.output, self.folder, self.settings)
             unit, note = look_at_unit(whole, self.output, self.folder, self.settings, retry_failed=self.retry_failed)
             self._reused += len(unit.records) - (0 if note is not None else len(unit.to_do()))
             if note is None:

@@ -21,10 +21,10 @@ from facekit.data.formats.shards import SHARD_TIME, sample_fields
 from facekit.data.preprocessing.faces import Outcome, PreparedRecord
 from facekit.data.preprocessing.failures import RecordFailure
 from facekit.data.preprocessing.settings import PreprocessSettings
-from facekit.data.preprocessing.stamps import Stamps, compare_stamps
+from facekit.data.preprocessing.stamps import Stamps, compare_stamps, stamp_record
 from facekit.data.records import FaceRecord, format_record
 from facekit.data.shard_index import list_samples
-from facekit.errors import MissingExtraError
+from facekit.errors import ConfigurationError, MissingExtraError
 
 NOTES = "units"
 _INDEX_DIGITS = 9
@@ -170,6 +170,39 @@ def look_at_unit(
 def is_noted(unit: Unit, output: Path, settings: PreprocessSettings) -> bool:
     """Whether an earlier run noted that a unit of these records and settings is done; its files are not read."""
     return _read_note(unit, output, settings) is not None
+
+
+def refuse_another_dataset(unit: Unit, output: Path, folder: Path, settings: PreprocessSettings) -> None:
+    """Look whether the shards that are there are of the same dataset, by the contents of its files.
+
+    Ids and texts of records may have changed since, the dataset may have moved, and records may have come and gone: it
+    is the same one where a single file of its first unit is known.
+
+    Args:
+        unit: The first unit of the input.
+        output: The folder of the shards.
+        folder: The folder that the records' paths are relative to.
+        settings: What is done.
+
+    Raises:
+        ConfigurationError: No file of the unit was among the files of the shards that are there.
+    """
+    if is_noted(unit, output, settings):
+        return
+    known: set[str] = set()
+    for path in (output / NOTES).glob("*.json"):
+        try:
+            note = UnitNote.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            continue
+        known.update(stamp.digest for stamps in note.inputs for stamp in stamps if stamp is not None)
+    if not known:
+        return
+    here = [stamp for record in unit.records for stamp in stamp_record(record, folder) if stamp is not None]
+    if here and not any(stamp.digest in known for stamp in here):
+        raise ConfigurationError(
+            f"{output} holds shards of other pictures, which would be replaced; name another folder, or remove it"
+        )
 
 
 def shard_path(output: Path, number: int) -> Path:

@@ -270,3 +270,20 @@ def test_records_with_other_words_are_done_again(dataset, tmp_path):
     records[3] = records[3].model_copy(update={"split": "test"})
     write_records(dataset, records)
     assert preprocess(str(dataset), tmp_path / "out", SETTINGS).reused == 4
+
+
+def test_shards_of_another_dataset_are_not_replaced(dataset, tmp_path):
+    preprocess(str(dataset), tmp_path / "out", SETTINGS)
+    before = contents(tmp_path / "out")
+    write_synthetic_dataset(tmp_path / "another", 8, seed=6)
+    with pytest.raises(ConfigurationError, match="holds shards of other pictures, which would be replaced"):
+        preprocess(str(tmp_path / "another" / "records.jsonl"), tmp_path / "out", SETTINGS)
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_dataset_that_moved_and_has_one_old_picture_under_another_name_is_the_same(dataset, tmp_path):
+    preprocess(str(dataset), tmp_path / "out", SETTINGS)
+    write_synthetic_dataset(tmp_path / "moved", 8, seed=6)
+    moved = tmp_path / "moved" / "records.jsonl"
+    shutil.copy(pictures(dataset)[5], pictures(moved)[2])
+    assert preprocess(str(moved), tmp_path / "out", SETTINGS).records == 8
