@@ -44,6 +44,7 @@ def registry():
 @pytest.fixture
 def run_facekit(monkeypatch, capsys):
     """Runs a command in this process; returns exit status, standard output and standard error."""
+    monkeypatch.setenv("FACEKIT_QUICK_START", "0")  # the process goes on to other tests
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["facekit", *map(str, arguments)])

@@ -15,7 +15,9 @@ def puts_off_imports():
 
 @pytest.fixture(autouse=True)
 def finders(monkeypatch):
-    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    others = [finder for finder in sys.meta_path if getattr(finder, "modules", None) != DEFERRED]
+    monkeypatch.setattr(sys, "meta_path", others)
+    monkeypatch.delenv(startup.ENVIRONMENT_VARIABLE, raising=False)
     monkeypatch.setitem(startup._process, "own", False)
 
 

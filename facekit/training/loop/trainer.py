@@ -127,8 +127,8 @@ def train(
         MissingExtraError: accelerate or matplotlib is not installed.
     """
     _require_extra()
-    refuse_foreign_model(Path(output_dir), Path(output_dir) / RUN_FOLDER)
     require_writable(output_dir)
+    refuse_foreign_model(Path(output_dir), Path(output_dir) / RUN_FOLDER)
     run = TrainingRun.open(model, processor, join_sources(records), Path(output_dir), settings)
     _use_threads(settings.threads)
     meter, interruption = CostMeter(), SaveOnSignal()

@@ -159,10 +159,10 @@ def run_recipe(
             RecordSet.read(stage.validation.records)
     if stages:
         _check_start(recipe, stages[0])
-    for stage in stages:  # before anything is written or loaded
+    require_writable(recipe.output)
+    for stage in stages:
         folder = recipe.folder_of(stage.name)
         refuse_foreign_model(folder, folder / RUN_FOLDER)
-    require_writable(recipe.output)
     if is_main_process():
         recipe.write(recipe.output / RECIPE_NAME)
     return [_run_stage(recipe, stage, resume, listeners) for stage in stages]
