@@ -90,8 +90,14 @@ def is_mirrored(path: str | Path) -> bool:
 
 
 def place_of(folder: str | Path, name: str) -> Path:
-    """The path of a file that a record names: relative to a folder, absolute, or an address."""
-    return mirrored(name) if "://" in name and is_remote_address(name) else Path(folder, name)
+    """The path of a file that a record names: relative to a folder, absolute, or an address.
+
+    A name that begins with ``~`` is one in the folder and never the user's home, whoever expands paths later.
+    """
+    if "://" in name and is_remote_address(name):
+        return mirrored(name)
+    path = Path(folder, name)
+    return Path.cwd() / path if str(path)[:1] == "~" and str(folder)[:1] != "~" else path
 
 
 def share_file_system(one: Path, other: Path) -> bool:

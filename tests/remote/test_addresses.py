@@ -57,6 +57,13 @@ def test_an_address_that_leads_out_or_is_none_has_no_place(address):
         mirrored(address)
 
 
+@pytest.mark.parametrize("name", ["~/private.png", "./~/private.png", "~someone/private.png"])
+def test_a_name_in_the_current_folder_is_never_one_in_somebodys_home(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in (".", "", Path()):
+        assert place_of(folder, name).expanduser() == tmp_path / name
+
+
 def test_a_record_names_files_by_path_or_by_address(tmp_path):
     assert place_of("/data", "a/1.jpg") == Path("/data/a/1.jpg")
     assert place_of("/data", "/other/1.jpg") == Path("/other/1.jpg")

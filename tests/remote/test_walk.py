@@ -6,6 +6,7 @@ import shutil
 import tarfile
 
 import pytest
+from PIL import Image
 from small_runs import small_model
 
 from facekit.data.confinement import VARIABLE
@@ -17,6 +18,7 @@ from facekit.data.preprocessing import PreprocessSettings, preprocess
 from facekit.data.preprocessing import faces as preparing
 from facekit.data.records import FaceRecord, iterate_records, write_records
 from facekit.data.synthetic import write_synthetic_dataset
+from facekit.data.verification.records import check_record_lines
 from facekit.datagen.workflow import generate
 from facekit.errors import ConfigurationError, RecordError, RemoteFileError
 from facekit.faces import Landmarker
@@ -247,3 +249,16 @@ def test_copies_replace_files_of_others_only_when_that_is_asked_for(memory, tmp_
     assert not (tmp_path / "out.jsonl").exists()
     convert("memory://set/records.jsonl", tmp_path / "out.jsonl", overwrite=True)
     assert mine.read_bytes() == b"theirs"
+
+
+def test_verify_opens_pictures_and_clips_that_are_addresses(memory, tmp_path, monkeypatch):
+    frames = [Image.new("RGB", (8, 8), (40 * index, 0, 0)) for index in range(4)]
+    for name, options in (("a.png", {}), ("wave.webp", {"save_all": True, "append_images": frames[1:]})):
+        stream = io.BytesIO()
+        frames[0].save(stream, name.rpartition(".")[2], **options)
+        memory.pipe(f"/set/{name}", stream.getvalue())
+    lines = [{"id": "picture", "image": "memory://set/a.png"}, {"id": "clip", "video": "memory://set/wave.webp"}]
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    monkeypatch.setenv(VARIABLE, "1")
+    report = check_record_lines(tmp_path / "records.jsonl", open_media=True)
+    assert (report.count, report.problems) == (2, [])

@@ -15,6 +15,8 @@ from facekit.data.verification.checked import Checked
 from facekit.errors import FaceKitError, RecordError
 from facekit.faces.images import open_image
 from facekit.faces.video import read_clip
+from facekit.remote.addresses import place_of
+from facekit.remote.mirror import file_is_there
 
 __all__ = ["UniqueIds", "check_other_records", "check_record_lines", "check_record_media", "check_stored_media"]
 
@@ -69,7 +71,7 @@ def check_other_records(path: Path, kind: str, *, open_media: bool = False) -> C
             ids.check(record, report)
             try:
                 for name in record.media_paths(base_folder(path)):
-                    if not name.is_file():
+                    if not file_is_there(name):
                         raise RecordError(f"{path}, record {record.id!r}: no file {name}")
                 check_record_media(record, base_folder(path), open_media=open_media)
             except FaceKitError as error:
@@ -92,7 +94,7 @@ def check_record_media(record: FaceRecord, folder: Path, *, open_media: bool) ->
     if not open_media:
         return
     if isinstance(record.video, str):
-        read_clip(folder / record.video, 1)
+        read_clip(place_of(folder, record.video), 1)
         return
     for path in record.media_paths(folder):
         open_image(path)

@@ -256,6 +256,18 @@ def test_a_path_out_of_the_folder_is_a_failure(pair, tmp_path):
     assert "leads out of" in read(tmp_path / "answers.jsonl")[0]["problem"]
 
 
+def test_a_record_of_the_current_folder_opens_nothing_of_the_home(pair, tmp_path, monkeypatch):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "set").mkdir()
+    draw(tmp_path / "home" / "private.png", 0)
+    (tmp_path / "set" / "records.jsonl").write_text('{"id": "thief", "image": "~/private.png"}\n')
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "set")
+    result = run(pair, "records.jsonl", tmp_path / "answers.jsonl", "Who?")
+    assert (result.answers, result.failures) == (0, {"ImageError": 1})
+    assert "there is no file" in read(tmp_path / "answers.jsonl")[0]["problem"]
+
+
 def test_what_is_not_there_and_an_empty_folder_are_errors(tmp_path):
     (tmp_path / "empty").mkdir()
     for origin in (tmp_path / "nowhere.jsonl", tmp_path / "empty"):
