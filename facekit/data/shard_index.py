@@ -41,7 +41,7 @@ class ShardSample:
             OSError: The shard cannot be read.
         """
         found = {}
-        require_here(self.shard)
+        require_here(self.shard, None)
         with self.shard.open("rb") as file:
             for field, (offset, size) in self.fields.items():
                 if names is not None and field not in names:
@@ -59,7 +59,7 @@ def list_samples(shard: Path) -> Iterator[ShardSample]:
     """
     key, end = "", 0
     fields: dict[str, tuple[int, int]] = {}
-    require_here(shard)
+    require_here(shard, None)
     try:
         with tarfile.open(shard, "r:") as archive:
             for member in archive:

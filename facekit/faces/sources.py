@@ -19,7 +19,7 @@ import numpy as np
 
 from facekit._version import __version__
 from facekit.errors import FaceKitError, ImageError, first_line
-from facekit.remote.mirror import require_here
+from facekit.remote.mirror import LARGEST_FILE, require_here
 
 FileSource: TypeAlias = str | Path | bytes
 """A path, a web address, a data URL, a ``file://`` address, or a file's content."""
@@ -27,7 +27,7 @@ FileSource: TypeAlias = str | Path | bytes
 LARGEST_PICTURE = 1 << 28
 """Bytes of a picture's file that is fetched from an address."""
 
-LARGEST_VIDEO = 1 << 30
+LARGEST_VIDEO = LARGEST_FILE
 """Bytes of a video's file that is fetched from an address."""
 
 _WEB = ("http://", "https://")
@@ -84,7 +84,7 @@ def local_path(source: str | Path, error: type[ImageError] = ImageError) -> Path
         raise error(f"{name} is an address of a kind that is not read; give a path, or one that begins with https://")
     try:
         path = Path(source).expanduser()
-        require_here(path)
+        require_here(path, LARGEST_PICTURE if error is ImageError else LARGEST_VIDEO)
         status = path.stat() if path.exists() else None
     except (FaceKitError, OSError, ValueError, RuntimeError) as problem:
         if isinstance(problem, FaceKitError):

@@ -28,9 +28,21 @@ from facekit.remote.addresses import (
 )
 from facekit.remote.filesystems import explained_remote, open_file_system, says_absent
 
-__all__ = ["fetch_file", "file_is_there", "list_remote", "local_copy", "remote_kind", "require_here", "token_of"]
+__all__ = [
+    "LARGEST_FILE",
+    "fetch_file",
+    "file_is_there",
+    "list_remote",
+    "local_copy",
+    "remote_kind",
+    "require_here",
+    "token_of",
+]
 
 logger = logging.getLogger(__name__)
+
+LARGEST_FILE = 1 << 30
+"""Bytes of a file that a record names."""
 
 _NOTES = ".facekit"
 _LARGE = (".tar",)
@@ -68,12 +80,16 @@ def local_copy(origin: str | Path) -> Path:
     return place
 
 
-def require_here(path: Path) -> None:
+def require_here(path: Path, largest: int | None = LARGEST_FILE) -> None:
     """Fetch the file of a path in the mirror, if it is not here yet; of other paths nothing is looked at.
+
+    Args:
+        path: The path.
+        largest: Most bytes that are fetched; None for any number, for the shards of a set.
 
     Raises:
         MissingExtraError: The file system's package is not installed.
-        RemoteFileError: It cannot be read. Where there is no such file, nothing happens.
+        RemoteFileError: It cannot be read, or has more bytes. Where there is no such file, nothing happens.
     """
     if not is_mirrored(path) or path.exists():
         return
@@ -86,8 +102,13 @@ def require_here(path: Path) -> None:
             if says_absent(error):
                 return
             raise
-    if info.get("type") != "directory":
-        fetch_file(path, address)
+    if info.get("type") == "directory":
+        return
+    size = info.get("size")
+    if largest is not None and size is not None:
+        _check_size(size, largest, address)
+    is_certain = size is not None and not address.startswith(_UNLISTED)  # a web server sends what it likes
+    fetch_file(path, address, largest=None if is_certain else largest)
 
 
 def file_is_there(path: Path) -> bool:
@@ -146,11 +167,16 @@ def token_of(info: Mapping[str, Any]) -> str:
     return json.dumps(telling, sort_keys=True)
 
 
-def fetch_file(place: Path, address: str) -> None:
+def fetch_file(place: Path, address: str, *, largest: int | None = None) -> None:
     """Copy a remote file to its place in the mirror.
 
+    Args:
+        place: The place.
+        address: Of the file.
+        largest: Most bytes, counted as they come; None for any number.
+
     Raises:
-        RemoteFileError: It cannot be read.
+        RemoteFileError: It cannot be read, or has more bytes.
         OutputError: The mirror cannot be written to.
     """
     file_system, path = open_file_system(address)
@@ -165,11 +191,27 @@ def fetch_file(place: Path, address: str) -> None:
     part = Path(name)
     try:
         with explained_remote(address):
-            file_system.get_file(path, name)
+            file_system.get_file(path, name, **({} if largest is None else {"callback": _counting(largest, address)}))
         part.chmod(new_file_mode())
         part.replace(place)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _counting(largest: int, address: str) -> Any:
+    """What fsspec tells of each piece that comes: it ends the transfer beyond a bound."""
+    from fsspec.callbacks import Callback
+
+    def count(size: int | None, value: int, **_: Any) -> None:
+        _check_size(max(size or 0, value), largest, address)
+
+    return Callback(hooks={"count": count})
+
+
+def _check_size(size: int, largest: int, address: str) -> None:
+    if size > largest:
+        remedy = "shrink it, or fetch it yourself and give its path"
+        raise RemoteFileError(f"{hide_secrets(address)} has more than {largest:,} bytes; {remedy}", errno.EFBIG)
 
 
 def _fetch_if_changed(place: Path, address: str, info: Mapping[str, Any]) -> None:

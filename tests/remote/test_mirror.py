@@ -10,6 +10,8 @@ from threading import Thread
 import pytest
 from fsspec.implementations.memory import MemoryFile
 
+from facekit.data.preprocessing.failures import may_pass
+from facekit.data.shard_index import list_samples
 from facekit.errors import ImageError, MissingExtraError, RecordError, RemoteFileError
 from facekit.faces.images import open_image
 from facekit.remote import mirror
@@ -22,7 +24,12 @@ from facekit.remote.uploads import output_place
 def fetched(monkeypatch):
     """The addresses that were fetched."""
     addresses, fetch = [], mirror.fetch_file
-    monkeypatch.setattr(mirror, "fetch_file", lambda place, address: addresses.append(address) or fetch(place, address))
+
+    def note(place, address, **bound):
+        addresses.append(address)
+        fetch(place, address, **bound)
+
+    monkeypatch.setattr(mirror, "fetch_file", note)
     mirror._names_in.cache_clear()
     return addresses
 
@@ -144,6 +151,64 @@ def test_a_web_server_that_lists_nothing_is_asked_for_each_file(web):
     assert path.with_name("1.png").read_bytes() == b"picture"
     with pytest.raises(RemoteFileError, match=r"there is no file or folder http://127\.0\.0\.1:\d+/other\.jsonl"):
         local_copy(f"{address}/other.jsonl")
+
+
+class Endless(Quiet):
+    """Says nothing of how much it sends, or less than it does."""
+
+    says = True
+    sent = 0
+
+    def do_HEAD(self):
+        self.send_response(200)
+        if self.says:
+            self.send_header("Content-Length", "10")
+        self.end_headers()
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        for _ in range(1000):
+            try:
+                self.wfile.write(b"x" * 10_000)
+            except OSError:
+                return
+            type(self).sent += 10_000
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_what_a_record_names_is_fetched_up_to_a_bound_whatever_the_server_says(tmp_path, monkeypatch, says):
+    monkeypatch.setenv("FACEKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(Endless, "says", says)
+    monkeypatch.setattr("facekit.faces.sources.LARGEST_PICTURE", 50_000)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        picture = mirrored(f"http://127.0.0.1:{server.server_port}/a.png")
+        with pytest.raises(RemoteFileError, match=r"has more than 20,000 bytes; shrink it") as told:
+            require_here(picture, 20_000)
+        assert not may_pass(told.value)
+        with pytest.raises(ImageError, match=r"has more than 50,000 bytes"):
+            open_image(picture)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert list(picture.parent.iterdir()) == []
+
+
+def test_a_file_whose_size_is_known_to_be_beyond_the_bound_is_not_fetched(memory, fetched, monkeypatch):
+    memory.pipe("/set/a.png", b"x" * 2_000)
+    memory.pipe("/set/shard-000000.tar", b"x" * 2_000)
+    with pytest.raises(RemoteFileError, match="has more than 1,999 bytes"):
+        require_here(mirrored("memory://set/a.png"), 1_999)
+    assert fetched == []
+    require_here(mirrored("memory://set/a.png"), 2_000)
+    monkeypatch.setattr(require_here, "__defaults__", (10,))
+    with pytest.raises(RecordError):  # it is no tar file, but it came
+        list(list_samples(mirrored("memory://set/shard-000000.tar")))
+    assert len(fetched) == 2
 
 
 def test_a_server_that_cannot_be_reached_is_told(web):

@@ -107,7 +107,7 @@ def read_shards(path: Path, *, extract_to: Path | None = None, overwrite: bool =
     if not shards:
         raise RecordError(f"{path} has no .tar file; give a folder of WebDataset shards")
     for shard in shards:
-        require_here(shard)
+        require_here(shard, None)
         samples = webdataset.WebDataset([str(shard)], shardshuffle=False, empty_check=False)
         for sample in samples:
             where = f"{shard}, sample {sample['__key__']}"

@@ -126,7 +126,7 @@ def describe_shards(counts: Mapping[Path, int]) -> str:
     """Number of the samples of shards, and a hash of the shards' names, sizes and counts."""
     shards = []
     for shard, count in counts.items():
-        require_here(shard)
+        require_here(shard, None)
         shards.append((shard.name, shard.stat().st_size, count))
     digest = hashlib.sha256(json.dumps(shards).encode()).hexdigest()
     return f"{sum(counts.values())} in {len(shards)} shards with the hash {digest[:16]}"
