@@ -1,4 +1,4 @@
-"""``AnswerFile``: answers as JSON lines that a killed run goes on with; what it remembers of each takes eight bytes."""
+"""``AnswerFile``: answers as JSON lines that a killed run goes on with; it remembers sixteen bytes of each."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import hashlib
 import json
 import logging
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, NamedTuple, Self, TextIO
 
 import numpy as np
 
@@ -29,6 +29,22 @@ RUN_SUFFIX = ".run.json"
 def key_of(*facts: Any) -> str:
     """What an entry is recognised by: a digest of all that its answer depends on."""
     return hashlib.blake2b(json.dumps(facts, ensure_ascii=False).encode("utf-8", "replace"), digest_size=8).hexdigest()
+
+
+class _Line(NamedTuple):
+    """What is to be known of a line.
+
+    Attributes:
+        key: Of the entry.
+        files: Hash of what its files held; 0 where the line has none.
+        kind: The kind of error that it failed with; None for an answer.
+        may_pass: Whether it may be answered another time.
+    """
+
+    key: int
+    files: int
+    kind: str | None
+    may_pass: bool
 
 
 class AnswerFile:
@@ -53,16 +69,27 @@ class AnswerFile:
         try:
             self._check(run)
             self._failed: dict[int, str] = {}
-            self._keys = np.sort(np.frombuffer(self._read(retry_failed=retry_failed), np.uint64))
+            self._changed: dict[int, int] = {}
+            self._keys, self._files = self._read(retry_failed=retry_failed)
         except BaseException:
             self._lock.close()
             raise
         self._file = self.path.open("a", encoding="utf-8")
 
-    def __contains__(self, key: str) -> bool:
-        value = np.uint64(int(key, 16))
-        position = int(np.searchsorted(self._keys, value))
-        return position < len(self._keys) and self._keys[position] == value
+    def knows(self, key: str, files: str = "") -> bool:
+        """Whether an entry is in the file with what its files hold now; notes one that is there with other contents.
+
+        Args:
+            key: Of the entry.
+            files: Hash of its files; without one, as in lines of earlier versions, nothing is compared.
+        """
+        value, held = np.uint64(int(key, 16)), np.uint64(int(files or "0", 16))
+        start, stop = np.searchsorted(self._keys, value, "left"), np.searchsorted(self._keys, value, "right")
+        others = self._files[start:stop]
+        is_other = (others != held) & (others != 0) & (held != 0)
+        if is_other.any():
+            self._changed[int(value)] = int(held)
+        return not is_other.all()
 
     def failure(self, key: str) -> str | None:
         """The kind of error that an entry failed with in an earlier run; None for an answer."""
@@ -75,10 +102,14 @@ class AnswerFile:
             self._file.flush()
 
     def close(self) -> None:
-        """Close the file."""
-        with self._explained():
-            self._file.close()
-        self._lock.close()
+        """Close the file; of entries that were asked again, the old lines are taken out."""
+        try:
+            with self._explained():
+                self._file.close()
+            if self._changed:
+                self._keep(lambda line: self._changed.get(line.key, line.files) == line.files)
+        finally:
+            self._lock.close()
 
     def __enter__(self) -> Self:
         return self
@@ -133,34 +164,51 @@ class AnswerFile:
                 "remove it"
             )
 
-    def _read(self, *, retry_failed: bool) -> array[int]:
-        """The keys of what stands; a line that was cut off and failures that are tried again are taken out."""
-        keys: array[int] = array("Q")
-        again: set[int] = set()
-        if not self.path.is_file():
-            return keys
+    def _read(self, *, retry_failed: bool) -> tuple[np.ndarray, np.ndarray]:
+        """The keys of what stands and the hashes of its files, by ascending key.
+
+        A line that was cut off and failures that are tried again are taken out.
+        """
+        keys, files = array("Q"), array("Q")
+
+        def stands(line: _Line) -> bool:
+            return line.kind is None or not (retry_failed or line.may_pass)
+
+        is_whole = True
+        for line in self._lines() if self.path.is_file() else ():
+            if line is None or not stands(line):
+                is_whole = False
+                continue
+            keys.append(line.key)
+            files.append(line.files)
+            self._failed.pop(line.key, None)
+            if line.kind is not None:
+                self._failed[line.key] = line.kind
+        if not is_whole:
+            self._keep(stands)
+        order = np.argsort(np.frombuffer(keys, np.uint64), kind="stable")
+        return np.frombuffer(keys, np.uint64)[order], np.frombuffer(files, np.uint64)[order]
+
+    def _keep(self, stands: Callable[[_Line], bool]) -> None:
+        """Take lines out, those that were cut off among them."""
+        with self._explained(), self.path.open("rb") as lines, open_atomically(self.path) as kept:
+            for text, line in zip(lines, self._lines(), strict=True):
+                if line is not None and stands(line):
+                    kept.write(text.decode("utf-8", "replace"))
+
+    def _lines(self) -> Iterator[_Line | None]:
+        """What is to be known of each line; None for one that was cut off."""
         with self.path.open("rb") as lines:
-            for number, line in enumerate(lines):
-                if not line.endswith(b"\n"):
-                    again.add(number)
+            for number, text in enumerate(lines, 1):
+                if not text.endswith(b"\n"):
+                    yield None
                     continue
                 try:
-                    entry = json.loads(line)
-                    key, kind = int(entry["key"], 16), entry.get("kind")
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    entry = json.loads(text)
+                    key, files = (np.uint64(int(each, 16)) for each in (entry["key"], entry.get("files") or "0"))
+                    kind = entry.get("kind")
+                except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
                     raise ConfigurationError(
-                        f"{self.path}, line {number + 1}: not a file of answers; choose another --output"
+                        f"{self.path}, line {number}: not a file of answers; choose another --output"
                     ) from error
-                if kind is not None and (retry_failed or entry.get("may_pass")):
-                    again.add(number)
-                    continue
-                keys.append(key)
-                if kind is not None:
-                    self._failed[key] = str(kind)
-        if again:
-            with (
-                self.path.open(encoding="utf-8", errors="replace", newline="\n") as lines,
-                open_atomically(self.path) as kept,
-            ):
-                kept.writelines(line for number, line in enumerate(lines) if number not in again)
-        return keys
+                yield _Line(int(key), int(files), None if kind is None else str(kind), bool(entry.get("may_pass")))

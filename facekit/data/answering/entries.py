@@ -11,6 +11,7 @@ from facekit.catalog import current_registry
 from facekit.data.confinement import Confinement
 from facekit.data.lenient import read_leniently
 from facekit.data.origins import describe_nothing, open_records
+from facekit.data.preprocessing.stamps import digest_files
 from facekit.data.record_media import open_frames
 from facekit.data.records import FaceRecord
 from facekit.data.skipping import SkippedRecord
@@ -50,9 +51,8 @@ class Entry:
             FaceNotFoundError: There is no face, and the processor's ``on_no_face`` is ``raise``.
             RecordError: The record has landmarks for another number of frames, or a path leads out of its folder.
         """
+        self._check_paths()
         record = self.record
-        if self.confinement is not None:
-            self.confinement.check(record.file_names(), f"record {record.id!r}")
         if not self.find_faces:
             frames = open_frames(record, self.folder, image_processor.num_frames)
             is_clip = record.video is not None
@@ -63,6 +63,18 @@ class Entry:
         return [
             image_processor.prepare_clip(each) if is_video(each) else image_processor.prepare(each) for each in paths
         ]
+
+    def digest(self) -> str:
+        """A hash of what its files hold now, by which a changed one is noticed; empty where they are not to be read."""
+        try:
+            self._check_paths()
+            return digest_files(self.record, self.folder)
+        except RecordError:
+            return ""
+
+    def _check_paths(self) -> None:
+        if self.confinement is not None:
+            self.confinement.check(self.record.file_names(), f"record {self.record.id!r}")
 
 
 @dataclass(frozen=True)

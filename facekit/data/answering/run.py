@@ -79,8 +79,9 @@ def answer_entries(
     A line has ``id``, the names of the media, ``question``, ``answer``, ``media`` (where each face is, see
     ``facekit.faces.describing``) and a ``key`` by which it is known again. Where there is no answer, ``answer`` is null
     and ``problem`` says why. A run may be stopped at any moment and started again with the same arguments: what the
-    file has is not asked again, except for failures that may pass (want of memory, a disk, a network, permissions). A
-    batch of entries is in memory at a time, and eight bytes of every answer.
+    file has is not asked again, except for failures that may pass (want of memory, a disk, a network, permissions), and
+    for entries whose files have changed since, which ``files`` tells; their old lines are taken out. A batch of entries
+    is in memory at a time, and sixteen bytes of every answer.
 
     Args:
         model: The model.
@@ -132,9 +133,10 @@ def answer_entries(
 
 @dataclass
 class _Waiting:
-    """An entry with the questions about it that have no answer yet."""
+    """An entry with the questions about it that have no answer yet, and a hash of its files."""
 
     entry: Entry
+    files: str
     asked: list[tuple[str, ChatQuestion]]
     media: list[Medium] = field(default_factory=list)
 
@@ -200,8 +202,9 @@ class _Batch:
             (key_of(*seen, number, [(turn.role, turn.content) for turn in each.turns]), each)
             for number, each in enumerate(questions)
         ]
-        left = [(key, each) for key, each in keyed if not self._is_known(key)]
-        return _Waiting(entry, left) if left else None
+        files = entry.digest()
+        left = [(key, each) for key, each in keyed if not self._is_known(key, files)]
+        return _Waiting(entry, files, left) if left else None
 
     def _subject(self, waiting: _Waiting) -> Subject:
         settings = self._processor.image_processor
@@ -220,7 +223,7 @@ class _Batch:
     def _line(self, waiting: _Waiting, number: int) -> dict[str, Any]:
         record, (key, question) = waiting.entry.record, waiting.asked[number]
         named = {name: value for name in ("image", "images", "video") if (value := getattr(record, name)) is not None}
-        return {"id": record.id, **named, "question": question.words, "key": key}
+        return {"id": record.id, **named, "question": question.words, "key": key, "files": waiting.files}
 
     def _faces(self, waiting: _Waiting) -> dict[str, Any]:
         return {"media": [describe_medium(each, landmarks=self._lists_landmarks) for each in waiting.media]}
@@ -236,9 +239,9 @@ class _Batch:
             **passing,
         }
 
-    def _is_known(self, key: str) -> bool:
-        """Whether an earlier run answered an entry, or failed for good; counts it."""
-        if key not in self._file:
+    def _is_known(self, key: str, files: str = "") -> bool:
+        """Whether an earlier run answered an entry, or failed for good, with the files that it has now; counts it."""
+        if not self._file.knows(key, files):
             return False
         kind = self._file.failure(key)
         if kind is None:

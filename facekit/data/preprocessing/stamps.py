@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -64,6 +65,13 @@ def compare_stamps(record: FaceRecord, folder: Path, before: Sequence[FileStamp 
     return tuple(now)
 
 
+def digest_files(record: FaceRecord, folder: Path) -> str:
+    """A hash of what the files of a record hold now, 16 digits; one that is not there counts as such."""
+    stamps = stamp_record(record, folder)
+    held = [None if stamp is None else (stamp.size, stamp.digest) for stamp in stamps]
+    return hashlib.blake2b(json.dumps(held).encode(), digest_size=8).hexdigest()
+
+
 def _files(record: FaceRecord, folder: Path) -> list[Path]:
     paths = record.media_paths(folder)
     return [*paths, place_of(folder, record.landmarks)] if isinstance(record.landmarks, str) else paths
@@ -73,7 +81,7 @@ def _size_and_time(path: Path) -> tuple[int, int] | None:
     try:
         require_here(path)
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # the latter of a name that no file can have
         return None
     return found.st_size, found.st_mtime_ns
 

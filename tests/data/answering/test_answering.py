@@ -14,7 +14,7 @@ from facekit.data import FaceRecord, RecordSet, Turn, write_records
 from facekit.data.answering import answer_entries, open_entries
 from facekit.data.answering.answer_file import AnswerFile, key_of
 from facekit.data.identity import RunIdentity
-from facekit.errors import ConfigurationError, OutputError, RecordError
+from facekit.errors import ConfigurationError, ImageError, OutputError, RecordError
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.tasks.questions import Question
 
@@ -180,19 +180,74 @@ def count_asked(monkeypatch):
 
 def test_failures_are_tried_again_where_they_may_pass_or_on_request(pair, records, tmp_path, monkeypatch):
     output = tmp_path / "answers.jsonl"
-    from facekit.data.answering import entries
-
-    with monkeypatch.context() as patch:
-        patch.setattr(entries, "open_frames", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
-        first = run(pair, records, output)
-    assert first.failures == {"OSError": 7, "RecordError": 1}
+    fail_to_open(monkeypatch, OSError(5, "Input/output error"))
+    assert run(pair, records, output).failures == {"OSError": 7, "RecordError": 1}
+    draw(tmp_path / "missing.png", 9)
+    fail_to_open(monkeypatch, ImageError("it is no picture"), "gone")
     second = run(pair, records, output)
     assert (second.answers, second.failures) == (6, {"ImageError": 1, "RecordError": 1})
-    draw(tmp_path / "missing.png", 9)
+    monkeypatch.undo()
     assert run(pair, records, output).answers == 0
     third = run(pair, records, output, retry_failed=True)
     assert (third.answers, third.failures) == (1, {"RecordError": 1})
     assert len(read(output)) == 8
+
+
+def fail_to_open(monkeypatch, error, *names):
+    """Let media of these records, or of all, be opened with an error."""
+    from facekit.data.answering import entries
+
+    monkeypatch.undo()
+    real = entries.open_frames
+
+    def fail(record, *given):
+        if not names or record.id in names:
+            raise error
+        return real(record, *given)
+
+    monkeypatch.setattr(entries, "open_frames", fail)
+
+
+def test_what_changed_under_its_name_is_asked_again_and_its_old_answer_goes(pair, records, tmp_path, monkeypatch):
+    output, points = tmp_path / "answers.jsonl", tmp_path / "points.npy"
+    np.save(points, np.array(LANDMARKS, np.float32))
+    records.write_text(
+        "".join(
+            json.dumps({"id": name, "image": image, **more}) + "\n"
+            for name, image, more in (("a", "0.png", {}), ("b", "1.png", {"landmarks": "points.npy"}),
+                                      ("c", "2.png", {}), ("gone", "missing.png", {}))
+        )
+    )  # fmt: skip
+    assert run(pair, records, output, "Who?").failures == {"ImageError": 1}
+    draw(tmp_path / "0.png", 9)
+    np.save(points, np.array(LANDMARKS[::-1], np.float32))
+    draw(tmp_path / "missing.png", 8)
+    os.utime(tmp_path / "2.png", (1, 1))
+    asked = count_asked(monkeypatch)
+    again = run(pair, records, output, "Who?")
+    assert (again.answers, again.reused, again.failures, sum(asked)) == (3, 1, {}, 3)
+    lines = {each["id"]: each["answer"] for each in read(output)}
+    assert len(read(output)) == 4
+    run(pair, records, tmp_path / "anew.jsonl", "Who?")
+    assert lines == {each["id"]: each["answer"] for each in read(tmp_path / "anew.jsonl")}
+    assert run(pair, records, output, "Who?").reused == 4
+
+
+def test_a_killed_run_leaves_old_answers_to_the_next_and_lines_of_earlier_versions_stand(pair, records, tmp_path):
+    output = tmp_path / "answers.jsonl"
+    run(pair, records, output, "Who?", batch_size=1)
+    before = output.read_text()
+    draw(tmp_path / "0.png", 9)
+    run(pair, records, output, "Who?", batch_size=1)
+    after = output.read_text()
+    (new,) = (line for line in after.splitlines(keepends=True) if line not in before)
+    output.write_text(before + new)  # as a kill leaves it
+    assert run(pair, records, output, "Who?").answers == 0
+    assert output.read_text() == after
+    plain = [{name: value for name, value in line.items() if name != "files"} for line in read(output)]
+    output.write_text("".join(json.dumps(line) + "\n" for line in plain))
+    draw(tmp_path / "0.png", 10)
+    assert run(pair, records, output, "Who?").answers == 0
 
 
 def test_a_question_that_is_too_long_costs_no_other_its_answer(pair, records, tmp_path):
@@ -268,6 +323,12 @@ def test_a_record_of_the_current_folder_opens_nothing_of_the_home(pair, tmp_path
     assert "there is no file" in read(tmp_path / "answers.jsonl")[0]["problem"]
 
 
+def test_a_name_that_no_file_can_have_is_a_failure(pair, tmp_path):
+    path = tmp_path / "records.jsonl"
+    path.write_text('{"id": "a", "image": "a\\u0000.png"}\n')
+    assert run(pair, path, tmp_path / "answers.jsonl", "Who?").failures == {"ImageError": 1}
+
+
 def test_what_is_not_there_and_an_empty_folder_are_errors(tmp_path):
     (tmp_path / "empty").mkdir()
     for origin in (tmp_path / "nowhere.jsonl", tmp_path / "empty"):
@@ -283,17 +344,17 @@ def test_two_runs_on_one_file_exclude_each_other(tmp_path):
         AnswerFile(tmp_path / "answers.jsonl", RunIdentity({}))
 
 
-def test_what_is_remembered_of_an_answer_is_eight_bytes(tmp_path):
+def test_what_is_remembered_of_an_answer_is_sixteen_bytes(tmp_path):
     path, count = tmp_path / "answers.jsonl", 20_000
     with AnswerFile(path, RunIdentity({})) as file:
         file.append({"id": str(number), "answer": "x" * 100, "key": key_of(number)} for number in range(count))
     tracemalloc.start()
     with AnswerFile(path, RunIdentity({})) as file:
         held = tracemalloc.get_traced_memory()[0]
-        assert key_of(5) in file
-        assert key_of(count) not in file
+        assert file.knows(key_of(5))
+        assert not file.knows(key_of(count))
     tracemalloc.stop()
-    assert held < 12 * count + 100_000
+    assert held < 20 * count + 100_000
 
 
 def test_a_dataset_and_clips_are_answered_too(pair, tmp_path):
