@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from pydantic_core import from_json
@@ -17,6 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
@@ -68,6 +70,40 @@ def create_app(
         An ASGI application; its lifespan starts and ends the engine.
     """
     return _Server({settings.name: (model, processor), **(others or {})}, settings, make_engine).app()
+
+
+@dataclass(frozen=True)
+class _Exchange:
+    """A request whose answers are under way.
+
+    Args:
+        reply: What the parts of its reply have in common.
+        choices: Its answers while they are written.
+        jobs: What the engine has of them.
+        pieces: What has been written and not sent; None for a reply as a whole.
+        tells_usage: Whether a stream ends with the numbers of tokens.
+    """
+
+    reply: Reply
+    choices: list[Choice]
+    jobs: list[Job]
+    pieces: _Pieces | None
+    tells_usage: bool
+
+
+class _AnswerStream(StreamingResponse):
+    """A stream whose answers are given up where it ends early, even before its first piece."""
+
+    def __init__(self, stream: AsyncIterator[bytes], jobs: list[Job]) -> None:
+        super().__init__(stream, media_type="text/event-stream")
+        self._jobs = jobs
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            for job in self._jobs:
+                job.cancel()
 
 
 class _Server:
@@ -183,6 +219,13 @@ class _Server:
         return response
 
     async def _answer(self, request: Request, began: float) -> Response:
+        exchange = await self._begin(request)
+        if exchange.pieces is None:
+            return await self._whole(request, exchange)
+        return _AnswerStream(self._stream(exchange, exchange.pieces, began), exchange.jobs)
+
+    async def _begin(self, request: Request) -> _Exchange:
+        """Read a request and give its answers to the engine; what the client sent is not kept meanwhile."""
         body = await self._admission.read_body(request)
         self._admission.reserve(1)
         self._admission.coming += 1
@@ -206,12 +249,8 @@ class _Server:
         finally:
             self._admission.coming -= 1
             self._admission.release(reserved)
-        reply = Reply(served.name, question.faces, question.prompt_tokens)
-        if pieces is None:
-            return await self._whole(request, reply, choices, jobs)
-        include_usage = asked.stream_options is not None and asked.stream_options.include_usage
-        stream = self._stream(reply, choices, jobs, pieces, began, include_usage=include_usage)
-        return StreamingResponse(stream, media_type="text/event-stream")
+        tells_usage = asked.stream_options is not None and asked.stream_options.include_usage
+        return _Exchange(Reply(served.name, question.faces, question.prompt_tokens), choices, jobs, pieces, tells_usage)
 
     def _submit(self, served: ServedModel, jobs: list[Job]) -> None:
         loop = asyncio.get_running_loop()
@@ -227,22 +266,14 @@ class _Server:
     def _seconds_until_free(self, waiting: int) -> int:
         return max(served.engine.seconds_until_free(waiting) for served in self._models.values())
 
-    async def _whole(self, request: Request, reply: Reply, choices: list[Choice], jobs: list[Job]) -> Response:
-        answers = await _unless_gone(request, jobs)
-        ended = [choice.finish(answer) for choice, answer in zip(choices, answers, strict=True)]
-        self._count(reply, answers)
-        return JSONResponse(reply.whole(ended, sum(answer.end.tokens for answer in answers)))
+    async def _whole(self, request: Request, exchange: _Exchange) -> Response:
+        answers = await _unless_gone(request, exchange.jobs)
+        ended = [choice.finish(answer) for choice, answer in zip(exchange.choices, answers, strict=True)]
+        self._count(exchange.reply, answers)
+        return JSONResponse(exchange.reply.whole(ended, sum(answer.end.tokens for answer in answers)))
 
-    async def _stream(
-        self,
-        reply: Reply,
-        choices: list[Choice],
-        jobs: list[Job],
-        pieces: _Pieces,
-        began: float,
-        *,
-        include_usage: bool,
-    ) -> AsyncIterator[bytes]:
+    async def _stream(self, exchange: _Exchange, pieces: _Pieces, began: float) -> AsyncIterator[bytes]:
+        reply, choices, jobs = exchange.reply, exchange.choices, exchange.jobs
         answers: list[Answer] = []
         try:
             for index, job in enumerate(jobs):
@@ -266,13 +297,11 @@ class _Server:
                     yield event(RequestError(500, _BROKEN).body)
                     return
             self._count(reply, answers)
-            if include_usage:
+            if exchange.tells_usage:
                 yield reply.final_usage(sum(answer.end.tokens for answer in answers))
             yield DONE
         finally:
             self._metrics.seconds.observe(time.monotonic() - began)
-            for job in jobs:
-                job.cancel()
 
     def _count(self, reply: Reply, answers: list[Answer]) -> None:
         self._metrics.read.inc(reply.prompt_tokens)

@@ -1,5 +1,7 @@
 """More requests than there is room for, clients that go away, and the end of a server."""
 
+import asyncio
+import gc
 import json
 import os
 import signal
@@ -7,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -14,7 +17,8 @@ import pytest
 from model_server import QUESTION, httpx, running, user
 
 from facekit.errors import ConfigurationError
-from facekit.serving import ServerSettings
+from facekit.serving import Engine, ServerSettings, create_app
+from facekit.serving import app as app_module
 
 
 def hello(**others):
@@ -59,6 +63,79 @@ def test_a_client_that_goes_away_frees_its_place(served_model, stream):
             assert time.monotonic() < until
             time.sleep(0.05)
         assert httpx.post(f"{address}/v1/chat/completions", json=hello(), timeout=60).status_code == 200
+
+
+class Holding(Engine):
+    """Begins no answer."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.held = []
+
+    def submit(self, job):
+        self.held.append(job)
+
+
+@pytest.fixture
+def holding(served_model):
+    """Calls an application whose engine holds its jobs, with a body and the messages that follow it."""
+    made = []
+
+    def make(*parts, **options):
+        made.append(Holding(*parts, **options))
+        return made[-1]
+
+    app = create_app(*served_model, ServerSettings("tiny"), make_engine=make)
+
+    async def call(body, then):
+        messages = iter([{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}])
+        headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
+        scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1",
+                 "method": "POST", "path": "/v1/chat/completions", "query_string": b"", "headers": headers}  # fmt: skip
+
+        async def receive():
+            return next(messages, None) or await then()
+
+        async def send(message):
+            await asyncio.sleep(0)
+
+        await app(scope, receive, send)
+
+    return call, made[0].held
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_client_that_went_away_before_the_reply_began_frees_its_place(holding, stream):
+    call, held = holding
+
+    async def leave():
+        return {"type": "http.disconnect"}
+
+    asyncio.run(call(hello(stream=stream, n=2), leave))
+    assert [job.future.cancelled() for job in held] == [True, True]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_what_a_client_sent_is_not_kept_while_it_waits_for_its_answer(holding, monkeypatch, stream):
+    call, held = holding
+    read, requests = app_module._read_body, []
+
+    def note(body):
+        asked = read(body)
+        requests.append(weakref.ref(asked))
+        return asked
+
+    async def wait():
+        while not held:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)
+        gc.collect()
+        requests.append(requests[0]())
+        return {"type": "http.disconnect"}
+
+    monkeypatch.setattr(app_module, "_read_body", note)
+    asyncio.run(call(hello(stream=stream), wait))
+    assert requests[1] is None
 
 
 def test_bodies_that_never_come_take_no_place_and_end(served_model):
