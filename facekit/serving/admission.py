@@ -27,13 +27,14 @@ class Admission:
         seconds_until_free: Guesses when so many waiting answers will have been written.
 
     Attributes:
+        bound: The most answers that may be open.
         open: Answers that are prepared, wait or are written.
         coming: Requests that are prepared and not with the engine yet.
     """
 
     def __init__(self, settings: ServerSettings, seconds_until_free: Callable[[int], int]) -> None:
         self._settings, self._seconds_until_free = settings, seconds_until_free
-        self._bound = settings.max_batch + settings.max_waiting
+        self.bound = settings.max_batch + settings.max_waiting
         self._arriving = self.open = self.coming = 0
         self._preparing = anyio.CapacityLimiter(max(2, count_usable_cores()))
 
@@ -73,7 +74,7 @@ class Admission:
         Raises:
             RequestError: There are not so many; it says when to try again.
         """
-        if count and self.open + count > self._bound:
+        if count and self.open + count > self.bound:
             seconds = self._seconds_until_free(self.open)
             raise RequestError(
                 429, f"{self.open} answers are waiting; try again later", code="busy", retry_after=seconds
@@ -105,7 +106,7 @@ class Admission:
         """
         if not request.headers.get("content-type", "").startswith("application/json"):
             raise RequestError(415, "the body is JSON; send it as Content-Type: application/json")
-        if self._arriving >= self._bound:
+        if self._arriving >= self.bound:
             seconds = self._seconds_until_free(self._arriving)
             story = f"{self._arriving} requests are arriving; try again later"
             raise RequestError(429, story, code="busy", retry_after=seconds)

@@ -234,10 +234,9 @@ class _Server:
             asked = await self._admission.prepare(_read_body, body)
             served = self._served(asked.model)
             count = asked.n or 1
-            if count > self._settings.max_choices:
-                raise RequestError(
-                    400, f"n={count} is too many; ask for at most {self._settings.max_choices}", param="n"
-                )
+            most = min(self._settings.max_choices, self._admission.bound)
+            if count > most:
+                raise RequestError(400, f"n={count} is too many; ask for at most {most}", param="n")
             self._admission.reserve(count - 1)
             reserved = count
             question = await self._admission.prepare(served.reader.read, asked)

@@ -138,6 +138,16 @@ def test_what_a_client_sent_is_not_kept_while_it_waits_for_its_answer(holding, m
     assert requests[1] is None
 
 
+def test_more_choices_than_there_will_ever_be_places_for_are_a_400_and_not_a_429(served_model):
+    with running(*served_model, max_batch=1, max_waiting=1) as address:
+        replies = [
+            httpx.post(f"{address}/v1/chat/completions", json=hello(n=count, temperature=1.0), timeout=60)
+            for count in (2, 3)
+        ]
+    assert [reply.status_code for reply in replies] == [200, 400]
+    assert "ask for at most 2" in replies[1].json()["error"]["message"]
+
+
 def test_bodies_that_never_come_take_no_place_and_end(served_model):
     import socket
 
