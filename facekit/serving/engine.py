@@ -14,11 +14,12 @@ import math
 import queue
 import threading
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from facekit.models.modeling import FaceKitForConditionalGeneration
@@ -242,18 +243,24 @@ class Engine:
         """Answer jobs; where a batch fails, each by itself, so that only what is at fault has no answer."""
         try:
             self._answer(jobs)
+            return
         except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to these jobs and not to the thread
-            if len(jobs) > 1:
-                logger.warning("a batch of %d failed (%s); its questions are asked one by one", len(jobs), error)
-                for job in jobs:
-                    if job.future.done():
-                        continue
-                    if job.restart is None or job.restart():
-                        self._answer_safely([job])
-                    else:
-                        fail(job, error)
+            failure = error
+        if len(jobs) == 1:
+            fail(jobs[0], failure)
+            return
+        where = "".join(traceback.format_exception(failure)).rstrip()
+        logger.warning("a batch of %d failed; its questions are asked one by one\n%s", len(jobs), where)
+        # The traceback holds the batch's tensors, and what failed may have been for want of the memory that they take.
+        failure = failure.with_traceback(None)
+        failure.__context__ = failure.__cause__ = None
+        for job in jobs:
+            if job.future.done():
+                continue
+            if job.restart is None or job.restart():
+                self._answer_safely([job])
             else:
-                fail(jobs[0], error)
+                fail(job, failure)
 
     def _answer(self, jobs: Sequence[Job]) -> None:
         encoded = self._encode(jobs)
@@ -266,7 +273,7 @@ class Engine:
         """The encoded media of each job by its key; what is new goes through the encoder together."""
         found = {job.key: self._encoded[job.key] for job in jobs if job.key in self._encoded}
         new = {job.key: job.media for job in jobs if job.key not in found}
-        found |= zip(new, encode_media(self.model, list(new.values())), strict=True)
+        found |= zip(new, map(_detach, encode_media(self.model, list(new.values()))), strict=True)
         for key, media in found.items():
             self._encoded[key] = media
             self._encoded.move_to_end(key)
@@ -308,6 +315,11 @@ def lost_schema(reason: str) -> RequestError:
     """The error of an answer that could not follow its JSON schema to the end."""
     story = f"the answer cannot follow the JSON schema any further ({reason}); simplify it"
     return RequestError(400, story, param="response_format", code="invalid_response_format")
+
+
+def _detach(media: EncodedMedia) -> EncodedMedia:
+    """Media by themselves: as they come from the encoder, they keep all that was encoded with them in memory."""
+    return replace(media, features=tuple(each.clone() for each in media.features))
 
 
 def _size(media: EncodedMedia) -> int:

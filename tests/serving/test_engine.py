@@ -1,7 +1,13 @@
 """The engine's batches: what goes into one, how long it waits for company, and when each answer is given."""
 
-import pytest
+import gc
+import weakref
 
+import pytest
+import torch
+
+from facekit.models.sessions import MediumTensors
+from facekit.serving import engine as engine_module
 from facekit.serving.engine import Engine, Job
 
 
@@ -93,3 +99,50 @@ def test_a_short_answer_is_given_before_the_long_one_of_its_batch_ends(served_mo
     alone.start()
     assert short.future.result(0).text == again.future.result(30).text
     assert text != short.future.result(0).text
+
+
+def test_what_a_batch_that_failed_held_is_free_before_its_questions_are_asked_one_by_one(
+    served_model, make_engine, monkeypatch
+):
+    real, held = engine_module.answer_together, []
+
+    class Tensors:
+        """Of a batch."""
+
+    def fail(model, processor, requests):
+        if len(requests) == 1:
+            gc.collect()
+            held.append(held[0]())
+            return real(model, processor, requests)
+        tensors = Tensors()
+        held.append(weakref.ref(tensors))
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(engine_module, "answer_together", fail)
+    engine = make_engine()
+    jobs = [job(served_model[1]), job(served_model[1])]
+    for each in jobs:
+        engine.submit(each)
+    engine.start()
+    assert [each.future.result(30).end.tokens for each in jobs] == [4, 4]
+    assert held[1:] == [None, None]
+
+
+def test_a_picture_that_is_kept_keeps_nothing_of_those_that_were_encoded_with_it(served_model, make_engine):
+    side = served_model[1].image_processor.image_size
+    absent = torch.full((1, 68, 2), torch.nan)
+    pictures = [MediumTensors(torch.rand(1, 3, side, side), absent) for _ in range(4)]
+    engine = make_engine(cached_media=1)
+    chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Old?"}]}]
+    prompt = served_model[1].apply_chat_template(chat, add_generation_prompt=True)
+    jobs = [Job(prompt, (each,), each.digest(), 2) for each in pictures]
+    for each in jobs:
+        engine.submit(each)
+    engine.start()
+    for each in jobs:
+        each.future.result(30)
+    engine.close()
+    (kept,) = engine._encoded.values()
+    assert [each.untyped_storage().nbytes() for each in kept.features] == [
+        each.numel() * each.element_size() for each in kept.features
+    ]
