@@ -173,7 +173,8 @@ class _Server:
         return guarded
 
     async def _health(self, request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+        failed = [name for name, served in self._models.items() if not served.engine.is_working]
+        return JSONResponse({"status": "failed", "models": failed}, 503) if failed else JSONResponse({"status": "ok"})
 
     async def _show_metrics(self, request: Request) -> Response:
         return Response(self._metrics.render(), media_type=self._metrics.content_type)

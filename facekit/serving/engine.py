@@ -165,6 +165,11 @@ class Engine:
         """What its answers depend on beside the model's parts and weights."""
         return {}
 
+    @property
+    def is_working(self) -> bool:
+        """Whether it has been started and may still answer."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin to answer."""
         self._thread.start()

@@ -148,6 +148,25 @@ def test_more_choices_than_there_will_ever_be_places_for_are_a_400_and_not_a_429
     assert "ask for at most 2" in replies[1].json()["error"]["message"]
 
 
+def test_health_tells_of_an_engine_that_answers_no_more(served_model):
+    made = []
+
+    class Mortal(Engine):
+        """Dies where the test says so."""
+
+        is_working = True
+
+    def make(*parts, **options):
+        made.append(Mortal(*parts, **options))
+        return made[-1]
+
+    with running(*served_model, make_engine=make) as address:
+        assert httpx.get(f"{address}/health").json() == {"status": "ok"}
+        made[0].is_working = False
+        reply = httpx.get(f"{address}/health")
+    assert (reply.status_code, reply.json()) == (503, {"status": "failed", "models": ["tiny"]})
+
+
 def test_bodies_that_never_come_take_no_place_and_end(served_model):
     import socket
 

@@ -34,7 +34,7 @@ class ScriptedWriter:
         self.asked[key] = how
 
     def step(self):
-        if isinstance(self.progress, RuntimeError):
+        if isinstance(self.progress, Exception):
             raise self.progress
         tokens, reason = self.progress
         return [Progress(key, tuple(tokens), (), reason) for key in self.asked]
@@ -107,3 +107,49 @@ def test_an_answer_that_leaves_its_json_schema_is_an_error(pair, engine):
         with pytest.raises(RequestError, match="cannot follow the JSON schema any further") as refusal:
             ask(engine, progress, grammar=grammar)
         assert refusal.value.param == "response_format"
+
+
+def test_an_answer_that_cannot_be_taken_costs_no_other_one(pair, monkeypatch, tmp_path):
+    monkeypatch.setattr(vllm_engine, "Writer", ScriptedWriter)
+    words = pair[1].tokenizer.encode("yes no", add_special_tokens=False)
+
+    def fail(*given):
+        raise LookupError("no such token")
+
+    for reason in (None, "stop"):
+        made = VllmEngine(*pair, folder=tmp_path, max_batch=4)
+        made.writer.progress = (words, reason)
+        broken, at_its_end, whole = (
+            Job("Old?", (), b"", 4, on_text=fail), Job("Old?", (), b"", 4, grammar=Broken()), Job("Old?", (), b"", 4)
+        )  # fmt: skip
+        whole.is_complete = iter([True]).__next__
+        for each in (broken, at_its_end, whole):
+            if reason == "stop" or each is not at_its_end:
+                made.submit(each)
+        made.start()
+        assert whole.future.result(10).text == "yes no"
+        made.close()
+        with pytest.raises(LookupError):
+            broken.future.result(0)
+        if reason == "stop":
+            with pytest.raises(LookupError):
+                at_its_end.future.result(0)
+        assert made.writer.ended == ([] if reason == "stop" else ["1", "2"])
+
+
+class Broken:
+    """A grammar that fails at the end of an answer."""
+
+    schema = "{}"
+
+    def accepts(self, tokens):
+        raise LookupError("no such token")
+
+
+def test_answers_of_a_step_that_failed_are_given_up_in_vllm_too_and_one_that_died_is_told(pair, engine):
+    for error, is_working in ((RuntimeError("want of memory"), True), (EngineError("vLLM has failed"), False)):
+        assert engine.is_working
+        with pytest.raises(EngineError, match=r"vLLM (has )?failed"):
+            ask(engine, error)
+        assert len(engine.writer.ended) == len(engine.writer.asked)
+        assert engine.is_working is is_working

@@ -137,8 +137,16 @@ class Writer:
         self._engine.abort_request([key])
 
     def step(self) -> Iterator[Progress]:
-        """Write a token of every answer, and tell what is new."""
-        for reply in self._engine.step():
+        """Write a token of every answer, and tell what is new.
+
+        Raises:
+            EngineError: vLLM's process has died.
+        """
+        try:
+            replies = self._engine.step()
+        except self._death as error:
+            raise EngineError(f"vLLM has failed ({first_line(error)}); its log has the reason") from error
+        for reply in replies:
             (new,) = reply.outputs
             reason: Literal["stop", "length", "error"] | None = None
             if reply.finished:

@@ -95,6 +95,12 @@ class VllmEngine(Engine):
         ends = model.generation_config.eos_token_id
         self._ends = frozenset(ends if isinstance(ends, list) else [ends])
         self._count = 0
+        self._is_dead = False
+
+    @property
+    def is_working(self) -> bool:
+        """Whether it may still answer; once vLLM's own process has died it does not."""
+        return super().is_working and not self._is_dead
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -126,6 +132,7 @@ class VllmEngine(Engine):
                 except ConfigurationError as error:
                     fail(job, RequestError(400, str(error)))
                 except Exception as error:  # noqa: BLE001 - it belongs to this job and not to the thread
+                    self._note_death(error)
                     fail(job, error)
         return True
 
@@ -159,19 +166,39 @@ class VllmEngine(Engine):
     def _step(self) -> None:
         try:
             for progress in self.writer.step():
-                self._take(progress)
+                self._take_safely(progress)
         except Exception as error:
             if not all(writing.job.future.done() for writing in self._writing.values()):  # somebody waits yet
                 logger.exception("vLLM failed")
-            failure = EngineError(f"vLLM failed ({first_line(error)}); its log above has the reason")
-            for writing in self._writing.values():
+            self._note_death(error)
+            failure = (
+                error
+                if isinstance(error, EngineError)
+                else EngineError(f"vLLM failed ({first_line(error)}); its log above has the reason")
+            )
+            for key, writing in self._writing.items():
                 fail(writing.job, failure)
+                with suppress(Exception):  # it has failed, and may do so again
+                    self.writer.end(key)
             self._writing.clear()
 
-    def _take(self, new: Progress) -> None:
+    def _take_safely(self, new: Progress) -> None:
+        """Take what is new of an answer; where that fails, it costs this answer alone."""
         writing = self._writing.get(new.key)
         if writing is None:  # given up
             return
+        try:
+            self._take(new, writing)
+        except Exception as error:
+            logger.exception("an answer could not be taken from vLLM")
+            fail(writing.job, error)
+            if self._writing.pop(new.key, None) is not None and new.reason is None:
+                self.writer.end(new.key)
+
+    def _note_death(self, error: Exception) -> None:
+        self._is_dead = self._is_dead or isinstance(error, EngineError)
+
+    def _take(self, new: Progress, writing: _Writing) -> None:
         job = writing.job
         for index, token in enumerate(new.tokens):
             if job.on_token is not None and token not in self._ends:
