@@ -15,6 +15,7 @@ from facekit.cli.output import AsJson, say, show, show_json
 from facekit.cli.startup import starting
 
 DEMO = "runs/demo"
+BATCH_SIZE, MAX_FAILURES = 64, "0"
 
 
 @with_model_options()
@@ -71,11 +72,11 @@ def ask(
     landmarks: Annotated[bool, typer.Option("--landmarks", help="With --batch: list the 68 points of each face.")] = (
         False
     ),
-    batch_size: Annotated[int, typer.Option(min=1, help="With --batch: pictures at a time.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, help="With --batch: pictures at a time.")] = BATCH_SIZE,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="With --batch: try again what failed in an earlier run.")
     ] = False,
-    max_failures: MaxFailures = "0",
+    max_failures: MaxFailures = MAX_FAILURES,
     engine: EngineName = "transformers",
     engine_options: EngineArguments = None,
     *,
@@ -119,6 +120,15 @@ def ask(
         raise ConfigurationError("--output and --question go with --batch; for one picture give the questions after it")
     if engine != "transformers" or engine_options is not None:
         raise ConfigurationError("--engine and --engine-options go with --batch; leave them out for one picture")
+    _refuse_batch_options(
+        {
+            "--find-faces" if find_faces else "--as-cropped": find_faces is not None,
+            "--landmarks": landmarks,
+            "--batch-size": batch_size != BATCH_SIZE,
+            "--retry-failed": retry_failed,
+            "--max-failures": max_failures != MAX_FAILURES,
+        }
+    )
     if image is None or not questions:
         missing = "IMAGE" if image is None else "QUESTIONS..."
         raise ConfigurationError(f"Missing argument '{missing}'; see facekit ask --help")
@@ -166,6 +176,14 @@ def ask(
     for asked, answer in zip(questions, answers, strict=True):
         show(asked, bold=True)
         show(answer)
+
+
+def _refuse_batch_options(given: dict[str, bool]) -> None:
+    from facekit.errors import ConfigurationError
+
+    for option, is_given in given.items():
+        if is_given:
+            raise ConfigurationError(f"{option} goes with --batch; leave it out for one picture")
 
 
 def _check_order(image: str, questions: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Annotated
 
 import typer
@@ -69,7 +69,7 @@ def serve(
         raise MissingExtraError(f"serving needs {error.name}; run: pip install 'facekit-mllm[serve]'") from error
 
     settings = ServerSettings(
-        name or Path(model).name,
+        name or _folder_name(model),
         host,
         port,
         api_key,
@@ -114,7 +114,12 @@ def _name_second(first: str, model: str | None, name: str | None) -> str:
         if name is not None:
             raise ConfigurationError("--second-name names no model; give --second-model, too, or leave it out")
         return ""
-    chosen = name or Path(model).name
+    chosen = name or _folder_name(model)
     if chosen == first:
         raise ConfigurationError(f"both models would be called '{first}'; give --second-name")
     return chosen
+
+
+def _folder_name(model: str) -> str:
+    """The last name of a folder or hub id, also of ``.`` and ``..``."""
+    return os.path.basename(os.path.abspath(model))  # noqa: PTH100, PTH119 - links keep their own name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 
 from facekit.errors import ConfigurationError
@@ -34,7 +35,8 @@ class ServerSettings:
         web: Whether the page is served, at ``/``.
 
     Raises:
-        ConfigurationError: A number is out of its range, or other machines could reach the server without a key.
+        ConfigurationError: A number is out of its range, a host or the model has no name, or other machines could reach
+            the server without a key.
     """
 
     name: str
@@ -72,6 +74,13 @@ class ServerSettings:
         for name in ("max_waiting", "batch_seconds", "cached_media"):
             if getattr(self, name) < 0:
                 raise ConfigurationError(f"{name}={getattr(self, name)} is below 0")
+        wrong = next((each for each in self.allow_hosts if not _is_host(each)), None)
+        if wrong is not None:
+            raise ConfigurationError(
+                f"'{wrong}' is no name of a host, such as pictures.example.org without scheme, port, path or wildcard"
+            )
+        if not self.name.strip():
+            raise ConfigurationError("the model has no name for clients; give one")
         if not 0 <= self.port < 65536:
             raise ConfigurationError(f"port={self.port} is no port; they go from 0 to 65535")
         if self.api_key is not None and not self.api_key.strip():
@@ -81,6 +90,13 @@ class ServerSettings:
                 f"on {self.host} other machines reach the server, so it needs a key: set FACEKIT_API_KEY, or listen on "
                 "127.0.0.1"
             )
+
+
+def _is_host(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name) is not None
+    except ValueError:
+        return re.fullmatch(r"[^\s/:*?#@\[\]]+", name) is not None
 
 
 def is_loopback(host: str) -> bool:

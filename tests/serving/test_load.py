@@ -298,11 +298,20 @@ def test_sigterm_finishes_what_was_begun(served_model, tmp_path):
         ({"max_batch": 0}, "max_batch=0"),
         ({"max_waiting": -1}, "max_waiting=-1"),
         ({"port": 70000}, "port=70000"),
+        ({"name": " "}, "no name for clients"),
+        ({"allow_hosts": ("example.org", "https://example.org")}, "'https://example.org' is no name of a host"),
+        ({"allow_hosts": ("example.org:8080",)}, "is no name of a host"),
+        ({"allow_hosts": ("*.example.org",)}, "is no name of a host"),
     ],
 )
 def test_settings_that_are_unsafe_or_out_of_range_are_refused(options, piece):
     with pytest.raises(ConfigurationError, match=piece):
-        ServerSettings("tiny", **options)
+        ServerSettings(**{"name": "tiny", **options})
+
+
+def test_hosts_that_may_be_asked_are_names_or_addresses():
+    hosts = ("example.org", "bücher.de", "2606:4700::1111", "93.184.215.14")
+    assert ServerSettings("tiny", allow_hosts=hosts).allow_hosts == hosts
 
 
 def test_every_loopback_address_needs_no_key_and_any_other_takes_one():
@@ -318,6 +327,7 @@ def test_every_loopback_address_needs_no_key_and_any_other_takes_one():
         (["--on-no-face", "ignore"], "whole-image"),
         (["--landmarker", "dlip"], "did you mean 'dlib'"),
         (["--port", "99999"], "--port"),
+        (["--allow-hosts", "example.org, https://example.com/"], "'https://example.com/' is no name of a host"),
     ],
 )
 def test_wrong_options_are_told_before_the_model_is_loaded(run_facekit, options, piece):
@@ -325,6 +335,14 @@ def test_wrong_options_are_told_before_the_model_is_loaded(run_facekit, options,
     assert status == 2
     assert piece in error
     assert "Traceback" not in error
+
+
+def test_a_model_in_the_current_folder_has_its_folders_name(run_facekit, monkeypatch, tmp_path):
+    for name in ("portraits", "others"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "others")
+    for model in (".", "../others/"):
+        assert "called 'others'" in run_facekit("serve", model, "--second-model", "../portraits/../others")[2]
 
 
 def test_a_port_that_is_taken_is_told(run_facekit, server, served_model, tmp_path):
