@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from peft.tuners.tuners_utils import BaseTunerLayer
-from peft.utils import ModulesToSaveWrapper
+from peft.utils import ModulesToSaveWrapper, TrainableTokensWrapper
 from torch import nn
 
 
@@ -38,6 +38,18 @@ def active_copy(module: Any) -> tuple[str, nn.Module]:
     """
     name = next(iter(module.active_adapters), "default")
     return name, module.modules_to_save[name]
+
+
+def has_trained_rows(module: nn.Module) -> bool:
+    """Whether a module holds an embedding, or a head tied to one, of which some rows are trained.
+
+    Its ``token_adapter`` is the layer with adapters on the embedding (``trainable_token_indices``).
+
+    Seen: peft 0.19 to 0.21.
+    Why: as for ``is_copied``.
+    Until: as there.
+    """
+    return isinstance(module, TrainableTokensWrapper)
 
 
 def forget_adapters(model: Any) -> None:

@@ -24,13 +24,13 @@ from transformers import (
     PreTrainedConfig,
 )
 
-from facekit.compat.peft import take_adapters_out
 from facekit.compat.safetensors import share_weights
 from facekit.connectors import MlpConnector, PixelShuffleConnector
 from facekit.deprecations import renamed_arguments
 from facekit.encoders.huggingface import HuggingFaceEncoder, architecture_values, square_side
-from facekit.errors import ConfigurationError, first_line
+from facekit.errors import ConfigurationError
 from facekit.models.interoperability.chat_templates import original_chat_template
+from facekit.models.interoperability.folders import written_whole
 from facekit.models.interoperability.gguf_file import GGUF_NAME, write_gguf
 from facekit.models.interoperability.graphs import GRAPH_FORMATS, GRAPH_NAMES, write_graph
 from facekit.models.interoperability.image_transforms import build_image_processor
@@ -41,7 +41,13 @@ from facekit.models.interoperability.llava_layout import (
     TensorNames,
     vision_prefix,
 )
-from facekit.models.interoperability.merging import active_part, has_adapters, pending_tensors
+from facekit.models.interoperability.merging import (
+    active_part,
+    has_adapters,
+    is_untied,
+    merge_adapters,
+    pending_tensors,
+)
 from facekit.models.interoperability.weights import PendingTensor, read_size, write_shards
 from facekit.models.modeling import FaceKitForConditionalGeneration, refuse_quantised
 from facekit.models.native.modeling import NativeModel, is_native
@@ -98,18 +104,19 @@ def export(
         raise ConfigurationError(f"there is no export format '{format}'; choose one of {', '.join(EXPORT_FORMATS)}")
     folder, shard_size = Path(output_dir).expanduser(), read_size(max_shard_size)
     refuse_folder_in_use(folder)
-    if is_native(model):
-        return _export_native(model, processor, folder, format, merge_lora=merge_lora, max_shard_size=shard_size)
     composed: Any = model.get_base_model() if isinstance(model, PeftModel) else model
+    if is_native(composed):
+        return _export_native(composed, processor, folder, format, merge_lora=merge_lora, max_shard_size=shard_size)
     if format == "gguf":
-        _make(folder)
-        write_gguf(composed, processor, folder)
+        with written_whole(folder):
+            write_gguf(composed, processor, folder)
         return folder
     if format in GRAPH_FORMATS:
-        _make(folder)
-        write_graph(composed, processor, folder, format, frames)
+        with written_whole(folder):
+            write_graph(composed, processor, folder, format, frames)
         return folder
     tensors = _read_state(composed, merge_lora)
+    untied = is_untied(composed, tensors)
     if format == "language-model":
         config: PreTrainedConfig = _describe_language_model(composed)
         rename: Callable[[str], str | None] = _language_model_name
@@ -121,12 +128,14 @@ def export(
         refuse_foreign_composition(composed, is_internvl)
         config, names = _describe_llava(composed, is_internvl)
         rename = names.from_facekit
-    _make(folder)
-    tied = bool(composed.config.text_config.tie_word_embeddings)
-    write_shards(folder, _rename(tensors, rename, tied), shard_size)
-    _save_processor(composed, processor, folder, format)
-    _save_generation(composed, folder, keep=format == "facekit")
-    config.save_pretrained(folder)
+    if untied:
+        _say_untied(config)
+    tied = bool(config.get_text_config().tie_word_embeddings)
+    with written_whole(folder):
+        write_shards(folder, _rename(tensors, rename, tied), shard_size)
+        _save_processor(composed, processor, folder, format)
+        _save_generation(composed, folder, keep=format == "facekit")
+        config.save_pretrained(folder)
     return folder
 
 
@@ -149,19 +158,18 @@ def _export_native(
     native = model.native
     if has_adapters(model):
         native = copy.deepcopy(native)
-        take_adapters_out(native, merge=True)
-    native.save_pretrained(folder, max_shard_size=max_shard_size)
-    share_weights(folder)
-    model.save_region(folder)
-    processor.save_pretrained(folder)
+        merge_adapters(native)
+    with written_whole(folder):
+        processor.save_pretrained(folder)
+        model.save_region(folder)
+        native.save_pretrained(folder, max_shard_size=max_shard_size)  # last: with config.json it is a checkpoint
+        share_weights(folder)
     return folder
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"the folder '{folder}' cannot be made: {first_line(error)}") from error
+def _say_untied(config: PreTrainedConfig) -> None:
+    for each in (config, config.get_text_config()):
+        each.tie_word_embeddings = False
 
 
 def refuse_folder_in_use(folder: Path) -> None:

@@ -21,6 +21,7 @@ from facekit.compat.peft import forget_adapters
 from facekit.compat.safetensors import save_file
 from facekit.errors import ConfigurationError, first_line
 from facekit.hub import cached_source
+from facekit.models.interoperability.merging import untie_adapted
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.native.modeling import is_native
 from facekit.spec import closest_match_hint
@@ -103,6 +104,7 @@ class Adapters:
     def merge(self) -> None:
         """Add the adapters to the weights that they adapt, and take them out."""
         if self._tuner is not None:
+            untie_adapted(self._model)
             self._tuner.merge_and_unload()
         self._found = None
         self._leave()

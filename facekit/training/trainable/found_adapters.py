@@ -13,6 +13,7 @@ from torch import Tensor
 from facekit.compat.peft import adapted_layers, take_adapters_out
 from facekit.errors import ConfigurationError
 from facekit.models.interoperability.adapters import LoadedAdapter
+from facekit.models.interoperability.merging import merge_adapters
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.native.modeling import is_native
 from facekit.training.recipes.settings import LoraSettings
@@ -121,5 +122,5 @@ def merge_found(model: FaceKitForConditionalGeneration) -> None:
     if not adapted_layers(model) or is_quantized(model):
         return
     logger.info("the adapters that the model was loaded with are merged into it; they are not trained")
-    take_adapters_out(model, merge=True)
+    merge_adapters(model)
     model.loaded_adapter = None

@@ -303,3 +303,17 @@ def test_an_unknown_format_a_size_and_a_folder_in_use_are_refused(foreign, tmp_p
         export(model, processor, tmp_path, "facekit", max_shard_size="many")
     with pytest.raises(ConfigurationError, match="holds a checkpoint already"):
         export(model, processor, foreign["llava"][0], "llava-hf")
+
+
+def test_an_export_that_fails_leaves_nothing(foreign, tmp_path, monkeypatch):
+    model, processor = facekit.load(foreign["llava"][0])
+
+    def fail(folder, **options):
+        (folder / "half").mkdir()
+        (folder / "half" / "tokenizer.json").write_text("{")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(processor), "save_pretrained", lambda self, folder, **options: fail(folder))
+    with pytest.raises(OSError, match="No space left"):
+        export(model, processor, tmp_path / "out")
+    assert not any((tmp_path / "out").iterdir())

@@ -139,3 +139,21 @@ def test_an_adapter_on_a_language_model_from_a_folder_names_it_and_holds_no_embe
     assert config["base_model_name_or_path"] == str(tmp_path / "language")
     names = load_file(tmp_path / "run" / "adapter" / "adapter_model.safetensors").keys()
     assert all(".lora_" in name for name in names)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("target", ["lm_head", "embed_tokens"])
+def test_adapters_on_a_shared_weight_merge_into_the_layer_that_they_are_on(target):
+    model = small_model()[0]
+    assert model.config.text_config.tie_word_embeddings
+    settings = TrainingSettings(**(SETTINGS | {"lora": {"rank": 4, "targets": (target,)}}))
+    ids = torch.randint(10, 500, (2, 20), generator=torch.Generator().manual_seed(0))
+    with adapters_in_place(model, settings) as adapters, torch.no_grad():
+        for name, value in model.named_parameters():
+            if ".lora_" in name:
+                value.normal_(std=0.2, generator=torch.Generator().manual_seed(len(name)))
+        expected = model.eval()(ids).logits
+        adapters.merge()
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids).logits, expected, rtol=0, atol=1e-4)
+    assert not model.config.text_config.tie_word_embeddings
