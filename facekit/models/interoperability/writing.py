@@ -8,11 +8,13 @@ from __future__ import annotations
 import copy
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+import torch
 from peft import PeftModel
 from torch import nn
 from transformers import (
@@ -128,8 +130,7 @@ def export(
         refuse_foreign_composition(composed, is_internvl)
         config, names = _describe_llava(composed, is_internvl)
         rename = names.from_facekit
-    if untied:
-        _say_untied(config)
+    _describe_weights(config, _commonest_dtype(composed), untied=untied)
     tied = bool(config.get_text_config().tie_word_embeddings)
     with written_whole(folder):
         write_shards(folder, _rename(tensors, rename, tied), shard_size)
@@ -167,9 +168,19 @@ def _export_native(
     return folder
 
 
-def _say_untied(config: PreTrainedConfig) -> None:
+def _commonest_dtype(model: nn.Module) -> torch.dtype:
+    counts = Counter[torch.dtype]()
+    for value in model.parameters():
+        counts[value.dtype] += value.numel()
+    return counts.most_common(1)[0][0]
+
+
+def _describe_weights(config: PreTrainedConfig, dtype: torch.dtype, *, untied: bool) -> None:
+    """Say in a configuration what the weights beside it are: their floating type, and whether the head has its own."""
     for each in (config, config.get_text_config()):
-        each.tie_word_embeddings = False
+        each.dtype = dtype
+        if untied:
+            each.tie_word_embeddings = False
 
 
 def refuse_folder_in_use(folder: Path) -> None:

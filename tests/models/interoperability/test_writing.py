@@ -305,6 +305,16 @@ def test_an_unknown_format_a_size_and_a_folder_in_use_are_refused(foreign, tmp_p
         export(model, processor, foreign["llava"][0], "llava-hf")
 
 
+@pytest.mark.parametrize("format", ["facekit", "language-model", "llava-hf"])
+def test_a_model_that_was_given_another_floating_type_says_so_where_it_is_written(format, foreign, tmp_path):
+    model, processor = facekit.load(foreign["llava"][0])
+    out = export(model.to(torch.bfloat16), processor, tmp_path / "out", format)
+    config = json.loads((out / "config.json").read_text())
+    assert {config["dtype"], config.get("text_config", config)["dtype"]} == {"bfloat16"}
+    if format != "language-model":
+        assert facekit.load(out)[0].dtype is torch.bfloat16
+
+
 def test_an_export_that_fails_leaves_nothing(foreign, tmp_path, monkeypatch):
     model, processor = facekit.load(foreign["llava"][0])
 
