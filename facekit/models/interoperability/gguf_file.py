@@ -89,7 +89,8 @@ def write_gguf(model: FaceKitForConditionalGeneration, processor: FaceKitProcess
             "pip install 'transformers>=5.18'"
         )
     path = folder / GGUF_NAME
-    writer = gguf.GGUFWriter(path, config.model_type)
+    part = path.with_name(f".{path.name}.part")
+    writer = gguf.GGUFWriter(part, config.model_type)
     _write_configuration(writer, config)
     _write_tokenizer(writer, vocabulary, tokenizer)
     writer.add_chat_template(original_chat_template(str(processor.chat_template)))
@@ -105,8 +106,8 @@ def write_gguf(model: FaceKitForConditionalGeneration, processor: FaceKitProcess
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    _compare_tokenizers(tokenizer, vocabulary, path)
-    return path
+    _compare_tokenizers(tokenizer, vocabulary, part)
+    return part.replace(path)
 
 
 def _refuse(model: FaceKitForConditionalGeneration) -> None:
@@ -120,10 +121,16 @@ def _refuse(model: FaceKitForConditionalGeneration) -> None:
             f"{' and '.join(_ARCHITECTURES)}; export it as 'language-model' and use llama.cpp's own converter"
         )
     kind = (config.rope_parameters or {}).get("rope_type", "default")
-    if kind != "default":
-        raise ConfigurationError(
-            f"rotary positions of type '{kind}' are not written to a GGUF file; see 'language-model'"
-        )
+    biased = any(name.endswith(".bias") for name in model.language_model.state_dict())
+    problems = (
+        (kind != "default", f"rotary positions of type '{kind}' are"),
+        (config.hidden_act != "silu", f"the activation '{config.hidden_act}' is"),
+        (config.model_type == "llama" and biased, "biases of Llama's layers are"),
+        ("sliding_attention" in (getattr(config, "layer_types", None) or ()), "a sliding window of Qwen2's is"),
+    )
+    for is_there, what in problems:
+        if is_there:
+            raise ConfigurationError(f"{what} not written to a GGUF file; see 'language-model'")
     if model.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise ConfigurationError(f"a GGUF file is written of float32, float16 and bfloat16, not of {model.dtype}")
 
@@ -156,7 +163,7 @@ def _write_tokenizer(writer: Any, vocabulary: _Vocabulary, tokenizer: PreTrained
     writer.add_token_merges(vocabulary.merges)
     for name in ("bos", "eos", "unk", "pad"):
         token = getattr(tokenizer, f"{name}_token_id")
-        if token is not None:
+        if token is not None and token < len(vocabulary.tokens):
             getattr(writer, f"add_{name}_token_id")(token)
     begun = tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id
     writer.add_add_bos_token(tokenizer.bos_token_id is not None and begun)
@@ -230,13 +237,14 @@ def _compare_tokenizers(tokenizer: PreTrainedTokenizerBase, vocabulary: _Vocabul
     again = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name, local_files_only=True)
     read_back: Callable[[str], list[int]] = lambda text: again(text, add_special_tokens=False)["input_ids"]  # noqa: E731
     if vocabulary.scores is None:
-        _refuse_others(ours, read_back, (*_PROBES, *_SPACED), path)
+        _refuse_others(ours, read_back, (*_PROBES, *_SPACED))
         return
-    controls = {vocabulary.tokens[index]: index for index in tokenizer.added_tokens_decoder}
+    added = (index for index in tokenizer.added_tokens_decoder if index < len(vocabulary.tokens))
+    controls = {vocabulary.tokens[index]: index for index in added}
     pieces = SentencePieces(
         vocabulary.tokens, vocabulary.scores, controls, begins_with_space=vocabulary.begins_with_space
     )
-    _refuse_others(ours, pieces.read, _PROBES, path)
+    _refuse_others(ours, pieces.read, _PROBES)
     edges = (*_SPACED, *(f"{token}word" for token in controls))
     others = [text for text in edges if pieces.read(text) != ours(text)]
     if others:
@@ -251,13 +259,10 @@ def _compare_tokenizers(tokenizer: PreTrainedTokenizerBase, vocabulary: _Vocabul
         )
 
 
-def _refuse_others(
-    ours: Callable[[str], list[int]], theirs: Callable[[str], list[int]], texts: Sequence[str], path: Path
-) -> None:
+def _refuse_others(ours: Callable[[str], list[int]], theirs: Callable[[str], list[int]], texts: Sequence[str]) -> None:
     for text in texts:
         expected, found = ours(text), theirs(text)
         if expected != found:
-            path.unlink()
             raise CheckpointError(
                 f"a GGUF file cannot hold this tokenizer: {text!r} would be read as {found[:8]}, not {expected[:8]}; "
                 "export it as 'language-model'"

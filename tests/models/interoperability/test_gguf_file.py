@@ -56,6 +56,59 @@ def test_what_the_format_cannot_hold_is_refused_in_one_sentence(tmp_path):
         export(model, processor, tmp_path / "c", "gguf")
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "words"),
+    [
+        ("llama", {"attention_bias": True}, "biases of Llama's layers are not written"),
+        ("llama", {"mlp_bias": True}, "biases of Llama's layers are not written"),
+        ("llama", {"hidden_act": "gelu"}, "the activation 'gelu' is not written"),
+        (
+            "qwen2",
+            {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 0},
+            "a sliding window of Qwen2's is not written",
+        ),
+    ],
+)
+def test_what_llama_cpp_would_compute_otherwise_is_refused(tmp_path, kind, options, words):
+    spec = save(tmp_path / "llm", kind, byte_pairs(QWEN2), **options)
+    model, processor = facekit.create(encoder="tiny", connector="mlp", backbone=spec, seed=0)
+    with pytest.raises(ConfigurationError, match=words):
+        export(model, processor, tmp_path / "out", "gguf")
+    assert not any((tmp_path / "out").iterdir())
+
+
+@pytest.mark.skipif(not READS_VOCABULARIES, reason="this transformers reads vocabularies otherwise")
+def test_tokens_behind_the_vocabulary_are_left_out(tmp_path):
+    spec = save(tmp_path / "llm", "llama", unprefixed())
+    model, processor = facekit.create(encoder="tiny", connector="mlp", backbone=spec, seed=0)
+    size = model.config.text_config.vocab_size
+    tokenizer = processor.tokenizer
+    tokenizer.add_special_tokens({"additional_special_tokens": [f"<{index}>" for index in range(10)]})
+    tokenizer.pad_token = "<9>"
+    assert tokenizer.pad_token_id >= size
+    export(model, processor, tmp_path / "out", "gguf")
+    reader = gguf.GGUFReader(tmp_path / "out" / "model.gguf")
+    assert len(reader.get_field("tokenizer.ggml.tokens").contents()) == size
+    assert reader.get_field("tokenizer.ggml.padding_token_id") is None
+
+
+@pytest.mark.skipif(not READS_VOCABULARIES, reason="this transformers reads vocabularies otherwise")
+def test_a_file_takes_its_name_when_it_is_whole(tmp_path, monkeypatch):
+    spec = save(tmp_path / "llm", "qwen2", byte_pairs(QWEN2))
+    model, processor = facekit.create(encoder="tiny", connector="mlp", backbone=spec, seed=0)
+    seen = []
+
+    def stop(*rest):
+        seen.extend(path.name for path in (tmp_path / "out").iterdir())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gguf_file, "_compare_tokenizers", stop)
+    with pytest.raises(KeyboardInterrupt):
+        export(model, processor, tmp_path / "out", "gguf")
+    assert seen == [".model.gguf.part"]
+    assert not any((tmp_path / "out").iterdir())
+
+
 def test_a_transformers_that_cannot_read_the_file_back_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(gguf_file, "READS_VOCABULARIES", False)
     spec = save(tmp_path / "llm", "qwen2", byte_pairs(QWEN2))
