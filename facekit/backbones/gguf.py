@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from facekit.backbones.base import Backbone, check_vocabulary, ensure_pad_token, read_dtype
 from facekit.backbones.chat_template import set_chat_template
-from facekit.compat.transformers_gguf import set_special_tokens, unpacking
+from facekit.backbones.gguf_header import GgufHeader, read_gguf_header
+from facekit.compat.transformers_gguf import scale_as_llama3, set_special_tokens, unpacking
 from facekit.errors import CheckpointError, InvalidSpecError, configuration_guard, first_line
 
 _MAGIC = b"GGUF"
@@ -38,7 +39,8 @@ def load_gguf_backbone(
 
     Raises:
         InvalidSpecError: No argument, an option cannot be used, or a chat template must be chosen.
-        CheckpointError: The file is missing, is no GGUF, or has an architecture that transformers does not read.
+        CheckpointError: The file is missing, is no GGUF, or has an architecture, biases or a scaling of positions that
+            transformers does not read.
     """
     if argument is None:
         raise InvalidSpecError("backbone 'gguf' needs a file: 'gguf:/models/vicuna-7b.Q8_0.gguf'")
@@ -63,6 +65,8 @@ def load_gguf_backbone(
         raise CheckpointError(
             f"backbone '{spec}' lacks {len(missing)} weights, the first is {missing[0]}; fetch it again"
         )
+    with configuration_guard(CheckpointError, f"backbone '{spec}' cannot be loaded"):
+        _refuse_lost(model, read_gguf_header(path), spec)
     model.config.__dict__.pop("quantization_config", None)
     ensure_pad_token(tokenizer)
     set_chat_template(tokenizer, chat_template, spec)
@@ -77,3 +81,32 @@ def _check_file(path: Path, spec: str) -> None:
     with path.open("rb") as file:
         if file.read(len(_MAGIC)) != _MAGIC:
             raise CheckpointError(f"backbone '{spec}': the file is no GGUF; its first bytes are not 'GGUF'")
+
+
+def _refuse_lost(model: Any, header: GgufHeader, spec: str) -> None:
+    """Refuse what transformers passes over in a file though answers depend on it; Llama 3's scaling is set."""
+    values, tensors = header.values, header.tensors
+    scaling = f"{values.get('general.architecture')}.rope.scaling"
+    kind, factor = values.get(f"{scaling}.type", "none"), values.get(f"{scaling}.factor", 1.0)
+    is_unscaled = not _scales_positions(model.config)
+    has_factors = any(name.startswith("rope_factors_") for name in tensors)
+    if model.config.model_type == "llama" and "rope_freqs.weight" in tensors and is_unscaled:
+        has_factors |= not scale_as_llama3(model, header.read_floats("rope_freqs.weight"))
+    has_biases = any(name.endswith(".bias") for name, _ in model.named_parameters())
+    lost = (
+        (kind != "none" and factor not in (0.0, 1.0) and is_unscaled, f"scaling of rotary positions ('{kind}')"),
+        (has_factors and is_unscaled, "factors of rotary positions"),
+        (any(name.endswith(".bias") for name in tensors) and not has_biases, "biases"),
+    )
+    for is_lost, what in lost:
+        if is_lost:
+            raise CheckpointError(
+                f"backbone '{spec}': transformers does not read the file's {what}, without which its answers would be "
+                "others; name the model that the file was made of by 'hf:'"
+            )
+
+
+def _scales_positions(config: Any) -> bool:
+    parameters = getattr(config, "rope_parameters", None) or {}
+    kinds = [each.get("rope_type") for each in (parameters, *parameters.values()) if isinstance(each, dict)]
+    return any(kind not in (None, "default") for kind in kinds)

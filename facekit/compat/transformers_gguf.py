@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from packaging.version import Version
 from transformers import PreTrainedTokenizerBase
@@ -36,6 +39,40 @@ def unpacking() -> dict[str, Any]:
     """
     config = getattr(transformers, "GgufConfig", None)
     return {} if config is None else {"quantization_config": config(dequantize=True)}
+
+
+def scale_as_llama3(model: Any, factors: Sequence[float]) -> bool:
+    """Scale a Llama model's rotary positions as Llama 3 does, where factors of its frequencies say so.
+
+    Args:
+        model: Changed in place.
+        factors: By which the file divides its frequencies; ones are no scaling.
+
+    Returns:
+        Whether the model has these factors now.
+
+    Seen: transformers 5.17 and 5.24.
+    Why: llama.cpp writes the scaling as a tensor of factors, ``rope_freqs``, which transformers passes over.
+    Until: transformers reads it.
+    """
+    wanted = torch.tensor(factors)
+    if bool((wanted == 1).all()):
+        return True
+    config = copy.deepcopy(model.config)
+    config.rope_parameters = {
+        "rope_type": "llama3",
+        "rope_theta": config.rope_parameters["rope_theta"],
+        "factor": float(wanted.max()),
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192,
+    }
+    rotary = type(model.model.rotary_emb)(config=config)
+    given = model.model.rotary_emb.inv_freq / rotary.inv_freq
+    if given.shape != wanted.shape or not torch.allclose(given, wanted, rtol=1e-3):
+        return False
+    model.config.rope_parameters, model.model.rotary_emb = config.rope_parameters, rotary
+    return True
 
 
 def set_special_tokens(tokenizer: PreTrainedTokenizerBase, file: Path) -> None:

@@ -31,7 +31,7 @@ def llama():
     return LlamaForCausalLM(config).eval()
 
 
-def write(path, model, kind=gguf.GGMLQuantizationType.F32, template=TEMPLATE, leave_out=()):
+def write(path, model, kind=gguf.GGMLQuantizationType.F32, template=TEMPLATE, leave_out=(), extra=(), scaling=None):
     """Write as llama.cpp's converter does: rows of queries and keys are reordered from halves to pairs."""
     config, weights = model.config, model.state_dict()
     writer = gguf.GGUFWriter(path, "llama")
@@ -70,6 +70,11 @@ def write(path, model, kind=gguf.GGMLQuantizationType.F32, template=TEMPLATE, le
             writer.add_tensor(f"{theirs}.weight", gguf.quants.quantize(array, kind), raw_dtype=kind)
         else:
             writer.add_tensor(f"{theirs}.weight", array)
+    for name, value in dict(extra).items():
+        writer.add_tensor(name, value.numpy())
+    if scaling is not None:
+        writer.add_rope_scaling_type(scaling[0])
+        writer.add_rope_scaling_factor(scaling[1])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -137,3 +142,58 @@ def test_files_that_cannot_be_used_are_told(tmp_path, llama):
     whole.write_bytes(whole.read_bytes()[:2000])
     with pytest.raises(CheckpointError, match="the file is damaged or cut off"):
         load_gguf_backbone(str(whole))
+
+
+def llama3():
+    torch.manual_seed(0)
+    rope = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 32.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}  # fmt: skip
+    config = LlamaConfig(
+        vocab_size=len(PIECES), hidden_size=256, intermediate_size=96, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=131072, bos_token_id=1, eos_token_id=2, rope_parameters=rope,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config).eval()
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "q_proj" in name or "k_proj" in name:
+                value.mul_(8)  # so that attention is sharp, and positions matter
+    return model, 10000.0 ** (-torch.arange(0, 128, 2) / 128) / model.model.rotary_emb.inv_freq
+
+
+def test_llama_3s_scaling_of_rotary_positions_is_read_from_its_factors_and_saved(tmp_path):
+    model, factors = llama3()
+    write(tmp_path / "long.gguf", model, extra={"rope_freqs.weight": factors})
+    again = load_gguf_backbone(str(tmp_path / "long.gguf")).model
+    ids = torch.randint(3, 300, (1, 400), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, found = model(ids).logits, again(ids).logits
+        again.config.rope_parameters, rotary = {"rope_type": "default", "rope_theta": 10000.0}, again.model.rotary_emb
+        again.model.rotary_emb = type(rotary)(config=again.config)
+        unscaled = again(ids).logits
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    assert (unscaled - expected).abs().max() > 1e-2
+    load_gguf_backbone(str(tmp_path / "long.gguf")).model.save_pretrained(tmp_path / "saved")
+    with torch.no_grad():
+        saved = LlamaForCausalLM.from_pretrained(tmp_path / "saved")(ids).logits
+    torch.testing.assert_close(saved, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"extra": {"rope_freqs.weight": torch.linspace(1, 5, 8)}}, "factors of rotary positions"),
+        ({"extra": {"rope_factors_long.weight": torch.linspace(1, 5, 8)}}, "factors of rotary positions"),
+        ({"extra": {"blk.0.attn_q.bias": torch.ones(64)}}, "biases"),
+        ({"scaling": (gguf.RopeScalingType.YARN, 4.0)}, r"scaling of rotary positions \('yarn'\)"),
+    ],
+)
+def test_what_transformers_would_pass_over_is_refused(tmp_path, llama, options, words):
+    write(tmp_path / "other.gguf", llama, **options)
+    with pytest.raises(CheckpointError, match=rf"does not read the file's {words}, without which its answers"):
+        load_gguf_backbone(str(tmp_path / "other.gguf"))
+
+
+def test_factors_and_scaling_that_change_nothing_are_no_hindrance(tmp_path, llama):
+    ones = {"rope_freqs.weight": torch.ones(8)}
+    write(tmp_path / "tiny.gguf", llama, extra=ones, scaling=(gguf.RopeScalingType.LINEAR, 1.0))
+    assert load_gguf_backbone(str(tmp_path / "tiny.gguf")).model.config.rope_parameters["rope_type"] == "default"
