@@ -151,4 +151,5 @@ def _configuration_faults() -> tuple[type[Exception], ...]:
     """What transformers raises; huggingface_hub's share only where it is loaded, as it must be to raise it."""
     hub = sys.modules.get("huggingface_hub.errors")
     strict = getattr(hub, "StrictDataclassError", None)
-    return (OSError, ValueError, KeyError, TypeError, AttributeError, *([strict] if strict else []))
+    deep = RecursionError  # JSON nested by the thousand
+    return (OSError, ValueError, KeyError, TypeError, AttributeError, deep, *([strict] if strict else []))

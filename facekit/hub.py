@@ -42,6 +42,7 @@ WEIGHTS_FILES = (
 )
 
 _HUB_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*")
+_LONGEST_ID = 200  # well above what the hub allows, and below what file systems do
 _LOG_IN = "log in with 'hf auth login' or set HF_TOKEN"
 
 
@@ -51,7 +52,9 @@ HUB_FAULTS = (HfHubHTTPError, EntryNotFoundError, OfflineModeIsEnabled, HFValida
 
 def is_hub_id(source: str | Path) -> bool:
     """Whether a source is text such as ``OpenGVLab/InternVL3-1B-hf`` or ``gpt2`` that is the name of nothing here."""
-    return isinstance(source, str) and bool(_HUB_ID.fullmatch(source)) and not Path(source).exists()
+    if not isinstance(source, str) or len(source) > _LONGEST_ID or not _HUB_ID.fullmatch(source):
+        return False
+    return not Path(source).exists()
 
 
 def fetch_folder(source: str | Path, revision: str = "main", *, weights: bool = True, also: Sequence[str] = ()) -> Path:

@@ -68,7 +68,7 @@ def read_checkpoint(source: str, revision: str = "main", prefixes: Sequence[str]
         return _begin_with(read_weights(path), prefixes)
     try:
         files = dict(json.loads(path.read_text(encoding="utf-8"))["weight_map"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is no index of weights files: it has no 'weight_map'") from error
     shards = sorted({file for name, file in files.items() if name.startswith(tuple(prefixes))})
     weights: dict[str, Tensor] = {}
@@ -92,7 +92,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get("config", "{}")
         config = json.loads(text)
-    except (SafetensorError, json.JSONDecodeError) as error:
+    except (SafetensorError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {first_line(error)}") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"the metadata entry 'config' of {path} is not a JSON object")

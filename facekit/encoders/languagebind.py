@@ -184,7 +184,7 @@ def read_languagebind_settings(source: str, revision: str = "main") -> LanguageB
     path = fetch_file(source, ("config.json",), revision)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read as a configuration: {first_line(error)}") from error
     vision = values.get("vision_config", values) if isinstance(values, dict) else {}
     names = [field.name for field in fields(LanguageBindSettings)]

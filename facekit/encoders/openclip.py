@@ -253,7 +253,7 @@ def read_architecture(path: str | Path) -> OpenClipArchitecture:
     """
     try:
         config = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidSpecError(f"{path} cannot be read as an open_clip configuration: {first_line(error)}") from error
     preprocess = config.get("preprocess_cfg", {}) if isinstance(config, dict) else {}
     config = config.get("model_cfg", config) if isinstance(config, dict) else {}

@@ -96,6 +96,8 @@ def test_an_adapter_without_its_model_is_told(tmp_path):
         ({"model_type": "internvl", "text_config": {}}, "the format 'internvl'"),
         ({"hidden_size": 3}, "an unknown format"),
         ([1, 2], "an unknown format"),
+        ({"architectures": [1, {}]}, "another format (1, {})"),
+        ({"architectures": 5}, "another format (5)"),
     ],
 )
 def test_another_format_is_named(config, named, tmp_path):
@@ -137,9 +139,10 @@ def test_an_adapter_of_another_kind_and_one_without_weights_are_told(saved, tmp_
         assert words in refused(folder)
 
 
-def test_a_configuration_that_is_no_json_is_told(saved):
-    (saved / "config.json").write_text("{")
-    assert "not valid JSON" in refused(saved)
+@pytest.mark.parametrize("content", ["{", "[" * 200_000, '{"a":' * 100_000, f'{{"a": {"1" * 5000}}}', "\xff"])
+def test_a_configuration_that_is_no_json_is_told(saved, content):
+    (saved / "config.json").write_text(content, encoding="latin-1")
+    assert "config.json' is not valid JSON" in refused(saved)
 
 
 def test_truncated_weights_are_told(saved):

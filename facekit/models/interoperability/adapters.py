@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from facekit.encoders.checkpoints import read_weights
-from facekit.errors import CheckpointError, first_line
+from facekit.errors import CheckpointError, configuration_guard, first_line
 from facekit.hub import fetch_folder, is_hub_id
 from facekit.models.interoperability.recognition import CheckpointFormat, Recognition, recognise
 from facekit.models.interoperability.weights import read_file_headers, shorten
@@ -28,7 +28,10 @@ logger = logging.getLogger(__name__)
 _PREFIX = "base_model.model."
 _FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _LORA_PARTS = (".lora_A.", ".lora_B.", ".lora_embedding_A", ".lora_embedding_B", ".lora_magnitude_vector")
-_UNREAD = ("layer_replication", "target_parameters", "alora_invocation_tokens", "arrow_config", "use_qalora")
+_UNREAD = (
+    "layer_replication", "target_parameters", "alora_invocation_tokens", "arrow_config", "use_qalora",
+    "megatron_config", "monteclora_config", "kasa_config", "use_bdlora",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -58,13 +61,17 @@ def find_base_model(recognised: Recognition, *, weights: bool = True) -> Recogni
     Raises:
         CheckpointError: The adapter names none, or none that is a folder here or can be had from the hub.
     """
-    named = recognised.config.get("base_model_name_or_path") if isinstance(recognised.config, dict) else None
-    folder = recognised.folder
-    candidates = [Path(named).expanduser(), folder / named, folder.parent / named] if named else []
-    found = next((candidate for candidate in candidates if (candidate / "config.json").is_file()), None)
+    config, folder = recognised.config if isinstance(recognised.config, dict) else {}, recognised.folder
+    named, revision = (config.get(entry) or "" for entry in ("base_model_name_or_path", "revision"))
+    if not isinstance(named, str) or not isinstance(revision, str):
+        raise CheckpointError(
+            f"'{folder}/adapter_config.json' names its base model or its revision by something that is no text"
+        )
+    candidates = [named, folder / named, folder.parent / named] if named else []
+    found = next((Path(each).expanduser() for each in candidates if _has_model(each)), None)
     if found is None and named and is_hub_id(named):
         try:
-            found = fetch_folder(named, recognised.config.get("revision") or "main", weights=weights)
+            found = fetch_folder(named, revision or "main", weights=weights)
         except CheckpointError as error:
             raise CheckpointError(f"the base model of the adapter in '{folder}' is missing: {error}") from error
     if found is None:
@@ -76,6 +83,13 @@ def find_base_model(recognised: Recognition, *, weights: bool = True) -> Recogni
     if base.format is CheckpointFormat.ADAPTER:
         raise CheckpointError(f"'{folder}' holds a PEFT adapter on another adapter, '{found}'; merge that one first")
     return base
+
+
+def _has_model(folder: str | Path) -> bool:
+    try:
+        return (Path(folder).expanduser() / "config.json").is_file()
+    except (OSError, ValueError, RuntimeError):  # too long for a name, none at all, or in the home of an unknown user
+        return False
 
 
 def apply_adapter(
@@ -105,7 +119,7 @@ def apply_adapter(
 
     try:
         config: Any = PeftConfig.from_pretrained(str(recognised.folder))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(f"the adapter in '{recognised.folder}' cannot be read: {first_line(error)}") from error
     if not isinstance(config, LoraConfig):
         raise CheckpointError(f"'{recognised.folder}' holds an adapter of type {config.peft_type}; facekit reads LoRA")
@@ -124,15 +138,17 @@ def apply_adapter(
     if unknown or not targets:
         what = f"adapts {shorten(unknown)}, which the model does not have" if unknown else "adapts nothing"
         raise CheckpointError(f"the adapter in '{recognised.folder}' {what}")
-    whole = weights.whole | {
-        name: spread_rows(_module_of(weights.origins[name]), rows, state[name], config)
-        for name, rows in weights.rows.items()
-    }
-    copies = [name for name in weights.whole if is_copy(weights.origins[name], config)]
-    untied = write_whole_tensors(model, whole, copies)
-    _fit_config(config, targets)
-    inject_adapter_in_model(config, model)
-    _fill(model, weights.adapted, recognised.folder)
+    with configuration_guard(CheckpointError, f"the adapter in '{recognised.folder}' cannot be read", RuntimeError):
+        whole = weights.whole | {
+            name: spread_rows(_module_of(weights.origins[name]), rows, state[name], config)
+            for name, rows in weights.rows.items()
+        }
+        copies = [name for name in weights.whole if is_copy(weights.origins[name], config)]
+        _fit_config(config, targets)
+        _check_ranks(config, weights.adapted, recognised.folder)
+        untied = write_whole_tensors(model, whole, copies)
+        inject_adapter_in_model(config, model)
+        _fill(model, weights.adapted, recognised.folder)
     _warn_of_reach(targets, recognised.folder, f"{language_model}.")
     model.loaded_adapter = LoadedAdapter(recognised.folder, config, tuple(whole), tuple(untied))  # type: ignore[assignment]
 
@@ -147,6 +163,14 @@ def _fit_config(config: Any, targets: Mapping[str, str]) -> None:
     config.target_modules, config.modules_to_save, config.inference_mode = sorted(targets), None, True
     config.trainable_token_indices, config.exclude_modules = None, None
     config.layers_to_transform, config.layers_pattern, config.ensure_weight_tying = None, None, False
+
+
+def _check_ranks(config: Any, adapted: Mapping[str, Tensor], folder: Path) -> None:
+    """Refuse ranks that the file's tensors do not have, before layers of that size are made."""
+    for name, value in adapted.items():
+        rank = config.rank_pattern.get(_module_of(name), config.r)
+        if (".lora_A." in name or ".lora_embedding_A" in name) and len(value) != rank:
+            raise CheckpointError(f"the adapter in '{folder}' lacks or has in another shape {name}: its rank is {rank}")
 
 
 def _by_pattern(values: Mapping[str, Any], name: str, default: Any) -> Any:

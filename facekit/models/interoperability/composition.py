@@ -21,7 +21,7 @@ from facekit.backbones.end_tokens import find_end_tokens
 from facekit.backbones.id_tokenizer import build_id_tokenizer, is_id_tokenizer
 from facekit.compat.transformers_model import without_initialisation
 from facekit.encoders.transform import ImageTransform
-from facekit.errors import CheckpointError, configuration_guard, first_line
+from facekit.errors import CheckpointError, configuration_guard
 from facekit.hub import fetch_folder
 from facekit.models.configuration import FaceKitConfig
 from facekit.models.image_processing import FaceKitImageProcessor
@@ -184,12 +184,8 @@ def build_processor(
 def set_generation(model: FaceKitForConditionalGeneration, processor: FaceKitProcessor, folder: Path) -> None:
     """Give a loaded model the checkpoint's generation settings, and what facekit needs of them."""
     if (folder / "generation_config.json").is_file():
-        try:
+        with configuration_guard(CheckpointError, f"'{folder}' has a generation_config.json that cannot be read"):
             settings = GenerationConfig.from_pretrained(folder)
-        except (OSError, ValueError, TypeError) as error:
-            raise CheckpointError(
-                f"'{folder}' has a generation_config.json that cannot be read: {first_line(error)}"
-            ) from error
     else:
         settings = GenerationConfig.from_model_config(model.language_model.config)
     model.language_model.generation_config = settings

@@ -122,7 +122,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits and deep nesting among them
         raise CheckpointError(f"'{path}' is not valid JSON: {first_line(error)}") from error
 
 
@@ -150,9 +150,10 @@ def _is_native(config: dict[str, Any]) -> bool:
 def _name_format(config: Any) -> str:
     if not isinstance(config, dict) or not (config.get("model_type") or config.get("architectures")):
         return "an unknown format"
-    architectures = ", ".join(config.get("architectures") or [])
-    named = f"the format '{config['model_type']}'" if config.get("model_type") else "another format"
-    return f"{named} ({architectures})" if architectures else named
+    named = config.get("architectures")
+    architectures = ", ".join(map(str, named if isinstance(named, list) else [named or ""]))
+    kind = f"the format '{config['model_type']}'" if config.get("model_type") else "another format"
+    return f"{kind} ({architectures})" if architectures else kind
 
 
 def _hint(config: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 
 import pytest
@@ -137,4 +138,38 @@ def test_a_kind_of_adapter_that_is_not_read_is_refused(base, tmp_path):
     replicated.layer_replication = [(0, 2), (1, 2)]
     replicated.save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match="layer_replication, which facekit does not read"):
+        facekit.load(tmp_path)
+
+
+def rewrite(folder, **values):
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "message"),
+    [
+        ("base_model_name_or_path", 5, "by something that is no text"),
+        ("base_model_name_or_path", ["base"], "by something that is no text"),
+        ("base_model_name_or_path", "x" * 5000, "is no folder here"),
+        ("base_model_name_or_path", "a\0b", "is no folder here"),
+        ("base_model_name_or_path", "~nobody-of-this-name/model", "is no folder here"),
+        ("revision", 5, "by something that is no text"),
+        ("rank_pattern", 5, "cannot be read"),
+        ("alpha_pattern", ["x"], "cannot be read"),
+        ("lora_alpha", "x", "cannot be read"),
+        ("lora_dropout", 5, "cannot be read"),
+        ("bias", "x", "cannot be read"),
+        ("init_lora_weights", [1], "cannot be read"),
+        ("r", None, "another shape"),
+        ("r", 10**12, "another shape .*: its rank is 1000000000000"),
+        ("megatron_config", {"a": 1}, "has megatron_config, which facekit does not read"),
+        ("monteclora_config", {"a": 1}, "cannot be read"),
+        ("use_bdlora", {"nblocks": 2}, "has use_bdlora, which facekit does not read|cannot be read"),
+    ],
+)
+def test_a_configuration_of_nonsense_is_one_sentence(base, tmp_path, entry, value, message):
+    train_with_peft(base, tmp_path)
+    rewrite(tmp_path, **{entry: value})
+    with pytest.raises(CheckpointError, match=message):
         facekit.load(tmp_path)
