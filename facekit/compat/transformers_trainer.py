@@ -98,6 +98,9 @@ class HookedTrainer(Trainer):
     def adapt_accelerator(self) -> None:
         """Hook: ``self.accelerator`` has been made and has prepared nothing yet."""
 
+    def set_modes(self) -> None:
+        """Hook: the model is in training mode, and a pass through it begins; called by what ``trainer_class`` makes."""
+
     def write_checkpoint(self, write: Callable[[], None]) -> None:
         """Hook around a checkpoint of model, optimizer and state; ``write`` writes it."""
         write()

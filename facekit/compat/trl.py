@@ -39,20 +39,29 @@ def trainer_class(base: type[Any], kind: str) -> type[Any]:
         kind: ``GRPOTrainer`` or ``DPOTrainer``.
 
     Seen: TRL 1.16.
-    Why: TRL has the loop of GRPO and DPO in subclasses of the trainer, and no hook for what is done about failed saves;
+    Why: TRL has the loop of GRPO and DPO in subclasses of the trainer, and no hook for what is done about failed saves,
+        nor for what stays in evaluation mode while answers are drawn and learned from;
         its trainers tell the hub which kind of model is trained on what, unless an environment variable forbids it.
     Until: TRL takes such hooks as callbacks.
     """
     import trl
 
     of_trl = getattr(trl, kind)
-    kept = ("get_train_dataloader", "get_batch_samples", "compute_loss", "training_step")
+    kept = ("get_train_dataloader", "get_batch_samples", "training_step")
     own: dict[str, Any] = {name: getattr(of_trl, name) for name in kept}
 
     def log(self: Any, logs: dict[str, float], start_time: float | None = None) -> None:
         # TRL adds what it has gathered of a step to whatever is logged next, which a validation is not.
         is_validation = any(name.startswith("eval_") for name in logs)
         (Trainer if is_validation else of_trl).log(self, logs, start_time)
+
+    def prepare_inputs(self: Any, inputs: Any) -> Any:
+        self.set_modes()
+        return of_trl._prepare_inputs(self, inputs)
+
+    def compute_loss(self: Any, *given: Any, **options: Any) -> Any:
+        self.set_modes()  # again, because checkpoints of activations are off while answers are drawn
+        return of_trl.compute_loss(self, *given, **options)
 
     def write_checkpoint(self: Any, write: Callable[[], None]) -> None:
         def write_all() -> None:
@@ -62,6 +71,8 @@ def trainer_class(base: type[Any], kind: str) -> type[Any]:
         base.write_checkpoint(self, write_all)
 
     own["log"] = log
+    own["_prepare_inputs"] = prepare_inputs
+    own["compute_loss"] = compute_loss
     own["write_checkpoint"] = write_checkpoint
     own["_send_telemetry"] = lambda self: None
     own["create_model_card"] = lambda self, *given, **options: None  # a page of TRL's beside every checkpoint

@@ -137,6 +137,31 @@ def test_nothing_is_sent_and_nothing_printed_that_a_user_cannot_change(start, tm
     assert sent == []
 
 
+@pytest.mark.parametrize("kind", ["grpo", "dpo"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_what_is_frozen_is_in_evaluation_mode_and_sees_each_picture_of_a_step_once(
+    start, tmp_path, monkeypatch, kind, checkpointing
+):
+    monkeypatch.setitem(REWARDS, "face", length_reward)
+    records = RecordSet.read(start / "data" / "records.jsonl")
+    model, processor = facekit.load(start / "model")
+    pairs = [
+        Pair(record.id, record.conversations[0].content, "It is fear.", "Who knows?") for record in records.records
+    ]
+    groups = {
+        "grpo": {"generations": 4, "longest_answer": 4},
+        "dpo": {"pairs": write_pairs(tmp_path / "pairs.jsonl", pairs)},
+    }
+    modes, seen = [], []
+    model.connector.register_forward_pre_hook(lambda module, _: modes.append((module.training, model.training)))
+    model.encoder.blocks[0].register_forward_pre_hook(lambda module, given: seen.append(len(given[0])))
+    train(model, processor, records, tmp_path / "run", TrainingSettings(**settings(
+        steps=2, parts=("language_model.lora",), gradient_checkpointing=checkpointing, **{kind: groups[kind]},
+    )))  # fmt: skip
+    assert set(modes) == {(False, True)}
+    assert seen == [2, 2] if kind == "grpo" else [8, 8]
+
+
 def test_a_batch_of_broken_groups_is_refused(start, tmp_path):
     model, processor = facekit.load(start / "model")
     with pytest.raises(ConfigurationError, match=r"a step has 8 answers .* no multiple of grpo\.generations=3"):

@@ -118,6 +118,10 @@ class FaceTrainer(HookedTrainer):
         plugin = self.accelerator.state.deepspeed_plugin
         self.is_sharded = self.is_fsdp_enabled or (plugin is not None and plugin.zero_stage == 3)
 
+    def set_modes(self) -> None:
+        """Put what is frozen into evaluation mode; see ``set_evaluation_of_frozen``."""
+        set_evaluation_of_frozen(self.accelerator.unwrap_model(self.model_wrapped))
+
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Load batches as they come, or grouped by modality and length, or from shards."""
         workers = self.settings.workers
