@@ -11,6 +11,7 @@ from trl import GRPOTrainer
 
 import facekit
 from facekit.data.dataset import RecordSet
+from facekit.data.mixing import DataSource
 from facekit.data.record_media import load_media
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError
@@ -167,6 +168,13 @@ def test_a_batch_of_broken_groups_is_refused(start, tmp_path):
     with pytest.raises(ConfigurationError, match=r"a step has 8 answers .* no multiple of grpo\.generations=3"):
         train(model, processor, start / "data" / "records.jsonl", tmp_path,
               TrainingSettings(**settings(grpo={"generations": 3})))  # fmt: skip
+
+
+def test_weights_of_several_files_which_nobody_would_keep_to_are_refused(start, tmp_path):
+    files = [DataSource(start / "data" / "records.jsonl", weight, name) for name, weight in (("a", 2.0), ("b", 1.0))]
+    model, processor = facekit.load(start / "model")
+    with pytest.raises(ConfigurationError, match="grpo and dpo take every question or pair once an epoch"):
+        train(model, processor, files, tmp_path, TrainingSettings(**settings(grpo={"generations": 4})))
 
 
 def recipe(start, tmp_path, *overrides):

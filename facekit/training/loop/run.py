@@ -98,8 +98,8 @@ class TrainingRun:
         if settings.is_preference:
             require_trl()
         dataset = open_dataset(records, processor, options, settings, folder / SKIPPED_NAME)
-        if settings.is_preference and isinstance(dataset, StreamedDataset):
-            raise ConfigurationError("rewards and pairs need a records file, not a folder of shards")
+        if settings.is_preference:
+            _require_whole_epochs(dataset)
         arguments = trainer_arguments(folder, settings, _count_examples(dataset))
         check_settings(model, settings, arguments)
         return cls(model, processor, dataset, settings, output_dir, arguments)
@@ -285,6 +285,18 @@ def _has_stopped(checkpoint: Path, watched: LossValidation | None) -> bool:
         return False
     watched.read(step_of(checkpoint))
     return watched.is_exhausted and watched.points[-1].step == step_of(checkpoint)
+
+
+def _require_whole_epochs(dataset: SkippingDataset | StreamedDataset) -> None:
+    """Refuse what TRL's trainers do not do: read a stream, or see records by their shares."""
+    if isinstance(dataset, StreamedDataset):
+        raise ConfigurationError("rewards and pairs need a records file, not a folder of shards")
+    mixture = dataset.records.mixture
+    if mixture is not None and mixture.weights is not None:
+        raise ConfigurationError(
+            "weights of records files are for training on their own answers; grpo and dpo take every question or pair "
+            "once an epoch, so leave the weights out"
+        )
 
 
 def _count_examples(dataset: SkippingDataset | StreamedDataset) -> int:

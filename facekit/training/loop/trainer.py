@@ -23,7 +23,7 @@ from facekit.data.dataset import RecordSet
 from facekit.data.mixing import DataSource, ShardSources, join_sources
 from facekit.data.shortened import ShortenedRecord
 from facekit.data.skipping import SkippedRecord
-from facekit.errors import MissingExtraError, TrainingError, TrainingInterrupted, first_line
+from facekit.errors import ConfigurationError, MissingExtraError, TrainingError, TrainingInterrupted, first_line
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.reports import ProgressListener
@@ -43,6 +43,7 @@ from facekit.training.trainable.parts import TrainedPart, list_trained_parts, tr
 from facekit.training.watching.history import LossHistory, draw_loss
 from facekit.training.watching.measuring import CostMeter
 from facekit.training.watching.run_watcher import RunWatcher
+from facekit.training.watching.validation_loss import LossValidation
 
 __all__ = ["RUN_FOLDER", "TrainingResult", "train"]
 
@@ -129,6 +130,7 @@ def train(
     _require_extra()
     require_writable(output_dir)
     refuse_foreign_model(Path(output_dir), Path(output_dir) / RUN_FOLDER)
+    _require_loss(settings, callbacks)
     run = TrainingRun.open(model, processor, join_sources(records), Path(output_dir), settings)
     _use_threads(settings.threads)
     meter, interruption = CostMeter(), SaveOnSignal()
@@ -230,6 +232,15 @@ def _without_progress_bars() -> Iterator[None]:
     finally:
         if were_shown:
             transformers_logging.enable_progress_bar()
+
+
+def _require_loss(settings: TrainingSettings, callbacks: Sequence[TrainerCallback]) -> None:
+    """Refuse to watch a loss that is not learned from."""
+    if settings.is_preference and any(isinstance(each, LossValidation) for each in callbacks):
+        raise ConfigurationError(
+            "LossValidation computes the loss of the records' own answers, which grpo and dpo do not learn; leave it "
+            "out, and measure tasks by PeriodicValidation"
+        )
 
 
 def _use_threads(threads: int | None) -> None:

@@ -39,9 +39,9 @@ from facekit.training.rewards.columns import REWARDS
 
 
 def count_rows(records: RecordSet, settings: TrainingSettings) -> int:
-    """How many answers or pairs an epoch has; errors as in ``rewarded_rows`` and ``paired_rows``."""
+    """How many answers or pairs an epoch learns from; errors as in ``train_preferences``."""
     if settings.grpo is not None:
-        return len(rewarded_rows(records, settings.grpo.rewards)) * settings.grpo.generations
+        return _count_answers(len(rewarded_rows(records, settings.grpo.rewards)), settings)
     assert settings.dpo is not None
     return len(paired_rows(records, settings.dpo))
 
@@ -70,7 +70,7 @@ def train_preferences(
         The trainer, after the last step.
 
     Raises:
-        ConfigurationError: The batch does not hold whole groups of answers.
+        ConfigurationError: The batch does not hold whole groups of answers, or more of them than there are questions.
         RecordError: No record has anything to learn from.
         TrainingError: The loss is not finite.
     """
@@ -116,17 +116,11 @@ def _group_trainer(
 ) -> Any:
     group = settings.grpo
     assert group is not None
-    answers = settings.batch_size * settings.accumulation * count_processes()
-    if answers % group.generations:
-        raise ConfigurationError(
-            f"a step has {answers} answers (batch_size x accumulation x processes), which is no multiple of "
-            f"grpo.generations={group.generations}; set batch_size to one"
-        )
     rows = rewarded_rows(records, group.rewards)
     arguments = trainer_arguments(
         folder,
         settings,
-        len(rows) * group.generations,
+        _count_answers(len(rows), settings),
         arguments_class("GRPOConfig"),
         gradient_checkpointing=False,
         num_generations=group.generations,
@@ -146,6 +140,29 @@ def _group_trainer(
             args=arguments,
             train_dataset=rows_to_dataset(rows),
         )
+
+
+def _count_answers(questions: int, settings: TrainingSettings) -> int:
+    """How many answers an epoch learns from, each as often as there are steps on it; a last, short batch is none.
+
+    Raises:
+        ConfigurationError: A step has no whole number of questions, or asks more than there are.
+    """
+    group = settings.grpo
+    assert group is not None
+    answers = settings.batch_size * settings.accumulation * count_processes()
+    told = f"a step has {answers} answers (batch_size x accumulation x processes)"
+    if answers % group.generations:
+        raise ConfigurationError(
+            f"{told}, which is no multiple of grpo.generations={group.generations}; set batch_size to one"
+        )
+    asked = answers // group.generations
+    if asked > questions:
+        raise ConfigurationError(
+            f"{told} to {asked} questions, but there are {questions} that can be rewarded; lower batch_size or "
+            "accumulation, or raise grpo.generations"
+        )
+    return (questions - questions % asked) * group.generations * group.iterations
 
 
 def _pair_trainer(

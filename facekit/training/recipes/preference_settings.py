@@ -5,13 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 RewardName = Literal["face", "verification", "format"]
+RewardWeight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 def _face_alone() -> dict[RewardName, float]:
     return {"face": 1.0}
+
+
+def _without_zeros(rewards: dict[RewardName, float]) -> dict[RewardName, float]:
+    """Leave out what counts nothing, as an override says it of a reward that a recipe names."""
+    kept = {name: weight for name, weight in rewards.items() if weight > 0.0}
+    if rewards and not kept:
+        raise ValueError("at least one reward has a weight above 0")
+    return kept
 
 
 class GroupSettings(BaseModel):
@@ -21,7 +30,7 @@ class GroupSettings(BaseModel):
     mean of their group become likelier.
 
     Attributes:
-        rewards: Names of ``facekit.training.rewards.REWARDS`` and their weights.
+        rewards: Names of ``facekit.training.rewards.REWARDS`` and their weights; 0 leaves one out.
         generations: Answers to each question; ``batch_size`` counts answers, and is a multiple of it over a step.
         longest_answer: In tokens.
         temperature: Of the answers that are drawn.
@@ -34,13 +43,15 @@ class GroupSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    rewards: Annotated[dict[RewardName, float], Field(min_length=1)] = Field(default_factory=_face_alone)
+    rewards: Annotated[dict[RewardName, RewardWeight], AfterValidator(_without_zeros), Field(min_length=1)] = Field(
+        default_factory=_face_alone
+    )
     generations: int = Field(default=8, ge=2)
     longest_answer: int = Field(default=128, ge=1)
-    temperature: float = Field(default=1.0, gt=0.0)
+    temperature: float = Field(default=1.0, gt=0.0, allow_inf_nan=False)
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     iterations: int = Field(default=1, ge=1)
-    beta: float = Field(default=0.0, ge=0.0)
+    beta: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     epsilon: float = Field(default=0.2, gt=0.0, lt=1.0)
     loss: Literal["grpo", "dapo", "dr_grpo", "bnpo"] = "dapo"
 
@@ -61,8 +72,8 @@ class PairSettings(BaseModel):
 
     pairs: Path | None = None
     generated: tuple[Path, ...] = ()
-    margin: float = Field(default=1.0, gt=0.0)
-    beta: float = Field(default=0.1, gt=0.0)
+    margin: float = Field(default=1.0, gt=0.0, allow_inf_nan=False)
+    beta: float = Field(default=0.1, gt=0.0, allow_inf_nan=False)
     loss: Literal["sigmoid", "ipo", "hinge"] = "sigmoid"
 
     @model_validator(mode="after")

@@ -124,7 +124,8 @@ class ValidationChoice(_Table):
         metric_faces: How many records, the first ones, the metrics are computed on.
         loss_records: How many records, the first ones, the validation loss is computed on; 0 for none.
         keep_best: Keep the model of the lowest validation loss.
-        patience: End the stage after so many validation losses in a row that are no improvement; None never.
+        patience: End the stage after so many validation losses in a row that are no improvement; None never. There is
+            no such loss with ``grpo`` and ``dpo``.
         min_improvement: By how much a loss is to be lower than the lowest before it to be one.
         stop_on_fall: End the stage where a metric of ``tasks`` is worse than its whole 95 % interval at the first look;
             with ``grpo`` and ``dpo`` that is before the first step.
@@ -138,7 +139,7 @@ class ValidationChoice(_Table):
     loss_records: int = Field(default=512, ge=0)
     keep_best: bool = False
     patience: int | None = Field(default=None, ge=1)
-    min_improvement: float = Field(default=0.0, ge=0.0)
+    min_improvement: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     stop_on_fall: bool = False
 
     @model_validator(mode="after")
@@ -169,6 +170,16 @@ class Stage(_Table):
     settings: TrainingSettings
     validation: ValidationChoice | None = None
     start: Path | None = None
+
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> Self:
+        chosen = self.validation
+        if self.settings.is_preference and chosen is not None and (chosen.keep_best or chosen.patience is not None):
+            raise ValueError(
+                "keep_best and patience go by the loss of the records' own answers, which grpo and dpo do not learn; "
+                "leave them out, or set stop_on_fall"
+            )
+        return self
 
     @property
     def data_name(self) -> str:

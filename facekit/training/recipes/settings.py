@@ -37,6 +37,8 @@ Schedule = Literal[
 ]  # fmt: skip
 """Those of transformers that need nothing but the number of steps."""
 
+Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
+
 _MAY_CHANGE = frozenset(
     {
         "save_every", "keep_checkpoints", "log_every", "report_to", "threads", "workers", "cache_pictures",
@@ -169,14 +171,14 @@ class TrainingSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int | None = Field(default=None, ge=1)
-    epochs: float | None = Field(default=None, gt=0.0)
+    epochs: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     batch_size: int = Field(default=32, ge=1)
     accumulation: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0.0, lt=1.0)
     encoder_learning_rate: float | None = Field(default=None, gt=0.0, lt=1.0)
     learning_rates: dict[Part, Annotated[float, Field(gt=0.0, lt=1.0)]] = Field(default_factory=dict)
     weight_decay: float = Field(default=0.01, ge=0.0, lt=1.0)
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[Beta, Beta] = (0.9, 0.98)
     optimizer: str = "adamw"
     schedule: Schedule = "cosine"
     schedule_options: dict[str, float | int | str] = Field(default_factory=dict)
@@ -282,6 +284,9 @@ class TrainingSettings(BaseModel):
             "cache_features": self.cache_features, "feature_cache": self.feature_cache is not None,
             "row_tokens": self.row_tokens is not None, "independent_turns": self.independent_turns,
             "fused_loss": self.fused_loss, "group_batches": self.group_batches,
+            "loss_average": self.loss_average != "token", "logits": self.logits != "labelled",
+            "turns_per_example": self.turns_per_example is not None, "torch_compile": bool(self.torch_compile),
+            "landmark_noise": self.landmark_noise > 0.0, "landmark_dropout": self.landmark_dropout > 0.0,
         }  # fmt: skip
         given = next((name for name, is_given in without.items() if is_given), None)
         if given is not None:

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from facekit.errors import MissingExtraError, TrainingError
-from facekit.training import TrainingSettings, train
-from facekit.training.preferences.trainers import WithoutAdapters, finite_losses, reference_of
+from facekit.data.dataset import RecordSet
+from facekit.errors import ConfigurationError, MissingExtraError, TrainingError
+from facekit.training import LossValidation, TrainingSettings, train
+from facekit.training.preferences.trainers import WithoutAdapters, count_rows, finite_losses, reference_of
 from facekit.training.trainable.adapters import adapters_in_place
 from facekit.training.trainable.parts import trainable_parts
 
@@ -75,6 +76,34 @@ def test_a_loss_that_is_not_finite_ends_the_run():
     trainer = SimpleNamespace(compute_loss=lambda: torch.tensor(float("nan")), state=SimpleNamespace(global_step=4))
     with pytest.raises(TrainingError, match="the loss is nan in step 5; lower learning_rate"), finite_losses(trainer):
         trainer.compute_loss()
+
+
+def rewarded(records, **values):
+    """How many answers an epoch of two groups a step learns from."""
+    group = {"generations": 4, **values}
+    return count_rows(records, TrainingSettings(epochs=1, batch_size=4, accumulation=2, grpo=group))
+
+
+def test_an_epoch_learns_from_whole_steps_each_as_often_as_asked(records):
+    odd = records.select([0])
+    questions = rewarded(odd, rewards={"format": 1.0}) // 4
+    assert questions >= 2
+    assert questions % 2 == 0
+    assert rewarded(odd, rewards={"format": 1.0}, iterations=3) == 3 * 4 * questions
+
+
+def test_a_step_that_asks_more_than_there_is_would_learn_nothing(records):
+    asked = records.records[0].model_copy(update={"conversations": records.records[0].conversations[:2]})
+    one = RecordSet([asked], records.folder)
+    with pytest.raises(ConfigurationError, match=r"a step has 8 answers .* to 2 questions, but there are 1 that"):
+        rewarded(one, rewards={"format": 1.0})
+    assert rewarded(one, rewards={"format": 1.0}, generations=8) == 8
+
+
+def test_a_validation_loss_is_refused_where_there_is_none(small, records, tmp_path):
+    watched = LossValidation(records, tmp_path / "losses.json")
+    with pytest.raises(ConfigurationError, match="which grpo and dpo do not learn; leave it out"):
+        train(*small, records, tmp_path / "run", TrainingSettings(steps=1, grpo={}), callbacks=[watched])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("trl") is not None, reason="TRL is installed")

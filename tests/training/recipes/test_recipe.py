@@ -186,3 +186,11 @@ def test_settings_at_the_top_hold_for_all_stages_and_a_stage_may_differ(write):
     assert (second.learning_rate, second.epochs, second.steps) == (2e-4, None, 9)
     assert (second.lora.rank, second.lora.alpha) == (4, 8)
     assert recipe.name == "mine"
+
+
+@pytest.mark.parametrize("asked", ["validation.keep_best=true", "validation.patience=2"])
+@pytest.mark.parametrize("name", ["face-grpo", "face-dpo"])
+def test_rewards_and_pairs_have_no_validation_loss_to_go_by(name, asked):
+    load(name, "validation.records=held-out.jsonl")
+    with pytest.raises(ConfigurationError, match="keep_best and patience go by the loss of the records' own answers"):
+        load(name, "validation.records=held-out.jsonl", asked)

@@ -34,12 +34,40 @@ from facekit.training.recipes.settings import TRAINABLE, TrainingSettings
         ({"steps": 1, "grpo": {}, "row_tokens": 64}, "row_tokens goes with training on the records' own answers"),
         ({"steps": 1, "grpo": {"rewards": {"face": 1.0, "fame": 1.0}}}, "fame"),
         ({"steps": 1, "grpo": {"rewards": {}}}, "'grpo.rewards'"),
+        ({"steps": 1, "grpo": {"rewards": {"face": float("nan")}}}, r"'grpo\.rewards\.face'.*got nan"),
+        ({"steps": 1, "grpo": {"rewards": {"face": -1.0}}}, r"'grpo\.rewards\.face'.*got -1\.0"),
+        ({"steps": 1, "grpo": {"rewards": {"face": 0.0, "format": 0}}}, "one reward has a weight above 0"),
+        ({"steps": 1, "grpo": {"temperature": float("inf")}}, r"'grpo\.temperature'.*got inf"),
+        ({"steps": 1, "grpo": {"beta": float("inf")}}, r"'grpo\.beta'.*got inf"),
+        ({"steps": 1, "dpo": {"beta": float("inf")}}, r"'dpo\.beta'.*got inf"),
+        ({"steps": 1, "dpo": {"margin": float("inf")}}, r"'dpo\.margin'.*got inf"),
+        ({"epochs": float("inf")}, "'epochs'.*got inf"),
+        ({"steps": 1, "betas": (1.0, 0.9)}, r"'betas\.0'.*got 1\.0"),
+        ({"steps": 1, "betas": (0.9, -0.1)}, r"'betas\.1'.*got -0\.1"),
         ({"steps": 1, "dpo": {"pairs": "a", "generated": ["b"]}}, "not both"),
     ],
 )
 def test_bad_settings_are_named(values, message):
     with pytest.raises(ConfigurationError, match=message):
         TrainingSettings(**values)
+
+
+@pytest.mark.parametrize(
+    "ignored",
+    [{"torch_compile": True}, {"landmark_noise": 0.01}, {"landmark_dropout": 0.5}, {"turns_per_example": 2},
+     {"loss_average": "sample"}, {"logits": "all"}],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", ["grpo", "dpo"])
+def test_what_rewards_and_pairs_would_pass_over_is_refused(kind, ignored):
+    (name,) = ignored
+    TrainingSettings(steps=1, **ignored)
+    with pytest.raises(ConfigurationError, match=f"{name} goes with training on the records' own answers"):
+        TrainingSettings(steps=1, **ignored, **{kind: {}})
+
+
+def test_a_weight_of_nothing_leaves_a_reward_out():
+    chosen = TrainingSettings(steps=1, grpo={"rewards": {"face": 0.0, "format": 0.5}})
+    assert chosen.grpo.rewards == {"format": 0.5}
 
 
 def test_differences_are_only_of_what_changes_the_learning():
