@@ -44,6 +44,7 @@ from facekit.training.trainable.float_types import trained_in_float32
 from facekit.training.trainable.parts import gradient_checkpointing
 from facekit.training.trainable.quantized import is_quantized, unpack
 from facekit.training.trainable.trained_weights import holds_trained_only, load_trained
+from facekit.training.watching.validation import PeriodicValidation
 from facekit.training.watching.validation_loss import LossValidation
 
 logger = logging.getLogger(__name__)
@@ -150,11 +151,10 @@ class TrainingRun:
         Returns:
             The trainer's state after the last step.
         """
-        watched = next((each for each in callbacks if isinstance(each, LossValidation)), None)
-        if self.checkpoint is not None and (is_finished(self.checkpoint) or _has_stopped(self.checkpoint, watched)):
+        watching = [each for each in callbacks if isinstance(each, (LossValidation, PeriodicValidation))]
+        watched = next((each for each in watching if isinstance(each, LossValidation)), None)
+        if self.checkpoint is not None and _has_ended(self.checkpoint, watching):
             logger.info("%s is the end of its run; nothing is left to train", self.checkpoint)
-            if watched is not None:
-                watched.read(step_of(self.checkpoint))
             self._load(self._find_best(watched) or self.checkpoint)
             ended: TrainerState = TrainerState.load_from_json(str(self.checkpoint / STATE_NAME))
             return ended
@@ -279,12 +279,11 @@ class TrainingRun:
         return state
 
 
-def _has_stopped(checkpoint: Path, watched: LossValidation | None) -> bool:
-    """Whether a run was ended at a checkpoint because its validation loss no longer improved."""
-    if watched is None:
-        return False
-    watched.read(step_of(checkpoint))
-    return watched.is_exhausted and watched.points[-1].step == step_of(checkpoint)
+def _has_ended(checkpoint: Path, watching: Sequence[LossValidation | PeriodicValidation]) -> bool:
+    """Whether a checkpoint is a run's last one, or validation ended the run there; validation reads what it saw."""
+    for each in watching:
+        each.read(step_of(checkpoint))
+    return is_finished(checkpoint) or any(each.ended_at(step_of(checkpoint)) for each in watching)
 
 
 def _require_whole_epochs(dataset: SkippingDataset | StreamedDataset) -> None:

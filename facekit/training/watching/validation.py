@@ -32,7 +32,7 @@ from facekit.models.control_tokens import unescape_control_tokens
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.sessions import Session
-from facekit.training.loop.distributed import shards_weights
+from facekit.training.loop.distributed import shards_weights, share_from_main
 
 logger = logging.getLogger(__name__)
 
@@ -197,6 +197,14 @@ class PeriodicValidation(TrainerCallback):
         """Send metrics to the reporters of a run by way of the trainer's ``log``."""
         self.log = log
 
+    def read(self, step: int) -> None:
+        """Keep what an interrupted run saw up to a step; raises ``CheckpointError`` where the file is damaged."""
+        self.points = [point for point in read_validation(self.path) if point.step <= step]
+
+    def ended_at(self, step: int) -> bool:
+        """Whether a fall ended the run at a step, of what was read."""
+        return self.stop_on_fall and bool(self.points and self.points[-1].fallen) and self.points[-1].step == step
+
     def on_train_begin(
         self,
         args: TrainingArguments,
@@ -206,7 +214,7 @@ class PeriodicValidation(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Keep what an interrupted run saw up to the step from which this one goes on; look first, where asked."""
-        self.points = [point for point in read_validation(self.path) if point.step <= state.global_step]
+        self.read(state.global_step)
         is_due = self.first and not self.points and state.is_world_process_zero and not shards_weights()
         if is_due and model is not None:
             self._take(model, state.global_step)
@@ -222,17 +230,19 @@ class PeriodicValidation(TrainerCallback):
         """Look, where it is time."""
         every = self.every or max(1, math.ceil(state.max_steps / _LOOKS_PER_RUN))
         is_due = state.global_step % every == 0 or state.global_step >= state.max_steps
-        if not is_due or model is None or not state.is_world_process_zero:
+        if not is_due or model is None:
             return
         if shards_weights():
-            logger.warning("validation is left out where weights are in pieces; evaluate the checkpoints instead")
+            if state.is_world_process_zero:
+                logger.warning("validation is left out where weights are in pieces; evaluate the checkpoints instead")
             return
-        point = self._take(model, state.global_step)
-        if point.fallen:
+        point = self._take(model, state.global_step) if state.is_world_process_zero else None
+        if point is not None and point.fallen:
             ending = "; the run ends" if self.stop_on_fall else ""
             told = ", ".join(point.fallen)
             logger.warning("step %d: worse than at step %d: %s%s", point.step, self.points[0].step, told, ending)
-            control.should_training_stop = control.should_training_stop or self.stop_on_fall
+        if self.stop_on_fall and share_from_main(point is not None and bool(point.fallen)):
+            control.should_save = control.should_training_stop = True  # in all processes
 
     def _take(self, model: FaceKitForConditionalGeneration, step: int) -> ValidationPoint:
         """Look, write it down and tell."""

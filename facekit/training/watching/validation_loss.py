@@ -99,6 +99,10 @@ class LossValidation(TrainerCallback):
             lowest = min(lowest, point.loss)
         return self.patience is not None and waited >= self.patience
 
+    def ended_at(self, step: int) -> bool:
+        """Whether the run was ended at a step, of what was read."""
+        return self.is_exhausted and self.points[-1].step == step
+
     def read(self, step: int) -> None:
         """Keep what an interrupted run computed up to a step.
 

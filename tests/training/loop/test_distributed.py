@@ -29,6 +29,7 @@ from facekit.training import LossHistory, LossValidation, TrainingSettings, trai
 from facekit.training.loop.distributed import check_lockstep, check_plugin, is_main_process, leave_processes
 from facekit.training.loop.identity import identify_run
 from facekit.training.records.streamed import StreamedDataset
+from facekit.training.watching.validation import Measured, PeriodicValidation
 
 COMMON = {"steps": 4, "learning_rate": 3e-4, "log_every": 1, "save_every": 2, "threads": 1, "landmark_noise": 0.01}
 PACKED = {"independent_turns": True, "loss_average": "sample", "gradient_checkpointing": True}
@@ -117,6 +118,22 @@ def train_sundry(records, output, processes):
     return {"losses": result.history.losses, "validation": [point.loss for point in watched.points]}
 
 
+def train_until_a_fall(records, output):
+    """The step at which a run ends because what the first process measures has fallen."""
+    values = iter((0.9, 0.1))
+
+    def metrics(*_):
+        value = next(values)
+        return Measured({"age": value}, {"age": (value - 0.1, value + 0.1)})
+
+    model, processor = deep_model()
+    found = RecordSet.of(records)
+    watched = PeriodicValidation(
+        processor, found, output / "seen.jsonl", every=1, faces=0, metrics=metrics, tasks=["age"], stop_on_fall=True
+    )
+    return train(model, processor, found, output, settings_of("whole", 2), callbacks=[watched]).steps
+
+
 def work(records, folder):
     """What each process of the launched test does: all scenarios, one after the other."""
     rank, told = int(os.environ["RANK"]), {}
@@ -144,6 +161,8 @@ def work(records, folder):
             again, processor = deep_model()
             result = train(again, processor, records, output, settings_of("lora", 2), resume=True)
             told[output.name] |= {"finished": result.resumed_from, "steps": result.steps}
+        if kind == "ddp":
+            told["fallen"] = train_until_a_fall(records, folder / "fallen")
     told["late"] = train_with_failures(records, folder / "late", rank)
     told["streamed"] = train_on_shards(records, folder)
     signal.signal(signal.SIGTERM, lambda *_: None)
@@ -300,6 +319,11 @@ def test_a_run_is_not_resumed_with_another_number_of_processes(records, monkeypa
     monkeypatch.setenv("WORLD_SIZE", "2")
     identity.append(identify_run(settings_of("whole"), RecordSet.read(records), deep_model()[0]))
     assert identity[1].differences(identity[0]) == ["processes was 1 and is 2"]
+
+
+def test_what_one_process_measures_ends_the_run_of_all(together):
+    assert [told(together, rank, "fallen") for rank in (0, 1)] == [2, 2]
+    assert (together / "fallen" / "training" / "checkpoint-2" / "files.json").is_file()
 
 
 def test_a_signal_to_one_process_stops_all_after_the_same_step(together):
