@@ -39,6 +39,8 @@ _SAME_PERSON = re.compile(
     r"(?P<not>\b(?:not|isn't|aren't|never|hardly)\b[^.;,\n]{0,20})?\b(?:(?P<same>same|identical|single)"
     r"|different|distinct|separate|unrelated) (?:persons?|people|individuals?|identit(?:y|ies)|(?:wo)?m[ae]n)"
 )
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff々"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W\d_{_UNSPACED}]{{2,}}")
 _FORM = re.compile(r"\s*<think>(.*?)</think>\s*<answer>(.*?)</answer>\s*", re.DOTALL)
 
 
@@ -196,7 +198,7 @@ def score_format(text: str, least_words: int = _LEAST_REASON) -> Score:
     """Score the form ``<think>reasons</think><answer>answer</answer>``: 1 where it is kept, else 0.
 
     Nothing else stands around it, and the reasons have at least so many different words; where they only repeat the
-    answer they are none.
+    answer they are none. Single letters are no words; each character of Chinese and Japanese is one.
 
     Args:
         text: The answer.
@@ -208,7 +210,7 @@ def score_format(text: str, least_words: int = _LEAST_REASON) -> Score:
     found = _FORM.fullmatch(text)
     if found is None:
         return Score(0.0, "another form")
-    reasons = set(re.findall(r"[^\W\d_]+", found[1].lower())) - set(re.findall(r"\w+", found[2].lower()))
+    reasons = set(_WORD.findall(found[1].lower())) - set(_WORD.findall(found[2].lower()))
     if len(reasons) < least_words:
         return Score(0.0, f"reasons of {len(reasons)} words")
     if len(found[2].strip()) > LONGEST_SPAN or not re.search(r"\w", found[2]):

@@ -177,6 +177,10 @@ def test_verification_scores_as_a_verdict_does(answer, expected):
         (f"<think>{THOUGHT}</think>happiness", 0),
         (f"<answer>happiness</answer><think>{THOUGHT}</think>", 0),
         (f"<think>{THOUGHT}</think><answer>happiness</answer> or sadness", 0),
+        ("<think>a b c d e f g h i j</think><answer>happiness</answer>", 0),
+        ("<think>眼角有皱纹，嘴角上扬，脸颊抬起，所以看起来很高兴。</think><answer>高兴</answer>", 1),
+        ("<think>目尻にしわがあり、口角が上がっているので喜んでいる。</think><answer>喜び</answer>", 1),
+        ("<think>高兴高兴高兴，高兴！高兴。</think><answer>高兴</answer>", 0),
     ],
 )
 def test_the_form_is_kept_or_not(answer, expected):
