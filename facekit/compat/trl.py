@@ -92,6 +92,22 @@ def deprecations_ignored() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def dropout_restored(model: nn.Module) -> Iterator[None]:
+    """Give a model its dropout back after the ``with`` block.
+
+    Seen: TRL 1.16.
+    Why: DPO's trainer takes dropout off the modules of the model, which goes on to live after the run.
+    Until: it gives it back.
+    """
+    before = [(module, module.p) for module in model.modules() if isinstance(module, nn.Dropout)]
+    try:
+        yield
+    finally:
+        for module, share in before:
+            module.p = share
+
+
 def arguments_class(kind: str) -> type[Any]:
     """TRL's ``GRPOConfig`` or ``DPOConfig``, subclasses of ``transformers.TrainingArguments``.
 

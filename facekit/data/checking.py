@@ -15,7 +15,13 @@ from facekit.remote.mirror import file_is_there
 
 
 def check_record(
-    record: FaceRecord, folder: Path, processor: FaceKitProcessor, options: DatasetOptions, *, open_media: bool = True
+    record: FaceRecord,
+    folder: Path,
+    processor: FaceKitProcessor,
+    options: DatasetOptions,
+    *,
+    open_media: bool = True,
+    with_answers: bool = True,
 ) -> UsableQuestions:
     """Make sure that a record can be trained on.
 
@@ -25,9 +31,10 @@ def check_record(
         processor: The model's processor.
         options: How records become examples.
         open_media: Whether pictures and clips are opened; otherwise their files need only be there.
+        with_answers: Whether its conversation is trained on; otherwise it needs none.
 
     Returns:
-        The questions that are trained on, and why the others are not.
+        The questions that are trained on, and why the others are not; none of either without answers.
 
     Raises:
         RecordError: It cannot be used, and why.
@@ -35,7 +42,7 @@ def check_record(
     """
     try:
         frames = _count_media(record, folder, processor, open_media=open_media)
-        return usable_questions(record, processor, options, frames)
+        return usable_questions(record, processor, options, frames) if with_answers else UsableQuestions(())
     except MissingExtraError:
         raise
     except RECORD_FAULTS as error:

@@ -170,6 +170,23 @@ def test_a_batch_of_broken_groups_is_refused(start, tmp_path):
               TrainingSettings(**settings(grpo={"generations": 3})))  # fmt: skip
 
 
+def test_pairs_are_never_cut_and_their_records_need_no_answers(start, tmp_path, caplog):
+    read = RecordSet.read(start / "data" / "records.jsonl")
+    question = read.records[0].conversations[0].content
+    records = RecordSet([each.model_copy(update={"conversations": []}) for each in read.records], read.folder)
+    pairs = [Pair(record.id, question, "It is fear.", "Who knows?") for record in records.records[:4]]
+    pairs += [Pair(record.id, question, "It is fear. " * 60, "Who knows?") for record in records.records[4:6]]
+    chosen = settings(batch_size=2, max_tokens=150, dpo={"pairs": write_pairs(tmp_path / "pairs.jsonl", pairs)})
+    del chosen["steps"]
+    model, processor = facekit.load(start / "model")
+    model.connector.spare = torch.nn.Dropout(0.25)
+    result = train(model, processor, records, tmp_path / "run", TrainingSettings(epochs=1, **chosen))
+    assert result.steps == 2
+    assert "2 of 6 pairs cannot be learned from" in caplog.text
+    assert "150 tokens (max_tokens)" in caplog.text
+    assert model.connector.spare.p == 0.25
+
+
 def test_weights_of_several_files_which_nobody_would_keep_to_are_refused(start, tmp_path):
     files = [DataSource(start / "data" / "records.jsonl", weight, name) for name, weight in (("a", 2.0), ("b", 1.0))]
     model, processor = facekit.load(start / "model")

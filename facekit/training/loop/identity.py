@@ -12,6 +12,7 @@ from facekit.errors import ConfigurationError
 from facekit.models.identity import describe_parts
 from facekit.training.loop.checkpoints import find_checkpoint, list_checkpoints
 from facekit.training.loop.distributed import count_processes, is_main_process
+from facekit.training.preferences.pairs import describe_pairs
 from facekit.training.recipes.settings import TrainingSettings
 
 IDENTITY_NAME = "run.json"
@@ -24,10 +25,15 @@ def identify_run(settings: TrainingSettings, records: RecordSet | Described, mod
         settings: Of them, those that decide what is learned.
         records: Its records.
         model: Its model; not its weights, which a checkpoint brings.
+
+    Raises:
+        ConfigurationError, RecordError: Its pairs cannot be read; see ``find_pairs``.
     """
+    pairs = {} if settings.dpo is None else {"pairs": describe_pairs(settings.dpo)}
     return RunIdentity(
         {
             **settings.decisive(),
+            **pairs,
             "records": describe_records(records),
             "processes": count_processes(),
             **describe_parts(model),

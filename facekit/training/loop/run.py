@@ -34,7 +34,7 @@ from facekit.training.loop.face_trainer import FaceTrainer
 from facekit.training.loop.identity import prepare_run
 from facekit.training.loop.prefix_attention import split_attention
 from facekit.training.loop.saving import FailedWrites
-from facekit.training.preferences.trainers import count_rows, train_preferences
+from facekit.training.preferences.trainers import PreferenceRows, train_preferences
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.records.corrupt import SKIPPED_NAME, SkippingDataset
 from facekit.training.records.features import FeaturesOnDisk, KeptFeatures, encode_dataset
@@ -68,6 +68,7 @@ class TrainingRun:
         arguments: The trainer's arguments.
         checkpoint: Where the run goes on from; None for a fresh start.
         late_failure: The first callback that failed after the last step, and its error.
+        rows: What is learned from in place of the records' answers, once they are checked.
     """
 
     model: FaceKitForConditionalGeneration
@@ -78,6 +79,7 @@ class TrainingRun:
     arguments: TrainingArguments
     checkpoint: Path | None = None
     late_failure: tuple[str, Exception] | None = None
+    rows: PreferenceRows | None = None
 
     @classmethod
     def open(
@@ -135,11 +137,15 @@ class TrainingRun:
         if self.settings.independent_turns:
             _tell_dialogues(self.dataset)
         self.dataset.check(
-            is_resumed=self.checkpoint is not None, open_media=self.settings.check_media, on_progress=on_progress
+            is_resumed=self.checkpoint is not None,
+            open_media=self.settings.check_media,
+            with_answers=self.settings.dpo is None,
+            on_progress=on_progress,
         )
         examples = _count_examples(self.dataset)
-        if self.settings.is_preference and isinstance(self.dataset, SkippingDataset):
-            examples = count_rows(self.dataset.records, self.settings)
+        if self.settings.is_preference:
+            self.rows = PreferenceRows.of(self.dataset.records, self.settings, self.processor, self.dataset.options)
+            examples = self.rows.examples
         self.arguments = trainer_arguments(self.folder, self.settings, examples)
 
     def train(self, callbacks: Sequence[TrainerCallback]) -> TrainerState:
@@ -267,13 +273,15 @@ class TrainingRun:
         self, model: FaceKitForConditionalGeneration, callbacks: Sequence[TrainerCallback]
     ) -> TrainerState:
         assert isinstance(self.dataset, SkippingDataset)  # opening has refused shards
+        assert self.rows is not None
         with ExitStack() as stack:
             stack.enter_context(trained_in_float32(model, self.settings))
             if self.settings.gradient_checkpointing:
                 stack.enter_context(gradient_checkpointing(model, self.settings.parts))
             trainer = train_preferences(
-                model, self.processor, self.dataset.records, self.settings, self.folder, callbacks, self.checkpoint
-            )
+                model, self.processor, self.dataset.records, self.rows, self.settings, self.folder, callbacks,
+                self.checkpoint,
+            )  # fmt: skip
         self.late_failure = trainer.late_failure
         state: TrainerState = trainer.state
         return state

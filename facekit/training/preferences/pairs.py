@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet
-from facekit.data.records import Turn
+from facekit.data.identity import describe_items
+from facekit.data.records import FaceRecord, Turn
 from facekit.data.supervision import media_lead, place_media, without_leading_marks
 from facekit.errors import ConfigurationError, RecordError
 from facekit.training.preferences.prompts import Prompt, even_prompts, picture_names
@@ -26,6 +27,7 @@ from facekit.training.recipes.preference_settings import PairSettings
 logger = logging.getLogger(__name__)
 
 _KEYS = ("record", "question", "chosen", "rejected")
+_TOLD = 4
 _WORSE = ("contradicts the label", "rated low")
 """Why an answer was dropped, where that says that it is worse; a near-duplicate is not."""
 
@@ -49,10 +51,14 @@ class Pair:
 
 @dataclass
 class _Candidates:
-    """All answers to one question about one record: each with its rating, None where nobody rated it."""
+    """All answers to one question about one record.
 
-    question: str | None = None
-    kept: list[tuple[str, float | None]] = field(default_factory=list)
+    Args:
+        kept: Each with its rating, None where nobody rated it, and the question in the words of its run.
+        dropped: The others.
+    """
+
+    kept: list[tuple[str, float | None, str]] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
 
 
@@ -100,8 +106,7 @@ def pairs_from_generation(folders: Sequence[str | Path], margin: float = 1.0) ->
         for number, line in _lines(path):
             record, aspect, question, answer = _words(line, ("id", "aspect", "question", "answer"), path, number)
             candidates = found.setdefault((record, aspect), _Candidates())
-            candidates.question = candidates.question or question
-            candidates.kept.append((answer, _overall(line, path, number)))
+            candidates.kept.append((answer, _overall(line, path, number), question))
         path = folder / "failures.jsonl"
         for number, line in _lines(path):
             if line.get("answer") and str(line.get("reason")).startswith(_WORSE):
@@ -138,57 +143,93 @@ def _overall(line: dict[str, Any], path: Path, number: int) -> float | None:
 
 
 def _pair(record: str, candidates: _Candidates, margin: float) -> Pair | None:
-    if candidates.question is None or not candidates.kept:
+    if not candidates.kept:
         return None
     by_rating = sorted(candidates.kept, key=lambda each: -(each[1] or 0.0))
-    chosen, high = by_rating[0]
+    chosen, high, question = by_rating[0]
     others = [answer for answer in candidates.dropped if answer.strip() != chosen.strip()]
     if others:
-        return Pair(record, candidates.question, chosen, others[0])
-    rejected, low = by_rating[-1]
+        return Pair(record, question, chosen, others[0])
+    rejected, low, _ = by_rating[-1]
     if high is None or low is None or high - low < margin or rejected.strip() == chosen.strip():
         return None
-    return Pair(record, candidates.question, chosen, rejected)
+    return Pair(record, question, chosen, rejected)
 
 
-def paired_rows(records: RecordSet, settings: PairSettings) -> list[dict[str, Any]]:
+def find_pairs(settings: PairSettings) -> list[Pair]:
+    """The pairs that settings name.
+
+    Raises:
+        ConfigurationError: They name none.
+        RecordError: They cannot be read.
+    """
+    if settings.pairs is not None:
+        return read_pairs(settings.pairs)
+    if not settings.generated:
+        raise ConfigurationError("dpo needs pairs: add dpo.pairs=FILE, or dpo.generated=[FOLDER,FOLDER]")
+    return pairs_from_generation(settings.generated, settings.margin)
+
+
+def describe_pairs(settings: PairSettings) -> str:
+    """Number and hash of the pairs that settings name; errors as in ``find_pairs``."""
+    return describe_items(json.dumps(asdict(pair)) for pair in find_pairs(settings))
+
+
+def paired_rows(
+    records: RecordSet, settings: PairSettings, find_fault: Callable[[FaceRecord], str | None] = lambda record: None
+) -> list[dict[str, Any]]:
     """Rows for DPO: the columns ``prompt``, ``images``, ``chosen`` and ``rejected``.
 
     Args:
         records: The records that the pairs are about; pairs about others are left out.
         settings: Where the pairs are.
+        find_fault: Says why a record cannot be learned from, such as its length; None where it can. It is asked about
+            each answer of a pair as a conversation about the pair's record, and the pair is left out with either.
 
     Raises:
         ConfigurationError: The settings name no pairs.
-        RecordError: Pairs cannot be read, or none is about one of the records.
+        RecordError: Pairs cannot be read, none is about one of the records, or none of those can be learned from.
     """
-    if settings.pairs is None and not settings.generated:
-        raise ConfigurationError("dpo needs pairs: add dpo.pairs=FILE, or dpo.generated=[FOLDER,FOLDER]")
-    if settings.pairs is not None:
-        pairs = read_pairs(settings.pairs)
-    else:
-        pairs = pairs_from_generation(settings.generated, settings.margin)
+    pairs = find_pairs(settings)
     index_of = _indices(records)
-    rows = [
-        {
-            **_prompt(records, index_of[pair.record], pair.question).row(),
-            "chosen": [{"role": "assistant", "content": pair.chosen}],
-            "rejected": [{"role": "assistant", "content": pair.rejected}],
-        }
-        for pair in pairs
-        if pair.record in index_of
-    ]
-    if not rows:
+    known = [pair for pair in pairs if pair.record in index_of]
+    if not known:
         raise RecordError(
             f"none of {len(pairs):,} pairs is about one of {len(records):,} records; name the same records"
         )
-    rows = even_prompts(rows)
-    if len(rows) < len(pairs):
+    if len(known) < len(pairs):
         logger.warning(
             "%s of %s pairs are about none of the %s records and are left out",
-            f"{len(pairs) - len(rows):,}", f"{len(pairs):,}", f"{len(records):,}",
+            f"{len(pairs) - len(known):,}", f"{len(pairs):,}", f"{len(records):,}",
         )  # fmt: skip
-    return rows
+    faults = [_find_fault(records.records[index_of[pair.record]], pair, find_fault) for pair in known]
+    told = [f"about {pair.record!r}: {fault}" for pair, fault in zip(known, faults, strict=True) if fault is not None]
+    if told:
+        more = f"; and {len(told) - _TOLD:,} more" if len(told) > _TOLD else ""
+        story = f"{len(told):,} of {len(known):,} pairs cannot be learned from: {'; '.join(told[:_TOLD])}{more}"
+        if len(told) == len(known):
+            raise RecordError(story)
+        logger.warning("%s", f"{story}; they are left out")
+    return even_prompts(
+        [
+            {
+                **_prompt(records, index_of[pair.record], pair.question).row(),
+                "chosen": [{"role": "assistant", "content": pair.chosen}],
+                "rejected": [{"role": "assistant", "content": pair.rejected}],
+            }
+            for pair, fault in zip(known, faults, strict=True)
+            if fault is None
+        ]
+    )
+
+
+def _find_fault(record: FaceRecord, pair: Pair, find_fault: Callable[[FaceRecord], str | None]) -> str | None:
+    for answer in (pair.chosen, pair.rejected):
+        turns = [Turn(role="user", content=pair.question), Turn(role="assistant", content=answer)]
+        fault = find_fault(record.model_copy(update={"conversations": turns, "independent_questions": False}))
+        if fault is not None:
+            return fault
+    return None
 
 
 def _prompt(records: RecordSet, index: int, question: str) -> Prompt:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import update_wrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from facekit.compat.peft import is_adapted
 from facekit.compat.trl import (
     arguments_class,
     deprecations_ignored,
+    dropout_restored,
     reference_given,
     require_trl,
     restore_forward,
@@ -24,8 +26,10 @@ from facekit.compat.trl import (
     trainer_class,
 )
 from facekit.compat.trl_resuming import restore_progress
-from facekit.data.dataset import RecordSet
-from facekit.errors import ConfigurationError, TrainingError
+from facekit.data.dataset import DatasetOptions, RecordSet, usable_questions
+from facekit.data.records import FaceRecord
+from facekit.data.skipping import RECORD_FAULTS
+from facekit.errors import ConfigurationError, TrainingError, first_line
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.training.loop.arguments import trainer_arguments
@@ -38,18 +42,56 @@ from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.rewards.columns import REWARDS
 
 
-def count_rows(records: RecordSet, settings: TrainingSettings) -> int:
-    """How many answers or pairs an epoch learns from; errors as in ``train_preferences``."""
-    if settings.grpo is not None:
-        return _count_answers(len(rewarded_rows(records, settings.grpo.rewards)), settings)
-    assert settings.dpo is not None
-    return len(paired_rows(records, settings.dpo))
+@dataclass(frozen=True)
+class PreferenceRows:
+    """What an epoch of a run learns from.
+
+    Args:
+        rows: The questions to be answered, or the pairs, as TRL takes them.
+        examples: How many answers or pairs that are.
+    """
+
+    rows: list[dict[str, Any]]
+    examples: int
+
+    @classmethod
+    def of(
+        cls, records: RecordSet, settings: TrainingSettings, processor: FaceKitProcessor, options: DatasetOptions
+    ) -> Self:
+        """Make the rows of the settings' ``grpo`` or ``dpo``.
+
+        Args:
+            records: The records.
+            settings: What to do.
+            processor: The model's processor.
+            options: How records become examples; pairs that are longer are left out.
+
+        Raises:
+            ConfigurationError: The batch does not hold whole groups of answers, or more of them than there are
+                questions; or no pairs are named.
+            RecordError: No record has anything to learn from.
+        """
+        if settings.grpo is not None:
+            rows = rewarded_rows(records, settings.grpo.rewards)
+            return cls(rows, _count_answers(len(rows), settings))
+        assert settings.dpo is not None
+
+        def find_fault(record: FaceRecord) -> str | None:
+            try:
+                usable_questions(record, processor, options, len(record.media_paths("")))
+            except RECORD_FAULTS as error:
+                return first_line(error)
+            return None
+
+        rows = paired_rows(records, settings.dpo, find_fault)
+        return cls(rows, len(rows))
 
 
 def train_preferences(
     model: FaceKitForConditionalGeneration,
     processor: FaceKitProcessor,
     records: RecordSet,
+    rows: PreferenceRows,
     settings: TrainingSettings,
     folder: Path,
     callbacks: Sequence[TrainerCallback],
@@ -61,6 +103,7 @@ def train_preferences(
         model: The model with what is trainable chosen, adapters in their place.
         processor: Its processor.
         records: The records.
+        rows: What is learned from about them.
         settings: What to do.
         folder: Where checkpoints go.
         callbacks: For the trainer.
@@ -70,8 +113,6 @@ def train_preferences(
         The trainer, after the last step.
 
     Raises:
-        ConfigurationError: The batch does not hold whole groups of answers, or more of them than there are questions.
-        RecordError: No record has anything to learn from.
         TrainingError: The loss is not finite.
     """
     require_trl()
@@ -82,8 +123,8 @@ def train_preferences(
     reference = reference_of(model) if _needs_reference(settings) else None
     make = _group_trainer if settings.grpo is not None else _pair_trainer
     try:
-        with deprecations_ignored():
-            trainer = make(common, records, settings, folder, reference)
+        with deprecations_ignored(), dropout_restored(model):
+            trainer = make(common, rows, settings, folder, reference)
             trainer.remove_callback(PrinterCallback)
             if checkpoint is not None:
                 trainer.add_callback(Resumption(trainer, checkpoint))
@@ -112,15 +153,14 @@ class Resumption(TrainerCallback):
 
 
 def _group_trainer(
-    common: dict[str, Any], records: RecordSet, settings: TrainingSettings, folder: Path, reference: nn.Module | None
+    common: dict[str, Any], rows: PreferenceRows, settings: TrainingSettings, folder: Path, reference: nn.Module | None
 ) -> Any:
     group = settings.grpo
     assert group is not None
-    rows = rewarded_rows(records, group.rewards)
     arguments = trainer_arguments(
         folder,
         settings,
-        _count_answers(len(rows), settings),
+        rows.examples,
         arguments_class("GRPOConfig"),
         gradient_checkpointing=False,
         num_generations=group.generations,
@@ -138,7 +178,7 @@ def _group_trainer(
             **common,
             reward_funcs=[_named(name) for name in group.rewards],
             args=arguments,
-            train_dataset=rows_to_dataset(rows),
+            train_dataset=rows_to_dataset(rows.rows),
         )
 
 
@@ -166,23 +206,22 @@ def _count_answers(questions: int, settings: TrainingSettings) -> int:
 
 
 def _pair_trainer(
-    common: dict[str, Any], records: RecordSet, settings: TrainingSettings, folder: Path, reference: nn.Module | None
+    common: dict[str, Any], rows: PreferenceRows, settings: TrainingSettings, folder: Path, reference: nn.Module | None
 ) -> Any:
     pairs = settings.dpo
     assert pairs is not None
-    rows = paired_rows(records, pairs)
     arguments = trainer_arguments(
         folder,
         settings,
-        len(rows),
+        rows.examples,
         arguments_class("DPOConfig"),
         gradient_checkpointing=False,
-        max_length=settings.max_tokens,
+        max_length=None,  # what is longer is not among the rows
         beta=pairs.beta,
         loss_type=[pairs.loss],
     )
     return trainer_class(FaceTrainer, "DPOTrainer")(
-        **common, ref_model=reference, args=arguments, train_dataset=rows_to_dataset(rows)
+        **common, ref_model=reference, args=arguments, train_dataset=rows_to_dataset(rows.rows)
     )
 
 

@@ -291,6 +291,8 @@ class TrainingSettings(BaseModel):
         given = next((name for name, is_given in without.items() if is_given), None)
         if given is not None:
             raise ValueError(f"{given} goes with training on the records' own answers; leave it out with grpo and dpo")
+        if self.dpo is not None and self.lora.dropout > 0.0 and "language_model.lora" in self.parts:
+            raise ValueError("dpo compares likelihoods without dropout; set lora.dropout to 0")
 
     def rate_of(self, part: str) -> float:
         """The peak learning rate of one of ``TRAINABLE``."""

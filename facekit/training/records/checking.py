@@ -97,12 +97,14 @@ class RecordCheck:
         processor: The model's processor.
         options: How records become examples.
         open_media: Whether pictures and clips are opened.
+        with_answers: Whether conversations are trained on; otherwise records need none.
     """
 
     records: RecordSet
     processor: FaceKitProcessor
     options: DatasetOptions
     open_media: bool = True
+    with_answers: bool = True
 
     @property
     def identity(self) -> str:
@@ -114,6 +116,7 @@ class RecordCheck:
             limit and limit.tokens, options.independent_turns, options.turns_per_example, self.open_media,
             processor.chat_template, type(tokenizer).__name__, len(tokenizer), processor.tokens_per_frame,
             processor.tokens_per_video_frame, processor.image_processor.num_frames,
+            *(() if self.with_answers else ("media alone",)),
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
@@ -156,6 +159,7 @@ class RecordCheck:
                 self.processor,
                 self.options,
                 open_media=self.open_media,
+                with_answers=self.with_answers,
             )
         except RecordError as error:
             return str(error)

@@ -83,6 +83,7 @@ class SkippingDataset(FaceDataset):
         *,
         is_resumed: bool = False,
         open_media: bool = True,
+        with_answers: bool = True,
         on_progress: ProgressListener | None = None,
         workers: int | None = None,
     ) -> None:
@@ -91,6 +92,7 @@ class SkippingDataset(FaceDataset):
         Args:
             is_resumed: Whether a checkpoint goes on, which must find what it found before.
             open_media: Whether pictures and clips are opened.
+            with_answers: Whether conversations are trained on; otherwise records need none.
             on_progress: Called with a ``Progress``.
             workers: Processes that check; None for the cores of this process.
 
@@ -99,7 +101,7 @@ class SkippingDataset(FaceDataset):
         """
         assert self.skipped.path is not None
         path = self.skipped.path.with_name(CHECK_NAME)
-        check = RecordCheck(self.records, self.processor, self.options, open_media)
+        check = RecordCheck(self.records, self.processor, self.options, open_media, with_answers)
         self.checked = check.run(path, is_resumed=is_resumed, on_progress=on_progress, workers=workers)
         self.skipped.add_all(self.checked.unusable, write=is_main_process())
         if is_main_process():

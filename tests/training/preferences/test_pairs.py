@@ -8,6 +8,8 @@ import pytest
 
 from facekit.data import FaceRecord, RecordSet
 from facekit.errors import ConfigurationError, RecordError
+from facekit.training import TrainingSettings
+from facekit.training.loop.identity import identify_run
 from facekit.training.preferences.pairs import Pair, paired_rows, pairs_from_generation, read_pairs, write_pairs
 from facekit.training.recipes.preference_settings import PairSettings
 
@@ -58,6 +60,14 @@ def test_the_best_rated_is_chosen_over_the_worst_where_they_are_apart(generate):
         pairs_from_generation(folders, margin=4)
 
 
+def test_a_question_is_that_of_the_run_whose_answer_is_chosen(generate):
+    folders = [
+        generate("one", [kept("Fear.", 4)]),
+        generate("two", [{**kept("Yes.", 9), "question": "Is it joy?"}], [dropped("No.", "rated low: 2")]),
+    ]
+    assert pairs_from_generation(folders) == [Pair("a", "Is it joy?", "Yes.", "No.")]
+
+
 def test_a_dropped_answer_is_worse_than_any_kept_one(generate):
     folders = [generate("one", [kept("Good.", 8)]), generate("two", [kept("Poor.", 6)]),
                generate("three", [], [dropped("Bad.", "rated low: 3 of 10, at least 6 is kept")])]  # fmt: skip
@@ -105,6 +115,34 @@ def test_rows_are_of_the_records_that_are_there(records, tmp_path):
         paired_rows(records, PairSettings(pairs=path))
     with pytest.raises(ConfigurationError, match=r"dpo needs pairs: add dpo\.pairs=FILE"):
         paired_rows(records, PairSettings())
+
+
+def test_pairs_that_cannot_be_learned_from_are_left_out_and_named(records, tmp_path, caplog):
+    first = records.records[0].id
+    pairs = [Pair(first, QUESTION, "Fear.", "Joy."), Pair(first, QUESTION, "Fear.", "Long " * 9)]
+    chosen = PairSettings(pairs=write_pairs(tmp_path / "pairs.jsonl", pairs))
+    told = []
+
+    def find_fault(record):
+        told.append([turn.content for turn in record.conversations])
+        return "it is long" if "Long" in record.conversations[-1].content else None
+
+    (row,) = paired_rows(records, chosen, find_fault)
+    assert row["rejected"][0]["content"] == "Joy."
+    assert told[:2] == [[QUESTION, "Fear."], [QUESTION, "Joy."]]
+    assert f"1 of 2 pairs cannot be learned from: about '{first}': it is long; they are left out" in caplog.text
+    with pytest.raises(RecordError, match=r"2 of 2 pairs cannot be learned from: .*: no; about .*: no"):
+        paired_rows(records, chosen, lambda record: "no")
+
+
+def test_a_run_knows_its_pairs(records, tmp_path, small):
+    path = write_pairs(tmp_path / "pairs.jsonl", [Pair(records.records[0].id, QUESTION, "Fear.", "Joy.")])
+    chosen = TrainingSettings(steps=1, dpo={"pairs": path})
+    before = identify_run(chosen, records, small[0])
+    assert identify_run(chosen, records, small[0]).differences(before) == []
+    write_pairs(path, [Pair(records.records[0].id, QUESTION, "Joy.", "Fear.")])
+    (told,) = identify_run(chosen, records, small[0]).differences(before)
+    assert told.startswith("pairs was '1 with the hash")
 
 
 def test_answers_with_separators_of_lines_and_files_with_a_byte_order_mark_are_read(tmp_path):

@@ -11,7 +11,7 @@ import torch
 from facekit.data.dataset import RecordSet
 from facekit.errors import ConfigurationError, MissingExtraError, TrainingError
 from facekit.training import LossValidation, TrainingSettings, train
-from facekit.training.preferences.trainers import WithoutAdapters, count_rows, finite_losses, reference_of
+from facekit.training.preferences.trainers import PreferenceRows, WithoutAdapters, finite_losses, reference_of
 from facekit.training.trainable.adapters import adapters_in_place
 from facekit.training.trainable.parts import trainable_parts
 
@@ -80,8 +80,8 @@ def test_a_loss_that_is_not_finite_ends_the_run():
 
 def rewarded(records, **values):
     """How many answers an epoch of two groups a step learns from."""
-    group = {"generations": 4, **values}
-    return count_rows(records, TrainingSettings(epochs=1, batch_size=4, accumulation=2, grpo=group))
+    chosen = TrainingSettings(epochs=1, batch_size=4, accumulation=2, grpo={"generations": 4, **values})
+    return PreferenceRows.of(records, chosen, None, None).examples
 
 
 def test_an_epoch_learns_from_whole_steps_each_as_often_as_asked(records):
