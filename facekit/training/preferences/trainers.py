@@ -176,7 +176,10 @@ def _group_trainer(
     with reference_given(reference):
         return trainer_class(FaceTrainer, "GRPOTrainer")(
             **common,
-            reward_funcs=[_named(name) for name in group.rewards],
+            reward_funcs=[
+                _named(name, group.longest_answer, end_tokens(common["model"], common["processing_class"]))
+                for name in group.rewards
+            ],
             args=arguments,
             train_dataset=rows_to_dataset(rows.rows),
         )
@@ -229,11 +232,19 @@ def _needs_reference(settings: TrainingSettings) -> bool:
     return settings.dpo is not None or (settings.grpo is not None and settings.grpo.beta > 0.0)
 
 
-def _named(name: str) -> Any:
-    """A reward function under its name in recipes, which the logs then have."""
+def end_tokens(model: FaceKitForConditionalGeneration, processor: FaceKitProcessor) -> frozenset[int]:
+    """The tokens with which a model's answers end."""
+    known: Any = model.generation_config.eos_token_id
+    ends = {*(known if isinstance(known, (list, tuple)) else (known,)), processor.tokenizer.eos_token_id}
+    return frozenset(each for each in ends if each is not None)
 
-    def reward(*given: Any, **columns: Any) -> list[float | None]:
-        return REWARDS[name](*given, **columns)
+
+def _named(name: str, longest: int, ends: frozenset[int]) -> Any:
+    """A reward function under its name in recipes, which the logs then have; it is told which answers were cut off."""
+
+    def reward(*given: Any, completion_ids: Sequence[Sequence[int]], **columns: Any) -> list[float | None]:
+        cut = [len(each) >= longest and each[-1] not in ends for each in completion_ids]
+        return REWARDS[name](*given, completion_ids=completion_ids, cut=cut, **columns)
 
     update_wrapper(reward, REWARDS[name])
     reward.__name__ = name

@@ -35,7 +35,8 @@ def face_reward(
         labels: The records' labels, as objects, tables or JSON; keys without a value count as not annotated, because
             a data set of the Hugging Face kind adds such keys to every row.
         prompts: What was asked; the last message tells what a mere "yes" answers.
-        **columns: The others. Of ``log_metric``, which TRL passes, the share of refused answers is logged.
+        **columns: The others. Of ``log_metric``, which TRL passes, the share of refused answers is logged; answers that
+            are true in ``cut``, because they did not end within the longest length, score 0.
 
     Raises:
         ConfigurationError: There are not as many tasks or labels as completions, or labels are none.
@@ -49,7 +50,7 @@ def face_reward(
         None if name is None else score_answer(name, text, read_labels(known), question)
         for name, text, known, question in zip(task, texts, labels, questions, strict=True)
     ]
-    return [None if score is None else score.value for score in scores]
+    return _without_cut([None if score is None else score.value for score in scores], columns)
 
 
 def verification_reward(
@@ -64,17 +65,18 @@ def verification_reward(
         completions: What the model wrote.
         same: Whether they do; None for records that are about something else.
         prompts: What was asked.
-        **columns: The others, which are not needed.
+        **columns: The others; of ``cut`` see ``face_reward``.
 
     Raises:
         ConfigurationError: There are not as many values as completions.
     """
     _check_lengths(completions, same=same)
     questions = [SAME_PERSON] * len(completions) if prompts is None else [text_of(each) for each in prompts]
-    return [
+    values = [
         None if truth is None else score_verification(text_of(each), truth, question).value
         for each, truth, question in zip(completions, same, questions, strict=True)
     ]
+    return _without_cut(values, columns)
 
 
 def format_reward(completions: Sequence[Completion], **columns: Any) -> list[float | None]:
@@ -82,9 +84,9 @@ def format_reward(completions: Sequence[Completion], **columns: Any) -> list[flo
 
     Args:
         completions: What the model wrote.
-        **columns: The records' columns, which are not needed.
+        **columns: The records' columns; of ``cut`` see ``face_reward``.
     """
-    return [score_format(text_of(each)).value for each in completions]
+    return _without_cut([score_format(text_of(each)).value for each in completions], columns)
 
 
 REWARDS: dict[str, RewardFunction] = {
@@ -124,6 +126,12 @@ def read_labels(known: FaceLabels | Mapping[str, Any] | str | None) -> FaceLabel
 def _without_none(table: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: _without_none(value) if isinstance(value, Mapping) else value for name, value in table.items()}
     return {name: value for name, value in kept.items() if value is not None and value != {}}
+
+
+def _without_cut(values: list[float | None], columns: Mapping[str, Any]) -> list[float | None]:
+    cut = columns.get("cut") or [False] * len(values)
+    _check_lengths(values, cut=cut)
+    return [0.0 if is_cut and value is not None else value for value, is_cut in zip(values, cut, strict=True)]
 
 
 def _check_lengths(completions: Sequence[Any], **columns: Sequence[Any]) -> None:

@@ -48,6 +48,18 @@ def test_verification_reads_its_own_column():
     assert verification_reward([said("Different people.")], same=[False], prompts=asked) == [1.0]
 
 
+def test_answers_that_were_cut_off_are_paid_nothing():
+    form = "<think>the corners of the mouth are up and the cheeks are raised</think><answer>happiness</answer>"
+    said, truth = ["happiness", "happiness", "It is fine."], {"expression": "happiness"}
+    columns = {"task": ["expression", "expression", "captions"], "labels": [truth] * 3}
+    assert face_reward(said, **columns) == [1.0, 1.0, None]
+    assert face_reward(said, **columns, cut=[False, True, True]) == [1.0, 0.0, None]
+    assert verification_reward(["Yes.", "Yes."], same=[True, True], cut=[True, False]) == [0.0, 1.0]
+    assert format_reward([form, form], cut=[True, False]) == [0.0, 1.0]
+    with pytest.raises(ConfigurationError, match="1 values of 'cut'"):
+        format_reward([form, form], cut=[True])
+
+
 def test_format_needs_no_columns():
     good = "<think>The raised brows and the wide open lids speak of alarm</think><answer>fear</answer>"
     assert format_reward([said(good), said("fear")], task=["expression"] * 2) == [1.0, 0.0]
