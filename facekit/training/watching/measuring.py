@@ -109,7 +109,8 @@ class CostMeter(TrainerCallback):
 
     def _count(self, module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         embeddings = named.get("inputs_embeds")
-        if module.training and embeddings is not None:
+        # Not by the module's mode: a frozen language model is in evaluation mode while others learn through it.
+        if torch.is_grad_enabled() and embeddings is not None:
             self._tokens += embeddings.shape[0] * embeddings.shape[1]
 
 

@@ -4,7 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from small_runs import small_model
+from torch import nn
 
+from facekit.data.synthetic import write_synthetic_dataset
+from facekit.training import TrainingSettings, train
 from facekit.training.watching import measuring
 from facekit.training.watching.measuring import CostMeter
 
@@ -50,3 +54,26 @@ def test_time_in_steps_leaves_out_validation_wherever_it_falls(clock, pauses):
 
 def test_pauses_of_an_earlier_stage_are_not_taken_off(clock):
     assert _run(clock, SimpleNamespace(seconds=30.0), after=1.0).seconds == pytest.approx(2.0)
+
+
+def test_tokens_are_counted_through_a_frozen_language_model(tmp_path):
+    records = write_synthetic_dataset(tmp_path / "faces", 4, seed=2, image_size=64)
+    reports = []
+    settings = TrainingSettings(steps=2, batch_size=2, parts=("connector",), threads=1)
+    train(*small_model("region"), records, tmp_path / "run", settings, on_progress=reports.append)
+    assert all(report.tokens_per_second > 0 for report in reports)
+
+
+def test_tokens_of_what_is_only_looked_at_are_not_counted(clock):
+    class Words(nn.Module):
+        def forward(self, inputs_embeds):
+            return inputs_embeds
+
+    model, meter = SimpleNamespace(language_model=Words()), CostMeter()
+    args = SimpleNamespace(world_size=1, train_batch_size=4, gradient_accumulation_steps=2, device=torch.device("cpu"))
+    meter.on_train_begin(args, SimpleNamespace(global_step=0), None, model=model)
+    model.language_model(inputs_embeds=torch.zeros(2, 5, 3))
+    with torch.no_grad():
+        model.language_model(inputs_embeds=torch.zeros(2, 7, 3))
+    meter.close()
+    assert meter.cost().tokens == 10
