@@ -21,9 +21,10 @@ from transformers.integrations import TensorBoardCallback, is_tensorboard_availa
 from facekit.data.atomic import require_writable
 from facekit.data.counting import RecordCounts
 from facekit.data.dataset import RecordSet
+from facekit.data.identity import RunIdentity, describe_records
 from facekit.data.mixing import DataSource, ShardSources, join_sources
 from facekit.data.mixture import SourceShare
-from facekit.errors import ConfigurationError, TrainingError
+from facekit.errors import ConfigurationError, RecordError, TrainingError
 from facekit.models.create import create
 from facekit.models.memory import MemoryEstimate, ModelShape
 from facekit.models.modeling import FaceKitForConditionalGeneration
@@ -33,7 +34,7 @@ from facekit.models.source import ModelSource
 from facekit.models.starting import start_from_checkpoint
 from facekit.reports import ProgressListener
 from facekit.training.loop.distributed import is_main_process
-from facekit.training.loop.identity import refuse_foreign_model
+from facekit.training.loop.identity import IDENTITY_NAME, refuse_foreign_model
 from facekit.training.loop.trainer import RUN_FOLDER, TrainingResult, train
 from facekit.training.recipes.recipe import OPENING, ModelChoice, Recipe, Stage
 from facekit.training.recipes.settings import TrainingSettings
@@ -254,10 +255,24 @@ def _source(choice: ModelChoice) -> ModelSource:
 
 
 def _has_ended(recipe: Recipe, stage: Stage) -> bool:
-    differences = differences_to_ended(recipe.folder_of(stage.name) / RUN_FOLDER, stage.settings)
-    if differences == []:
-        logger.info("stage '%s' has ended already", stage.name)
-    return differences == []
+    folder = recipe.folder_of(stage.name) / RUN_FOLDER
+    if differences_to_ended(folder, stage.settings) != [] or _has_other_records(folder, stage):
+        return False
+    logger.info("stage '%s' has ended already", stage.name)
+    return True
+
+
+def _has_other_records(folder: Path, stage: Stage) -> bool:
+    """Whether a stage that has ended learned from other records than those that are there now, if there are any."""
+    if not (folder / IDENTITY_NAME).is_file():
+        return False
+    try:
+        records = _open_records(stage)
+    except RecordError:
+        return False
+    if not isinstance(records, RecordSet):
+        return False
+    return bool(RunIdentity.read(folder / IDENTITY_NAME).facts.get("records") != describe_records(records))
 
 
 class _StageMeter(CostMeter):

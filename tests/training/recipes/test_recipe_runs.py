@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -177,6 +178,20 @@ def test_stages_that_have_ended_are_passed_over_and_others_are_refused(face_llav
         run_recipe(recipe, listeners=listeners)
     written = load_recipe(recipe.output / "recipe.yaml")
     assert written.stages == recipe.stages
+
+
+def test_a_stage_that_has_ended_is_not_passed_over_with_other_records(recipe_for, faces, tmp_path):
+    mine = tmp_path / "mine" / "records.jsonl"
+    shutil.copytree(faces["train"].parent, mine.parent)
+    recipe = recipe_for("facellm-lora", "steps=1", "model.connector=mlp", f"records={mine}")
+    run_recipe(recipe)
+    assert run_recipe(recipe, resume=True) == []
+    lines = mine.read_text(encoding="utf-8").splitlines(keepends=True)
+    mine.write_text("".join(lines[:-1]), encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="cannot be resumed as another: records was '48 with the hash"):
+        run_recipe(recipe, resume=True)
+    mine.unlink()
+    assert run_recipe(recipe, resume=True) == []
 
 
 def test_facellms_adapters_alone_learn_and_merge_to_the_same_logits(recipe_for):
