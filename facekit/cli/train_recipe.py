@@ -45,6 +45,7 @@ def train_recipe(arguments: Sequence[str], output: Path | None, *, resume: bool,
     listeners = Listeners(
         on_plan=_show_plan if first and not as_json else _pass_over,
         metrics=_measure,
+        check_tasks=_check_tasks,
         on_point=_tell_fallen if first else _pass_over,
     )
     with progress_display() as progress:
@@ -100,6 +101,19 @@ def _read_words(arguments: Sequence[str], output: Path | None) -> tuple[str, lis
         raise ConfigurationError(f"one recipe at a time, not {' and '.join(names)}")
     overrides = [word for word in overrides if not word.startswith("recipe=")]
     return names[0], overrides if output is None else [*overrides, f"output={output}"]
+
+
+def _check_tasks(records: RecordSet, names: Sequence[str]) -> None:
+    """Make sure that there are the tasks, and labels of each, before a run that would end at its first validation."""
+    from facekit.errors import ConfigurationError
+    from facekit.evaluation import load_tasks
+
+    for task in load_tasks(names):
+        if all(task.truth(record.labels) is None for record in records.records):
+            raise ConfigurationError(
+                f"validation.tasks: none of the {len(records)} records that are measured on has a label of "
+                f"'{task.name}'; leave it out, or raise validation.metric_faces"
+            )
 
 
 def _measure(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from functools import partial
 
@@ -75,6 +76,32 @@ def test_what_is_wrong_is_one_line(run, arguments, message):
     assert error.lstrip("\n").startswith("facekit: error: ")
     assert error.strip().count("\n") == 0
     assert message in error
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ("agee", "unknown task 'agee'; did you mean 'age'?"),
+        ("age,age", "tasks names each task once, not age, age"),
+        ("age,manipulation", "none of the 2 records that are measured on has a label of 'manipulation'"),
+    ],
+)
+def test_tasks_that_cannot_be_measured_are_told_before_a_run(run, records, tmp_path, tasks, message):
+    lines = [json.loads(line) for line in records.read_text(encoding="utf-8").splitlines()]
+    for line in lines[:2]:
+        line["labels"].pop("manipulated", None)
+        line["conversations"] = []
+    held_out = records.with_name("held-out.jsonl")
+    held_out.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    status, _, error = run(
+        "recipe=tiny-cpu", records, "--output", tmp_path / "run", *TINY, f"validation.records={held_out}",
+        f"validation.tasks=[{tasks}]", "validation.metric_faces=2",
+    )  # fmt: skip
+    assert status == 2
+    assert error.startswith("facekit: error: ")
+    assert error.strip().count("\n") == 0
+    assert message in error
+    assert not (tmp_path / "run" / "region").exists()
 
 
 @pytest.mark.parametrize("by_recipe", [True, False])

@@ -146,6 +146,8 @@ class ValidationChoice(_Table):
     def _needs_a_loss(self) -> Self:
         if not self.loss_records and (self.keep_best or self.patience is not None):
             raise ValueError("keep_best and patience go by the validation loss; give loss_records")
+        if len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f"tasks names each task once, not {', '.join(self.tasks)}")
         if self.stop_on_fall and not self.tasks:
             raise ValueError("stop_on_fall goes by the metrics of tasks; name them")
         return self

@@ -110,6 +110,8 @@ class Listeners:
             ``run_recipe`` an ``on_progress`` of its own.
         on_point: Called after every validation.
         metrics: Computes the metrics that ``validation.tasks`` asks for; training itself knows none.
+        check_tasks: Called before anything is loaded with the records of each stage that metrics are computed on, and
+            its tasks; raises where ``metrics`` would.
         callbacks: Further callbacks for the trainer.
     """
 
@@ -117,6 +119,7 @@ class Listeners:
     on_progress: Callable[[str], ProgressListener | None] | None = None
     on_point: Callable[[ValidationPoint], None] = lambda point: None
     metrics: MetricFunction | None = None
+    check_tasks: Callable[[RecordSet, Sequence[str]], None] = lambda records, tasks: None
     callbacks: Sequence[TrainerCallback] = field(default=())
 
 
@@ -157,7 +160,9 @@ def run_recipe(
         _check_metrics(stage, listeners)
         _open_records(stage)
         if stage.validation is not None:
-            RecordSet.read(stage.validation.records)
+            held_out = RecordSet.read(stage.validation.records)
+            measured = held_out.select(range(min(stage.validation.metric_faces, len(held_out))))
+            listeners.check_tasks(measured, stage.validation.tasks)
     if stages:
         _check_start(recipe, stages[0])
     require_writable(recipe.output)
