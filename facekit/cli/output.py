@@ -39,14 +39,16 @@ def show_table(table: Table) -> None:
     """Print a table: drawn in a terminal, else with tabs."""
     from rich.console import Console
 
+    from facekit.cli.drawing import draw_table, plain_text
+
     if sys.stdout.isatty():
-        Console(emoji=False).print(table)  # or ":a:" in a model's name is a picture
+        draw_table(table, Console(emoji=False))  # or ":a:" in a model's name is a picture
         return
     columns = [[column.header, *column.cells] for column in table.columns]
     if table.title:
-        typer.echo(f"# {_plain(table.title)}")
+        typer.echo(f"# {plain_text(table.title)}")
     for row in zip(*columns, strict=True):
-        typer.echo("\t".join(_plain(cell) for cell in row))
+        typer.echo("\t".join(plain_text(cell) for cell in row))
 
 
 def show_json(value: Any) -> None:
@@ -70,14 +72,6 @@ def progress_display() -> ProgressDisplay:
     from facekit.reports import ProgressDisplay
 
     return ProgressDisplay(quiet=_state["quiet"])
-
-
-def _plain(cell: Any) -> str:
-    """A cell's text without markup, on one line and without tabs."""
-    from rich.text import Text
-
-    text = Text.from_markup(cell, emoji=False).plain if isinstance(cell, str) else str(cell)
-    return " ".join(text.split())
 
 
 def _as_json(value: Any) -> Any:
