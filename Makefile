@@ -17,7 +17,7 @@ PARTS ?=
 TESTS ?=
 PYTEST := -m pytest --numprocesses 2 --dist loadfile $(TESTS)
 
-.PHONY: help demo test real check kernels format bench docs lock newest oldest dist clean
+.PHONY: help demo test coverage real check kernels format bench docs lock newest oldest dist clean
 
 help:                   ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/'
@@ -44,6 +44,9 @@ demo: $(VENV)/.demo     ## train a tiny Face-LLaVA on drawn faces, evaluate it, 
 
 test: $(VENV)/.dev      ## run the tests; a part of them with TESTS=tests/models
 	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST)
+
+coverage: $(VENV)/.dev  ## run the tests and tell which lines of facekit they reach: a table by file, and coverage.xml
+	OMP_NUM_THREADS=1 $(BIN)/python $(PYTEST) --cov --cov-report=term:skip-covered --cov-report=xml
 
 real: $(VENV)/.dev      ## meet the outside: real weights, published templates, pages in a browser; some with PARTS="pages ray"
 	$(BIN)/python -m scripts.real $(PARTS)
@@ -95,8 +98,9 @@ oldest: | $(OLDEST)/bin/python  ## run the tests with every floor of pyproject.t
 	$(OLDEST)/bin/python $(MESH_FILES)
 	$(call test-elsewhere,$(OLDEST))
 
-# Built, checked, and the wheel installed with constraints.txt in an environment of its own, away from the sources.
-dist: | $(BIN)/python   ## build dist/ and try the wheel in an empty environment; TAG=v1.2.3 must be the version of the code
+# Built, checked, and installed with constraints.txt in an environment of its own, away from the sources: the wheel, and
+# then the sdist in its place.
+dist: | $(BIN)/python   ## build dist/ and try wheel and sdist in an empty environment; TAG=v1.2.3 must be the version of the code
 	test -z "$(TAG)" || test "$(TAG)" = "v$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' facekit/_version.py)"
 	$(BIN)/python -m pip install --quiet build twine
 	rm -rf dist $(EMPTY)
@@ -105,7 +109,9 @@ dist: | $(BIN)/python   ## build dist/ and try the wheel in an empty environment
 	$(PYTHON) -m venv $(EMPTY)
 	$(EMPTY)/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
 	cd $(EMPTY) && bin/facekit --version && bin/facekit list connectors && bin/facekit doctor
+	$(EMPTY)/bin/python -m pip install --quiet --force-reinstall --no-deps dist/*.tar.gz
+	cd $(EMPTY) && bin/facekit --version && bin/facekit list connectors && bin/facekit doctor
 
 clean:                  ## remove the environments, caches and runs
-	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(REAL) $(EMPTY) runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
+	rm -rf $(VENV) $(OLDEST) $(NEWEST) $(REAL) $(EMPTY) runs build dist coverage.xml .coverage *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache \
 		.hypothesis

@@ -29,7 +29,7 @@ def commands(*arguments: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("target", "extra"),
-    [("demo", "demo"), ("test", "dev"), ("real", "dev"), ("check", "dev"), ("kernels", "dev"), ("format", "dev"),
+    [("demo", "demo"), ("test", "dev"), ("coverage", "dev"), ("real", "dev"), ("check", "dev"), ("kernels", "dev"), ("format", "dev"),
      ("docs", "docs")],
 )  # fmt: skip
 def test_a_target_makes_its_environment_and_installs_the_constrained_versions(target, extra):
@@ -42,6 +42,12 @@ def test_a_target_makes_its_environment_and_installs_the_constrained_versions(ta
 def test_a_part_of_the_tests_can_be_named(target):
     (line,) = [line for line in commands(target, "TESTS=tests/faces") if "-m pytest" in line]
     assert re.search(r"--dist loadfile tests/faces(;|$)", line)
+
+
+def test_coverage_is_counted_of_the_same_tests():
+    (line,) = [line for line in commands("test", "TESTS=tests/faces") if "-m pytest" in line]
+    (counted,) = [line for line in commands("coverage", "TESTS=tests/faces") if "-m pytest" in line]
+    assert counted == f"{line} --cov --cov-report=term:skip-covered --cov-report=xml"
 
 
 @pytest.mark.parametrize("target", ["newest", "oldest"])

@@ -58,6 +58,13 @@ def test_the_tests_run_on_every_python_that_the_project_names():
     assert set(matrix("versions", "newest", "python")) <= set(named)
 
 
+def test_coverage_is_counted_and_kept():
+    (file,) = [each for each in WORKFLOWS if each.stem == "tests"]
+    *_, counted, kept = yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"]["coverage"]["steps"]
+    assert counted["run"] == "make coverage"
+    assert kept["with"]["path"] == "coverage.xml"
+
+
 def test_both_ends_are_run_and_prereleases_too():
     (file,) = [each for each in WORKFLOWS if each.stem == "versions"]
     commands = [step["run"] for step in steps(file) if "run" in step]
