@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from malformed_requests import MALFORMED, hello
 from model_server import data_url, httpx, user
 from PIL import Image
 from small_runs import SEARCH_PATH, small_model
@@ -85,6 +87,29 @@ def test_memory_stays_flat_over_ten_thousand_requests(server):
     assert resident(process) - before < 200 * MEBIBYTE
     metrics = httpx.get(f"{address.removesuffix('/v1')}/metrics").text
     assert "facekit_open_answers 0.0" in metrics
+
+
+def test_a_hundred_malformed_requests_leave_it_alive_and_as_large_as_it_was(server):
+    address, process = server
+    bodies = [
+        body if isinstance(body, bytes) else json.dumps(body).encode()
+        for name, body in MALFORMED.items()
+        if name != "no face"  # of which this server's model takes the whole picture
+    ]
+    assert len(bodies) > 100
+    with httpx.Client(timeout=120, headers={"Content-Type": "application/json"}) as client:
+
+        def send(body):
+            return client.post(f"{address}/chat/completions", content=body).status_code
+
+        asked = json.dumps(hello()).encode()
+        assert send(asked) == 200
+        before = resident(process)
+        for _ in range(3):
+            assert {send(body) // 100 for body in bodies} == {4}
+        assert send(asked) == 200
+    assert process.poll() is None
+    assert resident(process) - before < 200 * MEBIBYTE
 
 
 def test_four_times_too_much_gives_200_and_429_alone_and_every_answer_arrives(server):
