@@ -17,7 +17,7 @@ from facekit.data.records import FaceRecord
 from facekit.data.skipping import SkippedRecord
 from facekit.data.sources.file_walk import FoundFile, walk_files
 from facekit.errors import RecordError
-from facekit.faces import CroppedClip
+from facekit.faces import CroppedClip, read_clip
 from facekit.faces.video import is_video
 from facekit.models.image_processing import FaceKitImageProcessor, Medium
 from facekit.remote.addresses import is_mirrored
@@ -60,6 +60,8 @@ class Entry:
         paths = record.media_paths(self.folder)
         if isinstance(record.video, list):
             return [image_processor.prepare_clip(paths)]
+        if record.video is not None:
+            return [image_processor.prepare_clip(read_clip(paths[0], image_processor.num_frames, among=record.frames))]
         return [
             image_processor.prepare_clip(each) if is_video(each) else image_processor.prepare(each) for each in paths
         ]

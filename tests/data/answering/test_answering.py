@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from small_runs import small_model
+from video_files import grey_frames, places_of, write_video
 
 import facekit
 from facekit.data import FaceRecord, RecordSet, Turn, write_records
@@ -371,6 +372,18 @@ def test_a_dataset_and_clips_are_answered_too(pair, tmp_path):
     run(pair, clips, tmp_path / "clips.jsonl", "Smile?")
     (line,) = read(tmp_path / "clips.jsonl")
     assert line["answer"] == facekit.ask(*pair, clips / "wave.webp", "Smile?", max_new_tokens=6)[0]
+
+
+def test_records_of_one_clip_are_about_their_own_frames_where_faces_are_found_too(pair, tmp_path):
+    pytest.importorskip("av")
+    write_video(tmp_path / "walk.mp4", grey_frames(12, (48, 48)))
+    lines = [{"id": str(frame), "video": "walk.mp4", "frames": [frame]} for frame in (2, 9)]
+    path = tmp_path / "records.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for find_faces in (False, True):
+        entries = open_entries(path, find_faces=find_faces).iterate()
+        clips = [entry.open(pair[1].image_processor)[0] for entry in entries]
+        assert [places_of(face.image for face in clip.frames) for clip in clips] == [[2], [9]]
 
 
 def test_a_broken_record_whose_id_is_no_text_is_a_failure_like_others(pair, tmp_path):
