@@ -229,6 +229,22 @@ def test_the_command_evaluates_by_vllm(run_facekit, with_vllm, checkpoint, tmp_p
     assert len(with_vllm[0].jobs) == 6
 
 
+def test_an_evaluation_goes_on_with_no_answers_of_other_options_of_vllm(run_facekit, with_vllm, checkpoint, tmp_path):
+    faces = write_synthetic_dataset(tmp_path / "faces", 3, seed=11, image_size=64)
+    command = ("eval", checkpoint, faces, "--tasks", "expression", "--max-new-tokens", 4, "--output", tmp_path / "out")
+    packed = ("--engine", "vllm", "--engine-options", '{"quantization": "fp8"}')
+    assert run_facekit(*command, *packed)[0] == 0
+    assert run_facekit(*command, *packed, "--resume")[0] == 0
+    for engine in ((), ("--engine", "vllm")):
+        status, _, error = run_facekit(*command, *engine, "--resume")
+        assert status == 2
+        assert "engine_options was" in error
+    plain = (*command[:-1], tmp_path / "plain")
+    assert run_facekit(*plain)[0] == 0
+    assert run_facekit(*plain, "--engine", "vllm", "--resume")[0] == 0
+    assert with_vllm[-1].jobs == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

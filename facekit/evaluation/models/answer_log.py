@@ -24,6 +24,9 @@ Result = TypeVar("Result")
 ANSWERS_NAME = "answers.jsonl"
 """The log's file in a run's folder."""
 
+_LATER = ("chat_template", "crop", "num_frames")
+"""Facts of a run that logs of earlier versions do not have; there they are taken for the same."""
+
 
 @dataclass(frozen=True)
 class LoggedAnswer:
@@ -127,7 +130,8 @@ class AnswerLog:
         return kept
 
     def _check(self, before: RunIdentity, run: RunIdentity) -> None:
-        differences = run.differences(before)
+        defaults = {name: run.facts.get(name) for name in _LATER} | {"engine_options": ""}
+        differences = run.differences(before, defaults=defaults)
         if differences:
             raise ConfigurationError(
                 f"{self.path} has the answers of another run ({'; '.join(differences)}); choose another folder, or do "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -63,9 +64,17 @@ class FaceKitModel:
 
     @property
     def identity(self) -> dict[str, str]:
-        """Parts and weights, so that a model that was trained on under the same name is another one."""
-        own = {**describe_parts(self.model), "weights": sample_weights(self.model)}
-        return own if self.engine is None else {**own, **self.engine.identity}
+        """Parts and weights, by which a model that was trained on is another one, and how it is asked."""
+        template = hashlib.sha256(str(self.processor.chat_template).encode("utf-8", "surrogatepass")).hexdigest()
+        return {
+            **describe_parts(self.model),
+            "weights": sample_weights(self.model),
+            "num_frames": str(self.processor.image_processor.num_frames),
+            "crop": str(self.crop),
+            "chat_template": template[:16],
+            "engine_options": "",
+            **({} if self.engine is None else self.engine.identity),
+        }
 
     def answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, str]]:
         """Answer questions greedily; see ``ModelUnderTest``."""
