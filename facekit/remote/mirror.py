@@ -149,7 +149,11 @@ def list_remote(place: Path) -> dict[str, dict[str, Any]]:
         file_system.invalidate_cache()
         found = file_system.find(path, detail=True)
     start = path.rstrip("/") + "/"
-    files = {name.removeprefix(start): info for name, info in sorted(found.items()) if name.startswith(start)}
+    files = {
+        name.removeprefix(start): info
+        for name, info in sorted(found.items())
+        if name.startswith(start) and info.get("type") != "directory"  # some list the mark of the folder itself
+    }
     for name in files:
         parts = name.split("/")
         if name.startswith("/") or ".." in parts:

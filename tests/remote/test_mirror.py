@@ -3,6 +3,7 @@
 import errno
 import pickle
 import sys
+from contextlib import nullcontext
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -227,7 +228,10 @@ def test_a_server_that_cannot_be_reached_is_told(web):
 def test_files_whose_names_lead_out_of_their_remote_folder_are_refused(memory, tmp_path, name, read):
     memory.pipe("/bucket/set/a.txt", b"a")
     memory.store[f"/bucket/set/{name}"] = MemoryFile(memory, f"/bucket/set/{name}", b"evil")
-    with pytest.raises(RemoteFileError, match=r"memory://bucket/set has a file '.*evil.txt', whose name leads out"):
+    refused = pytest.raises(RemoteFileError, match=r"memory://bucket/set has a file '.*evil.txt', whose name leads out")
+    listed = any(each.endswith("evil.txt") for each in memory.find("/bucket/set"))
+    assert listed or name == "/etc/evil.txt"  # fsspec to 2026.2 does not look into a folder without a name
+    with refused if listed else nullcontext():
         read("memory://bucket/set")
     assert not list(tmp_path.rglob("evil.txt"))
 
