@@ -227,21 +227,25 @@ class FaceTrainer(HookedTrainer):
         self.log(numbers)
         self.control.should_log = is_due
 
+    def hold_out(self, records: RecordSet) -> HeldOutRecords:
+        """Make held-out records ready, once; raises ``RecordError`` where none of them can be used."""
+        if self._held_out is None:
+            self._held_out = HeldOutRecords(records, self.processing_class, self.train_dataset.options)
+        return self._held_out
+
     def measure_loss(self, records: RecordSet) -> float:
         """Return the mean loss of held-out records, over all processes; the model's mode and random state stay.
 
         Raises:
             RecordError: None of them can be used.
         """
-        if self._held_out is None:
-            self._held_out = HeldOutRecords(records, self.processing_class, self.train_dataset.options)
         wrapped: nn.Module = getattr(self, "model_wrapped", self.model)
         composed = self.accelerator.unwrap_model(wrapped)
         collator = replace(self.data_collator, with_indices=False)
         total = torch.zeros(2, dtype=torch.float64)
         place = (self.args.process_index, self.args.world_size)
         with undisturbed(composed), torch.no_grad(), autocast_of_shards(self.accelerator):
-            for examples in self._held_out.batches(self.args.per_device_train_batch_size, *place):
+            for examples in self.hold_out(records).batches(self.args.per_device_train_batch_size, *place):
                 inputs = {name: value.to(self.args.device) for name, value in collator(examples).items()}
                 targets = find_targets(inputs.pop("labels"), inputs.get("segments"))
                 self._complete(inputs, composed)

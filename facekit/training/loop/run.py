@@ -255,6 +255,8 @@ class TrainingRun:
             features=tokens,
         )
         trainer.remove_callback(PrinterCallback)
+        if trainer.loss_validation is not None:
+            trainer.hold_out(trainer.loss_validation.records)
         with ExitStack() as stack:
             if tokens is not None:
                 stack.callback(tokens.flush)

@@ -451,9 +451,14 @@ def _watch_loss(stage: Stage, folder: Path) -> LossValidation | None:
     choice = stage.validation
     if choice is None or not choice.loss_records or stage.settings.is_preference:
         return None
-    records = RecordSet.read(choice.records)
+    read = RecordSet.read(choice.records)
+    records = read.select(range(min(choice.loss_records, len(read))))
+    is_needed = choice.keep_best or choice.patience is not None
+    if not is_needed and not any(record.conversations for record in records.records):
+        logger.warning("%s has no conversations, so there is no validation loss", choice.records)
+        return None
     return LossValidation(
-        records.select(range(min(choice.loss_records, len(records)))),
+        records,
         folder / RUN_FOLDER / LOSS_NAME,
         every=choice.every,
         keep_best=choice.keep_best,

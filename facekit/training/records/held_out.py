@@ -37,6 +37,10 @@ class HeldOutRecords:
             cache_pictures=None,
         )  # fmt: skip
         spoken = [index for index, record in enumerate(records.records) if record.conversations]
+        if not spoken:
+            raise RecordError(
+                f"not one of {len(records)} validation records has a conversation, whose loss it would be"
+            )
         self._dataset = FaceDataset(records.select(spoken), processor, undisturbed)
         groups: dict[int, list[tuple[int, int]]] = defaultdict(list)
         for index, record in enumerate(self._dataset.records.records):

@@ -195,3 +195,31 @@ def test_a_recipe_says_how_and_its_page_what_came_of_it(records, folder, tmp_pat
     assert [point["step"] for point in report["validation_losses"]] == [2, 4]
     with pytest.raises(ConfigurationError, match="go by the validation loss; give loss_records"):
         load_recipe(tmp_path / "mine.yaml", ["validation.loss_records=0"])
+
+
+def test_records_without_a_conversation_are_told_before_the_first_step(records, tmp_path):
+    silent = RecordSet([each.model_copy(update={"conversations": []}) for each in records.records], records.folder)
+    watched, steps = LossValidation(silent, tmp_path / "losses.json"), []
+    with pytest.raises(RecordError, match="not one of 24 validation records has a conversation"):
+        train(*fresh_model(), records, tmp_path / "run", settings(), callbacks=[watched], on_progress=steps.append)
+    assert steps == []
+
+
+@pytest.mark.parametrize("wants_it", [False, True])
+def test_a_stage_whose_held_out_records_have_labels_alone_has_no_validation_loss(records, tmp_path, caplog, wants_it):
+    silent = [each.model_copy(update={"conversations": []}).model_dump_json() for each in records.records[:4]]
+    held_out = records.folder / "labels-alone.jsonl"
+    held_out.write_text("".join(f"{line}\n" for line in silent), encoding="utf-8")
+    recipe = load_recipe("tiny-cpu", [
+        f"records={records.folder / 'records.jsonl'}", f"output={tmp_path / 'run'}", "stage=region", "steps=2",
+        "batch_size=4", "threads=1", "model.encoder=tiny?image_size=32&width=32&depth=1", "model.connector=region",
+        "model.backbone=tiny?width=48&depth=1&heads=2", f"validation.records={held_out}",
+        f"validation.keep_best={str(wants_it).lower()}",
+    ])  # fmt: skip
+    if wants_it:
+        with pytest.raises(RecordError, match="not one of 4 validation records has a conversation"):
+            run_recipe(recipe)
+        return
+    (result,) = run_recipe(recipe)
+    assert result.report.validation_losses == ()
+    assert "labels-alone.jsonl has no conversations, so there is no validation loss" in caplog.text
