@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -113,8 +114,24 @@ def take_found(model: FaceKitForConditionalGeneration, lora: LoraSettings) -> Fo
             f"{where} has {name} {has[name]}, but the settings say lora.{name} {getattr(lora, name)}; set it to "
             f"{has[name]} to go on with the adapter, or {merged}"
         )
+    if lora.init != "default":
+        raise ConfigurationError(
+            f"{where} has learned weights, and lora.init={lora.init} is of first ones; leave it out, or {merged}"
+        )
+    if not isinstance(lora.targets, str) and not _are_targets(lora.targets, layers):
+        adapted = ", ".join(sorted({name.rpartition(".")[2] for name in layers}))
+        raise ConfigurationError(
+            f"{where} adapts {adapted}, but the settings say lora.targets {', '.join(lora.targets)}; leave it out to "
+            f"go on with the adapter, or {merged}"
+        )
     logger.info("goes on from %s, of rank %d and alpha %d", where, has["rank"], has["alpha"])
     return FoundAdapter(model, loaded)
+
+
+def _are_targets(targets: Sequence[str], layers: Iterable[str]) -> bool:
+    """Whether these names are of these layers, all of them and no others."""
+    fits = [[f".{layer}".endswith(f".{target}") for target in targets] for layer in layers]
+    return all(map(any, fits)) and all(map(any, zip(*fits, strict=True)))
 
 
 def merge_found(model: FaceKitForConditionalGeneration) -> None:

@@ -119,6 +119,8 @@ def test_an_adapter_that_is_not_trained_is_merged(adapter, records, tmp_path, pa
         ({"rank": 8}, "has rank 3, but the settings say lora.rank 8; set it to 3"),
         ({"rank": 3, "alpha": 6}, "has alpha 5, but"),
         ({"rslora": True}, "has rslora False, but"),
+        ({"init": "pissa"}, r"has learned weights, and lora\.init=pissa is of first ones"),
+        ({"targets": ["q_proj"]}, r"adapts down_proj, .*, but the settings say lora\.targets q_proj; leave it out"),
     ],
 )
 def test_settings_of_another_adapter_are_told_and_the_model_is_as_it_was(adapter, records, tmp_path, lora, told):
