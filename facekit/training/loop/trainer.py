@@ -211,12 +211,15 @@ def _memory_explained(settings: TrainingSettings) -> Iterator[None]:
         remedies = []
         if settings.batch_size > 1:
             half = settings.batch_size // 2
-            remedies.append(f"set batch_size to {half} and accumulation to {2 * settings.accumulation}")
+            times = -(-settings.batch_size // half)
+            remedies.append(f"set batch_size to {half} and accumulation to {times * settings.accumulation}")
         if not settings.gradient_checkpointing:
             remedies.append("set gradient_checkpointing to true")
         if settings.precision == "float32":
             remedies.append("set precision to bfloat16")
-        remedies.append(f"lower max_tokens (now {settings.max_tokens})")
+        remedies.append(
+            "set max_tokens" if settings.max_tokens is None else f"lower max_tokens ({settings.max_tokens})"
+        )
         used = torch.cuda.max_memory_allocated() / 2**30 if torch.cuda.is_available() else 0.0
         story = f"the memory of the device does not suffice ({used:.1f} GiB were in use at the peak)"
         raise TrainingError(f"{story}; {', or '.join(remedies)}") from error

@@ -174,12 +174,16 @@ class Stage(_Table):
     start: Path | None = None
 
     @model_validator(mode="after")
-    def _has_a_loss(self) -> Self:
+    def _fits_what_is_learned(self) -> Self:
         chosen = self.validation
         if self.settings.is_preference and chosen is not None and (chosen.keep_best or chosen.patience is not None):
             raise ValueError(
                 "keep_best and patience go by the loss of the records' own answers, which grpo and dpo do not learn; "
                 "leave them out, or set stop_on_fall"
+            )
+        if self.settings.is_preference and any(each.weight is not None for each in self.data):
+            raise ValueError(
+                "data has weights, but grpo and dpo take every question or pair once an epoch; leave them out"
             )
         return self
 

@@ -234,6 +234,9 @@ def test_a_device_without_enough_memory_says_what_to_change(records, tmp_path):
 
     with pytest.raises(TrainingError, match="batch_size to 4 and accumulation to 2, or set gradient_checkpointing"):
         train(*small_model(), records, tmp_path, quick(), callbacks=[Exhausted()])
+    odd = quick(batch_size=3, max_tokens=500)
+    with pytest.raises(TrainingError, match=r"batch_size to 1 and accumulation to 3, .* or lower max_tokens \(500\)"):
+        train(*small_model(), records, tmp_path / "odd", odd, callbacks=[Exhausted()])
 
 
 def test_parts_of_parts_learn_at_their_own_rates(records, tmp_path):

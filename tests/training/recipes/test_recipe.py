@@ -194,3 +194,10 @@ def test_rewards_and_pairs_have_no_validation_loss_to_go_by(name, asked):
     load(name, "validation.records=held-out.jsonl")
     with pytest.raises(ConfigurationError, match="keep_best and patience go by the loss of the records' own answers"):
         load(name, "validation.records=held-out.jsonl", asked)
+
+
+@pytest.mark.parametrize("name", ["face-grpo", "face-dpo"])
+def test_rewards_and_pairs_know_no_weights_of_files(name):
+    load(name, "data=[a.jsonl,b.jsonl]")
+    with pytest.raises(ConfigurationError, match="data has weights, but grpo and dpo take every question"):
+        load(name, "data=[{records: a.jsonl, weight: 2}, {records: b.jsonl, weight: 1}]")
