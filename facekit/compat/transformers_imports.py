@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import transformers
 from transformers.utils import import_utils
@@ -27,18 +27,27 @@ def import_models_package() -> None:
         return
     structure = _structure_of_models()
     original = import_utils.define_import_structure
-    import_utils.define_import_structure = lambda *_: structure  # type: ignore[assignment]
+
+    def remembered(module_path: str, *rest: Any, **options: Any) -> _Structure:
+        """Other packages, which another thread may import meanwhile, are read as ever."""
+        is_models = Path(module_path).parent == _models_folder()
+        return structure if is_models else original(module_path, *rest, **options)
+
+    import_utils.define_import_structure = remembered  # type: ignore[assignment]
     try:
         importlib.import_module("transformers.models")
     finally:
         import_utils.define_import_structure = original
 
 
+def _models_folder() -> Path:
+    return Path(str(transformers.__file__)).parent / "models"
+
+
 def _structure_of_models() -> _Structure:
     """The names in the files of ``transformers.models``, from what ``transformers`` remembers of its own."""
     prefix = "models"
-    folder = Path(str(transformers.__file__)).parent / prefix
-    remembered = import_utils.define_import_structure(folder, prefix=prefix)  # the same words
+    remembered = import_utils.define_import_structure(_models_folder(), prefix=prefix)  # the same words
     return {
         backends: {
             name.removeprefix(f"{prefix}."): set(objects)

@@ -42,3 +42,16 @@ def test_nothing_is_left_changed():
     before = import_utils.define_import_structure
     transformers_imports.import_models_package()
     assert import_utils.define_import_structure is before
+
+
+def test_what_another_thread_imports_meanwhile_is_read_as_ever(monkeypatch):
+    file = str(Path(transformers.__file__).parent / "models" / "llama" / "__init__.py")
+    expected, found = import_utils.define_import_structure(file), []
+    monkeypatch.delitem(sys.modules, "transformers.models")
+    monkeypatch.setattr(
+        transformers_imports.importlib,
+        "import_module",
+        lambda name: found.append(import_utils.define_import_structure(file)),
+    )
+    transformers_imports.import_models_package()
+    assert found == [expected]
