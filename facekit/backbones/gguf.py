@@ -49,7 +49,7 @@ def load_gguf_backbone(
     settings: dict[str, Any] = {"dtype": read_dtype(dtype), **unpacking()}
     if attention is not None:
         settings["attn_implementation"] = attention
-    common = {"gguf_file": path.name, "local_files_only": True}
+    common: dict[str, Any] = {"gguf_file": path.name, "local_files_only": True, "trust_remote_code": False}
     with configuration_guard(CheckpointError, f"backbone '{spec}' cannot be loaded", RuntimeError):
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(path.parent), **common)

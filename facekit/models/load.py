@@ -176,7 +176,7 @@ def _load_own(
                 )
         except SafetensorError as error:
             raise CheckpointError(f"the weights in '{folder}' are damaged or cut off: {first_line(error)}") from error
-        processor = FaceKitProcessor.from_pretrained(folder, local_files_only=True)
+        processor = FaceKitProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     _check_complete(folder, report)
     return model, processor
 

@@ -139,6 +139,26 @@ def test_an_adapter_of_another_kind_and_one_without_weights_are_told(saved, tmp_
         assert words in refused(folder)
 
 
+@pytest.mark.parametrize(
+    ("file", "entries"),
+    [
+        ("tokenizer_config.json", {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}}),
+        (
+            "processor_config.json",
+            {"image_processor": {"image_processor_type": "Own", "auto_map": {"AutoImageProcessor": "own.Own"}}},
+        ),
+    ],
+)
+def test_code_that_comes_with_a_checkpoint_is_neither_run_nor_asked_about(saved, file, entries, monkeypatch):
+    (saved / "own.py").write_text("raise SystemExit('run')")
+    (saved / file).write_text(json.dumps(json.loads((saved / file).read_text()) | entries))
+    monkeypatch.setattr("builtins.input", lambda *words: pytest.fail("asked"))
+    try:
+        facekit.load(saved)
+    except CheckpointError:
+        return
+
+
 @pytest.mark.parametrize("content", ["{", "[" * 200_000, '{"a":' * 100_000, f'{{"a": {"1" * 5000}}}', "\xff"])
 def test_a_configuration_that_is_no_json_is_told(saved, content):
     (saved / "config.json").write_text(content, encoding="latin-1")
