@@ -234,7 +234,7 @@ def _as_opened(
         parts = tuple(replace(part, num_bytes=part.parameters * dtype.itemsize, dtypes=(name,)) for part in parts)
     if load_in is not None:
         config: Any = report.text_config
-        whole = config.vocab_size * config.hidden_size * (1 if config.tie_word_embeddings else 2)
+        whole = config.vocab_size * config.hidden_size * (1 if getattr(config, "tie_word_embeddings", False) else 2)
         parts = tuple(
             replace(part, num_bytes=_packed_bytes(part, whole, load_in)) if part.name == "language_model" else part
             for part in parts

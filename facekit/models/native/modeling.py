@@ -298,7 +298,12 @@ class NativeModel(RegionBehindProjector):
         is_image = input_ids.eq(self.config.image_token_id)
         if not is_image.any():
             return positions.clamp(min=0).expand(3, -1, -1)
-        pictures = int(is_image.sum()) // self.tokens_per_frame
+        pictures, rest = divmod(int(is_image.sum()), self.tokens_per_frame)
+        if rest:
+            raise ConfigurationError(
+                f"input_ids have {int(is_image.sum())} image tokens, and a picture has {self.tokens_per_frame}; write "
+                "the prompts with the model's processor, without truncation"
+            )
         grids = self._grid().to(input_ids.device).repeat(pictures, 1)
         return multimodal_positions(self.native, input_ids, positions, is_image, grids)
 

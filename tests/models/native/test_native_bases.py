@@ -154,6 +154,20 @@ def test_what_a_base_cannot_do_is_one_sentence(open_base, tmp_path):
         facekit.load(tmp_path / "qwen2-vl")
 
 
+def test_a_prompt_that_was_cut_within_a_picture_is_told(open_base):
+    _, model, processor = open_base("qwen2-vl")
+    ids = torch.full((1, processor.tokens_per_frame + 1), processor.image_token_id)
+    with pytest.raises(ConfigurationError, match=rf"have {ids.shape[1]} image tokens, and a picture has"):
+        model(input_ids=ids)
+
+
+def test_a_packed_base_is_inspected(small_vlm, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    small_vlm("qwen2-vl")
+    whole, packed = (inspect_checkpoint(tmp_path / "qwen2-vl", load_in=kind) for kind in (None, "4bit"))
+    assert packed.num_bytes < whole.num_bytes
+
+
 def test_a_folder_that_is_no_vision_language_model_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(CheckpointError, match="nor a vision-language model that transformers reads by itself"):
