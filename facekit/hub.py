@@ -235,7 +235,7 @@ def _shards(index: Path) -> list[str]:
     """The files that an index names; a damaged one names none, which whoever reads the folder reports."""
     try:
         return sorted({str(file) for file in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return [index.name]
 
 

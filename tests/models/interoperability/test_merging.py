@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from adapter_runs import adapt_with_peft, logits
-from peft import LoraConfig, inject_adapter_in_model
+from peft import LoraConfig, get_peft_model, inject_adapter_in_model
+from small_vlms import save_small_vlm
 from transformers import AutoModelForCausalLM
 
 import facekit
@@ -69,6 +70,21 @@ def test_merging_in_place_leaves_the_other_owner_of_a_shared_weight_as_it_was(ba
     merge_adapters(model)
     torch.testing.assert_close(logits(model), expected, rtol=0, atol=1e-4)
     assert model.config.text_config.tie_word_embeddings is (target == "q_proj")
+
+
+@pytest.mark.parametrize("target", ["lm_head", "embed_tokens", "q_proj"])
+def test_a_merged_base_in_its_own_class_has_the_logits_of_its_adapters(tmp_path, target):
+    save_small_vlm("gemma3", tmp_path / "base")
+    model, processor = facekit.load(f"hf:{tmp_path / 'base'}", device="cpu")
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=[target], init_lora_weights=False)).eval()
+    ids = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        expected = adapted(input_ids=ids).logits
+        export(adapted, processor, tmp_path / "merged", merge_lora=True)
+        again, _ = facekit.load(tmp_path / "merged", device="cpu")
+        torch.testing.assert_close(again(input_ids=ids).logits, expected, rtol=0, atol=1e-4)
+        torch.testing.assert_close(adapted(input_ids=ids).logits, expected, rtol=0, atol=0)
 
 
 def test_what_cannot_be_merged_is_one_sentence_and_leaves_no_files(base, tmp_path):
