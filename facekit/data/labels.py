@@ -11,7 +11,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from facekit.spec import closest_match_hint
 
 Expression = Literal[
     "neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger",
@@ -55,6 +57,13 @@ ACTION_UNIT_NAMES: dict[str, str] = ACTION_UNITS | {
     "AU24": "lip pressor",
 }
 """``ACTION_UNITS`` and the units that BP4D adds to them."""
+
+FACS_UNITS: frozenset[str] = frozenset(
+    f"AU{number}"
+    for first, last in ((1, 46), (50, 66), (68, 74), (80, 85), (91, 92), (97, 98))
+    for number in range(first, last + 1)
+)
+"""The codes of the Facial Action Coding System, with those of head, eyes and gross behaviour; AU3 is Baby FACS's."""
 
 ACTIVE_INTENSITY = 1.0
 """An action unit counts as present from this intensity on (FACS level A is 1, level E is 5)."""
@@ -109,7 +118,8 @@ class FaceLabels(BaseModel):
 
     Attributes:
         expression: One of ``ALL_EXPRESSIONS``.
-        action_units: FACS code (``"AU12"``) to intensity on the 0 to 5 scale; a unit that is not listed is unknown.
+        action_units: FACS code of ``FACS_UNITS`` (``"AU12"``) to intensity on the 0 to 5 scale; a unit that is not
+            listed is unknown.
         attributes: CelebA name to whether the face has it; an attribute that is not listed is unknown.
         age: Years.
         manipulated: True for a forged picture, False for a genuine one.
@@ -118,12 +128,19 @@ class FaceLabels(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     expression: Expression | None = None
-    action_units: (
-        dict[Annotated[str, Field(pattern=r"^AU[1-9]\d?$")], Annotated[float, Field(ge=0.0, le=5.0)]] | None
-    ) = None
+    action_units: dict[str, Annotated[float, Field(ge=0.0, le=5.0)]] | None = None
     attributes: dict[Annotated[str, Field(min_length=1)], bool] | None = None
     age: Annotated[float, Field(ge=0.0, le=130.0)] | None = None
     manipulated: bool | None = None
+
+    @field_validator("action_units")
+    @classmethod
+    def _known_units(cls, units: dict[str, float] | None) -> dict[str, float] | None:
+        unknown = next((code for code in units or () if code not in FACS_UNITS), None)
+        if unknown is not None:
+            hint = closest_match_hint(unknown, FACS_UNITS)
+            raise ValueError(f"there is no action unit {unknown!r} in FACS{hint if 'did you mean' in hint else ''}")
+        return units
 
     def active_units(self) -> list[str]:
         """Codes of the action units at or above ``ACTIVE_INTENSITY``, in ascending numeric order.

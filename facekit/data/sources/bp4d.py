@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from facekit.data.labels import ACTIVE_INTENSITY, FaceLabels
+from facekit.data.labels import ACTIVE_INTENSITY, FACS_UNITS, FaceLabels
 from facekit.data.records import FaceRecord
 from facekit.data.sources.base import Source, integer_option, list_pictures
 from facekit.data.sources.tables import read_table
@@ -83,6 +83,9 @@ class Bp4d(Source):
             columns = wanted if self.units == "customary" else [name for name in row.values if name != "0"]
             coded = {f"AU{int(unit)}": row.choose(unit, _CODES) for unit in columns}
             units = {code: value for code, value in coded.items() if value is not None}
+            for code in units.keys() - FACS_UNITS:
+                self.summary.unmapped[f"{code}, which FACS does not have"] += 1
+                del units[code]
             if not units:
                 self.summary.unmapped["frame without a coded unit"] += 1
             elif frame not in pictures:

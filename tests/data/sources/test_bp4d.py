@@ -44,6 +44,15 @@ def test_all_coded_units_are_given_on_demand(bp4d):
     assert records[1].labels.action_units == {"AU16": 1.0}
 
 
+def test_columns_beyond_facs_are_counted_where_they_are_coded(bp4d):
+    table = bp4d.root / "AUCoding/AU_OCC/F001_T1.csv"
+    codes = ("99,98", "9,9", "1,1")
+    table.write_text("".join(f"{line},{code}\n" for line, code in zip(table.read_text().split(), codes, strict=True)))
+    records, summary = read_source("bp4d", bp4d.root, units="all")
+    assert list(records)[1].labels.action_units == {"AU16": 1.0, "AU98": 1.0}
+    assert summary.unmapped["AU99, which FACS does not have"] == 1
+
+
 def test_a_wrong_root_and_missing_tables_are_named(bp4d, tmp_path):
     with pytest.raises(RecordError, match="has no folder AUCoding/AU_OCC or AUCoding; bp4d expects"):
         read_source("bp4d", tmp_path)

@@ -106,6 +106,7 @@ def test_a_table_without_a_single_label_is_refused_with_its_columns(miniature):
     [
         ("file,age", "a.jpg,131", "line 2: 'age' must be a number from 0 to 130, not '131'"),
         ("file,AU12", "a.jpg,6", "line 2: 'AU12' must be a number from 0 to 5, not '6'"),
+        ("file,au99", "a.jpg,1", r"line 2: .*there is no action unit 'AU99' in FACS; did you mean 'AU9'\?"),
         ("file,expression", "a.jpg,sleepy", "line 2: 'expression' must be one of"),
         ("file,manipulated", "a.jpg,maybe", "line 2: 'manipulated' must be one of"),
         ("name,age", "a.jpg,3", "line 1: the header lacks a column image, video, file or path; it has name, age"),
