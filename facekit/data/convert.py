@@ -12,7 +12,8 @@ from facekit.data.copied_media import CopiedMedia
 from facekit.data.counting import RecordCounts
 from facekit.data.duplicates.finding import DISTANCE, Duplicates, find_duplicates
 from facekit.data.duplicates.report import check_report_place, write_report
-from facekit.data.formats import CardDetails, write_card, write_records
+from facekit.data.formats import CardDetails, check_card_place, write_card, write_records
+from facekit.data.formats.card import CARD_NAME
 from facekit.data.formats.chat import DATASET_INFO
 from facekit.data.formats.folders import replace_folder
 from facekit.data.merging import MergedSet, Merger
@@ -20,7 +21,7 @@ from facekit.data.origins import describe_nothing, open_records
 from facekit.data.records import FaceRecord
 from facekit.data.sources import SourceSummary
 from facekit.errors import ConfigurationError, RecordError
-from facekit.remote.addresses import is_mirrored, is_remote_address, mirrored, share_file_system
+from facekit.remote.addresses import address_of, is_mirrored, is_remote_address, mirrored, share_file_system
 from facekit.remote.uploads import output_place, upload_files, upload_folder
 from facekit.reports import ProgressListener
 from facekit.spec import PartSpec
@@ -109,7 +110,12 @@ def convert(
     counts, summary = RecordCounts(), None
     found = None
     report = output.with_name(f"{output.stem}-duplicates.json")
+    if card:
+        _as_it_is(output.with_name(CARD_NAME))
+        check_card_place(output.parent)
     if drop_duplicates:
+        for place in (report, report.with_suffix(".html")):
+            _as_it_is(place)
         check_report_place(report, origins)
         found = find_duplicates(
             origins, distance=distance, split=split, check_images=check_images, on_progress=on_progress
@@ -133,11 +139,15 @@ def convert(
             origins, weights, split=split, check_images=check_images, seed=seed, dropped=dropped, overwrite=overwrite
         )
         records, folder = merger.records(output.parent, copy=format != "webdataset"), output.parent
+    if format == "sharegpt":
+        _as_it_is(output.with_name(DATASET_INFO))
     _write(counts.watch(records), output, format, folder)
     merged = () if merger is None else tuple(merger.sets)
     if merger is not None:
         copied = merger.copied
     beside = [path for each in copied for path in each.paths]
+    if format == "sharegpt":
+        beside.append(output.with_name(DATASET_INFO))
     if found is not None:
         beside += write_report(found, report)
     written = None
@@ -180,8 +190,12 @@ def _upload(output: Path, beside: Sequence[Path]) -> None:
         return
     if output.is_dir():
         upload_folder(output)
-    described = output.with_name(DATASET_INFO)
-    upload_files([each for each in (output, described, *beside) if each.is_file()])
+    upload_files([each for each in (output, *beside) if each.is_file()])
+
+
+def _as_it_is(beside: Path) -> Path:
+    """The path of a file beside the output; of a remote one as it is there now, or not at all."""
+    return output_place(address_of(beside)) if is_mirrored(beside) else beside
 
 
 def check_place(origin: str, output: Path, *, overwrite: bool) -> None:

@@ -13,8 +13,9 @@ from pathlib import Path, PurePosixPath
 from facekit.data.atomic import explained_writes
 from facekit.data.records import FaceRecord
 from facekit.errors import ConfigurationError, RecordError
-from facekit.remote.addresses import is_mirrored, place_of
+from facekit.remote.addresses import address_of, hide_secrets, is_mirrored, place_of
 from facekit.remote.mirror import require_here
+from facekit.remote.uploads import output_place
 
 __all__ = ["CopiedMedia"]
 
@@ -25,7 +26,8 @@ class CopiedMedia:
     """The files that records name, copied into another folder.
 
     A file keeps its name relative to the folder of the records; one that is elsewhere becomes ``media/000000000.jpg``
-    and so on. Files that are there already and have the same size and time, or the same contents, are not copied again.
+    and so on. Files that are there already and have the same size and time, or the same contents, are not copied again;
+    those of a remote folder are fetched to be compared, unless they may be replaced.
 
     Args:
         source: The folder that the records' paths are relative to.
@@ -38,12 +40,13 @@ class CopiedMedia:
         self.source, self.target, self.under = source, target, f"{under}/" if under else ""
         self.overwrite = overwrite
         self._copies: dict[str, str] = {}
+        self._made: list[Path] = []
         self._origins: dict[str, Path] = {}
 
     @property
     def paths(self) -> list[Path]:
-        """The copies, in the order in which they were made."""
-        return [self.target / name for name in self._copies.values()]
+        """The copies that were not there before, in the order in which they were made."""
+        return list(self._made)
 
     def along(self, records: Iterable[FaceRecord]) -> Iterator[FaceRecord]:
         """Pass records on with the names that the copies of their files have.
@@ -72,16 +75,25 @@ class CopiedMedia:
             copy = next(numbers)
         self._origins[copy] = path
         copy = f"{self.under}{copy}"
-        target = self.target / copy
-        if not _is_same(path, target):
-            if target.exists() and not (self.overwrite or is_mirrored(target)):
-                raise ConfigurationError(
-                    f"{target} is there with other contents than {path}, which is to be copied along; name another "
-                    "output, or replace it with --overwrite"
-                )
-            _copy_whole(path, target)
+        self._make(path, self.target / copy)
         self._copies[name] = copy
         return copy
+
+    def _make(self, path: Path, target: Path) -> None:
+        is_remote = is_mirrored(target)
+        if is_remote and not self.overwrite:
+            output_place(address_of(target))
+        is_there = _is_same(path, target)
+        if not is_there and target.exists() and not self.overwrite:
+            shown = hide_secrets(address_of(target)) if is_remote else target
+            raise ConfigurationError(
+                f"{shown} is there with other contents than {path}, which is to be copied along; name another "
+                "output, or replace it with --overwrite"
+            )
+        if not is_there:
+            _copy_whole(path, target)
+        if not is_there or (is_remote and self.overwrite):  # what the mirror has need not be what is there
+            self._made.append(target)
 
 
 def _copy_whole(path: Path, target: Path) -> None:

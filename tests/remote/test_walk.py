@@ -262,3 +262,39 @@ def test_verify_opens_pictures_and_clips_that_are_addresses(memory, tmp_path, mo
     monkeypatch.setenv(VARIABLE, "1")
     report = check_record_lines(tmp_path / "records.jsonl", open_media=True)
     assert (report.count, report.problems) == (2, [])
+
+
+def test_a_remote_file_with_the_name_of_a_copy_is_replaced_only_when_that_is_asked_for(memory, tmp_path):
+    origin = picture_set(tmp_path / "set", ["a.png", "b.png"])
+    memory.pipe("/out/a.png", b"of a colleague")
+    with pytest.raises(ConfigurationError, match=r"memory://out/a\.png is there with other contents than .*a\.png"):
+        convert(origin, "memory://out/records.jsonl")
+    assert names(memory, "/out") == ["a.png"]
+    assert memory.cat("/out/a.png") == b"of a colleague"
+    convert(origin, "memory://out/records.jsonl", overwrite=True)
+    assert memory.cat("/out/a.png") == (tmp_path / "set" / "a.png").read_bytes()
+
+
+def test_a_copy_that_is_there_already_is_not_uploaded_again(memory, tmp_path):
+    origin = picture_set(tmp_path / "set", ["a.png", "b.png"])
+    convert(origin, "memory://out/one.jsonl")
+    before = memory.modified("/out/a.png")
+    (tmp_path / "set" / "b.png").write_bytes(b"another")
+    memory.rm("/out/b.png")  # what the mirror has of it does not count
+    convert(origin, "memory://out/two.jsonl")
+    assert memory.modified("/out/a.png") == before
+    assert memory.cat("/out/b.png") == b"another"
+
+
+def test_what_lies_beside_a_remote_output_is_kept_as_beside_one_here(memory, tmp_path):
+    origin = picture_set(tmp_path / "set", ["a.png"])
+    memory.pipe("/out/README.md", b"# Of a colleague")
+    with pytest.raises(ConfigurationError, match=r"README\.md exists and is no card of facekit's"):
+        convert(origin, "memory://out/records.jsonl", card=True)
+    assert names(memory, "/out") == ["README.md"]
+    memory.pipe("/out/dataset_info.json", b'{"theirs": {"file_name": "theirs.json"}}')
+    convert(origin, "memory://out/mine.json", "sharegpt")
+    assert set(json.loads(memory.cat("/out/dataset_info.json"))) == {"theirs", "mine"}
+    memory.pipe("/out/dataset_info.json", b'{"newer": {}}')
+    convert(origin, "memory://out/records.jsonl")
+    assert memory.cat("/out/dataset_info.json") == b'{"newer": {}}'

@@ -16,6 +16,7 @@ from facekit.reports import render_text
 
 __all__ = ["CardDetails", "check_card_place", "render_card", "share_licences", "write_card"]
 
+CARD_NAME = "README.md"
 _TEMPLATE = "data/formats/card.md.jinja"
 NOT_RECORDED = "not recorded"
 _IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9.+-]*")
@@ -99,7 +100,7 @@ def check_card_place(folder: str | Path) -> Path:
     Raises:
         ConfigurationError: There is a ``README.md`` that facekit did not write.
     """
-    path = Path(folder) / "README.md"
+    path = Path(folder) / CARD_NAME
     if path.is_file() and MARK not in path.read_text(encoding="utf-8", errors="replace"):
         raise ConfigurationError(f"{path} exists and is no card of facekit's; move it, or write to another folder")
     return path
