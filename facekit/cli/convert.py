@@ -36,7 +36,10 @@ def convert(
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides which records are taken by weight.")] = 0,
     drop_duplicates: Annotated[
-        bool, typer.Option("--drop-duplicates", help="Leave out near copies of pictures; a report is written beside.")
+        bool,
+        typer.Option(
+            "--drop-duplicates", help="Leave out near copies that ask nothing else; a report is written beside."
+        ),
     ] = False,
     distance: Annotated[int, typer.Option(help="Bits of 64 in which hashes of near copies differ at most.")] = 4,
     check_images: Annotated[bool, typer.Option(help="Open every picture of a dataset; leave out broken ones.")] = False,
@@ -86,12 +89,15 @@ def convert(
 
 
 def _show(result: Conversion, report: str) -> None:
-    from facekit.data.duplicates.report import describe_leaks
+    from facekit.data.duplicates.report import describe_kept_beside, describe_leaks
 
     for part in result.merged:
         show(str(part))
     if result.duplicates is not None:
         show(f"{len(result.duplicates.copies):,} near copies dropped: {report}")
+        beside = describe_kept_beside(result.duplicates)
+        if beside is not None:
+            show(beside)
         leaks = describe_leaks(result.duplicates)
         if leaks is not None:
             show(f"{leaks}; they were dropped")

@@ -52,12 +52,15 @@ def duplicates(
 
 
 def _show(found: Duplicates) -> None:
-    from facekit.data.duplicates.report import describe_leaks
+    from facekit.data.duplicates.report import describe_kept_beside, describe_leaks
 
     show(f"{len(found.copies):,} of {found.compared:,} records are near copies")
     for (kept, dropped), number in sorted(found.between.items()):
         where = f"within {found.sets[kept]}" if kept == dropped else f"{found.sets[dropped]}, of {found.sets[kept]}"
         show(f"  {number:,} {where}")
+    beside = describe_kept_beside(found)
+    if beside is not None:
+        show(f"  {beside}")
     if found.unreadable.count:
         show(f"  {found.unreadable.count:,} could not be opened: {'; '.join(found.unreadable.examples[:3])}")
     leaks = describe_leaks(found)
@@ -76,5 +79,6 @@ def _facts(found: Duplicates) -> dict[str, Any]:
         "near_copies": len(found.copies),
         "between": between,
         "leaks": len(found.leaks),
+        "kept_beside": found.kept_beside,
         "unreadable": found.unreadable,
     }

@@ -1,9 +1,10 @@
 """Which records are near copies of which, and which of them are dropped.
 
-A record is a copy of another where each of its pictures differs in at most ``distance`` bits from one of the other's.
-Records are gone through in order, those of a test split first, then validation, then the rest, each in the order of
-the sets; a record that is a copy of one that is kept is dropped. So no record that is kept is a copy of one before it,
-and every copy that is dropped has one that is kept.
+A record is a copy of another where each of its pictures differs in at most ``distance`` bits from one of the other's,
+and the other has all its questions and is labelled for all that it is labelled for. Records are gone through in order,
+those of a test split first, then validation, then the rest, each in the order of the sets; a record that is a copy of
+one that is kept is dropped. So no record that is kept is a copy of one before it, and every copy that is dropped has
+one that is kept.
 
 Leaks are found by themselves: any picture near one of a split that is held out, whether that record is kept or not, and
 whatever else is near. They are dropped, too, so that a picture that is in test and in training stays in test alone.
@@ -22,6 +23,7 @@ from PIL import Image
 
 from facekit.data.duplicates.hashing import hash_records, picture_hash
 from facekit.data.duplicates.near_pairs import find_near_pairs
+from facekit.data.duplicates.teaching import what_is_taught
 from facekit.data.merging import name_sets
 from facekit.data.origins import describe_nothing, open_records
 from facekit.data.sources.summary import Problems
@@ -36,6 +38,8 @@ DISTANCE = 4
 TRAINING = "train"
 _ORDER = {"test": 0, "validation": 1}
 _HELD_OUT = frozenset(_ORDER)
+_ANYTHING = -1
+"""In place of the number of something that is taught."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,8 @@ class Duplicates:
         leaks: Every record that has a picture near one of a split that is held out and comes before its own, by set and
             row: of training near validation or test, of validation near test. ``kept`` is the nearest record there, and
             ``distance`` the bits of that pair of pictures.
+        kept_beside: Records whose pictures are near those of one that is kept, and that are kept, too, because they ask
+            or label something else.
         unreadable: Records whose pictures cannot be opened, which are compared with nothing.
         folders: The folders that the sets' paths are relative to.
     """
@@ -110,6 +116,7 @@ class Duplicates:
     compared: int = 0
     copies: tuple[Copy, ...] = ()
     leaks: tuple[Copy, ...] = ()
+    kept_beside: int = 0
     unreadable: Problems = field(default_factory=Problems)
     folders: tuple[Path, ...] = ()
 
@@ -153,6 +160,7 @@ def find_duplicates(
     places: list[Place] = []
     hashes: list[int] = []
     owners: list[int] = []
+    taught: list[tuple[int, ...]] = []
     counts: list[int] = []
     folders: list[Path] = []
     unreadable = Problems()
@@ -169,6 +177,7 @@ def find_duplicates(
                 names = record.file_names()
                 owners += [len(places)] * len(hashed.hashes)
                 hashes += hashed.hashes
+                taught.append(what_is_taught(record))
                 places.append(Place(number, row, record.id, record.split, names[0] if names else ""))
             meter.report(sum(counts) + row + 1)
         counts.append(row + 1)
@@ -176,7 +185,9 @@ def find_duplicates(
         raise RecordError(
             f"none of {sum(counts):,} records has pictures that can be opened, such as {unreadable.examples[0]}"
         )
-    copies, leaks = _compare(places, np.array(hashes, np.uint64), np.array(owners, np.int64), distance)
+    copies, leaks, kept_beside = _compare(
+        places, np.array(hashes, np.uint64), np.array(owners, np.int64), taught, distance
+    )
     return Duplicates(
         name_sets(origins),
         distance,
@@ -184,6 +195,7 @@ def find_duplicates(
         len(places),
         tuple(copies),
         tuple(leaks),
+        kept_beside,
         unreadable,
         tuple(folders),
     )
@@ -202,9 +214,13 @@ Near = dict[int, dict[int, int]]
 
 
 def _compare(
-    places: Sequence[Place], hashes: np.ndarray, owners: np.ndarray, distance: int
-) -> tuple[list[Copy], list[Copy]]:
-    """Copies and leaks."""
+    places: Sequence[Place],
+    hashes: np.ndarray,
+    owners: np.ndarray,
+    taught: Sequence[tuple[int, ...]],
+    distance: int,
+) -> tuple[list[Copy], list[Copy], int]:
+    """Copies, leaks, and how many records are kept beside near ones for what else they teach."""
     first, second, apart = find_near_pairs(hashes, distance)
     near: Near = defaultdict(dict)
     heads = np.arange(len(hashes))
@@ -213,27 +229,70 @@ def _compare(
         near[one][other] = near[other][one] = bits
     edges = np.searchsorted(owners, np.arange(len(places) + 1)).tolist()
     own = [heads[start:end].tolist() for start, end in pairwise(edges)]
-    return _drop(places, own, near), _find_leaks(places, own, near)
+    copies, kept_beside = _drop(places, own, near, taught)
+    return copies, _find_leaks(places, own, near), kept_beside
 
 
-def _drop(places: Sequence[Place], own: Sequence[Sequence[int]], near: Near) -> list[Copy]:
+def _drop(
+    places: Sequence[Place], own: Sequence[Sequence[int]], near: Near, taught: Sequence[tuple[int, ...]]
+) -> tuple[list[Copy], int]:
     """The records that are dropped, each with the nearest that is kept; of equally near ones the first."""
-    holders: dict[int, list[int]] = defaultdict(list)  # kept records by the first of the hashes that equal theirs
-    copies = []
+    kept_records = _KeptRecords(near)
+    copies, kept_beside = [], 0
     for position in sorted(range(len(places)), key=lambda each: (_ORDER.get(places[each].part, 2), each)):
-        found: dict[int, int] | None = None
-        for head in own[position]:
-            here = _near_kept(head, near, holders)
-            found = here if found is None else {
-                kept: max(found[kept], bits) for kept, bits in here.items() if kept in found
-            }  # fmt: skip
+        mine, heads = taught[position], own[position]
+        found = {
+            kept: bits
+            for kept, bits in kept_records.near(heads, kept_records.rarest(heads, mine)).items()
+            if all(each in taught[kept] for each in mine)
+        }
         if found:
             kept = min(found, key=lambda each: (found[each], each))
             copies.append(Copy(places[position], places[kept], found[kept]))
         else:
-            for head in own[position]:
-                holders[head].append(position)
-    return _in_order(copies)
+            kept_beside += bool(kept_records.near(heads, _ANYTHING))
+            kept_records.add(position, heads, mine)
+    return _in_order(copies), kept_beside
+
+
+class _KeptRecords:
+    """Records that are kept, by the first of the hashes that equal theirs and by each thing that they teach."""
+
+    def __init__(self, near: Near) -> None:
+        self._near = near
+        self._holders: dict[tuple[int, int], list[int]] = defaultdict(list)
+        self._held: set[int] = set()
+
+    def add(self, position: int, heads: Sequence[int], taught: Sequence[int]) -> None:
+        for head in set(heads):
+            for thing in taught:
+                self._holders[head, thing].append(position)
+            # Of those with one picture the first stands for all: there may be thousands that ask about it.
+            if len(heads) > 1 or head not in self._held:
+                self._holders[head, _ANYTHING].append(position)
+        if len(heads) == 1:
+            self._held.update(heads)
+
+    def rarest(self, heads: Sequence[int], taught: Sequence[int]) -> int:
+        """What is taught by the fewest about the first of the pictures; anything, of a record that teaches nothing."""
+        return min(taught, key=lambda thing: len(self._holders.get((heads[0], thing), ())), default=_ANYTHING)
+
+    def near(self, heads: Sequence[int], thing: int) -> dict[int, int]:
+        """The records that teach a thing and have a picture near each of the hashes, and the most bits between them."""
+        found: dict[int, int] | None = None
+        for head in heads:
+            here = self._near_one(head, thing)
+            found = here if found is None else {
+                kept: max(found[kept], bits) for kept, bits in here.items() if kept in found
+            }  # fmt: skip
+        return found or {}
+
+    def _near_one(self, head: int, thing: int) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for other, bits in ((head, 0), *self._near.get(head, {}).items()):
+            for kept in self._holders.get((other, thing), ()):
+                found[kept] = min(bits, found.get(kept, bits))
+        return found
 
 
 def _find_leaks(places: Sequence[Place], own: Sequence[Sequence[int]], near: Near) -> list[Copy]:
@@ -261,12 +320,3 @@ def _find_leaks(places: Sequence[Place], own: Sequence[Sequence[int]], near: Nea
 
 def _in_order(copies: list[Copy]) -> list[Copy]:
     return sorted(copies, key=lambda copy: (copy.dropped.set, copy.dropped.row))
-
-
-def _near_kept(head: int, near: Near, holders: dict[int, list[int]]) -> dict[int, int]:
-    """The kept records with a picture near a hash, and the bits in which it differs."""
-    found: dict[int, int] = {}
-    for other, bits in ((head, 0), *near.get(head, {}).items()):
-        for kept in holders.get(other, ()):
-            found[kept] = min(bits, found.get(kept, bits))
-    return found

@@ -16,7 +16,7 @@ from facekit.faces.file_kinds import kind_of_name
 from facekit.remote.addresses import place_of
 from facekit.reports import Cell, Section, Table, image_url, render_page
 
-__all__ = ["check_report_place", "describe_leaks", "write_report"]
+__all__ = ["check_report_place", "describe_kept_beside", "describe_leaks", "write_report"]
 
 _TEMPLATE = "data/duplicates/report.html.jinja"
 _EXAMPLES, _SIDE = 24, 200
@@ -60,6 +60,7 @@ def write_report(found: Duplicates, path: Path) -> tuple[Path, Path]:
         "compared": found.compared,
         "unreadable": found.unreadable.count,
         "leaks": len(found.leaks),
+        "kept_beside": found.kept_beside,
         "copies": [
             {"dropped": _describe(copy.dropped, found), "kept": _describe(copy.kept, found),
              "distance": copy.distance, "leak": copy.is_leak}
@@ -85,6 +86,15 @@ def describe_leaks(found: Duplicates) -> str | None:
     return (
         f"{len(leaks):,} records leak between splits: {told}; the first: {first.kept.id!r} ({first.kept.part}) and "
         f"{first.dropped.id!r} ({first.dropped.part})"
+    )
+
+
+def describe_kept_beside(found: Duplicates) -> str | None:
+    """One sentence about records that are kept beside others of their pictures; None where there are none."""
+    if not found.kept_beside:
+        return None
+    return (
+        f"{found.kept_beside:,} records have pictures of others and are kept, because they ask or label something else"
     )
 
 
@@ -120,6 +130,7 @@ def _render(found: Duplicates, json_name: str) -> str:
         _TEMPLATE, kind="duplicates", title=" and ".join(found.sets) if len(found.sets) < 4 else "Near-duplicates",
         contents=contents, found=found, leaks=found.leaks, sets=sets, between=between if between.rows else None,
         splits=splits if len(splits.rows) > 1 or found.leaks else None, examples=examples, json_name=json_name,
+        kept_beside=describe_kept_beside(found),
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from facekit.data.convert import convert
 from facekit.data.duplicates import finding, hashing
 from facekit.data.duplicates.finding import Place, find_duplicates
 from facekit.data.duplicates.report import check_report_place, describe_leaks, write_report
-from facekit.data.records import FaceRecord, iterate_records, write_records
+from facekit.data.records import FaceLabels, FaceRecord, Turn, iterate_records, write_records
 from facekit.errors import ConfigurationError, MissingExtraError, RecordError
 
 
@@ -133,6 +133,47 @@ def test_several_pictures_are_a_copy_where_each_has_one(tmp_path):
     assert found.compared == 4
 
 
+def asks(*questions):
+    return [turn for each in questions for turn in (Turn(role="user", content=each),
+                                                    Turn(role="assistant", content="Yes."))]  # fmt: skip
+
+
+def test_records_of_one_picture_that_ask_or_label_something_else_are_no_copies(tmp_path, told, run_facekit):
+    draw(tmp_path, "1.png", 0)
+    draw(tmp_path, "near.png", 1)
+    records = [
+        FaceRecord(id="age", image="1.png", conversations=asks("How old?"), labels=FaceLabels(age=3)),
+        FaceRecord(id="mood", image="1.png", conversations=asks("Which mood?")),
+        FaceRecord(id="again", image="near.png", conversations=asks("which  MOOD?")),
+        FaceRecord(id="both", image="1.png", conversations=asks("How old?", "Which mood?")),
+        FaceRecord(id="picture", image="1.png"),
+        FaceRecord(id="labelled", image="1.png", labels=FaceLabels(expression="anger")),
+        FaceRecord(id="differs", image="1.png", labels=FaceLabels(age=4)),
+    ]
+    origin = str(write_records(tmp_path / "records.jsonl", records))
+    found = find(origin)
+    assert described(found) == [("again", "mood", 1), ("picture", "age", 0), ("differs", "age", 0)]
+    assert found.kept_beside == 3
+    beside = "3 records have pictures of others and are kept, because they ask or label something else"
+    assert beside in write_report(found, tmp_path / "report.json")[1].read_text()
+    assert json.loads((tmp_path / "report.json").read_text())["kept_beside"] == 3
+    status, out, _ = run_facekit("convert", origin, tmp_path / "out.jsonl", "--drop-duplicates")
+    assert (status, beside in out) == (0, True)
+    ids = [record.id for record in iterate_records(tmp_path / "out.jsonl", check_files=False)]
+    assert ids == ["age", "mood", "both", "labelled"]
+
+
+def test_thousands_of_questions_about_one_picture_are_compared_at_once(tmp_path):
+    count = 20_000
+    places = [Place(0, row, str(row), None, "") for row in range(2 * count)]
+    taught = [(number,) for number in range(count)] * 2
+    found, _, kept_beside = finding._compare(
+        places, np.zeros(2 * count, np.uint64), np.arange(2 * count), taught, finding.DISTANCE
+    )
+    assert (len(found), kept_beside) == (count, count - 1)
+    assert found[-1].kept.row == count - 1
+
+
 def test_what_cannot_be_opened_is_counted_and_named(tmp_path):
     origin = write_set(tmp_path, "a", (0, None), (0, None))
     (tmp_path / "a" / "1.png").write_bytes(b"no picture")
@@ -146,28 +187,39 @@ def test_what_cannot_be_opened_is_counted_and_named(tmp_path):
 
 @given(
     st.lists(
-        st.tuples(st.lists(st.integers(0, 12), min_size=1, max_size=2), st.sampled_from([None, "test", "validation"])),
+        st.tuples(
+            st.lists(st.integers(0, 12), min_size=1, max_size=2),
+            st.sampled_from([None, "test", "validation"]),
+            st.sets(st.integers(0, 2)),
+        ),
         max_size=10,
     ),
     st.integers(0, 3),
 )
 def test_what_is_kept_has_no_two_copies_and_what_is_dropped_has_one_that_is_kept(faces, distance):
-    places = [Place(0, row, str(row), split, "") for row, (_, split) in enumerate(faces)]
-    sets = [[(1 << bits) - 1 for bits in each] for each, _ in faces]
+    places = [Place(0, row, str(row), split, "") for row, (_, split, _) in enumerate(faces)]
+    sets = [[(1 << bits) - 1 for bits in each] for each, _, _ in faces]
+    taught = [tuple(sorted(things)) for _, _, things in faces]
     hashes = np.array([value for each in sets for value in each], np.uint64)
     owners = np.array([row for row, each in enumerate(sets) for _ in each], np.int64)
-    found, leaks = finding._compare(places, hashes, owners, distance)
+    found, leaks, kept_beside = finding._compare(places, hashes, owners, taught, distance)
     copies = {copy.dropped.row: copy for copy in found}
 
     def apart(one, other):
         return max(min((mine ^ theirs).bit_count() for theirs in sets[other]) for mine in sets[one])
 
     kept = [row for row in range(len(faces)) if row not in copies]
-    rank = [({"test": 0, "validation": 1}.get(split, 2), row) for row, (_, split) in enumerate(faces)]
+    rank = [({"test": 0, "validation": 1}.get(split, 2), row) for row, (_, split, _) in enumerate(faces)]
     for one, other in itertools.combinations(sorted(kept, key=rank.__getitem__), 2):
-        assert apart(other, one) > distance
+        assert apart(other, one) > distance or not set(taught[other]) <= set(taught[one])
+    near_before = [
+        row for row in kept
+        if any(rank[one] < rank[row] and apart(row, one) <= distance for one in kept)
+    ]  # fmt: skip
+    assert kept_beside == len(near_before)
     for row, copy in copies.items():
         assert copy.kept.row in kept
+        assert set(taught[row]) <= set(taught[copy.kept.row])
         assert apart(row, copy.kept.row) == copy.distance <= distance
         assert rank[copy.kept.row] < rank[row]
 
