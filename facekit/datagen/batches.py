@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from facekit.data.ledger import SUBMITTED, Entry, Ledger, PlacedCall, call_key, now
+from facekit.data.ledger import OUTDATED, SUBMITTED, Entry, Ledger, PlacedCall, call_key, now
 from facekit.datagen.calls import ANNOTATE
 from facekit.datagen.settings import GenerationSettings
 from facekit.endpoints.batches import ENDED, Batches, BatchResult
@@ -169,6 +169,7 @@ class BatchRunner:
                     SUBMITTED,
                     model=self.annotator.model,
                     time=now(),
+                    asked=call.asked,
                 )
             )
         await self._submit(draft)
@@ -214,7 +215,7 @@ class BatchRunner:
             reason = self._batches.refusal(batch)
             collected = [self._changed(entry, FAILED, reason=reason) for entry in expected.values()]
         self.ledger.collect_batch(number, collected)
-        self._done += sum(entry.state != GAVE_UP for entry in collected)
+        self._done += sum(entry.state not in (GAVE_UP, OUTDATED) for entry in collected)
         self._answered += sum(entry.state == ACCEPTED for entry in collected)
         self._unusable += sum(entry.state != ACCEPTED for entry in collected)
         self.budget.settle(self._aside.pop(number, 0.0), sum(entry.cost for entry in collected))
@@ -236,11 +237,14 @@ class BatchRunner:
         )  # fmt: skip
 
     def _changed(self, entry: Entry, state: str, **changes: Any) -> Entry:
-        fixed = {"state": state, "time": now(), "attempts": 1, "batch": None}
+        if entry.reason == OUTDATED:  # what it was asked with has changed while it was in the batch
+            state = OUTDATED
+        fixed = {"state": state, "time": now(), "attempts": 1, "batch": None, "reason": None}
         return Entry(**{**entry.__dict__, **fixed, **changes})
 
     def _store_failure(self, call: PlacedCall, reason: str) -> None:
-        self.ledger.store(Entry(call.stage, call.record, call.aspect, call.version, FAILED, time=now(), reason=reason))
+        place = (call.stage, call.record, call.aspect, call.version)
+        self.ledger.store(Entry(*place, FAILED, time=now(), reason=reason, asked=call.asked))
         self._done += 1
         self._unusable += 1
 

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import StrictUndefined, Template, TemplateError, UndefinedError, meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from facekit.data.labels import TASKS
+from facekit.data.labels import TASKS, FaceLabels
 from facekit.data.records import FaceRecord
 from facekit.data.templates import label_words
 from facekit.errors import ConfigurationError, RecordError
@@ -44,10 +44,15 @@ def record_facts(record: FaceRecord, words: Words | None = None) -> dict[str, st
     Returns:
         Words by the fact's name.
     """
-    facts = dict(record.groups)
+    return facts_of(record.labels, record.groups, words)
+
+
+def facts_of(labels: FaceLabels, groups: Mapping[str, str], words: Words | None = None) -> dict[str, str]:
+    """The facts of a record by its labels and groups; see ``record_facts``."""
+    facts = dict(groups)
     for task in TASKS:
-        if is_known(task, record.labels, record.groups):
-            facts[task] = label_words(task, record.labels)
+        if is_known(task, labels, groups):
+            facts[task] = label_words(task, labels)
     facts["person"] = _person(facts)
     for name, forms in (words or {}).items():
         if name in facts:

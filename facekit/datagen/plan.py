@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,12 +20,15 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from facekit.data.confinement import Confinement
+from facekit.data.labels import FaceLabels
 from facekit.data.ledger import Ledger, PlacedCall, call_key
 from facekit.data.media_files import ClipFrames, MediaFiles
 from facekit.data.record_files import open_record_file
 from facekit.data.records import FaceRecord
+from facekit.datagen.annotators.template import MODEL as TEMPLATE_MODEL
+from facekit.datagen.asked import NOTHING, asked_with
 from facekit.datagen.calls import ANNOTATE, AnnotationRequest
-from facekit.datagen.facts import LACKS_FACT, fill, is_known, record_facts
+from facekit.datagen.facts import LACKS_FACT, Words, facts_of, fill, is_known, record_facts
 from facekit.datagen.quality.answers import review_answer
 from facekit.datagen.recipe import Aspect, Recipe
 from facekit.endpoints.outcomes import FAILED
@@ -32,9 +36,14 @@ from facekit.endpoints.requests import ANSWER_SCHEMA, Reply, Review
 from facekit.errors import RecordError
 from facekit.faces.frames import choose_frames
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 _FIRST_ID = re.compile(rb'\s*\{\s*"id"\s*:\s*"([^"\\]+)"')
+
+_SURVEYED = "surveyed"
+"""The ledger's fact about the records file that it was compared with last."""
 
 BATCH = 400
 """Records that are looked up in the ledger at a time."""
@@ -125,20 +134,56 @@ def survey(path: Path, recipe: Recipe) -> Overview:
 def survey_once(path: Path, recipe: Recipe, ledger: Ledger) -> Overview:
     """What ``survey`` finds, kept in the ledger for as long as the file stays as it is.
 
-    Where the file is another than before, calls that failed because a record lacked a fact are made again.
+    Where the file or what is asked is other than before, calls that failed because a record lacked a fact are made
+    again, and so are those about labels that have changed.
     """
     state = path.stat() if path.is_file() else None
     if state is None:
         return survey(path, recipe)
-    asked = {name: aspect.requires for name, aspect in recipe.aspects.items()}
-    state_key = json.dumps([str(path.resolve()), state.st_size, state.st_mtime_ns, asked])
-    known = ledger.recall(state_key)
-    if known is None:
-        overview = survey(path, recipe)
-        ledger.reopen(ANNOTATE, recipe.prompt_versions(), (FAILED,), LACKS_FACT)
-        ledger.remember(state_key, json.dumps([overview.records, overview.calls]))
-        return overview
-    return Overview(*json.loads(known))
+    asked = {name: (aspect.requires, aspect.template) for name, aspect in recipe.aspects.items()}
+    facts = [str(path.resolve()), state.st_size, state.st_mtime_ns, asked, recipe.prompt_versions()]
+    state_key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    known, *counts = json.loads(ledger.recall(_SURVEYED) or "[null]")
+    if known == state_key:
+        return Overview(*counts)
+    overview = survey(path, recipe)
+    ledger.reopen(ANNOTATE, recipe.prompt_versions(), (FAILED,), LACKS_FACT)
+    outdate_answers(path, recipe, ledger)
+    ledger.note(_SURVEYED, json.dumps([state_key, overview.records, overview.calls]))
+    return overview
+
+
+def outdate_answers(path: Path, recipe: Recipe, ledger: Ledger) -> None:
+    """Let calls be made again that were asked with other labels than the records have; say how many answers that is."""
+    versions = recipe.prompt_versions()
+    outdated = 0
+    for lines in in_batches(iterate_lines(path), BATCH):
+        facts = {values["id"]: _facts_of_values(values, recipe.words) for _, values in lines}
+
+        def asked(
+            record: str, aspect: str, model: str, facts: Mapping[str, Mapping[str, str] | None] = facts
+        ) -> str | None:
+            known = facts[record]
+            by_template = model == TEMPLATE_MODEL
+            return None if known is None else asked_with(recipe.aspects[aspect], known, by_template=by_template)
+
+        outdated += ledger.outdate(ANNOTATE, versions, list(facts), asked)
+    if outdated:
+        logger.warning(
+            "%s answers were asked with other labels or templates than there are now, and are asked again",
+            f"{outdated:,}",
+        )
+
+
+def _facts_of_values(values: dict[str, Any], words: Words) -> dict[str, str] | None:
+    """The facts of a record as it stands in the file, of which the labels alone are read; None where they cannot be."""
+    groups = values.get("groups", {})
+    if not isinstance(groups, dict) or not all(isinstance(value, str) for value in groups.values()):
+        return None
+    try:
+        return facts_of(FaceLabels.model_validate(values.get("labels", {})), groups, words)
+    except ValidationError:
+        return None
 
 
 def applies(aspect: Aspect, values: dict[str, Any]) -> bool:
@@ -149,13 +194,16 @@ def applies(aspect: Aspect, values: dict[str, Any]) -> bool:
     return all(is_known(name, labels, groups) for name in aspect.requires)
 
 
-def plan_annotations(path: Path, recipe: Recipe, ledger: Ledger | None) -> Iterator[PlacedCall]:
+def plan_annotations(
+    path: Path, recipe: Recipe, ledger: Ledger | None, *, by_template: bool = False
+) -> Iterator[PlacedCall]:
     """The calls that are not answered yet, in the order of the file.
 
     Args:
         path: The records file.
         recipe: What is asked.
         ledger: What is answered; None plans everything.
+        by_template: Whether the template annotator answers.
     """
     versions = recipe.prompt_versions()
     confinement = Confinement(path.parent, path)
@@ -172,7 +220,7 @@ def plan_annotations(path: Path, recipe: Recipe, ledger: Ledger | None) -> Itera
                 if (identifier, name) not in done and applies(aspect, values)
             ]
             if wanted:
-                yield from _record_calls(path, number, values, recipe, wanted, versions, confinement)
+                yield from _record_calls(path, number, values, recipe, wanted, versions, confinement, by_template)
 
 
 def _record_calls(
@@ -183,6 +231,7 @@ def _record_calls(
     aspects: list[str],
     versions: dict[str, str],
     confinement: Confinement,
+    by_template: bool,
 ) -> Iterator[PlacedCall]:
     try:
         record = FaceRecord.model_validate(values)
@@ -195,20 +244,27 @@ def _record_calls(
         problem = f"{path.name}, line {number}: {words}"
     for name in aspects:
         if problem is None:
-            yield annotation_call(record, recipe, name, versions[name], media, facts)
+            yield annotation_call(record, recipe, name, versions[name], media, facts, by_template=by_template)
         else:
-            yield PlacedCall(ANNOTATE, values["id"], name, versions[name], None, _never, problem)
+            yield PlacedCall(ANNOTATE, values["id"], name, versions[name], None, _never, problem, NOTHING)
 
 
 def annotation_call(
-    record: FaceRecord, recipe: Recipe, name: str, version: str, media: MediaFiles, facts: Mapping[str, str]
+    record: FaceRecord,
+    recipe: Recipe,
+    name: str,
+    version: str,
+    media: MediaFiles,
+    facts: Mapping[str, str],
+    *,
+    by_template: bool,
 ) -> PlacedCall:
     """The call about one aspect of one record."""
     aspect = recipe.aspects[name]
     try:
         prompt = fill(aspect.prompt, facts)
     except RecordError as error:
-        return PlacedCall(ANNOTATE, record.id, name, version, None, _never, str(error))
+        return PlacedCall(ANNOTATE, record.id, name, version, None, _never, str(error), NOTHING)
     request = AnnotationRequest(
         key=call_key(ANNOTATE, record.id, name, version),
         system=" ".join(recipe.system.split()),
@@ -221,7 +277,10 @@ def annotation_call(
         facts=facts,
         landmarks=None if isinstance(record.landmarks, str) else record.landmarks,
     )
-    return PlacedCall(ANNOTATE, record.id, name, version, request, _reviewer(aspect, recipe.answer_language()))
+    asked = asked_with(aspect, facts, by_template=by_template)
+    return PlacedCall(
+        ANNOTATE, record.id, name, version, request, _reviewer(aspect, recipe.answer_language()), asked=asked
+    )
 
 
 def record_media(record: FaceRecord, folder: Path, recipe: Recipe) -> MediaFiles:

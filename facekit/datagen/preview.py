@@ -11,7 +11,7 @@ from facekit.catalog import current_registry
 from facekit.data.ledger import FINISHED, LEDGER_NAME, Ledger, PlacedCall
 from facekit.datagen.calls import ANNOTATE
 from facekit.datagen.intake import take_in
-from facekit.datagen.plan import plan_annotations, survey
+from facekit.datagen.plan import outdate_answers, plan_annotations, survey
 from facekit.datagen.questions import stored_question
 from facekit.datagen.recipe import Recipe, load_recipe
 from facekit.datagen.settings import GenerationSettings
@@ -100,6 +100,7 @@ def dry_run(
     calls, first = dict(overview.calls), plan_annotations(records, recipe, None)
     if (output / LEDGER_NAME).is_file():
         with Ledger(output) as ledger:
+            outdate_answers(records, recipe, ledger)
             counts = ledger.counts(ANNOTATE, recipe.prompt_versions())
             measured = list(islice(plan_annotations(records, recipe, ledger), ESTIMATED_FROM))
         for (aspect, state), count in counts.items():

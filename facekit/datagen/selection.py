@@ -13,18 +13,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from facekit.data.ledger import SUBMITTED, Entry, Ledger
+from facekit.data.ledger import OUTDATED, SUBMITTED, Entry, Ledger
 from facekit.data.records import FaceRecord
 from facekit.datagen.annotators.template import MODEL as TEMPLATE_MODEL
 from facekit.datagen.calls import ANNOTATE, RATE
+from facekit.datagen.facts import record_facts
 from facekit.datagen.plan import BATCH, applies, in_batches, iterate_lines
 from facekit.datagen.quality.contradictions import find_contradiction
 from facekit.datagen.quality.duplicates import find_duplicates
+from facekit.datagen.quality.rating import is_rating_of
 from facekit.datagen.recipe import Recipe
 from facekit.endpoints.outcomes import ACCEPTED, REJECTED
 
 KEPT, DROPPED, FAILED_CALL, OPEN = "kept", "dropped", "failed", "open"
 CONTRADICTS, DUPLICATE, RATED_LOW, NOT_RATED = "contradicts the label", "near-duplicate", "rated low", "not rated"
+_OPEN_STATES = {SUBMITTED: "handed to a batch", OUTDATED: "asked with other labels before"}
 
 
 @dataclass(frozen=True)
@@ -103,16 +106,22 @@ class Selector:
             record = FaceRecord.model_validate(values)
         except ValidationError:
             record = None
+        facts = {} if record is None else record_facts(record, self.recipe.words)
         decisions = []
         for name, aspect in self.recipe.aspects.items():
             if applies(aspect, values):
                 key = (values["id"], name)
-                decisions.append(self._decide(name, record, answers.get(key), ratings.get(key)))
+                entry, rated = answers.get(key), ratings.get(key)
+                if entry is not None and rated is not None and not is_rating_of(rated, entry, facts, self.recipe):
+                    rated = None
+                decisions.append(self._decide(name, record, entry, rated))
         return JudgedRecord(values, record, decisions)
 
     def _decide(self, aspect: str, record: FaceRecord | None, entry: Entry | None, rated: Entry | None) -> Decision:
-        if entry is None or entry.state == SUBMITTED:
-            return Decision(aspect, OPEN, "not asked yet" if entry is None else "handed to a batch", entry)
+        if entry is None:
+            return Decision(aspect, OPEN, "not asked yet")
+        if entry.state in _OPEN_STATES:
+            return Decision(aspect, OPEN, _OPEN_STATES[entry.state], entry)
         if entry.state == REJECTED:
             return Decision(aspect, DROPPED, entry.reason, entry)
         if entry.state != ACCEPTED or record is None:

@@ -186,7 +186,7 @@ class _Run:
         recipe, ledger, settings = self.recipe, self.ledger, self.settings
         if stage == ANNOTATE:
             versions, total = recipe.prompt_versions(), self.overview.total
-            plan = partial(plan_annotations, self.records, recipe, ledger)
+            plan = partial(plan_annotations, self.records, recipe, ledger, by_template=annotator.model == MODEL)
         else:
             versions = recipe.rating_versions()
             answered = ledger.counts(ANNOTATE, recipe.prompt_versions())

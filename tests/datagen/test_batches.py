@@ -78,6 +78,28 @@ def test_a_batch_whose_name_was_not_noted_is_found_by_its_token(serve, faces, re
     assert (len(server.batches), result.written.kept) == (1, 20)
 
 
+def test_an_answer_whose_label_changed_while_it_was_in_a_batch_is_asked_for_anew(
+    serve, faces, recipe_path, tmp_path, monkeypatch
+):
+    class KilledError(Exception):
+        pass
+
+    def killed(*_):
+        raise KilledError
+
+    server = serve()
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "name_batch", killed)
+        with pytest.raises(KilledError):
+            run(server, faces, tmp_path / "out", recipe_path)
+    faces.write_text(faces.read_text().replace("happiness", "sadness", 1))
+    result = run(server, faces, tmp_path / "out", recipe_path)
+    sent = [file.splitlines() for name, file in server.files.items() if "output" not in name]
+    assert [len(each) for each in sent] == [20, 1]
+    assert b"The expression is sadness" in sent[1][0]
+    assert result.ending is Ending.FINISHED
+
+
 def test_calls_of_a_batch_that_was_never_created_are_asked_again(serve, faces, recipe_path, tmp_path):
     recipe = load_recipe(recipe_path)
     lost = Entry(ANNOTATE, "face-0", "look", recipe.prompt_version("look"), "submitted")

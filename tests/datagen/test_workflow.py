@@ -174,6 +174,101 @@ def test_a_video_file_is_described_from_its_frames(serve, recipe_path, tmp_path)
     assert record.conversations[1].content.startswith("A woman in ")
 
 
+def relabel(path, identity, groups=None, **labels):
+    """Change labels and groups of a record in its file."""
+    records = read_records(path)
+    changed = [
+        record
+        if record.id != identity
+        else record.model_copy(
+            update={"labels": record.labels.model_copy(update=labels), "groups": {**record.groups, **(groups or {})}}
+        )
+        for record in records
+    ]
+    write_records(changed, path)
+
+
+def test_an_answer_is_asked_for_anew_when_a_label_has_changed_that_it_was_asked_with(
+    serve, faces, recipe_path, tmp_path, caplog
+):
+    server, output = serve(answer=rate), tmp_path / "out"
+    specs = {"annotator": spec(server, "m"), "judge": spec(server, "judge")}
+    first = generate(faces, output, recipe_path, **specs)
+    before, original = len(server.calls), faces.read_bytes()
+    relabel(faces, "face-0", expression="anger")
+    relabel(faces, "face-2", {"camera": "new"})  # which nobody was told
+    assert dry_run(faces, output, recipe_path, "m").calls == {"look": 0, "mood": 1}
+    second = generate(faces, output, recipe_path, **specs)
+    prompts = [call.body["messages"][1]["content"][0]["text"] for call in server.calls[before:]]
+    # the mood is asked for with the new label and rated; the rating of the look was told the old label, too
+    assert sorted(prompt.partition(".")[0] for prompt in prompts) == sorted([
+        "The expression is anger",
+        "Question: Describe the expression", "Question: Describe the face",
+    ])  # fmt: skip
+    assert all("expression: anger" in prompt for prompt in prompts if prompt.startswith("Question"))
+    assert "1 answers were asked with other labels or templates than there are now, and are asked again" in caplog.text
+    assert second.written.reasons["contradicts the label"] == first.written.reasons["contradicts the label"] + 1
+    faces.write_bytes(original)
+    generate(faces, output, recipe_path, **specs)
+    assert len(server.calls) == before + 6, "what was stored last was asked with another label once more"
+    generate(faces, output, recipe_path, **specs)
+    assert len(server.calls) == before + 6
+
+
+def test_an_answer_that_was_not_asked_for_anew_is_used_again_when_its_label_is_back(
+    serve, faces, recipe_path, tmp_path
+):
+    server, output = serve(), tmp_path / "out"
+    kept = generate(faces, output, recipe_path, annotator=spec(server, "gpt-4o")).written.kept
+    original, asked = faces.read_bytes(), len(server.calls)
+    relabel(faces, "face-0", {"gender": "man"})
+    settings = GenerationSettings(max_cost=1e-6)
+    stopped = generate(faces, output, recipe_path, annotator=spec(server, "gpt-4o"), settings=settings)
+    assert (stopped.ending, stopped.written.pending, stopped.written.kept) == (Ending.BUDGET, 1, kept - 1)
+    faces.write_bytes(original)
+    assert generate(faces, output, recipe_path, annotator=spec(server, "gpt-4o")).written.kept == kept
+    assert len(server.calls) == asked
+
+
+def test_answers_of_templates_follow_their_words_and_labels(faces, recipe_path, tmp_path):
+    generate(faces, tmp_path / "out", recipe_path)
+    relabel(faces, "face-0", {"gender": "man"})
+    result = generate(faces, tmp_path / "out", recipe_path)
+    assert [record.conversations[1].content.split()[1] for record in read_records(result.records)][:2] == ["boy", "boy"]
+    recipe_path.write_text(recipe_path.read_text().replace('"A {{ person }} in', '"One {{ person }} in'))
+    result = generate(faces, tmp_path / "out", recipe_path)
+    assert {record.conversations[1].content.split()[0] for record in read_records(result.records)} == {"One"}
+
+
+def rate_what_is_said(body):
+    """An annotator that says what it was told, and a judge that likes everything."""
+    text = body["messages"][1]["content"][0]["text"]
+    if body["model"] == "judge":
+        return json.dumps({"image": 8, "label": 9, "completeness": 7, "overall": 9, "reason": "x"})
+    return f"The face is seen so: {text}"
+
+
+def test_a_rating_is_of_the_answer_that_is_kept(serve, faces, recipe_path, tmp_path):
+    recipe_path.write_text(recipe_path.read_text().replace("Known: {{ known }}", ""))
+    server, output = serve(answer=rate_what_is_said), tmp_path / "out"
+    specs = {"annotator": spec(server, "m"), "judge": spec(server, "judge")}
+    kept = generate(faces, output, recipe_path, **specs).written.kept
+    relabel(faces, "face-0", expression="anger")
+    unrated = generate(faces, output, recipe_path, annotator=specs["annotator"])
+    assert (unrated.written.kept, unrated.written.reasons) == (kept - 1, {"not rated": 1})
+    before = len(server.calls)
+    assert generate(faces, output, recipe_path, **specs).written.kept == kept
+    assert len(server.calls) == before + 1
+
+
+def test_answers_about_a_record_that_is_none_any_more_are_not_rated(serve, faces, recipe_path, tmp_path):
+    server, output = serve(answer=rate_what_is_said), tmp_path / "out"
+    kept = generate(faces, output, recipe_path, annotator=spec(server, "m")).written.kept
+    faces.write_text(re.sub('"expression": ?"happiness"', '"expression": "hapiness"', faces.read_text(), count=1))
+    result = generate(faces, output, recipe_path, annotator=spec(server, "m"), judge=spec(server, "judge"))
+    assert (result.written.kept, result.written.reasons) == (kept - 2, {"the record cannot be read": 2})
+
+
 def test_another_recipe_does_not_replace_the_records_of_the_first(serve, faces, recipe_path, tmp_path):
     server, output = serve(), tmp_path / "out"
     generate(faces, output, recipe_path, annotator=spec(server, "m"))

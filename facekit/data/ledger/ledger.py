@@ -1,12 +1,12 @@
 """The ledger: every answer and every recorded failure, on disk before the next call is made.
 
 SQLite in write-ahead mode: a transaction that was committed survives the process being killed at any moment. One row
-per (stage, record, aspect, prompt version). One process at a time may hold a ledger.
+per (stage, record, aspect, prompt version), with what else it was asked with. One process at a time may hold a ledger.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,8 @@ SCHEMA_VERSION = 1
 
 SUBMITTED = "submitted"
 """State of a call that was handed to the Batch API, beside those of ``facekit.endpoints.outcomes``."""
+OUTDATED = "outdated"
+"""State of a call that was asked with something else than it would be now, such as labels that have changed since."""
 FINISHED = (ACCEPTED, REJECTED, FAILED, SUBMITTED)
 """States in which a run does not ask again."""
 
@@ -36,7 +38,7 @@ CREATE TABLE IF NOT EXISTS calls (
     stage TEXT NOT NULL, record TEXT NOT NULL, aspect TEXT NOT NULL, version TEXT NOT NULL,
     state TEXT NOT NULL, cost REAL NOT NULL, attempts INTEGER NOT NULL,
     prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
-    time TEXT NOT NULL, model TEXT NOT NULL, reason TEXT, batch INTEGER
+    time TEXT NOT NULL, model TEXT NOT NULL, reason TEXT, batch INTEGER, asked TEXT
 );
 CREATE UNIQUE INDEX IF NOT EXISTS calls_by_place ON calls (record, stage, aspect, version);
 CREATE INDEX IF NOT EXISTS calls_by_state ON calls (stage, aspect, version, state, cost);
@@ -67,6 +69,7 @@ class Entry:
         attempts: How often the endpoint was called.
         reason: Why there is no usable answer.
         batch: The batch that the call was handed to.
+        asked: What it was asked with besides the prompt of its version; None where that is not known.
     """
 
     stage: str
@@ -83,6 +86,7 @@ class Entry:
     attempts: int = 0
     reason: str | None = None
     batch: int | None = None
+    asked: str | None = None
 
 
 _COLUMNS = tuple(name for name in Entry.__dataclass_fields__ if name != "answer")
@@ -122,6 +126,8 @@ class Ledger:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / LEDGER_NAME
         self._database = Database(self.path, _TABLES, patience)
+        if "asked" not in {row[1] for row in self._database.execute("PRAGMA table_info(calls)")}:
+            self._database.execute("ALTER TABLE calls ADD COLUMN asked TEXT")
         found = self.remember("schema", str(SCHEMA_VERSION))
         if found != str(SCHEMA_VERSION):
             self.close()
@@ -134,6 +140,10 @@ class Ledger:
         """Set a fact about the whole ledger if it is not set yet, and return what it is."""
         self._database.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (name, value))
         return str(self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()[0])
+
+    def note(self, name: str, value: str) -> None:
+        """Set a fact about the whole ledger, whatever it was before."""
+        self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def recall(self, name: str) -> str | None:
         """A fact that was remembered, or None."""
@@ -151,6 +161,8 @@ class Ledger:
             number = self._database.execute(_INSERT, row).fetchone()[0]
             if entry.answer:
                 self._database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (number, entry.answer))
+            else:
+                self._database.execute("DELETE FROM answers WHERE call = ?", (number,))
 
     def finished(self, stage: str, versions: Mapping[str, str], records: Sequence[str]) -> set[tuple[str, str]]:
         """Which (record, aspect) of some records need no call.
@@ -242,6 +254,56 @@ class Ledger:
                 (stage, aspect, version, *states, reason),
             ).rowcount
         return count
+
+    def outdate(
+        self,
+        stage: str,
+        versions: Mapping[str, str],
+        records: Sequence[str],
+        asked: Callable[[str, str, str], str | None],
+    ) -> int:
+        """Find the calls that would be asked with something else now; they are to be made again.
+
+        An answer that was found so before and would be asked with the same again is accepted again. A call of which it
+        is not known what it was asked with counts as asked with what it would be now.
+
+        Args:
+            stage: The stage.
+            versions: Prompt version by aspect.
+            records: Ids, a few hundred at a time.
+            asked: What a record and an aspect would be asked with of a model; None where that is not known.
+
+        Returns:
+            How many accepted answers these are.
+        """
+        marks = ", ".join("?" * len(records))
+        rows = self._database.execute(
+            "SELECT id, record, aspect, version, state, model, reason, asked FROM calls "
+            f"WHERE record IN ({marks}) AND stage = ?",
+            (*records, stage),
+        ).fetchall()
+        outdated = 0
+        with self._database.transaction():
+            for number, record, aspect, version, state, model, reason, before in rows:
+                wanted = asked(record, aspect, model) if versions.get(aspect) == version else None
+                if wanted is None:
+                    continue
+                is_other = before is not None and before != wanted
+                if state == SUBMITTED:
+                    change = (SUBMITTED, OUTDATED if is_other else None)
+                elif is_other and state in FINISHED:
+                    change = (OUTDATED, reason)
+                elif state == OUTDATED and not is_other and reason is None:
+                    change = (ACCEPTED, reason)
+                else:
+                    change = (state, reason)
+                if change != (state, reason) or before is None:
+                    self._database.execute(
+                        "UPDATE calls SET state = ?, reason = ?, asked = coalesce(asked, ?) WHERE id = ?",
+                        (*change, wanted, number),
+                    )
+                outdated += change == (OUTDATED, None)
+        return outdated
 
     def begin_batch(self, token: str, entries: Sequence[Entry]) -> int:
         """Note that calls are about to be handed to the Batch API, before they are. Returns the batch's number."""

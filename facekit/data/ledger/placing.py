@@ -25,6 +25,7 @@ class PlacedCall:
         request: What is asked; None where the record cannot be asked about, for the reason in ``problem``.
         review: Judges the reply.
         problem: Why there is no request.
+        asked: What it is asked with, such as a digest of labels; None where its version says all.
     """
 
     stage: str
@@ -34,6 +35,7 @@ class PlacedCall:
     request: Request | None
     review: Callable[[Reply], Review]
     problem: str | None = None
+    asked: str | None = None
 
 
 def call_key(stage: str, record: str, aspect: str, version: str) -> str:
@@ -63,7 +65,7 @@ class LedgerStore:
 
     async def store(self, call: PlacedCall, outcome: Outcome) -> None:
         """Return when an outcome is on disk; whoever has its next turn first stores the outcomes of all."""
-        entry = Entry(call.stage, call.record, call.aspect, call.version, time=now(), **vars(outcome))
+        entry = Entry(call.stage, call.record, call.aspect, call.version, time=now(), asked=call.asked, **vars(outcome))
         batch = self._batch
         batch.entries.append(entry)
         await asyncio.sleep(0)

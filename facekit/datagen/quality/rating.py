@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from facekit.answers.fencing import FENCED, fence
 from facekit.answers.ratings import RATING_SCHEMA, review_rating
 from facekit.data.labels import TASKS
-from facekit.data.ledger import Entry, Ledger, PlacedCall, call_key
+from facekit.data.ledger import FINISHED, SUBMITTED, Entry, Ledger, PlacedCall, call_key
 from facekit.data.records import FaceRecord
+from facekit.datagen.asked import rated_with
 from facekit.datagen.calls import ANNOTATE, RATE
 from facekit.datagen.facts import fill, record_facts
 from facekit.datagen.plan import BATCH, in_batches, iterate_lines, record_media
@@ -28,6 +29,8 @@ from facekit.errors import ConfigurationError, RecordError
 def plan_ratings(path: Path, recipe: Recipe, ledger: Ledger) -> Iterator[PlacedCall]:
     """The ratings that are missing, one for each accepted answer, in the order of the records file.
 
+    A rating is missing, too, where it is of another answer, or the judge was told other labels than those of today.
+
     Raises:
         ConfigurationError: If the recipe has no rating.
     """
@@ -36,31 +39,61 @@ def plan_ratings(path: Path, recipe: Recipe, ledger: Ledger) -> Iterator[PlacedC
     versions, rating_versions = recipe.prompt_versions(), recipe.rating_versions()
     for lines in in_batches(iterate_lines(path), BATCH):
         ids = [values["id"] for _, values in lines]
-        done = ledger.finished(RATE, rating_versions, ids)
+        rated = {(each.record, each.aspect): each for each in ledger.entries(RATE, rating_versions, ids)}
         answers: dict[str, list[Entry]] = {}
         for entry in ledger.entries(ANNOTATE, versions, ids):
-            if entry.state == ACCEPTED and (entry.record, entry.aspect) not in done:
+            if entry.state == ACCEPTED:
                 answers.setdefault(entry.record, []).append(entry)
         for _, values in lines:
-            for entry in answers.get(values["id"], ()):
-                yield _rating_call(
-                    FaceRecord.model_validate(values), path, recipe, entry, rating_versions[entry.aspect]
-                )
+            entries = answers.get(values["id"], [])
+            try:
+                record = FaceRecord.model_validate(values) if entries else None
+            except ValidationError:
+                continue  # its answers are not kept, so that they need no rating
+            facts = {} if record is None else record_facts(record, recipe.words)
+            for entry in entries:
+                before = rated.get((entry.record, entry.aspect))
+                if record is not None and not _is_done(before, entry, facts, recipe):
+                    yield _rating_call(record, path, recipe, entry, rating_versions[entry.aspect], facts)
 
 
-def _rating_call(record: FaceRecord, path: Path, recipe: Recipe, entry: Entry, version: str) -> PlacedCall:
+def _is_done(rating: Entry | None, answer: Entry, facts: Mapping[str, str], recipe: Recipe) -> bool:
+    if rating is None or rating.state not in FINISHED:
+        return False
+    return rating.state == SUBMITTED or is_rating_of(rating, answer, facts, recipe)
+
+
+def is_rating_of(rating: Entry, answer: Entry, facts: Mapping[str, str], recipe: Recipe) -> bool:
+    """Whether a rating is of an answer and of the facts of today.
+
+    Of a rating from before that was noted it is known only that an answer which is newer is another.
+    """
+    if rating.asked is None:
+        return rating.time >= answer.time
+    return rating.asked == _asked(recipe, facts, answer)
+
+
+def _asked(recipe: Recipe, facts: Mapping[str, str], answer: Entry) -> str:
+    assert recipe.rating is not None
+    return rated_with(recipe.rating, {**facts, "known": known_words(facts)}, answer.answer)
+
+
+def _rating_call(
+    record: FaceRecord, path: Path, recipe: Recipe, entry: Entry, version: str, facts: Mapping[str, str]
+) -> PlacedCall:
     rating = recipe.rating
     assert rating is not None
-    facts = record_facts(record, recipe.words)
-    facts |= {
+    asked = _asked(recipe, facts, entry)
+    told = {
+        **facts,
         "question": stored_question(recipe, entry.aspect, record.id),
         "answer": fence(entry.answer, "answer", record.id, entry.aspect),
         "known": known_words(facts),
     }
     try:
-        prompt, media = fill(rating.prompt, facts), record_media(record, path.parent, recipe)
+        prompt, media = fill(rating.prompt, told), record_media(record, path.parent, recipe)
     except (RecordError, ValidationError) as error:
-        return PlacedCall(RATE, record.id, entry.aspect, version, None, review_rating, str(error))
+        return PlacedCall(RATE, record.id, entry.aspect, version, None, review_rating, str(error), asked)
     request = Request(
         key=call_key(RATE, record.id, entry.aspect, version),
         system=f"{' '.join(rating.system.split())} {FENCED}".strip(),
@@ -69,7 +102,7 @@ def _rating_call(record: FaceRecord, path: Path, recipe: Recipe, entry: Entry, v
         max_tokens=rating.max_tokens,
         schema=RATING_SCHEMA if recipe.structured else None,
     )
-    return PlacedCall(RATE, record.id, entry.aspect, version, request, review_rating)
+    return PlacedCall(RATE, record.id, entry.aspect, version, request, review_rating, asked=asked)
 
 
 def known_words(facts: Mapping[str, str]) -> str:

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from facekit.data.ledger import SUBMITTED, Entry, Ledger
+from facekit.data.ledger import OUTDATED, SUBMITTED, Entry, Ledger
 from facekit.datagen.calls import ANNOTATE
 from facekit.endpoints.outcomes import ACCEPTED, FAILED, GAVE_UP, REJECTED
 from facekit.errors import ConfigurationError, StorageError
@@ -41,6 +41,46 @@ def test_what_passed_is_asked_again_and_what_is_settled_is_not(tmp_path, state, 
     with Ledger(tmp_path) as ledger:
         ledger.store(entry(state=state))
         assert (("a", "look") in ledger.finished(ANNOTATE, VERSIONS, ["a", "b"])) is finished
+
+
+def test_what_would_be_asked_with_something_else_is_outdated_until_it_is_as_before(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        ledger.store(
+            entry(record="a", answer="A.", asked="old"), entry(record="b", state=REJECTED, reason="short", asked="old"),
+            entry(record="c", answer="C.", asked="new"), entry(record="d", answer="D."),
+            entry(record="e", state=SUBMITTED, asked="old"), entry(record="f", state=GAVE_UP, asked="old"),
+        )  # fmt: skip
+
+        def states(wanted, told=None):
+            assert ledger.outdate(ANNOTATE, VERSIONS, list("abcdef"), lambda *_: wanted) == (told or 0)
+            return {each.record: each.state for each in ledger.entries(ANNOTATE, VERSIONS, list("abcdef"))}
+
+        settled = {"a": ACCEPTED, "b": REJECTED, "c": ACCEPTED, "d": ACCEPTED, "e": SUBMITTED, "f": GAVE_UP}
+        assert states(None) == settled
+        assert states("new", told=1) == {**settled, "a": OUTDATED, "b": OUTDATED}
+        assert {record for record, _ in ledger.finished(ANNOTATE, VERSIONS, list("abcdef"))} == set("cde")
+        assert states("old", told=2) == {**settled, "b": OUTDATED, "c": OUTDATED, "d": OUTDATED}
+        assert [each.answer for each in ledger.stream(ANNOTATE, "look", "v1", ACCEPTED)] == ["A."]
+
+
+def test_a_ledger_from_before_labels_were_noted_is_gone_on_with(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        ledger.store(entry(answer="A."))
+    old = sqlite3.connect(tmp_path / "ledger.sqlite")
+    old.execute("ALTER TABLE calls DROP COLUMN asked")
+    old.close()
+    with Ledger(tmp_path) as ledger:
+        assert ledger.entries(ANNOTATE, VERSIONS, ["a"]) == [entry(answer="A.")]
+        assert ledger.outdate(ANNOTATE, VERSIONS, ["a"], lambda *_: "today") == 0
+        assert ledger.outdate(ANNOTATE, VERSIONS, ["a"], lambda *_: "tomorrow") == 1
+
+
+def test_an_outcome_without_an_answer_leaves_none_of_an_earlier_one(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        ledger.store(entry(answer="Too short.", state=REJECTED, reason="too short"))
+        ledger.store(entry(state=FAILED, reason="refused by the endpoint"))
+        (found,) = ledger.entries(ANNOTATE, VERSIONS, ["a"])
+    assert (found.answer, found.reason) == ("", "refused by the endpoint")
 
 
 def test_another_prompt_version_is_another_call(tmp_path):
