@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import logging
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
 from facekit.data.atomic import explained_writes, open_atomically, require_writable
+from facekit.data.closing import Closing
 from facekit.data.identity import RunIdentity
+from facekit.data.locking import hold_file
 from facekit.errors import ConfigurationError
 
 __all__ = ["AnswerFile", "key_of"]
-
-logger = logging.getLogger(__name__)
 
 RUN_SUFFIX = ".run.json"
 """Of the file beside the answers that says which run they are of."""
@@ -47,7 +44,7 @@ class _Line(NamedTuple):
     may_pass: bool
 
 
-class AnswerFile:
+class AnswerFile(Closing):
     """The answers of one batch.
 
     Args:
@@ -71,10 +68,11 @@ class AnswerFile:
             self._failed: dict[int, str] = {}
             self._changed: dict[int, int] = {}
             self._keys, self._files = self._read(retry_failed=retry_failed)
+            with self._explained():
+                self._file = self.path.open("a", encoding="utf-8")
         except BaseException:
             self._lock.close()
             raise
-        self._file = self.path.open("a", encoding="utf-8")
 
     def knows(self, key: str, files: str = "") -> bool:
         """Whether an entry is in the file with what its files hold now; notes one that is there with other contents.
@@ -111,14 +109,6 @@ class AnswerFile:
         finally:
             self._lock.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     @property
     def _run_path(self) -> Path:
         return self.path.with_name(self.path.name + RUN_SUFFIX)
@@ -132,14 +122,10 @@ class AnswerFile:
         with self._explained():
             lock = self._run_path.open("a+", encoding="utf-8")
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            hold_file(lock, self.path)
+        except BaseException:
             lock.close()
-            raise ConfigurationError(
-                f"another process is writing {self.path}; wait for it to end, or stop it"
-            ) from error
-        except OSError as error:
-            logger.warning("%s cannot be locked (%s); start no second run on it", self.path, error.strerror)
+            raise
         return lock
 
     def _check(self, run: RunIdentity) -> None:

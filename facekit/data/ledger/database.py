@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from facekit.data.locking import hold_file
 from facekit.errors import ConfigurationError, StorageError
 
 _SETTINGS = (
@@ -38,14 +38,9 @@ class Database:
 
     def __init__(self, path: Path, tables: str, patience: float = 5.0) -> None:
         self.path = path
-        self._lock = path.with_name(f"{path.name}.lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self._lock.close()
-            raise ConfigurationError(f"another process is working on {path.parent}; wait for it or stop it") from error
         with ExitStack() as opened:
-            opened.callback(self._lock.close)
+            self._lock = opened.enter_context(path.with_name(f"{path.name}.lock").open("w"))
+            hold_file(self._lock, path.parent)
             with self._sentences():
                 path.touch()  # with the mode that the umask says; SQLite's own files are for nobody else to write
                 self._connection = sqlite3.connect(
@@ -76,8 +71,11 @@ class Database:
 
     def close(self) -> None:
         """Close the file and let others have it."""
-        self._connection.close()
-        self._lock.close()
+        try:
+            with self._sentences():
+                self._connection.close()
+        finally:
+            self._lock.close()
 
     @contextmanager
     def _sentences(self) -> Iterator[None]:

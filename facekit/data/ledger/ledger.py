@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from facekit.data.closing import Closing
 from facekit.data.ledger.database import Database
 from facekit.endpoints.outcomes import ACCEPTED, FAILED, GAVE_UP, REJECTED
 from facekit.errors import ConfigurationError
@@ -109,7 +108,7 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-class Ledger:
+class Ledger(Closing):
     """The ledger of an output folder; use it as a context manager.
 
     Args:
@@ -126,15 +125,21 @@ class Ledger:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / LEDGER_NAME
         self._database = Database(self.path, _TABLES, patience)
-        if "asked" not in {row[1] for row in self._database.execute("PRAGMA table_info(calls)")}:
-            self._database.execute("ALTER TABLE calls ADD COLUMN asked TEXT")
+        try:
+            self._check_schema()
+        except BaseException:
+            self.close()
+            raise
+
+    def _check_schema(self) -> None:
         found = self.remember("schema", str(SCHEMA_VERSION))
         if found != str(SCHEMA_VERSION):
-            self.close()
             raise ConfigurationError(
                 f"{self.path} was written by another version of facekit (schema {found}, not {SCHEMA_VERSION}); "
                 "use that version, or another folder"
             )
+        if "asked" not in {row[1] for row in self._database.execute("PRAGMA table_info(calls)")}:
+            self._database.execute("ALTER TABLE calls ADD COLUMN asked TEXT")
 
     def remember(self, name: str, value: str) -> str:
         """Set a fact about the whole ledger if it is not set yet, and return what it is."""
@@ -350,14 +355,6 @@ class Ledger:
     def close(self) -> None:
         """Close the file and let others have it."""
         self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _entry(row: Sequence[object]) -> Entry:

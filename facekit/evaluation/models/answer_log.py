@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, ParamSpec, Self, TextIO, TypeVar
+from typing import Any, ParamSpec, TextIO, TypeVar
 
 from facekit.data.atomic import explained_writes, require_writable
+from facekit.data.closing import Closing
 from facekit.data.identity import RunIdentity
+from facekit.data.locking import hold_file
 from facekit.deprecations import changed_default
 from facekit.errors import ConfigurationError
 
@@ -47,7 +49,7 @@ class LoggedAnswer:
     is_final: bool = True
 
 
-class AnswerLog:
+class AnswerLog(Closing):
     """The answers of one run.
 
     Args:
@@ -60,7 +62,7 @@ class AnswerLog:
         appended: How many were appended since it was opened.
 
     Raises:
-        ConfigurationError: The file is the log of another run, or no log.
+        ConfigurationError: The file is the log of another run, or no log, or another process writes it.
         OutputError: The folder cannot be written to.
     """
 
@@ -69,11 +71,18 @@ class AnswerLog:
         self.answers: dict[str, LoggedAnswer] = {}
         self.appended = 0
         require_writable(self.path.parent)
-        kept = self._read(run) if resume and self.path.is_file() else 0
-        self._file: TextIO = self.path.open("a", encoding="utf-8")
-        self._file.truncate(kept)
-        if not kept:
-            self._write({"run": dict(run.facts)})
+        with self._explained():
+            self._file: TextIO = self.path.open("a", encoding="utf-8")
+        try:
+            hold_file(self._file, self.path)
+            kept = self._read(run) if resume else 0
+            with self._explained():
+                self._file.truncate(kept)
+            if not kept:
+                self._write({"run": dict(run.facts)})
+        except BaseException:
+            self._file.close()
+            raise
 
     def append(self, question: str, answer: LoggedAnswer) -> None:
         """Keep an answer; it is in the file when this returns. A later one to the same question replaces it."""
@@ -88,19 +97,14 @@ class AnswerLog:
 
     def close(self) -> None:
         """Close the file."""
-        with explained_writes(f"{self.path} cannot be written", "make room on the disk and resume"):
+        with self._explained():
             self._file.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained_writes(f"{self.path} cannot be written", "make room on the disk and resume")
 
     def _write(self, entry: dict[str, Any]) -> None:
-        with explained_writes(f"{self.path} cannot be written", "make room on the disk and resume"):
+        with self._explained():
             self._file.write(json.dumps(entry, ensure_ascii=False) + "\n")
             self._file.flush()
 

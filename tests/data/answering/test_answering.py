@@ -1,5 +1,6 @@
 """Batches of questions: every one is answered once, whatever is broken, stopped or started again."""
 
+import errno
 import json
 import os
 import tracemalloc
@@ -343,6 +344,22 @@ def test_two_runs_on_one_file_exclude_each_other(tmp_path):
         pytest.raises(ConfigurationError, match="another process"),
     ):
         AnswerFile(tmp_path / "answers.jsonl", RunIdentity({}))
+
+
+def test_a_file_that_cannot_be_closed_whole_is_another_run_s_all_the_same(tmp_path):
+    file = AnswerFile(tmp_path / "answers.jsonl", RunIdentity({}))
+
+    class FullDisk:
+        opened = file._file
+
+        def close(self):
+            self.opened.close()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    file._file = FullDisk()
+    with pytest.raises(OutputError, match=r"answers\.jsonl cannot be written \(No space left on device\)"):
+        file.close()
+    AnswerFile(tmp_path / "answers.jsonl", RunIdentity({})).close()
 
 
 def test_what_is_remembered_of_an_answer_is_sixteen_bytes(tmp_path):

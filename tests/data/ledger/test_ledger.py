@@ -105,7 +105,25 @@ def test_a_second_process_is_kept_out_while_the_first_works(tmp_path):
         script = f"from facekit.data.ledger import Ledger; Ledger({str(tmp_path)!r})"
         other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
         assert other.returncode == 1
-        assert "another process is working on" in other.stderr
+        assert "another process is writing" in other.stderr
+    Ledger(tmp_path).close()
+
+
+def test_a_ledger_that_cannot_be_closed_whole_is_one_sentence_and_held_no_longer(tmp_path):
+    ledger = Ledger(tmp_path)
+
+    class FullDisk:
+        opened = ledger._database._connection
+
+        def close(self):
+            self.opened.close()
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+
+    ledger._database._connection = FullDisk()
+    with pytest.raises(StorageError, match="the disk is full"):
+        ledger.close()
     Ledger(tmp_path).close()
 
 
