@@ -68,7 +68,9 @@ def restore_progress(trainer: Any, folder: Path) -> None:
         _logger.warning("%s has no %s, so the run goes on, but not to the bit", folder, path.name)
         return
     try:
-        state = torch.load(path, map_location=trainer.args.device, weights_only=True)
+        device: torch.device = trainer.args.device
+        place = device if device.type != "cpu" else "cpu"  # torch knows no CPU with a number, as of several processes
+        state = torch.load(path, map_location=place, weights_only=True)
         trainer._metrics["train"] = defaultdict(list, state["metrics"])
         trainer._total_train_tokens = state["tokens"]
         if hasattr(trainer, "_buffered_inputs"):

@@ -60,6 +60,15 @@ def test_answers_are_kept_in_the_middle_of_a_round_only(tmp_path):
             assert resumed._buffered_inputs[1]["num_images"] == [1, 1]
 
 
+def test_a_process_whose_cpu_has_a_number_reads_them_too(tmp_path):
+    """Of several processes on the CPU each has one, which torch cannot load to."""
+    save_progress(trainer(6, answers()), tmp_path)
+    resumed = trainer()
+    resumed.args.device = torch.device("cpu", 0)
+    restore_progress(resumed, tmp_path)
+    assert torch.equal(resumed._buffered_inputs[1]["completion_ids"], answers()[1]["completion_ids"])
+
+
 def test_what_was_gathered_for_the_next_entry_of_the_log_is_in_it(tmp_path):
     before = trainer()
     before._metrics["train"]["reward"] = [0.25, 0.5]
