@@ -29,8 +29,8 @@ def commands(*arguments: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("target", "extra"),
-    [("demo", "demo"), ("test", "dev"), ("coverage", "dev"), ("real", "dev"), ("check", "dev"), ("kernels", "dev"), ("format", "dev"),
-     ("docs", "docs")],
+    [("demo", "demo"), ("test", "dev"), ("coverage", "dev"), ("real", "dev"), ("check", "dev"), ("kernels", "dev"),
+     ("format", "dev"), ("docs", "docs")],
 )  # fmt: skip
 def test_a_target_makes_its_environment_and_installs_the_constrained_versions(target, extra):
     lines = commands(target)
