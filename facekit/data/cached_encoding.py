@@ -19,8 +19,9 @@ from facekit.data.record_media import count_frames
 from facekit.data.records import FaceRecord
 from facekit.encoders.base import VisionEncoder
 from facekit.encoders.transform import ImageTransform
-from facekit.errors import ImageError
+from facekit.errors import ImageError, first_line
 from facekit.models.visual_tokens import map_by_length
+from facekit.remote.mirror import require_here
 
 _VERSION = 1
 """Raised when the same file gives other pixels than before."""
@@ -69,10 +70,11 @@ class MediaIdentifier:
         digest.update(which.encode())
         for path in paths:
             try:
+                require_here(path)
                 with path.open("rb") as file:
                     digest.update(hashlib.file_digest(file, "sha256").digest())
             except OSError as error:
-                raise ImageError(f"{path} cannot be read ({error.strerror})") from error
+                raise ImageError(f"{path} cannot be read ({error.strerror or first_line(error)})") from error
         return digest.hexdigest()[:32]
 
 

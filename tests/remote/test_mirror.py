@@ -11,8 +11,12 @@ from threading import Thread
 import pytest
 from fsspec.implementations.memory import MemoryFile
 
+from facekit.data.cached_encoding import MediaIdentifier
+from facekit.data.formats import write_records
 from facekit.data.preprocessing.failures import may_pass
+from facekit.data.records import FaceRecord
 from facekit.data.shard_index import list_samples
+from facekit.encoders.tiny import TinyEncoder
 from facekit.errors import ImageError, MissingExtraError, RecordError, RemoteFileError
 from facekit.faces.images import open_image
 from facekit.remote import mirror
@@ -68,6 +72,26 @@ def test_media_beside_a_file_are_fetched_when_they_are_opened(memory, fetched, t
     assert open_image(picture).size == (8, 6)
     assert open_image(picture).size == (8, 6)
     assert fetched == ["memory://set/records.jsonl", "memory://set/faces/1.png"]
+
+
+def test_media_are_fetched_where_their_tokens_are_kept_and_what_cannot_be_is_told_with_the_reason(memory, monkeypatch):
+    memory.pipe("/set/a.png", b"some bytes")
+    folder, record = mirrored("memory://set"), FaceRecord(id="a", image="a.png")
+    identifier = MediaIdentifier(TinyEncoder(image_size=32, width=32, depth=1).transform, 8)
+    cache = str(folder.parents[2])
+    monkeypatch.setattr(require_here, "__defaults__", (5,))
+    with pytest.raises(
+        ImageError, match=r"a\.png cannot be read \(memory://set/a\.png has more than 5 bytes; shrink it"
+    ):
+        identifier.identify(record, folder)
+    with pytest.raises(
+        RecordError, match=r"a\.png cannot be read \(memory://set/a\.png has more than 5 bytes; shrink it"
+    ):
+        write_records([record], folder.parents[2] / "shards", "webdataset", media_folder=folder)
+    monkeypatch.undo()
+    monkeypatch.setenv("FACEKIT_CACHE", cache)
+    (medium,) = identifier.identify(record, folder)
+    assert len(medium.key) == 32
 
 
 def test_of_a_folder_with_a_manifest_shards_wait_until_they_are_opened(memory, fetched):

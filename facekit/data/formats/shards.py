@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from facekit.data.formats.folders import write_folder
 from facekit.data.records import FaceRecord, describe_problem, format_record
-from facekit.errors import ConfigurationError, MissingExtraError, RecordError
+from facekit.errors import ConfigurationError, MissingExtraError, RecordError, first_line
 from facekit.remote.addresses import is_mirrored, place_of
 from facekit.remote.mirror import require_here
 
@@ -193,7 +193,8 @@ def _to_sample(record: FaceRecord, number: int, folder: Path) -> dict[str, Any]:
             require_here(path)
             sample[field] = path.read_bytes()
         except OSError as error:
-            raise RecordError(f"record {record.id!r}: {folder / name} cannot be read ({error.strerror})") from error
+            reason = error.strerror or first_line(error)
+            raise RecordError(f"record {record.id!r}: {folder / name} cannot be read ({reason})") from error
     return sample
 
 
