@@ -67,7 +67,7 @@ def find_base_model(recognised: Recognition, *, weights: bool = True) -> Recogni
         raise CheckpointError(
             f"'{folder}/adapter_config.json' names its base model or its revision by something that is no text"
         )
-    candidates = [named, folder / named, folder.parent / named] if named else []
+    candidates: list[str | Path] = [named, folder / named, folder.parent / named] if named else []
     found = next((Path(each).expanduser() for each in candidates if _has_model(each)), None)
     if found is None and named and is_hub_id(named):
         try:
