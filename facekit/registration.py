@@ -38,6 +38,7 @@ class Description(TypedDict, total=False):
         requires: Import names of the packages in that group.
         distribution: The distribution that the extra belongs to.
         details: Further facts by name.
+        bare: Distributions by import name that are installed without their dependencies.
         replace: Whether the name may be taken.
     """
 
@@ -48,6 +49,7 @@ class Description(TypedDict, total=False):
     requires: tuple[str, ...]
     distribution: str
     details: Mapping[str, str]
+    bare: Mapping[str, str]
     replace: bool
 
 

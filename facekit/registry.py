@@ -42,6 +42,8 @@ class Part:
         requires: Import names of the packages in that group, checked before loading.
         distribution: The distribution that the extra belongs to.
         details: Further facts by name, such as a dataset's ``task``, ``size`` and ``obtain``.
+        bare: Further packages by import name, with their distributions, that are installed without their own
+            dependencies, which no extra can say; the part itself finds out whether it needs them.
     """
 
     kind: str
@@ -54,16 +56,28 @@ class Part:
     requires: tuple[str, ...] = ()
     distribution: str = "facekit-mllm"
     details: Mapping[str, str] = field(default_factory=dict, hash=False)
+    bare: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def install_command(self) -> str | None:
         """The command that installs what the part needs beyond the core, or None."""
-        return f"pip install '{self.distribution}[{self.extra}]'" if self.extra else None
+        return self._install_command(with_extra=True, bare=self.bare)
+
+    @property
+    def missing_command(self) -> str | None:
+        """The command that installs what of it is missing here, or None; nothing is imported."""
+        bare = [name for name in self.bare if not _is_found(name)]
+        return self._install_command(with_extra=not all(map(_is_found, self.requires)), bare=bare)
+
+    def _install_command(self, *, with_extra: bool, bare: Iterable[str]) -> str | None:
+        steps = [f"pip install '{self.distribution}[{self.extra}]'"] if with_extra and self.extra else []
+        steps += [f"pip install --no-deps {self.bare[name]}" for name in bare]
+        return " && ".join(steps) or None
 
     @property
     def is_installed(self) -> bool:
         """Whether the packages that the part requires can be found; nothing is imported."""
-        return all(importlib.util.find_spec(name) is not None for name in self.requires)
+        return all(map(_is_found, (*self.requires, *self.bare)))
 
     def load(self) -> Any:
         """Import and return the part.
@@ -71,14 +85,18 @@ class Part:
         Raises:
             MissingExtraError: A package that the part requires is not installed.
         """
-        missing = [name for name in self.requires if importlib.util.find_spec(name) is None]
+        missing = [name for name in self.requires if not _is_found(name)]
         if missing:
-            how = self.install_command or f"pip install {' '.join(missing)}"
+            how = self.missing_command or f"pip install {' '.join(missing)}"
             raise MissingExtraError(f"{self.kind} '{self.name}' needs {', '.join(missing)}; install it with: {how}")
         if not isinstance(self.target, str):
             return self.target
         module_name, _, attribute = self.target.partition(":")
         return getattr(importlib.import_module(module_name), attribute)
+
+
+def _is_found(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
 
 
 class Registry:
@@ -122,7 +140,7 @@ class Registry:
             target: The object or its import path; without it the call returns a decorator.
             replace: Whether the name may be taken.
             **description: ``summary``, ``licence``, ``source``, ``extra``, ``requires``, ``distribution``,
-                ``details``.
+                ``details``, ``bare``.
 
         Returns:
             A decorator that registers what it decorates (or the identity where ``target`` is given).

