@@ -110,6 +110,7 @@ def _options(
     if not verbose:
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        os.environ.setdefault("TQDM_DISABLE", "1")  # bars that no setting of their library turns off, as that of GGUF
     notice_untested_versions()
 
 
