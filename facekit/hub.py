@@ -29,7 +29,7 @@ from huggingface_hub.errors import (
 
 from facekit.compat.huggingface_hub import TRANSPORT_ERROR
 from facekit.errors import CheckpointError, FaceKitError, first_line
-from facekit.spec import closest_match_hint
+from facekit.spec import closest_match, closest_match_hint
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,9 @@ WEIGHTS_FILES = (
     "pytorch_model.bin",
 )
 
+_RUNS = "runs"  # where the demo, the recipes and the documentation keep models
+_MODEL_FILES = ("config.json", "adapter_config.json")
+_SHOWN = 5
 _HUB_ID = re.compile(r"(?:[A-Za-z0-9][\w.-]*/)?[A-Za-z0-9][\w.-]*")
 _LONGEST_ID = 200  # well above what the hub allows, and below what file systems do
 _LOG_IN = "log in with 'hf auth login' or set HF_TOKEN"
@@ -51,10 +54,38 @@ HUB_FAULTS = (HfHubHTTPError, EntryNotFoundError, OfflineModeIsEnabled, HFValida
 
 
 def is_hub_id(source: str | Path) -> bool:
-    """Whether a source is text such as ``OpenGVLab/InternVL3-1B-hf`` or ``gpt2`` that is the name of nothing here."""
-    if not isinstance(source, str) or len(source) > _LONGEST_ID or not _HUB_ID.fullmatch(source):
+    """Whether a source is text such as ``OpenGVLab/InternVL3-1B-hf`` or ``gpt2`` that is the name of nothing here.
+
+    A name below ``runs``, or below a folder that is here, means a folder, so that a slip of the pen is not looked for
+    on the hub; except for a model that is in huggingface_hub's cache.
+    """
+    if not _is_written_as_id(source) or Path(source).exists():
         return False
-    return not Path(source).exists()
+    owner, slash, _ = str(source).partition("/")
+    return not slash or not (owner == _RUNS or Path(owner).is_dir()) or _is_cached(str(source))
+
+
+def _is_written_as_id(source: str | Path) -> bool:
+    return isinstance(source, str) and len(source) <= _LONGEST_ID and bool(_HUB_ID.fullmatch(source))
+
+
+def tell_nearest_folder(path: str | Path) -> str:
+    """A hint at what was meant by a folder that is not there, such as "; did you mean 'runs/demo'?", or nothing."""
+    there, missing = Path(), list(Path(path).expanduser().parts)
+    while missing and (there / missing[0]).is_dir():
+        there /= missing.pop(0)
+    if not missing:
+        return ""
+    folders = _subfolders(there)
+    match = closest_match(missing[0], folders)
+    if match is not None:
+        whole = there.joinpath(match, *missing[1:])
+        return f"; did you mean '{whole if whole.is_dir() else there / match}'?"
+    models = [name for name in folders if any((there / name / each).is_file() for each in _MODEL_FILES)]
+    if not models or there == Path():
+        return ""
+    more = f" and {len(models) - _SHOWN} more" if len(models) > _SHOWN else ""
+    return f"; '{there}' has {', '.join(models[:_SHOWN])}{more}"
 
 
 def fetch_folder(source: str | Path, revision: str = "main", *, weights: bool = True, also: Sequence[str] = ()) -> Path:
@@ -67,9 +98,11 @@ def fetch_folder(source: str | Path, revision: str = "main", *, weights: bool = 
         also: Patterns of further files.
 
     Raises:
-        CheckpointError: The repository cannot be had, and is not in the cache; the message says why.
+        CheckpointError: The repository cannot be had, and is not in the cache; the message says why. Or the source
+            would be a hub id, but means a folder that is not there.
     """
     if not is_hub_id(source):
+        _refuse_local_name(source)
         return Path(source).expanduser()
     with hub_guard(str(source), revision):
         folder = Path(snapshot_download(str(source), revision=revision, allow_patterns=[*DESCRIBING_FILES, *also]))
@@ -93,6 +126,7 @@ def fetch_file(source: str, names: Sequence[str], revision: str = "main") -> Pat
             raise CheckpointError(f"{folder} has none of the files {', '.join(names)}; name another folder")
         return found
     if not is_hub_id(source):
+        _refuse_local_name(source)
         raise CheckpointError(
             f"'{source}' is no folder here, and cannot be the name of a model on the hub; check the path"
         )
@@ -102,6 +136,15 @@ def fetch_file(source: str, names: Sequence[str], revision: str = "main") -> Pat
     if found is None:
         raise CheckpointError(f"'{source}' has none of the files {', '.join(names)} at revision '{revision}'")
     return found
+
+
+def _refuse_local_name(source: str | Path) -> None:
+    """Raise where a name as the hub has them means a folder, and there is none."""
+    if _is_written_as_id(source) and not Path(source).exists():
+        owner, near = str(source).partition("/")[0], tell_nearest_folder(source) or "; check the path"
+        raise CheckpointError(
+            f"there is no folder '{source}', and what stands below '{owner}' is not looked for on the hub{near}"
+        )
 
 
 def cached_source(folder: str | Path) -> tuple[str, str] | None:
@@ -263,11 +306,20 @@ def _find(chain: list[BaseException], kind: type[BaseException]) -> BaseExceptio
 
 def _neighbours(source: str) -> str:
     """A hint at a folder or a downloaded model of nearly that name."""
-    parent = Path(source).expanduser().parent
-    here = [str(parent / path.name) for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
     cached = (_cached_id(path) for path in Path(constants.HF_HUB_CACHE).glob("models--*"))
-    hint = closest_match_hint(source, [*here, *(name for name in cached if name is not None and name != source)])
-    return hint if "did you mean" in hint else ""
+    near = closest_match(source, (name for name in cached if name is not None and name != source))
+    return tell_nearest_folder(source) or ("" if near is None else f"; did you mean '{near}'?")
+
+
+def _subfolders(folder: Path) -> list[str]:
+    try:
+        return sorted(each.name for each in folder.iterdir() if each.is_dir())
+    except OSError:
+        return []
+
+
+def _is_cached(source: str) -> bool:
+    return Path(constants.HF_HUB_CACHE, f"models--{source.replace('/', '--')}").is_dir()
 
 
 def _cached_id(folder: Path) -> str | None:

@@ -50,11 +50,17 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 def closest_match_hint(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"``, or a list of what is known where nothing is close."""
     names = sorted(known)
-    close = difflib.get_close_matches(word.lower(), [name.lower() for name in names], n=1, cutoff=0.6)
-    if close:
-        match = next(name for name in names if name.lower() == close[0])
+    match = closest_match(word, names)
+    if match is not None:
         return f"; did you mean '{match}'?"
     return f"; known: {', '.join(names)}" if names else "; none is registered"
+
+
+def closest_match(word: str, known: Iterable[str]) -> str | None:
+    """Return the name that is nearest to a word, or None where nothing is close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word.lower(), [name.lower() for name in names], n=1, cutoff=0.6)
+    return next((name for name in names if close and name.lower() == close[0]), None)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from facekit.backbones.base import (
 from facekit.backbones.chat_template import set_chat_template
 from facekit.backbones.quantization import read_quantization
 from facekit.errors import CheckpointError, InvalidSpecError, MissingExtraError, configuration_guard, first_line
-from facekit.hub import fetch_folder, is_hub_id, pinned_revision
+from facekit.hub import fetch_folder, is_hub_id, pinned_revision, tell_nearest_folder
 
 __all__ = ["load_huggingface_backbone", "read_dtype", "resolve_source"]
 
@@ -105,7 +105,8 @@ def resolve_source(argument: str) -> str:
             )
         return str(path)
     if not is_hub_id(argument):
-        raise CheckpointError(f"backbone 'hf:{argument}': there is no such folder; check the path")
+        near = tell_nearest_folder(argument) or "; check the path"
+        raise CheckpointError(f"backbone 'hf:{argument}': there is no such folder{near}")
     return argument
 
 

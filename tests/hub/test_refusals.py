@@ -127,6 +127,41 @@ def test_a_folder_of_nearly_that_name_is_pointed_at(hub, tmp_path, monkeypatch):
         facekit.load("runs/dmeo")
 
 
+def test_a_name_that_means_a_folder_is_not_looked_for_on_the_hub(hub, ours, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("lora", "region"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+        (tmp_path / "models" / name / "config.json").write_text("{}")
+    hub.publish("models/published", ours)
+    for name, told in (
+        (
+            "runs/mine",
+            "there is no folder 'runs/mine', and what stands below 'runs' is not looked for on the hub; check",
+        ),
+        ("models/regoin", "not looked for on the hub; did you mean 'models/region'?"),
+        ("models/zzz", "not looked for on the hub; 'models' has lora, region"),
+        ("models/published", "there is no folder 'models/published'"),
+        ("./models/regoin", "checkpoint 'models/regoin' does not exist; did you mean 'models/region'?"),
+        ("modles/region", None),
+    ):
+        before = len(hub.requests)
+        with pytest.raises(CheckpointError) as caught:
+            facekit.load(name)
+        assert told is None or told in str(caught.value)
+        assert (len(hub.requests) == before) == (told is not None), name
+    for take in (build_encoder, load_huggingface_backbone):
+        with pytest.raises(CheckpointError, match=r"there is no .*folder.*; did you mean 'models/region'\?$"):
+            take("hf:models/regoin" if take is build_encoder else "models/regoin")
+
+
+def test_a_downloaded_model_is_found_beside_a_folder_of_its_owners_name(hub, ours, tmp_path, monkeypatch):
+    hub.publish("models/published", ours)
+    facekit.load("models/published")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    facekit.load("models/published")
+
+
 def test_a_downloaded_model_of_nearly_that_name_is_pointed_at(hub, ours):
     hub.publish("org/model-large", ours)
     facekit.load("org/model-large")

@@ -13,6 +13,7 @@ from typing import Any
 
 from facekit.compat.transformers_vlms import is_image_text_to_text
 from facekit.errors import CheckpointError, first_line
+from facekit.hub import tell_nearest_folder
 
 NATIVE_SETTINGS = "facekit_native.json"
 """The file beside a model of another class that says how facekit finds and crops faces for it."""
@@ -80,8 +81,10 @@ def recognise(folder: Path) -> Recognition:
         CheckpointError: It is no folder, holds no checkpoint, or one of another format; the message says what is there.
     """
     if not folder.is_dir():
-        what = "is a file, not a folder" if folder.is_file() else "does not exist"
-        raise CheckpointError(f"checkpoint '{folder}' {what}; train one first (facekit demo), or name another folder")
+        is_file = folder.is_file()
+        what, near = ("is a file, not a folder", "") if is_file else ("does not exist", tell_nearest_folder(folder))
+        advice = "" if near.endswith("?") else "; train one first (facekit demo), or name another folder"
+        raise CheckpointError(f"checkpoint '{folder}' {what}{near}{advice}")
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
             return Recognition(folder, CheckpointFormat.ADAPTER, read_json(folder / "adapter_config.json"))

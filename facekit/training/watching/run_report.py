@@ -15,6 +15,7 @@ from facekit.data.mixture import SourceShare
 from facekit.data.shortened import ShortenedRecord
 from facekit.data.skipping import SkippedRecord
 from facekit.errors import CheckpointError, UnknownPartError
+from facekit.hub import is_hub_id
 from facekit.models.interoperability.recognition import NATIVE_PREFIX
 from facekit.models.memory import MemoryEstimate
 from facekit.models.modeling import FaceKitForConditionalGeneration
@@ -201,7 +202,7 @@ def find_base_models(model: FaceKitForConditionalGeneration, *named: str | None)
 
 
 def _is_hub_id(name: str) -> bool:
-    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not Path(name).exists()
+    return "/" in name and is_hub_id(name)
 
 
 def _look_up(kind: str, name: str) -> tuple[str, str]:
