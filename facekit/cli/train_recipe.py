@@ -95,6 +95,12 @@ def _read_words(arguments: Sequence[str], output: Path | None) -> tuple[str, lis
     """Return the recipe's name and the overrides; a word without ``=`` is the records file."""
     from facekit.errors import ConfigurationError
 
+    files = [word for word in arguments if "=" not in word]
+    stray = next((word for word in arguments if word.startswith("=")), None)
+    if stray is not None:
+        raise ConfigurationError(f"'{stray}' begins with '='; write key=value, without spaces")
+    if len(files) > 1 or (files and any(word.startswith(("records=", "data=")) for word in arguments)):
+        raise ConfigurationError(f"a recipe has one records file, or several as data=[{','.join(files)},…]")
     overrides = [word if "=" in word else f"records={word}" for word in arguments]
     names = [word.removeprefix("recipe=") for word in overrides if word.startswith("recipe=")]
     if len(names) > 1:

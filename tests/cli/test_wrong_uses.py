@@ -161,6 +161,17 @@ WRONG = [
     ),
     (("train", "recipe=facellm-lorra", "{records}"), "facellm-lorra"),
     (("train", "recipe=a", "recipe=b"), "one recipe at a time"),
+    (("train", "recipe=tiny-cpu", "records", "=", "{records}", "output=OUT"), "write key=value, without spaces"),
+    (
+        ("train", "recipe=tiny-cpu", "{records}", "{misnamed_jsonl}", "output=OUT"),
+        "one records file, or several as data=",
+    ),
+    (("train", "recipe=tiny-cpu", "{records}", "records={misnamed_jsonl}", "output=OUT"), "one records file"),
+    (
+        ("train", "recipe=tiny-cpu", "records=[{records},{records}]", "output=OUT"),
+        "several records files go into 'data'",
+    ),
+    (("train", "recipe=tiny-cpu", "data={records}", "output=OUT"), "'data' is a list of records files"),
     (("eval", PREDICTIONS, "{records}", "--tasks", "age", "--prompts", "open"), "'closed' or a YAML file"),
     (("eval", PREDICTIONS, "{records}", "--tasks", "age", "--prompts", "{recipe}"), "aspects"),
     (("eval", PREDICTIONS, "{records}", "--tasks", "age", "--limit", "0"), "--limit"),

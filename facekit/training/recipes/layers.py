@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, BeforeValidator, ValidationError, ValidationInfo
 
 from facekit.errors import ConfigurationError, MissingExtraError
 from facekit.spec import closest_match_hint
 
 SHORT_NAMES = {"lr": "learning_rate", "train": "parts"}
 TableKind = TypeVar("TableKind", bound=BaseModel)
+
+_EQUATION = re.compile(r"^\s*([\w.]+)\s*=(?!=)\s*(.*\S)", re.M)
+
+
+def _read_path(value: Any, field: ValidationInfo) -> Any:
+    if isinstance(value, str | Path):
+        if not str(value).strip():
+            raise ValueError("a path is not empty")
+        return value
+    if isinstance(value, list | tuple | dict):
+        more = ", and several records files go into 'data'" if field.field_name == "records" else ""
+        raise ValueError(f"one path is meant{more}")
+    raise ValueError("a path is meant; quote it in YAML, or write './' before it")
+
+
+OnePath = Annotated[Path, BeforeValidator(_read_path)]
+"""A path in a recipe: text, where YAML also has numbers, lists and tables."""
 
 WEIGHT_SOURCES = ("preset", "encoder", "backbone", "video_encoder", "checkpoint")
 """Keys of a recipe's model that say which weights it has, beside ``load``."""
@@ -25,24 +43,39 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfError) as error:
-        raise ConfigurationError(f"recipe {path} cannot be read ({' '.join(str(error).split())})") from error
-    if not isinstance(tree, dict):
-        raise ConfigurationError(f"recipe {path} is no table of keys and values; see the built-in ones")
+        hint = _tell_equation(path)
+        raise ConfigurationError(f"recipe {path} cannot be read ({' '.join(str(error).split())}){hint}") from error
+    if not isinstance(tree, dict) or any(_EQUATION.match(str(key)) for key in tree):
+        hint = _tell_equation(path) or "; see the built-in ones"
+        raise ConfigurationError(f"recipe {path} is no table of keys and values{hint}")
     return tree
+
+
+def _tell_equation(file: Path) -> str:
+    """A hint at the first line ``key = value`` of a YAML file, or nothing."""
+    try:
+        found = _EQUATION.search(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return "" if found is None else f"; in YAML it is '{found[1]}: {found[2]}', with a colon"
 
 
 def read_overrides(overrides: Sequence[str], stages: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return overrides as a tree, and the stages that run."""
     OmegaConf, OmegaConfError = _import_omegaconf()
     for override in overrides:
-        key, equals, _ = override.partition("=")
+        key, equals, value = override.partition("=")
         if not equals or not key.strip():
-            raise ConfigurationError(f"'{override}' is no override; write key=value")
+            raise ConfigurationError(f"'{override}' is no override; write key=value, without spaces")
+        if key != key.strip():
+            raise ConfigurationError(f"'{override}' has spaces beside '='; write {key.strip()}={value.strip()}")
     try:
         given: dict[str, Any] = OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)))
     except (yaml.YAMLError, OmegaConfError) as error:
         raise ConfigurationError(f"the overrides cannot be read ({' '.join(str(error).split())})") from error
     chosen = given.pop("stage", None)
+    if chosen is None and any(override.startswith("stage=") for override in overrides):
+        raise ConfigurationError(f"'stage=' names no stage; the stages are {', '.join(stages)}")
     names = list(stages) if chosen is None else chosen if isinstance(chosen, list) else str(chosen).split(",")
     for name in names:
         if name not in stages:
@@ -108,7 +141,9 @@ def as_table(where: str, values: Any) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigurationError(f"{where}: this is a table of keys and values, not {values!r}")
+        found = _EQUATION.match(values) if isinstance(values, str) else None
+        hint = "" if found is None else f"; in YAML it is '{found[1]}: {found[2]}', with a colon"
+        raise ConfigurationError(f"{where}: this is a table of keys and values, not {values!r}{hint}")
     return values
 
 

@@ -20,6 +20,7 @@ from facekit.spec import closest_match_hint
 from facekit.training.recipes.layers import (
     SHORT_NAMES,
     WEIGHT_SOURCES,
+    OnePath,
     as_table,
     check_keys,
     check_table,
@@ -108,7 +109,7 @@ class DataChoice(_Table):
         name: What reports call it; by default the file's name.
     """
 
-    records: Path
+    records: OnePath
     weight: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     name: str | None = None
 
@@ -131,7 +132,7 @@ class ValidationChoice(_Table):
             with ``grpo`` and ``dpo`` that is before the first step.
     """
 
-    records: Path
+    records: OnePath
     every: int | None = Field(default=None, ge=1)
     faces: int = Field(default=4, ge=0, le=64)
     tasks: tuple[str, ...] = ()
@@ -167,11 +168,11 @@ class Stage(_Table):
     """
 
     name: str
-    records: Path | None = None
+    records: OnePath | None = None
     data: tuple[DataChoice, ...] = ()
     settings: TrainingSettings
     validation: ValidationChoice | None = None
-    start: Path | None = None
+    start: OnePath | None = None
 
     @model_validator(mode="after")
     def _fits_what_is_learned(self) -> Self:
@@ -213,7 +214,7 @@ class Recipe(_Table):
     name: str
     summary: str = ""
     model: ModelChoice
-    output: Path
+    output: OnePath
     stages: tuple[Stage, ...]
     chosen: tuple[str, ...]
 
@@ -330,6 +331,15 @@ def _build(where: str, name: str, written: dict[str, Any], given: dict[str, Any]
     )
 
 
+def _listed(where: str, data: Any) -> list[Any]:
+    if data is None or isinstance(data, list):
+        return data or []
+    raise ConfigurationError(
+        f"{where}: 'data' is a list of records files, such as [a.jsonl, b.jsonl], not {data!r}; of one file write "
+        "'records'"
+    )
+
+
 def _read_data(where: str, entry: Any) -> DataChoice:
     values = {"records": entry} if isinstance(entry, str) else as_table(where, entry)
     check_keys(where, values, DataChoice.model_fields)
@@ -338,13 +348,13 @@ def _read_data(where: str, entry: Any) -> DataChoice:
 
 class _Top(_Table):
     summary: str = ""
-    output: Path
+    output: OnePath
 
 
 def _build_stage(where: str, name: str, values: dict[str, Any]) -> Stage:
     if not values.get("data"):
         require_key(where, values, "records")
-    data = [_read_data(f"{where}, data", each) for each in values.get("data") or ()]
+    data = [_read_data(f"{where}, data", each) for each in _listed(where, values.get("data"))]
     tables = (("lora", LoraSettings), ("grpo", GroupSettings), ("dpo", PairSettings))
     for key, kind in tables:
         table = values.get(key)
@@ -353,6 +363,8 @@ def _build_stage(where: str, name: str, values: dict[str, Any]) -> Stage:
     validation = values.get("validation")
     if isinstance(validation, str):
         validation = {"records": validation}
+    if validation is not None and not isinstance(validation, dict):
+        raise ConfigurationError(f"{where}: 'validation' is a records file or a table, not {validation!r}")
     if isinstance(validation, dict):
         check_keys(f"{where}, validation", validation, ValidationChoice.model_fields)
         require_key(f"{where}, validation", validation, "records")
