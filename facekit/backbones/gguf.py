@@ -16,6 +16,7 @@ from facekit.backbones.base import Backbone, check_vocabulary, ensure_pad_token,
 from facekit.backbones.chat_template import set_chat_template
 from facekit.backbones.gguf_header import GgufHeader, read_gguf_header
 from facekit.compat.transformers_gguf import scale_as_llama3, set_special_tokens, unpacking
+from facekit.counted import counted
 from facekit.errors import CheckpointError, InvalidSpecError, configuration_guard, first_line
 
 _MAGIC = b"GGUF"
@@ -63,7 +64,7 @@ def load_gguf_backbone(
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise CheckpointError(
-            f"backbone '{spec}' lacks {len(missing)} weights, the first is {missing[0]}; fetch it again"
+            f"backbone '{spec}' lacks {counted(len(missing), 'weight')}, the first is {missing[0]}; fetch it again"
         )
     with configuration_guard(CheckpointError, f"backbone '{spec}' cannot be loaded"):
         _refuse_lost(model, read_gguf_header(path), spec)

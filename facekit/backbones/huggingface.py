@@ -20,6 +20,7 @@ from facekit.backbones.base import (
 )
 from facekit.backbones.chat_template import set_chat_template
 from facekit.backbones.quantization import read_quantization
+from facekit.counted import counted
 from facekit.errors import CheckpointError, InvalidSpecError, MissingExtraError, configuration_guard, first_line
 from facekit.hub import fetch_folder, is_hub_id, pinned_revision, tell_nearest_folder
 
@@ -82,7 +83,7 @@ def load_huggingface_backbone(
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise CheckpointError(
-            f"backbone '{spec}' lacks {len(missing)} weights, the first is {missing[0]}; fetch it again"
+            f"backbone '{spec}' lacks {counted(len(missing), 'weight')}, the first is {missing[0]}; fetch it again"
         )
     model.config.name_or_path = tokenizer.name_or_path = source  # where it comes from, not where it is kept
     ensure_pad_token(tokenizer)

@@ -13,6 +13,7 @@ from facekit.cli.limits import MaxFailures
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, say, show, show_json
 from facekit.cli.startup import starting
+from facekit.counted import counted
 
 DEMO = "runs/demo"
 BATCH_SIZE, MAX_FAILURES = 64, "0"
@@ -198,7 +199,10 @@ def _check_order(image: str, questions: list[str]) -> None:
     if _is_file(questions[0]) and not is_address and not _is_file(image):
         raise ConfigurationError(f"'{questions[0]}' is a file; the picture comes before the questions")
     if len(questions) > 2 and not any(" " in each.strip() for each in questions):
-        say(f"note: {len(questions)} questions of one word each are asked; put a question into quotation marks")
+        say(
+            f"note: {counted(len(questions), 'question')} of one word each are asked; put a question into quotation "
+            "marks"
+        )
 
 
 def _demo_model() -> str:

@@ -11,6 +11,7 @@ import typer
 
 from facekit.cli.limits import read_limit
 from facekit.cli.output import progress_display, say, show, show_json
+from facekit.counted import counted
 
 if TYPE_CHECKING:
     from facekit.data.answering import AnsweringResult
@@ -94,8 +95,8 @@ def _show(result: AnsweringResult, *, as_json: bool) -> None:
         show_json(result)
         return
     before = f", {result.reused:,} answered before" if result.reused else ""
-    show(f"{result.answers:,} questions answered{before}: {result.output}")
-    show(f"  {result.entries:,} records, {result.failed:,} failures")
+    show(f"{counted(result.answers, 'question')} answered{before}: {result.output}")
+    show(f"  {counted(result.entries, 'record')}, {counted(result.failed, 'failure')}")
     for kind, count in result.failures.items():
         show(f"  {count:,} failed: {kind}")
     if result.failures:

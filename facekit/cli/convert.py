@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekit.cli.output import AllowOutside, AsJson, progress_display, show, show_json
+from facekit.counted import counted
 
 if TYPE_CHECKING:
     from facekit.data.convert import Conversion
@@ -94,7 +95,7 @@ def _show(result: Conversion, report: str) -> None:
     for part in result.merged:
         show(str(part))
     if result.duplicates is not None:
-        show(f"{len(result.duplicates.copies):,} near copies dropped: {report}")
+        show(f"{counted(len(result.duplicates.copies), 'near copy')} dropped: {report}")
         beside = describe_kept_beside(result.duplicates)
         if beside is not None:
             show(beside)
@@ -103,7 +104,7 @@ def _show(result: Conversion, report: str) -> None:
             show(f"{leaks}; they were dropped")
     if result.summary is not None:
         show(str(result.summary))
-    show(f"{result.counts.records:,} records in {result.path}")
+    show(f"{counted(result.counts.records, 'record')} in {result.path}")
     if result.card is not None:
         show(f"dataset card: {result.card}")
 

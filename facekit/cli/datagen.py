@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekit.cli.output import AsJson, progress_display, say, show, show_json
+from facekit.counted import counted
 
 if TYPE_CHECKING:
     from facekit.datagen.preview import Preview
@@ -100,11 +101,11 @@ def datagen(
 def _show(result: GenerationResult) -> None:
     written = result.written
     show(
-        f"{written.kept:,} answers kept, {written.dropped:,} dropped, {written.failed:,} failed, "
+        f"{counted(written.kept, 'answer')} kept, {written.dropped:,} dropped, {written.failed:,} failed, "
         f"{written.pending:,} still open; ${result.cost:.2f} spent"
     )
     for batch_name, count in result.open_batches.items():
-        show(f"{count:,} calls are in batch {batch_name}; collect with --batch")
+        show(f"batch {batch_name} has {counted(count, 'call')}; collect with --batch")
     for name, path in (("records", result.records), ("failures", result.records.with_name("failures.jsonl")),
                        ("report", result.report), ("card", result.card), *result.exports.items()):  # fmt: skip
         show(f"{name:<11}{path}")
@@ -140,10 +141,10 @@ def _show_preview(preview: Preview) -> None:
     for problem in preview.problems:
         show(f"cannot be asked: {problem}")
     for aspect, count in preview.calls.items():
-        show(f"{aspect}: {count:,} calls")
+        show(f"{aspect}: {counted(count, 'call')}")
     show(
-        f"{preview.records:,} records, {preview.total:,} calls, about {preview.prompt_tokens:,} tokens read and "
-        f"at most {preview.longest_answers:,} written"
+        f"{counted(preview.records, 'record')}, {counted(preview.total, 'call')}, about "
+        f"{preview.prompt_tokens:,} tokens read and at most {preview.longest_answers:,} written"
     )
     if preview.highest_cost is None or preview.lowest_cost is None:
         show("estimated cost: unknown, the price table has no such model (--prices)")

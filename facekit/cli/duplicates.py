@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekit.cli.output import AllowOutside, AsJson, progress_display, say, show, show_json
+from facekit.counted import counted
 
 if TYPE_CHECKING:
     from facekit.data.duplicates.finding import Duplicates
@@ -54,7 +55,7 @@ def duplicates(
 def _show(found: Duplicates) -> None:
     from facekit.data.duplicates.report import describe_kept_beside, describe_leaks
 
-    show(f"{len(found.copies):,} of {found.compared:,} records are near copies")
+    show(f"{counted(len(found.copies), 'near copy')} among {counted(found.compared, 'record')}")
     for (kept, dropped), number in sorted(found.between.items()):
         where = f"within {found.sets[kept]}" if kept == dropped else f"{found.sets[dropped]}, of {found.sets[kept]}"
         show(f"  {number:,} {where}")

@@ -11,6 +11,7 @@ from facekit.cli.engine_options import EngineArguments, EngineName, answered_by,
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, progress_display, say, show_json, show_table
 from facekit.cli.previews import DryRun, show_previews
+from facekit.counted import counted
 
 if TYPE_CHECKING:
     from facekit.evaluation import EvaluationResult
@@ -141,4 +142,4 @@ def _say_how_asked(result: EvaluationResult, cost: float | None) -> None:
     rate = f"{result.questions_per_second:.1f} a second"
     spent = "" if cost is None else f", ${cost:.2f} spent"
     say(f"prompts: {result.prompts}")
-    say(f"{result.questions} questions in {result.seconds:.1f} s, {rate}{spent}")
+    say(f"{counted(result.questions, 'question')} in {result.seconds:.1f} s, {rate}{spent}")

@@ -12,6 +12,7 @@ from facekit.cli.datagen import BUDGET_STATUS, STOPPED_STATUS, ask_for_key
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, progress_display, say, show, show_json, show_table
 from facekit.cli.previews import DryRun, show_previews
+from facekit.counted import counted
 
 if TYPE_CHECKING:
     from facekit.evaluation import Preview
@@ -121,7 +122,7 @@ def _preview(
     if source is None:
         return preview_judging(_read(records, predictions, tasks, sample), judges)
     chosen = ALL_TASKS if tasks is None else load_tasks(name.strip() for name in tasks.split(","))
-    sampled = f", {sample} answers of a task" if sample else ""
+    sampled = f", {counted(sample, 'answer')} of a task" if sample else ""
     say(f"what it says would be rated by {', '.join(judges) or 'nobody'}{sampled}")
     return [preview_explanations(source, records, chosen)]
 
@@ -179,7 +180,7 @@ def _show(result: JudgingResult, path: Path) -> None:
     for each in result.judges:
         if each.unrated:
             show(describe_unrated(each))
-    show(f"{result.answers} answers, {result.empty} empty; ${result.cost:.2f} spent; {path}")
+    show(f"{counted(result.answers, 'answer')}, {result.empty} empty; ${result.cost:.2f} spent; {path}")
 
 
 def _check_offline(answers: tuple[JudgedAnswer, ...], output: Path, *, as_json: bool) -> None:

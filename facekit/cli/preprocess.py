@@ -11,6 +11,7 @@ from facekit.catalog import DEFAULT_LANDMARKER
 from facekit.cli.limits import MaxFailures, read_limit
 from facekit.cli.output import AllowOutside, AsJson, progress_display, say, show, show_json
 from facekit.cores import count_usable_cores
+from facekit.counted import counted
 
 if TYPE_CHECKING:
     from facekit.data.preprocessing import FeatureResult, PreprocessPlan, PreprocessResult, PreprocessSettings
@@ -132,9 +133,9 @@ def _show(result: PreprocessResult) -> None:
     if result.summary is not None:
         show(str(result.summary))
     reused = f", {result.reused:,} of the input done before" if result.reused else ""
-    show(f"{result.records:,} faces in {result.shards:,} shards{reused}: {result.output}")
+    show(f"{counted(result.records, 'face')} in {counted(result.shards, 'shard')}{reused}: {result.output}")
     failed = sum(result.failures.values())
-    show(f"  {result.inputs:,} records: {result.inputs - failed:,} kept, {failed:,} failed")
+    show(f"  {counted(result.inputs, 'record')}: {result.inputs - failed:,} kept, {failed:,} failed")
     for kind, count in result.failures.items():
         show(f"  {count:,} failed: {kind}")
     if result.failures:
@@ -142,10 +143,10 @@ def _show(result: PreprocessResult) -> None:
 
 
 def _show_plan(plan: PreprocessPlan, features: str | None) -> None:
-    show(f"{plan.records:,} records would go to {plan.output}")
+    show(f"{counted(plan.records, 'record')} would go to {plan.output}")
     for medium, count in plan.media.items():
         show(f"  {count:,} with {medium}" if medium != "nothing" else f"  {count:,} without a picture or clip")
-    show(f"  {plan.shards:,} shards, {plan.noted:,} of them noted as done by an earlier run")
+    show(f"  {counted(plan.shards, 'shard')}, {plan.noted:,} of them noted as done by an earlier run")
     for name, value in plan.settings.model_dump().items():
         show(f"  {name.replace('_', ' ')}: {value}")
     if features is not None:
@@ -161,6 +162,6 @@ def _encode(output: Path, encoder: str, video_encoder: str | None, dtype: str, l
 
 
 def _show_encoded(result: FeatureResult) -> None:
-    show(f"{result.computed:,} faces encoded, {result.found:,} before: feature_cache={result.folder}")
+    show(f"{counted(result.computed, 'face')} encoded, {result.found:,} before: feature_cache={result.folder}")
     if result.stopped is not None:
         show(f"  not all are kept: {result.stopped}")

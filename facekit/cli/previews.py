@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from facekit.cli.output import say, show_json, show_table
+from facekit.counted import counted
 
 if TYPE_CHECKING:
     from facekit.evaluation import Preview
@@ -29,7 +30,7 @@ def show_previews(previews: Sequence[Preview], output: Path | None, *, as_json: 
         return
     for each in previews:
         style = ", ".join(words for words in (each.prompts and f"{each.prompts} prompts", each.scoring) if words)
-        title = f"{each.model}: {each.questions:,} questions{f', {style}' if style else ''}"
+        title = f"{each.model}: {counted(each.questions, 'question')}{f', {style}' if style else ''}"
         table = make_table(escape(title), ("part", "prompt"), ("questions", "faces", "longest answer"))
         for part in each.parts:
             numbers = (f"{part.questions:,}", part.faces, f"{part.max_new_tokens:,}")

@@ -13,6 +13,7 @@ from facekit.cli.output import AsJson, progress_display, show, show_json
 from facekit.cli.stopping import stopped_training
 from facekit.cli.train_recipe import train_recipe
 from facekit.cli.trained import tell_left_out, training_facts
+from facekit.counted import counted
 
 if TYPE_CHECKING:
     from facekit.data.mixing import DataSource
@@ -154,7 +155,9 @@ def _weigh(paths: Sequence[str], weights: str | None) -> str | list[DataSource]:
     except ValueError as error:
         raise ConfigurationError(f"--weights are numbers, such as 4,2,1, not '{weights}'") from error
     if len(shares) != len(paths):
-        raise ConfigurationError(f"there are {len(paths)} records files but {len(shares)} weights")
+        raise ConfigurationError(
+            f"{counted(len(shares), 'weight')} for {counted(len(paths), 'records file')}; give each file one"
+        )
     return [DataSource(*each) for each in zip(paths, shares, strict=True)]
 
 

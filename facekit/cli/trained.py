@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from facekit.cli.output import say
+from facekit.counted import counted
 
 if TYPE_CHECKING:
     from facekit.training.loop.trainer import TrainingResult
@@ -32,7 +33,7 @@ def tell_left_out(result: TrainingResult) -> None:
     records, questions = len(result.skipped_records), _questions_left_out(result)
     if records or questions:
         listed = f"{result.history_path.parent}: skipped.jsonl, shortened.jsonl"
-        say(f"left out {records:,} records and {questions:,} questions of others, listed in {listed}")
+        say(f"left out {counted(records, 'record')} and {counted(questions, 'question')} of others, listed in {listed}")
 
 
 def _questions_left_out(result: TrainingResult) -> int:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from facekit.cli.output import AllowOutside, AsJson, say, show, show_json
+from facekit.counted import counted, singular
 
 
 def verify(
@@ -31,7 +32,7 @@ def verify(
 
     def report(checked: Checked) -> None:
         verdict = "ok" if not checked.faults else f"{checked.faults:,} wrong"
-        show(f"{checked.path}: {checked.kind}, {checked.count:,} {checked.unit}: {verdict}")
+        show(f"{checked.path}: {checked.kind}, {counted(checked.count, singular(checked.unit))}: {verdict}")
         for problem in checked.problems:
             show(f"  {problem}")
         if checked.faults > len(checked.problems):

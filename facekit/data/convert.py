@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from facekit.counted import counted
 from facekit.data.confinement import move_noted_folders
 from facekit.data.copied_media import CopiedMedia
 from facekit.data.counting import RecordCounts
@@ -177,9 +178,10 @@ def _describe_steps(origin: str, summary: SourceSummary | None, merged: Sequence
     steps = [f"Read from {Path(origin).name if summary is None else summary.name} and converted by facekit."]
     if summary is not None:
         left_out = summary.missing.count + summary.broken.count + summary.repeated.count
-        steps.append(f"{left_out:,} entries were left out because their files were missing, broken or listed twice.")
+        steps.append(f"Left out because files were missing, broken or listed twice: {counted(left_out, 'entry')}.")
         steps += [
-            f"Label without a counterpart: {name}, {number:,} times." for name, number in summary.unmapped.items()
+            f"Label without a counterpart: {name}, {counted(number, 'time')}."
+            for name, number in summary.unmapped.items()
         ]
     return steps
 

@@ -10,6 +10,7 @@ from typing import Self
 
 import numpy as np
 
+from facekit.counted import counted
 from facekit.data.lazy_records import LazyRecords, content_of
 from facekit.data.moved_paths import path_mover
 from facekit.data.record_facts import facts_of, hash_id
@@ -56,7 +57,7 @@ class JoinedRecords(LazyRecords):
         return JoinedRecords, (self.parts, self.folder, self._chosen)
 
     def __repr__(self) -> str:
-        return f"JoinedRecords({', '.join(part.name for part in self.parts)}: {len(self)} records)"
+        return f"JoinedRecords({', '.join(part.name for part in self.parts)}: {counted(len(self), 'record')})"
 
     @property
     def _all_facts(self) -> np.ndarray:

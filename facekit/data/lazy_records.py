@@ -9,6 +9,7 @@ from typing import Self, overload
 
 import numpy as np
 
+from facekit.counted import counted
 from facekit.data.record_facts import identity_line
 from facekit.data.records import FaceRecord
 
@@ -69,7 +70,7 @@ class LazyRecords(Sequence[FaceRecord]):
         if isinstance(index, slice):
             return self.select(range(*index.indices(len(self))))
         if not -len(self) <= index < len(self):
-            raise IndexError(f"there are {len(self)} records, and none with the index {index}")
+            raise IndexError(f"of {counted(len(self), 'record')} none has the index {index}")
         position = int(index) % len(self)
         return self._read(position if self._chosen is None else int(self._chosen[position]))
 
@@ -91,7 +92,7 @@ class LazyRecords(Sequence[FaceRecord]):
         wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
         outside = wanted[(wanted < -len(self)) | (wanted >= len(self))]
         if len(outside):
-            raise IndexError(f"there are {len(self)} records, and none with the index {outside[0]}")
+            raise IndexError(f"of {counted(len(self), 'record')} none has the index {outside[0]}")
         wanted = np.where(wanted < 0, wanted + len(self), wanted)
         return self._choose(wanted if self._chosen is None else self._chosen[wanted])
 

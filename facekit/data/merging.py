@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from facekit.counted import counted
 from facekit.data.copied_media import CopiedMedia
 from facekit.data.mixture import divide
 from facekit.data.moved_paths import path_mover
@@ -47,7 +48,7 @@ class MergedSet:
 
     def __str__(self) -> str:
         """One line for a terminal."""
-        told = f"{self.name}: {self.taken:,} of {self.records:,} records"
+        told = f"{self.name}: {self.taken:,} of {counted(self.records, 'record')}"
         kinds = (
             (self.renamed, "renamed, their ids were taken"), (self.repeated, "repeat a picture"),
             (self.dropped, "dropped as near copies"),

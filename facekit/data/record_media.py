@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from facekit.counted import counted
 from facekit.data.records import FaceRecord
 from facekit.errors import ConfigurationError, RecordError
 from facekit.faces import NUM_LANDMARKS, CroppedFace, open_image, pad_to_square, read_clip
@@ -109,8 +110,8 @@ def _read_media(record: FaceRecord, folder: Path, num_frames: int) -> tuple[Sequ
     if not isinstance(record.video, str):
         pictures = [open_image(path) for path in record.media_paths(folder)]
         if points is not None and len(points) != len(pictures):
-            noun = "pictures" if record.images is not None else "frames"
-            raise RecordError(f"record {record.id!r} has {len(pictures)} {noun} but landmarks for {len(points)}")
+            shown = counted(len(pictures), "picture" if record.images is not None else "frame")
+            raise RecordError(f"record {record.id!r} has {shown} but landmarks for {len(points)}")
         return pictures, points
     clip = read_clip(place_of(folder, record.video), num_frames, among=record.frames)
     if points is None:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from facekit.counted import counted
 from facekit.data.atomic import open_atomically
 from facekit.data.confinement import Confinement, OutsideFolders
 from facekit.data.labels import FaceLabels
@@ -142,7 +143,7 @@ class FaceRecord(BaseModel):
             count = 1 if found.ndim == 2 else len(found)
             if count != len(self.images):
                 raise ValueError(
-                    f"there are {len(self.images)} pictures but landmarks for {count}; write null for none"
+                    f"{counted(len(self.images), 'picture')} but landmarks for {count}; write null for none"
                 )
         return self
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from facekit.counted import counted
 from facekit.data.atomic import explained_writes, write_text_atomically
 from facekit.data.usable import LeftOut
 from facekit.errors import RecordError
@@ -84,8 +85,8 @@ class ShortenedRecords:
             count = sum(len(each.left_out) for each in records)
             named = "; ".join(f"{each.id!r}, question {each.left_out[0].question}: {each.left_out[0].reason}"
                               for each in records[:_NAMED])  # fmt: skip
-            story = "%d questions of %d records are left out: %s; all in %s"
-            logger.warning(story, count, len(records), named, self.path)
+            story = "left out %s of %s: %s; all in %s"
+            logger.warning(story, counted(count, "question"), counted(len(records), "record"), named, self.path)
 
     def entries(self) -> list[ShortenedRecord]:
         """Every record once, by its index.

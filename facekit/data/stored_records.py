@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from pydantic import ValidationError
 
+from facekit.counted import counted
 from facekit.data.lazy_records import LazyRecords
 from facekit.data.record_files import unopened
 from facekit.data.record_index import FileStamp, RecordIndex, open_index
@@ -61,7 +62,7 @@ class StoredRecords(LazyRecords):
         return self.file_index.content
 
     def __repr__(self) -> str:
-        return f"StoredRecords({str(self.path)!r}, {len(self)} records)"
+        return f"StoredRecords({str(self.path)!r}, {counted(len(self), 'record')})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.path, self.file_index.digest, self._chosen)

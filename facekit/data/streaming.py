@@ -24,6 +24,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from facekit.counted import counted
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import DatasetOptions, FaceExample, make_example, usable_questions
 from facekit.data.formats.shards import sample_fields
@@ -153,7 +154,9 @@ class ShardStream(IterableDataset[FaceExample]):
             ConfigurationError: There are more processes than samples.
         """
         if self.total < self.processes:
-            raise ConfigurationError(f"{self.total} samples are too few for {self.processes} processes; use fewer")
+            raise ConfigurationError(
+                f"the {counted(self.total, 'sample')} cannot be shared by {self.processes} processes; use fewer"
+            )
         return self.total // self.processes if self.ends == "drop" else -(-self.total // self.processes)
 
     def __iter__(self) -> Iterator[FaceExample]:

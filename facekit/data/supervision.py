@@ -15,6 +15,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from facekit.compat.transformers_templates import marks_answers, render_marked_template
+from facekit.counted import counted
 from facekit.data.answer_spans import find_answer_spans
 from facekit.data.marks import MARKS, count_marks, settle_marks, spell_marks, split_marks, strip_leading_marks
 from facekit.data.records import Turn
@@ -211,7 +212,9 @@ def place_media(turns: Sequence[Turn], media: int) -> list[Turn]:
     if marked == media:
         return list(turns)
     if marked:
-        raise RecordError(f"a conversation marks {marked} pictures in its questions, but the record has {media}")
+        raise RecordError(
+            f"a conversation marks {counted(marked, 'picture')} in its questions, but the record has {media}"
+        )
     words = "\n".join([*[MARKS["image"]] * media, turns[first].content])
     return [turn if index != first else turn.model_copy(update={"content": words}) for index, turn in enumerate(turns)]
 

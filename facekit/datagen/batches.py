@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from facekit.counted import counted
 from facekit.data.ledger import OUTDATED, SUBMITTED, Entry, Ledger, PlacedCall, call_key, now
 from facekit.datagen.calls import ANNOTATE
 from facekit.datagen.settings import GenerationSettings
@@ -183,7 +184,7 @@ class BatchRunner:
         self._aside[number] = draft.aside
         name = await self._batches.submit(b"".join(draft.lines), token)
         self.ledger.name_batch(number, name)
-        logger.info("submitted batch %s with %d calls", name, len(draft.lines))
+        logger.info("submitted batch %s with %s", name, counted(len(draft.lines), "call"))
 
     async def _collect_all(self) -> None:
         """Wait for every open batch and store its answers."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facekit import __version__
+from facekit.counted import counted
 from facekit.data.confinement import move_noted_folders
 from facekit.data.counting import RecordCounts
 from facekit.data.formats import CardDetails, check_card_place, detect_format, require_format, write_card, write_records
@@ -48,7 +49,9 @@ class Provenance:
         """One sentence for each step, for the card."""
         recipe = self.recipe
         versions = ", ".join(f"{aspect} {version}" for aspect, version in recipe.prompt_versions().items())
-        models = ", ".join(f"{model} ({count:,} answers)" for model, count in self.annotators.items()) or "nobody"
+        models = (
+            ", ".join(f"{model} ({counted(count, 'answer')})" for model, count in self.annotators.items()) or "nobody"
+        )
         steps = [
             f"Faces: {self.source}.",
             f"Questions and prompts: facekit {__version__}, recipe {recipe.name}. {recipe.summary}".rstrip(),
@@ -60,7 +63,7 @@ class Provenance:
         else:
             judge = f" by {self.judge}" if self.judge else ""
             steps.append(f"The answers were rated{judge} from 1 to 10; those below {self.threshold:g} were left out.")
-        steps += [f"Left out: {reason}, {count:,} times." for reason, count in self.dropped.items()]
+        steps += [f"Left out: {reason}, {counted(count, 'time')}." for reason, count in self.dropped.items()]
         return steps
 
 

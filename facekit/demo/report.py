@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from facekit.cores import count_usable_cores
+from facekit.counted import counted
 from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet
 from facekit.data.labels import TASKS, FaceLabels
@@ -171,9 +172,7 @@ def judge(truth: Any, prediction: Any) -> tuple[str, bool]:
         return ("right" if hits == len(truth) else f"{hits} of {len(truth)} right"), hits == len(truth)
     if isinstance(truth, float):
         years = abs(truth - prediction)
-        return (
-            f"{years:.0f} year{'' if round(years) == 1 else 's'} off" if round(years) else "right"
-        ), years <= CLOSE_AGE
+        return (f"{counted(round(years), 'year')} off" if round(years) else "right"), years <= CLOSE_AGE
     return ("right", True) if truth == prediction else ("wrong", False)
 
 

@@ -24,6 +24,7 @@ from transformers import AutoConfig, PretrainedConfig
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import logging as transformers_logging
 
+from facekit.counted import counted
 from facekit.encoders.base import VisionEncoder
 from facekit.encoders.internvit import OFFICIAL_KIND, load_internvit, translate_settings
 from facekit.encoders.layers import resolve_layer
@@ -286,7 +287,7 @@ def load_vision_model(source: str, revision: str, settings: PretrainedConfig, mo
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise CheckpointError(
-            f"the weights of '{source}' lack {len(missing)} tensors, first '{missing[0]}'; fetch them again"
+            f"the weights of '{source}' lack {counted(len(missing), 'tensor')}, first '{missing[0]}'; fetch them again"
         )
     return model
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
+from facekit.counted import counted
 from facekit.errors import ConfigurationError, FaceNotFoundError, VideoError
 from facekit.faces.crop import DEFAULT_MARGIN, LARGEST_MARGIN, CroppedFace, crop_face, cut_square, pad_to_square
 from facekit.faces.frames import FRAMES_PER_CLIP
@@ -93,7 +94,7 @@ def prepare_clip(
         if on_no_face == "whole-image":
             return CroppedClip(tuple(pad_to_square(frame) for frame in clip.frames), clip.indices)
         raise FaceNotFoundError(
-            f"no face of at least {min_face_size:g} pixels was found in any of {len(clip.frames)} frames of "
+            f"no face of at least {min_face_size:g} pixels was found in any of {counted(len(clip.frames), 'frame')} of "
             f"{clip.name}; give a clip in which a face looks roughly at the camera, upright, or use whole frames with "
             "on_no_face='whole-image'"
         )

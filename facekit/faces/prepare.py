@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from PIL import Image
 
+from facekit.counted import counted
 from facekit.errors import ConfigurationError, FaceNotFoundError
 from facekit.faces.crop import DEFAULT_MARGIN, CroppedFace, crop_face, pad_to_square
 from facekit.faces.images import MAX_PIXELS, ImageSource, open_image
@@ -151,7 +152,7 @@ def select_faces(
         return [max(large_enough, key=lambda index: faces[index].size)]
     if select not in large_enough:
         raise FaceNotFoundError(
-            f"{name} has {len(large_enough)} face(s) of at least {min_face_size:g} pixels, so no face {select}; "
-            f"choose an index from 0 to {max(large_enough)}"
+            f"{name} has {counted(len(large_enough), 'face')} of at least {min_face_size:g} pixels, so no face "
+            f"{select}; choose an index from 0 to {max(large_enough)}"
         )
     return [int(select)]

@@ -19,6 +19,7 @@ from urllib.parse import urlparse
 import numpy as np
 from PIL import Image
 
+from facekit.counted import counted
 from facekit.errors import ConfigurationError, ImageError, MissingExtraError, VideoError
 from facekit.faces.animations import (
     ANIMATED_SUFFIXES,
@@ -179,7 +180,7 @@ def _choose_among(among: Sequence[int], num_frames: int) -> list[int]:
 
 def _read_file(path: Path, name: str, index: FrameIndex, chosen: Sequence[int], max_pixels: int) -> Clip:
     if chosen[-1] >= index.total:
-        raise VideoError(f"{name} has {index.total} frames, so none at index {chosen[-1]}, counted from 0")
+        raise VideoError(f"{name} has {counted(index.total, 'frame')}, so none at index {chosen[-1]}, counted from 0")
     wanted = sorted(set(chosen))
     found = dict(zip(wanted, decode_frames(path, name, index, wanted, max_pixels), strict=True))
     return Clip(tuple(found[i] for i in chosen), tuple(chosen), index.total, name)
@@ -241,7 +242,7 @@ def read_index(path: Path, name: str, max_pixels: int, max_frames: int, max_seco
     seconds = (end - known[0]) * unit
     _check_duration(seconds, name, max_seconds)
     if is_cut_off or _is_short(seconds, declared, len(times)):
-        raise VideoError(f"{name} is cut off after {len(times)} frames; fetch or export it again")
+        raise VideoError(f"{name} is cut off after {counted(len(times), 'frame')}; fetch or export it again")
     return FrameIndex(len(times), known if can_seek else None, sorted(keyframes))
 
 

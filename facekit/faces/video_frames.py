@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from facekit.counted import counted
 from facekit.errors import VideoError
 from facekit.faces.images import MAX_PIXELS
 from facekit.faces.sources import describe_source, local_path
@@ -49,7 +50,9 @@ class VideoFrames:
             VideoError: There is no such frame, or it cannot be decoded.
         """
         if not 0 <= number < len(self):
-            raise VideoError(f"{self._name} has {len(self)} frames, so none at index {number}, counted from 0")
+            raise VideoError(
+                f"{self._name} has {counted(len(self), 'frame')}, so none at index {number}, counted from 0"
+            )
         if self._last is not None and self._last[0] == number:
             return self._last[1]
         if self._pass is None or self._last is None or number < self._last[0] or self._index.times is None:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
+from facekit.counted import counted
 from facekit.errors import ConfigurationError
 from facekit.faces import NUM_LANDMARKS, CroppedClip, CroppedFace, is_video, open_image, read_clip
 from facekit.faces.images import ImageSource
@@ -87,7 +88,9 @@ def split_landmarks(landmarks: Any, count: int) -> list[np.ndarray | None]:
         array = np.asarray(landmarks, dtype=np.float32)
         landmarks = list(array[None] if array.ndim == 2 else array.squeeze(1) if array.ndim == 4 else array)
     if len(landmarks) != count:
-        raise ConfigurationError(f"there are {count} images but landmarks for {len(landmarks)}")
+        raise ConfigurationError(
+            f"{counted(count, 'image')} but landmarks for {len(landmarks)}; give one entry for each"
+        )
     arrays = [None if points is None else np.asarray(points, dtype=np.float32) for points in landmarks]
     for index, points in enumerate(arrays):
         if points is not None and points.shape != (NUM_LANDMARKS, 2):
@@ -132,7 +135,9 @@ def split_clip_landmarks(landmarks: Any, count: int) -> list[np.ndarray | None]:
         array = np.asarray(landmarks, dtype=np.float32)
         landmarks = [array] if array.ndim == 3 else list(array)
     if len(landmarks) != count:
-        raise ConfigurationError(f"there are {count} videos but landmarks for {len(landmarks)}")
+        raise ConfigurationError(
+            f"{counted(count, 'video')} but landmarks for {len(landmarks)}; give one entry for each"
+        )
     arrays = [None if points is None else np.asarray(points, dtype=np.float32) for points in landmarks]
     for index, points in enumerate(arrays):
         if points is not None and (points.ndim != 3 or points.shape[1:] != (NUM_LANDMARKS, 2)):

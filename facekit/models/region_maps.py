@@ -10,6 +10,7 @@ from PIL import Image
 
 from facekit.connectors.region import LandmarkGuidedConnector
 from facekit.connectors.region_gated import RegionEnrichment
+from facekit.counted import counted
 from facekit.errors import ConfigurationError, FaceNotFoundError
 from facekit.faces import FACE_REGIONS, REGION_LABELS, CroppedClip, CroppedFace, draw_overlay
 from facekit.faces.heat_map import draw_heat_maps
@@ -67,7 +68,9 @@ class RegionMaps:
         """
         frames, heads = self.values.shape[:2]
         if not 0 <= frame < frames or (head is not None and not 0 <= head < heads):
-            raise ConfigurationError(f"there are {frames} frames and {heads} heads, counted from 0")
+            raise ConfigurationError(
+                f"the maps have {counted(frames, 'frame')} and {counted(heads, 'head')}, counted from 0"
+            )
         maps = self.mean()[frame] if head is None else self.values[frame, head]
         if not np.isfinite(maps).all():
             raise FaceNotFoundError(f"frame {frame} shows no face, so its patches attend to no region")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from facekit.counted import singular
 from facekit.reports.progress import ProgressState
 from facekit.reports.words import format_duration
 
@@ -156,7 +157,8 @@ class _Lines:
 def describe_progress(state: ProgressState) -> str:
     """A stage's progress on one line: "train: 40 of 200 steps (20 %), loss 0.512, 81 samples/s, 1 min 5 s left"."""
     share = f" ({100 * state.done // state.total} %)" if state.total else ""
-    amount = f"{state.done:,} of {state.total:,} {state.unit}".rstrip()
+    unit = singular(state.unit) if state.total == 1 else state.unit
+    amount = f"{state.done:,} of {state.total:,} {unit}".rstrip()
     words = [f"{state.stage}: {amount}{share}", state.detail, _time_left(state)]
     return ", ".join(" ".join(word.split()) for word in words if word)
 

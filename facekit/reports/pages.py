@@ -13,6 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from facekit._version import __version__
+from facekit.counted import counted
 from facekit.reports.words import format_count, format_duration, format_p_value, in_words
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ def environment() -> Environment:
         cell=escape_cell,
         code=escape_code,
         count=format_count,
+        counted=counted,
         duration=format_duration,
         p_value=format_p_value,
         in_words=in_words,

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field, StrictBool, StrictInt, StrictStr
 
+from facekit.counted import counted
 from facekit.errors import ConfigurationError, FaceNotFoundError
 from facekit.faces import REGION_LABELS, CroppedClip, CroppedFace
 from facekit.faces.describing import describe_face
@@ -127,9 +128,13 @@ def describe_maps(maps: RegionMaps, asked: RegionMapsRequest) -> dict[str, Any]:
     """
     frames, heads = maps.values.shape[:2]
     if asked.frame >= frames:
-        raise RequestError(400, f"there are {frames} frames, counted from 0; give one of them", param="frame")
+        raise RequestError(
+            400, f"the maps have {counted(frames, 'frame')}, counted from 0; give one of them", param="frame"
+        )
     if asked.head is not None and asked.head >= heads:
-        raise RequestError(400, f"there are {heads} heads, counted from 0; give one of them", param="head")
+        raise RequestError(
+            400, f"the maps have {counted(heads, 'head')}, counted from 0; give one of them", param="head"
+        )
     values = maps.values[asked.frame]
     if not np.isfinite(values).all():
         raise RequestError(400, f"frame {asked.frame} shows no face; take another one", param="frame")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from facekit.counted import counted
 from facekit.errors import ConfigurationError, FaceKitError, FaceNotFoundError, ImageError, VideoError
 from facekit.faces import CroppedClip, CroppedFace, draw_overlay, read_clip
 from facekit.faces.describing import describe_medium
@@ -142,9 +143,8 @@ class QuestionReader:
         if given is None:
             return [None] * len(parts)
         if len(given) != len(parts) or any(isinstance(part, VideoPart) for part in parts):
-            message = (
-                f"there are landmarks for {len(given)} pictures, and {len(parts)} pictures; give one entry for each"
-            )
+            shown = counted(len(parts), "picture")
+            message = f"there are landmarks for {len(given)} of {shown}; give one entry for each"
             raise RequestError(400, message, param="facekit.landmarks")
         return [None if points is None else np.asarray(points, np.float32) for points in given]
 

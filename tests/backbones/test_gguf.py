@@ -135,7 +135,7 @@ def test_files_that_cannot_be_used_are_told(tmp_path, llama):
     with pytest.raises(CheckpointError, match="the file is no GGUF"):
         load_gguf_backbone(str(tmp_path / "text.gguf"))
     write(tmp_path / "short.gguf", llama, leave_out=("blk.1.ffn_up",))
-    with pytest.raises(CheckpointError, match=r"lacks 1 weights, the first is .*layers\.1\.mlp\.up_proj"):
+    with pytest.raises(CheckpointError, match=r"lacks 1 weight, the first is .*layers\.1\.mlp\.up_proj"):
         load_gguf_backbone(str(tmp_path / "short.gguf"))
     whole = tmp_path / "whole.gguf"
     write(whole, llama)

@@ -157,7 +157,7 @@ def test_missing_weights_are_counted(checkpoint, tmp_path):
     weights = load_file(tmp_path / "model.safetensors")
     del weights["model.norm.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match=r"lacks 1 weights, the first is model\.norm\.weight"):
+    with pytest.raises(CheckpointError, match=r"lacks 1 weight, the first is model\.norm\.weight"):
         load_huggingface_backbone(folder)
 
 

@@ -34,7 +34,7 @@ def test_a_folder_is_answered_and_the_exit_status_counts_failures(run_facekit, m
     ]
     status, out, error = run_facekit(*command)
     assert status == 1, error
-    assert "1 questions answered" in out
+    assert "1 question answered" in out
     assert "1 failed: ImageError" in out
     found, torn = map(json.loads, output.read_text().splitlines())
     model, processor = facekit.load(model_folder)

@@ -62,7 +62,7 @@ def test_several_files_without_weights_are_seen_once(run, faces, text, tmp_path)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--weights", "1,2"], "there are 1 records files but 2 weights"),
+        (["--weights", "1,2"], "2 weights for 1 records file; give each file one"),
         (["--weights", "many"], "--weights are numbers, such as 4,2,1, not 'many'"),
         (["--lora-alpha", "8"], "go with --lora-rank"),
         (["--lora-rank", "0"], "'lora.rank'"),

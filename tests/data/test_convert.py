@@ -59,7 +59,7 @@ def test_the_command_prints_the_summary_and_writes_the_card(fairface, tmp_path, 
     assert "4 records in" in out
     card = (tmp_path / "out" / "README.md").read_text()
     assert "- fairface: CC-BY-4.0" in card
-    assert "2 entries were left out" in card
+    assert "listed twice: 2 entries." in card
 
 
 def test_wrong_input_is_one_line_and_leaves_nothing(fairface, tmp_path, run_facekit):

@@ -268,7 +268,7 @@ def test_faulty_records_are_named(processor, tmp_path):
         load_media(FaceRecord(id="film", video="a.mp4"), tmp_path, processor)
     shape = [[0.1, 0.2]] * 68
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    with pytest.raises(RecordError, match="1 frames but landmarks for 2"):
+    with pytest.raises(RecordError, match="1 frame but landmarks for 2"):
         load_media(FaceRecord(id="odd", image="a.png", landmarks=[shape, shape]), tmp_path, processor)
     asked = FaceRecord(id="asked", image="a.png", conversations=[Turn(role="user", content="q?")])
     with pytest.raises(RecordError, match=r"'asked'.*no assistant turn"):

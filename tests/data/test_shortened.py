@@ -31,7 +31,7 @@ def test_a_list_is_replaced_and_its_questions_are_counted(tmp_path, caplog):
     records.add(FIRST)
     records.replace([SECOND])
     assert records.entries() == [SECOND]
-    assert "2 questions of 1 records are left out: 'b', question 1: too long; all in" in caplog.text
+    assert "left out 2 questions of 1 record: 'b', question 1: too long; all in" in caplog.text
 
 
 def test_a_damaged_list_is_told_and_no_list_is_none(tmp_path):

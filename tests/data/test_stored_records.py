@@ -66,9 +66,9 @@ def test_a_stored_set_has_the_records_of_the_file_in_order_by_index_slice_and_se
     assert records[3] in stored
     assert stored.index(records[3]) == 3
     for wrong in (6, -7):
-        with pytest.raises(IndexError, match="there are 6 records"):
+        with pytest.raises(IndexError, match="of 6 records none has the index"):
             stored[wrong]
-        with pytest.raises(IndexError, match="there are 6 records"):
+        with pytest.raises(IndexError, match="of 6 records none has the index"):
             stored.select([0, wrong])
 
 

@@ -273,6 +273,6 @@ def test_an_open_batch_is_told_by_its_name(serve, faces, recipe_path, tmp_path, 
     with pytest.raises(SystemExit):
         cli.main()
     out = capsys.readouterr().out
-    assert "20 calls are in batch batch-77; collect with --batch" in out
+    assert "batch batch-77 has 20 calls; collect with --batch" in out
     assert "20 still open" in out
     assert server.calls == []

@@ -281,7 +281,7 @@ def test_incomplete_weights_are_refused(saved):
     weights = load_file(path)
     lost = next(name for name in weights if "layers.0.mlp.fc1.weight" in name)
     save_file({name: value for name, value in weights.items() if name != lost}, path, metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match=r"lack 1 tensors, first .*layers\.0\.mlp\.fc1\.weight"):
+    with pytest.raises(CheckpointError, match=r"lack 1 tensor, first .*layers\.0\.mlp\.fc1\.weight"):
         HuggingFaceEncoder.from_spec(folder)
 
 

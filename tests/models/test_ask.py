@@ -192,7 +192,7 @@ def test_lists_that_do_not_fit_are_told(small, picture, points):
     model, processor = small
     with pytest.raises(ConfigurationError, match="the list is empty"):
         facekit.ask(model, processor, [], "Smile?")
-    with pytest.raises(ConfigurationError, match="there are 2 pictures but landmarks for 1"):
+    with pytest.raises(ConfigurationError, match="2 pictures but landmarks for 1; give one entry for each"):
         facekit.ask(model, processor, [picture, picture], "Smile?", landmarks=[points])
 
 

@@ -90,7 +90,7 @@ def test_a_connector_without_region_attention_and_a_picture_without_a_face_are_t
         facekit.region_maps(model, processor, portrait)
     with pytest.raises(FaceNotFoundError):
         facekit.region_maps(*parts, Image.new("RGB", (64, 64)))
-    with pytest.raises(ConfigurationError, match="1 frames and 4 heads"):
+    with pytest.raises(ConfigurationError, match="1 frame and 4 heads"):
         facekit.region_maps(*parts, portrait).draw(head=4)
 
 

@@ -148,7 +148,7 @@ def test_what_has_no_maps_says_why(post, portrait_url, clip_url):
     for body, piece in (
         ({"medium": image(data_url(Image.new("RGB", (64, 64))))}, "no face was found in picture 1"),
         ({"medium": image(portrait_url), "head": 99}, "heads, counted from 0"),
-        ({"medium": image(portrait_url), "frame": 1}, "1 frames"),
+        ({"medium": image(portrait_url), "frame": 1}, "1 frame,"),
         ({"medium": image(portrait_url), "landmarks": [[0.5, 0.5]] * 67}, "landmarks"),
         (
             {

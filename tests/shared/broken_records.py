@@ -46,7 +46,7 @@ WAYS = [
     ({"landmarks": SHAPE[:67]}, "landmarks must be 68 pairs"),
     ({"landmarks": [[96 * x, 96 * y] for x, y in SHAPE]}, "divided by the picture's width"),
     ({"landmarks": "nothing.npy"}, "cannot be read as .npy"),
-    ({"landmarks": [SHAPE, SHAPE]}, "1 frames but landmarks for 2"),
+    ({"landmarks": [SHAPE, SHAPE]}, "1 frame but landmarks for 2"),
     ({"mood": "joy"}, "field 'mood'"),
     (None, "Invalid JSON"),
 ]  # fmt: skip

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from facekit.counted import counted
 from facekit.data.duplicates.hashing import hash_records, picture_hash
 from facekit.data.duplicates.near_pairs import find_near_pairs
 from facekit.data.duplicates.teaching import what_is_taught
@@ -183,7 +184,7 @@ def find_duplicates(
         counts.append(row + 1)
     if not places and unreadable.count:
         raise RecordError(
-            f"none of {sum(counts):,} records has pictures that can be opened, such as {unreadable.examples[0]}"
+            f"none of {counted(sum(counts), 'record')} has a picture that opens, such as {unreadable.examples[0]}"
         )
     copies, leaks, kept_beside = _compare(
         places, np.array(hashes, np.uint64), np.array(owners, np.int64), taught, distance

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from facekit.counted import counted
 from facekit.data.atomic import write_text_atomically
 from facekit.data.duplicates.finding import Copy, Duplicates, Place
 from facekit.errors import ConfigurationError, FaceKitError
@@ -84,7 +85,7 @@ def describe_leaks(found: Duplicates) -> str | None:
     told = ", ".join(f"{number:,} between {one} and {other}" for (one, other), number in pairs.most_common())
     first = leaks[0]
     return (
-        f"{len(leaks):,} records leak between splits: {told}; the first: {first.kept.id!r} ({first.kept.part}) and "
+        f"{counted(len(leaks), 'leak')} between splits: {told}; the first: {first.kept.id!r} ({first.kept.part}) and "
         f"{first.dropped.id!r} ({first.dropped.part})"
     )
 

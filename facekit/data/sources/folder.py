@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from facekit.counted import counted
 from facekit.data.labels import FaceLabels, age_group_of
 from facekit.data.records import FaceRecord, describe_problem
 from facekit.data.sources.base import Source
@@ -166,7 +167,8 @@ class CsvTable(Source):
                 yield record
         if rows and not labelled and self.needs_labels and self.has_others:
             raise RecordError(
-                f"0 of {rows:,} rows of {self.table} have a label; its columns are {', '.join(self.columns)}, and "
+                f"0 of {counted(rows, 'row')} of {self.table} have a label; its columns are "
+                f"{', '.join(self.columns)}, and "
                 "labels are read from expression, age, manipulated, AU12 and the like, and CelebA's names: rename the "
                 "columns, or add ?labels=none"
             )

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from facekit.counted import counted
 from facekit.data.counting import RecordCounts
 
 __all__ = ["Problems", "SourceSummary"]
@@ -91,7 +92,7 @@ class SourceSummary:
     def __str__(self) -> str:
         counts = self.counts
         kinds = " and ".join(_count_of(kind, number) for kind, number in sorted(counts.media.items()))
-        lines = [f"{self.name}: {counts.records:,} records ({kinds or 'none'}) from {self.root}"]
+        lines = [f"{self.name}: {counted(counts.records, 'record')} ({kinds or 'none'}) from {self.root}"]
         tables = [("split", counts.splits), ("labelled for", counts.tasks), ("expression", counts.expressions)]
         tables += sorted(counts.groups.items())
         lines += [f"  {title}: {_shares(table)}" for title, table in tables if table]
@@ -100,11 +101,11 @@ class SourceSummary:
         for title, problems in [*named, ("read under another name", self.linked)]:
             if problems.count:
                 rest = ", …" if problems.count > len(problems.examples) else ""
-                lines.append(f"  {title}: {problems.count:,} files: {', '.join(problems.examples)}{rest}")
+                lines.append(f"  {title}: {counted(problems.count, 'file')}: {', '.join(problems.examples)}{rest}")
         if self.unmapped:
             lines.append(f"  unmapped labels: {_shares(self.unmapped)}")
         if self.other:
-            lines.append(f"  no picture or video: {self.other.total():,} files: {_shares(self.other)}")
+            lines.append(f"  no picture or video: {counted(self.other.total(), 'file')}: {_shares(self.other)}")
         if self.found is not None:
             lines.append(f"  files under the root: {self.found:,}, each in one of these counts")
         return "\n".join(lines)
@@ -118,5 +119,5 @@ def _shares(counts: Counter[str]) -> str:
 def _count_of(kind: str, number: int) -> str:
     """How many media there are, in words."""
     if kind == "images":
-        return f"{number:,} {'set' if number == 1 else 'sets'} of images"
+        return f"{counted(number, 'set')} of images"
     return f"{number:,} {kind}{'s' * (number != 1)}"

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from facekit.counted import counted
 from facekit.data.confinement import Confinement
 from facekit.data.formats import base_folder, read_records
 from facekit.data.formats.shards import sample_fields
@@ -90,7 +91,9 @@ def check_record_media(record: FaceRecord, folder: Path, *, open_media: bool) ->
     points = record.landmark_array(folder)
     pictures = record.images or (record.video if isinstance(record.video, list) else None)
     if points is not None and pictures is not None and points.ndim == 3 and len(points) != len(pictures):
-        raise RecordError(f"record {record.id!r} has {len(pictures)} pictures but landmarks for {len(points)}")
+        raise RecordError(
+            f"record {record.id!r} has {counted(len(pictures), 'picture')} but landmarks for {len(points)}"
+        )
     if not open_media:
         return
     if isinstance(record.video, str):

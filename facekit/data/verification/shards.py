@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from facekit.counted import counted
 from facekit.data.formats.shards import MANIFEST, plain_name
 from facekit.data.records import FaceRecord, describe_problem
 from facekit.data.shard_index import ShardSample, list_samples
@@ -93,16 +94,16 @@ def _check_announced(shard: Path, announced: dict[str, Any], samples: int, repor
     if checksum != announced.get("sha256"):
         report.add(f"{shard} differs from its checksum in the manifest; copy it again, or run preprocess again")
     if announced.get("records", samples) != samples:
-        report.add(f"{shard} has {samples} samples, not {announced['records']} as in the manifest")
+        report.add(f"{shard} has {counted(samples, 'sample')}, not {announced['records']} as in the manifest")
 
 
 def _check_totals(folder: Path, manifest: dict[str, Any], report: Checked) -> None:
     if manifest.get("records") != report.count:
-        report.add(f"{folder} has {report.count} samples, not {manifest.get('records')} as in the manifest")
+        report.add(f"{folder} has {counted(report.count, 'sample')}, not {manifest.get('records')} as in the manifest")
     path = folder / _FAILURES
     if "failures" not in manifest or not path.is_file():
         return
     listed = sum(1 for line in path.read_text(encoding="utf-8").split("\n") if line)
     failed = sum(manifest["failures"].values())
     if listed != failed:
-        report.add(f"{path} lists {listed} failures, not {failed} as in the manifest")
+        report.add(f"{path} lists {counted(listed, 'failure')}, not {failed} as in the manifest")

@@ -27,6 +27,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from facekit.counted import counted
 from facekit.data.records import iterate_records
 from facekit.errors import RecordError, UnknownPartError
 from facekit.evaluation.biometrics.trials import Trial
@@ -114,7 +115,7 @@ def _two_lines(root: Path, name: str) -> Iterator[Trial]:
     )
     lines = _lines(path)
     if len(lines) % 2:
-        raise RecordError(f"{path} has {len(lines)} lines, but a pair takes two")
+        raise RecordError(f"{path} has {counted(len(lines), 'line')}, but a pair takes two")
     for (number, first), (_, second) in zip(lines[::2], lines[1::2], strict=True):
         ends = [line.rsplit(maxsplit=1) for line in (first, second)]
         if any(len(end) != 2 or not end[1].isdigit() for end in ends) or ends[0][1] != ends[1][1]:

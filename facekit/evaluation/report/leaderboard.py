@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from facekit.counted import counted
 from facekit.data.atomic import write_text_atomically
 from facekit.errors import CheckpointError, RecordError
 from facekit.evaluation.report.results import EvaluationResult
@@ -138,7 +139,9 @@ def _standings(values: Mapping[str, Any]) -> Iterator[Standing]:
                 column = f"{values['benchmark']}, {title}"
                 yield Standing(model, column, rate["value"], rate["low"], rate["high"], is_up)
     elif "sets" in values:
-        yield Standing(model, f"MER-UniBench, {values['setting']}, mean of {len(values['sets'])} sets", values["mean"])
+        yield Standing(
+            model, f"MER-UniBench, {values['setting']}, mean of {counted(len(values['sets']), 'set')}", values["mean"]
+        )
     elif "by_pattern" in values:
         yield Standing(model, f"Face-Human-Bench, {values['setting']}, accuracy", values["scores"][0]["accuracy"])
     else:

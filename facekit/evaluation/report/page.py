@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from facekit.counted import counted
 from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet
 from facekit.deprecations import renamed_arguments
@@ -95,5 +96,5 @@ def _title(names: Sequence[str]) -> str:
     if not named:
         return "A model without a name"
     if len(named) > _MOST_NAMES:
-        return f"{named[0]} and {len(named) - 1} other models"
+        return f"{named[0]} and {counted(len(named) - 1, 'other model')}"
     return " and ".join([", ".join(named[:-1]), named[-1]]) if len(named) > 1 else named[0]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from facekit.counted import counted
 from facekit.evaluation.report.group_results import OVERCONFIDENCE, Disparity, GroupComparison, RateGap
 from facekit.evaluation.report.results import DISPARITY_LEVEL, EvaluationResult, TaskResult
 from facekit.reports import in_words
@@ -67,7 +68,7 @@ def describe_verdict(result: EvaluationResult) -> str:
         return "There are no groups that are large enough to compare."
     count = len(result.disparities())
     found = f"{count or 'no'} difference{' is' if count == 1 else 's are'} significant"
-    tests = f"{result.test_count} comparison{'s' if result.test_count > 1 else ''} of groups"
+    tests = f"{counted(result.test_count, 'comparison')} of groups"
     return (
         f"{tests}, p-values adjusted for their number (Holm), so that a report names a difference that is not there in "
         f"at most {DISPARITY_LEVEL:.0%} of cases: {found}."

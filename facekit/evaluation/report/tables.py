@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from facekit.counted import counted
 from facekit.evaluation.benchmarks.facexbench import COLUMNS, FaceXBenchResult, published_rows, table_row
 from facekit.evaluation.metrics.comparison import PairedDifference
 from facekit.evaluation.report.group_results import Disparity
@@ -19,7 +20,7 @@ _SHOWN = {"uar": "UAR", "war": "WAR", "auc": "AUC"}
 def metric_table(result: EvaluationResult) -> Table:
     """One row per task: the headline metric with its interval, the baseline's, and the answers that were unreadable."""
     table = make_table(
-        result.model or f"{result.faces} faces", ("task", "metric"), ("model", "95 %", "baseline", "unreadable")
+        result.model or counted(result.faces, "face"), ("task", "metric"), ("model", "95 %", "baseline", "unreadable")
     )
     for task in result.tasks:
         for name, value in task.metrics.items():

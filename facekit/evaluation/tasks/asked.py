@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from facekit.counted import counted
 from facekit.data.dataset import RecordSet
 from facekit.data.records import FaceRecord
 from facekit.errors import RecordError
@@ -85,7 +86,7 @@ def plan_tasks(
     if not planned:
         wanted = "a label" if scoring != "likelihood" else "a label, with options to choose from,"
         raise RecordError(
-            f"none of the {len(records)} records in {records.folder} has {wanted} of the tasks "
+            f"none of {counted(len(records), 'record')} in {records.folder} has {wanted} of the tasks "
             f"{', '.join(task.name for task in tasks)}"
         )
     style.check([each.task for each in planned])

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from facekit.counted import counted
 from facekit.encoders.checkpoints import read_weights
 from facekit.errors import CheckpointError, configuration_guard, first_line
 from facekit.hub import fetch_folder, is_hub_id
@@ -197,9 +198,9 @@ def _warn_of_reach(targets: Mapping[str, str], folder: Path, inside: str) -> Non
     beyond = sorted(name for name in targets if not name.startswith(inside))
     if beyond:
         logger.warning(
-            "the adapter in '%s' also adapts %d layers outside the language model, such as %s; PEFT's "
+            "the adapter in '%s' also adapts %s outside the language model, such as %s; PEFT's "
             "target_modules='all-linear' does so on a composed model, facekit.backbones.lora_target_modules does not",
-            folder, len(beyond), beyond[0],
+            folder, counted(len(beyond), "layer"), beyond[0],
         )  # fmt: skip
 
 

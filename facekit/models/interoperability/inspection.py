@@ -17,6 +17,7 @@ from facekit.backbones.base import read_device, read_dtype
 from facekit.backbones.quantization import PACKED_BYTES, check_quantization
 from facekit.catalog import current_registry
 from facekit.connectors.base import Connector
+from facekit.counted import counted
 from facekit.encoders.base import VisionEncoder
 from facekit.errors import CheckpointError, ConfigurationError, configuration_guard
 from facekit.hub import cached_source, fetch_folder
@@ -364,7 +365,8 @@ def _report_parts(
         "encoder": _describe_encoder(encoder),
         "video_encoder": _describe_encoder(video),
         "connector": f"{connector.input_width} → {connector.output_width}",
-        "language_model": f"{text.num_hidden_layers} layers, width {text.hidden_size}, vocabulary {text.vocab_size}",
+        "language_model": f"{counted(text.num_hidden_layers, 'layer')}, width {text.hidden_size}, "
+        f"vocabulary {text.vocab_size}",
     }
     reports = []
     for name in PART_NAMES:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig
 
+from facekit.counted import counted
 from facekit.errors import CheckpointError, configuration_guard
 from facekit.models.memory import EncoderShape
 from facekit.models.native.modeling import NativeModel
@@ -86,7 +87,8 @@ def measure_native(folder: Path, settings: Path | None = None) -> NativeShape:
     shapes = {
         "encoder": f"{side} px → {encoder.tokens} tokens of width {encoder.width}",
         "connector": f"{encoder.tokens} → {processor.tokens_per_frame} tokens of width {text.hidden_size}",
-        "language_model": f"{text.num_hidden_layers} layers, width {text.hidden_size}, vocabulary {text.vocab_size}",
+        "language_model": f"{counted(text.num_hidden_layers, 'layer')}, width {text.hidden_size}, "
+        f"vocabulary {text.vocab_size}",
     }
     parts = tuple(NativePart(name, kinds[name], count, shapes[name]) for name, count in counts.items())
     return NativeShape(parts, text, processor.tokens_per_frame, encoder)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
+from facekit.counted import counted
 from facekit.errors import ConfigurationError
 from facekit.faces import CroppedClip, CroppedFace, is_video
 from facekit.faces.images import ImageSource
@@ -247,7 +248,9 @@ def _take_media(
         )
     shapes: Sequence[Any] = [None] * len(media) if landmarks is None else list(cast(Sequence[Any], landmarks))
     if len(shapes) != len(media):
-        raise ConfigurationError(f"there are {len(media)} pictures but landmarks for {len(shapes)}")
+        raise ConfigurationError(
+            f"{counted(len(media), 'picture')} but landmarks for {len(shapes)}; give one entry for each"
+        )
     return [take_medium(settings, *pair, num_frames) for pair in zip(media, shapes, strict=True)]
 
 

@@ -28,6 +28,7 @@ from facekit.compat.accelerate import (
 )
 from facekit.compat.deepspeed import gather_partitioned, is_partitioned
 from facekit.compat.torch import is_lost_process
+from facekit.counted import counted
 from facekit.errors import CheckpointError, ConfigurationError, TrainingError
 
 logger = logging.getLogger(__name__)
@@ -168,8 +169,8 @@ def load_whole_weights(model: nn.Module, checkpoint: Path) -> None:
         foreign = sorted(set(further) - model.state_dict().keys())
         if missing or foreign:
             raise CheckpointError(
-                f"{checkpoint / _WEIGHTS} is of another model: it lacks {len(missing)} weights and has {len(foreign)} "
-                f"others, such as '{[*sorted(missing), *foreign][0]}'; resume from an earlier checkpoint"
+                f"{checkpoint / _WEIGHTS} is of another model: it lacks {counted(len(missing), 'weight')} and has "
+                f"{len(foreign)} others, such as '{[*sorted(missing), *foreign][0]}'; resume from an earlier checkpoint"
             )
         return
     if not (checkpoint / FSDP_WEIGHTS_FOLDER).is_dir():

@@ -22,6 +22,7 @@ from transformers import TrainerCallback
 
 from facekit.compat.deepspeed import ending_saves_together
 from facekit.compat.transformers_trainer import HookedTrainer
+from facekit.counted import counted
 from facekit.data.dataset import RecordSet
 from facekit.errors import CheckpointError, ConfigurationError, TrainingError, first_line
 from facekit.models.modeling import FaceKitForConditionalGeneration
@@ -394,9 +395,8 @@ class FaceTrainer(HookedTrainer):
         step = self.state.global_step
         skipped = self.model_wrapped.skipped_steps if self.is_deepspeed_enabled else 0
         if skipped:
-            return (
-                f"the gradients of {skipped} steps up to step {step} were NaN or infinite, and DeepSpeed skipped them"
-            )
+            steps = counted(skipped, "step")
+            return f"the gradients of {steps} up to step {step} were NaN or infinite, and DeepSpeed skipped them"
         name = find_not_finite(self.accelerator.unwrap_model(self.model_wrapped))
         return None if name is None else f"the weights '{name}' are NaN or infinite after step {step}"
 

@@ -15,6 +15,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from facekit.counted import counted
 from facekit.data.atomic import write_text_atomically
 from facekit.data.dataset import RecordSet
 from facekit.data.identity import describe_items
@@ -195,12 +196,13 @@ def paired_rows(
     known = [pair for pair in pairs if pair.record in index_of]
     if not known:
         raise RecordError(
-            f"none of {len(pairs):,} pairs is about one of {len(records):,} records; name the same records"
+            f"none of {counted(len(pairs), 'pair')} is about one of {counted(len(records), 'record')}; name the same "
+            "records"
         )
     if len(known) < len(pairs):
         logger.warning(
-            "%s of %s pairs are about none of the %s records and are left out",
-            f"{len(pairs) - len(known):,}", f"{len(pairs):,}", f"{len(records):,}",
+            "left out %d of %s, which are about none of %s",
+            len(pairs) - len(known), counted(len(pairs), "pair"), counted(len(records), "record"),
         )  # fmt: skip
     faults = [_find_fault(records.records[index_of[pair.record]], pair, find_fault) for pair in known]
     told = [f"about {pair.record!r}: {fault}" for pair, fault in zip(known, faults, strict=True) if fault is not None]

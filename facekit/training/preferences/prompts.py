@@ -11,6 +11,7 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
+from facekit.counted import counted
 from facekit.data.conversation_layout import ConversationLayout
 from facekit.data.dataset import RecordSet
 from facekit.data.labels import VERIFICATION
@@ -119,8 +120,8 @@ def rewarded_rows(records: RecordSet, rewards: Iterable[str]) -> list[dict[str, 
             rows.append({**prompt.row(), **columns})
     if not rows:
         raise RecordError(
-            f"no question of {len(records):,} records can be rewarded by {', '.join(names)}: a question needs its "
-            "'task', and the record a label for it (of verification, 'same')"
+            f"no question of {counted(len(records), 'record')} can be rewarded by {', '.join(names)}: a question needs "
+            "its 'task', and the record a label for it (of verification, 'same')"
         )
     return even_prompts(rows)
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, overload
 
 from torch import Tensor
 
+from facekit.counted import counted
 from facekit.data.dataset import FaceDataset, FaceExample
 from facekit.data.records import FaceRecord
 from facekit.data.shortened import SHORTENED_NAME, ShortenedRecords
@@ -138,7 +139,9 @@ class SkippingDataset(FaceDataset):
     def _keep_only(self, unusable: set[int | None]) -> None:
         chosen = array("q", (index for index, entry in enumerate(self._entries) if entry not in unusable))
         if not chosen:
-            raise RecordError(f"not one of {self.skipped.total} records can be used; {self.skipped.path} lists why")
+            raise RecordError(
+                f"not one of {counted(self.skipped.total, 'record')} can be used; {self.skipped.path} lists why"
+            )
         if len(chosen) < len(self.records):
             self.records = self.records.select(chosen)
             self._entries = array("q", (self._entries[index] for index in chosen))
@@ -151,4 +154,4 @@ class SkippingDataset(FaceDataset):
                 return read(candidate)
             except (RecordError, ImageError, OSError) as error:
                 self.skipped.add(self._entries[candidate], self.records.records[candidate].id, error)
-        raise RecordError(f"not one of {len(self)} records can be used; {self.skipped.path} lists why")
+        raise RecordError(f"not one of {counted(len(self), 'record')} can be used; {self.skipped.path} lists why")

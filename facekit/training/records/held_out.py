@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import torch
 
+from facekit.counted import counted
 from facekit.data.dataset import DatasetOptions, FaceDataset, FaceExample, RecordSet
 from facekit.data.supervision import IGNORED
 from facekit.errors import FaceKitError, RecordError, first_line
@@ -52,7 +53,7 @@ class HeldOutRecords:
             groups[max(example.media, default=0)].append((len(example.input_ids), index))
         self._groups = [[index for _, index in sorted(members)] for _, members in sorted(groups.items())]
         if not self._groups:
-            raise RecordError(f"not one of {len(records)} validation records can be used; see the warnings")
+            raise RecordError(f"not one of {counted(len(records), 'validation record')} can be used; see the warnings")
 
     def batches(self, batch_size: int, rank: int = 0, processes: int = 1) -> Iterator[list[FaceExample]]:
         """Yield a process's batches; every process has as many, each of media of the same number of frames.

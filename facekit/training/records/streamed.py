@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from facekit.compat.accelerate import feed_device
+from facekit.counted import counted
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import DatasetOptions, FaceExample, RecordSet
 from facekit.data.lenient import read_leniently
@@ -168,7 +169,8 @@ class MixedStreams(StreamedDataset):
         for name, member in zip(sources.names, self.members, strict=True):
             if member.total < member.processes:
                 raise ConfigurationError(
-                    f"'{name}' has {member.total} samples, too few for {member.processes} processes; use fewer"
+                    f"'{name}' has {counted(member.total, 'sample')}, too few for {member.processes} processes; use "
+                    "fewer"
                 )
         super().__init__(sources.paths[0], processor, options, log_path=log_path, limit=limit)
 

@@ -22,6 +22,7 @@ from facekit.answers.reading import LONGEST_SPAN, Reading, Rule
 from facekit.answers.text.claims import Clauses
 from facekit.answers.text.normalising import normalise_words, unified
 from facekit.answers.text.statements import split_sentences
+from facekit.counted import counted
 from facekit.data.labels import ACTIVE_INTENSITY, EXPRESSIONS, FaceLabels
 from facekit.endpoints.texts import strip_thoughts
 from facekit.training.rewards.confidence import find_confidence
@@ -110,7 +111,7 @@ def score_age(text: str, truth: float, scale: float = AGE_SCALE) -> Score:
     if reading.value is None or words is None:
         return Score(0.0, reading.rule.value)
     distance = max(abs(age - truth) for age in (reading.value, *_named_ages(words)))
-    return Score(max(0.0, 1.0 - distance / scale), "right" if distance == 0 else f"{distance:g} years away")
+    return Score(max(0.0, 1.0 - distance / scale), "right" if distance == 0 else f"{counted(distance, 'year')} away")
 
 
 def score_units(text: str, truth: Mapping[str, float]) -> Score:

@@ -85,7 +85,7 @@ def test_a_picture_in_training_and_in_test_is_a_leak_and_stays_in_test(tmp_path)
     assert described(found) == [("a0", "b0", 0), ("a1", "b1", 0), ("a2", "b2", 0), ("a3", "b2", 0)]
     assert len(found.leaks) == 4
     assert describe_leaks(found) == (
-        "4 records leak between splits: 2 between test and train, 1 between train and validation, 1 between test and "
+        "4 leaks between splits: 2 between test and train, 1 between train and validation, 1 between test and "
         "validation; the first: 'b0' (test) and 'a0' (train)"
     )
 
@@ -282,16 +282,16 @@ def test_commands_say_what_leaks(tmp_path, told, run_facekit):
     report = tmp_path / "report.json"
     status, out, err = run_facekit("duplicates", origin, "--output", report, "--workers", 1)
     assert status == 1
-    assert "1 of 3 records are near copies\n  1 within a\n" in out
-    assert "1 records leak between splits: 1 between test and train" in out
+    assert "1 near copy among 3 records\n  1 within a\n" in out
+    assert "1 leak between splits: 1 between test and train" in out
     assert str(report.with_suffix(".html")) in err
     status, out, _ = run_facekit("convert", origin, tmp_path / "out.jsonl", "--drop-duplicates")
     assert status == 0
-    assert "1 near copies dropped: out-duplicates.html" in out
+    assert "1 near copy dropped: out-duplicates.html" in out
     assert "leak between splits" in out
     assert [record.id for record in iterate_records(tmp_path / "out.jsonl", check_files=False)] == ["a1", "a2"]
     status, out, _ = run_facekit("duplicates", tmp_path / "out.jsonl", "--output", report)
-    assert (status, out) == (0, "0 of 2 records are near copies\n")
+    assert (status, out) == (0, "0 near copies among 2 records\n")
 
 
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
@@ -344,5 +344,5 @@ def test_a_report_replaces_nothing_that_is_read(tmp_path, told, run_facekit):
 def test_a_set_of_which_no_picture_opens_is_an_error_and_not_free_of_copies(tmp_path):
     records = [FaceRecord(id=name, image=f"{name}.png") for name in "abc"]
     write_records(tmp_path / "faces.jsonl", records)
-    with pytest.raises(RecordError, match=r"none of 3 records has pictures that can be opened, such as a: .*a\.png"):
+    with pytest.raises(RecordError, match=r"none of 3 records has a picture that opens, such as a: .*a\.png"):
         find_duplicates([str(tmp_path / "faces.jsonl")])

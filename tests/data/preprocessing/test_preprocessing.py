@@ -242,7 +242,7 @@ def test_the_command_says_what_it_made(dataset, tmp_path):
     command = ["preprocess", str(dataset), str(tmp_path / "out"), "--workers", "1", "--size", "48"]
     answer = CliRunner().invoke(app, command)
     assert answer.exit_code == 0, answer.output
-    assert f"{FACES} faces in 1 shards: {tmp_path / 'out'}\n" in answer.output
+    assert f"{FACES} faces in 1 shard: {tmp_path / 'out'}\n" in answer.output
     assert (tmp_path / "out" / "shard-000000.tar").is_file()
 
 
@@ -269,7 +269,7 @@ def test_nothing_that_comes_out_is_status_two(dataset, tmp_path):
     write_records(dataset.parent / "gone.jsonl", [FaceRecord(id="gone", image="nowhere.jpg")])
     answer = run_command(dataset.parent / "gone.jsonl", tmp_path / "out", "--max-failures", "100%")
     assert answer.exit_code == 2
-    assert "1 records: 0 kept, 1 failed" in answer.output
+    assert "1 record: 0 kept, 1 failed" in answer.output
 
 
 @pytest.mark.parametrize("limit", ["many", "-1", "101%", "%"])

@@ -59,7 +59,7 @@ def test_missing_and_broken_pictures_are_left_out_and_counted(fairface):
     assert [record.id for record in records] == ["fairface/train/1.jpg"]
     assert summary.missing.count == 1
     assert summary.broken.examples == [str(fairface.root / "val/1.jpg")]
-    assert "missing: 1 files" in str(summary)
+    assert "missing: 1 file:" in str(summary)
     records, summary = read_source("fairface", fairface.root)
     assert len(list(records)) == 2, "without the check a broken picture passes"
 

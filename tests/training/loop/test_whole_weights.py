@@ -32,7 +32,7 @@ def test_a_shared_weight_may_stand_under_one_name_or_under_both(tmp_path, left_o
 
 @pytest.mark.parametrize(
     ("change", "told"),
-    [(lambda state: state.pop("layer.bias"), "lacks 1 weights and has 0 others, such as 'layer.bias'"),
+    [(lambda state: state.pop("layer.bias"), "lacks 1 weight and has 0 others, such as 'layer.bias'"),
      (lambda state: state.update(other=torch.zeros(2)), "lacks 0 weights and has 1 others, such as 'other'")],
 )  # fmt: skip
 def test_weights_of_another_model_are_refused(tmp_path, change, told):

@@ -111,7 +111,7 @@ def test_rows_are_of_the_records_that_are_there(records, tmp_path):
         "chosen": [{"role": "assistant", "content": "Fear."}], "rejected": [{"role": "assistant", "content": "Joy."}],
     }  # fmt: skip
     write_pairs(path, [Pair("gone", "?", "x", "y")])
-    with pytest.raises(RecordError, match="none of 1 pairs is about one of 6 records"):
+    with pytest.raises(RecordError, match="none of 1 pair is about one of 6 records"):
         paired_rows(records, PairSettings(pairs=path))
     with pytest.raises(ConfigurationError, match=r"dpo needs pairs: add dpo\.pairs=FILE"):
         paired_rows(records, PairSettings())
@@ -178,4 +178,4 @@ def test_an_id_of_its_own_counts_before_that_of_a_face_and_frames_have_no_face_i
     pairs = [Pair(name, QUESTION, "Fear.", "Joy.") for name in ("clip", "lone", "cut", "gone")]
     rows = paired_rows(records, PairSettings(pairs=write_pairs(tmp_path / "pairs.jsonl", pairs)))
     assert [row["images"] for row in rows] == [["record:0"], ["record:4"]]
-    assert "2 of 4 pairs are about none of the 7 records" in caplog.text
+    assert "left out 2 of 4 pairs, which are about none of 7 records" in caplog.text

@@ -193,5 +193,5 @@ def test_not_one_usable_record_is_told(broken, tmp_path):
     useless = RecordSet(records.records[7:8], records.folder)
     log = tmp_path / "skipped.jsonl"
     dataset = SkippingDataset(useless, fresh_model()[1], DatasetOptions(), log_path=log, limit=1.0)
-    with pytest.raises(RecordError, match="not one of 1 records can be used"):
+    with pytest.raises(RecordError, match="not one of 1 record can be used"):
         dataset.check()

@@ -174,7 +174,7 @@ def test_what_cannot_be_is_told(records, tmp_path):
         LossValidation(records, tmp_path / "losses.json", patience=0)
     lost = RecordSet((records.records[0].model_copy(update={"image": "lost.png"}),), records.folder)
     watched = LossValidation(lost, tmp_path / "losses.json", every=1)
-    with pytest.raises(RecordError, match="not one of 1 validation records can be used"):
+    with pytest.raises(RecordError, match="not one of 1 validation record can be used"):
         train(*fresh_model(), records, tmp_path / "run", settings(steps=2), callbacks=[watched])
     (tmp_path / "losses.json").write_text("rubbish")
     with pytest.raises(CheckpointError, match="is damaged"):
