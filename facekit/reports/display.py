@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -49,7 +50,8 @@ class ProgressDisplay:
     ) -> None:
         from rich.console import Console
 
-        self._console = console or Console(stderr=True)
+        # FORCE_COLOR, as CI sets it, makes a log no terminal: bars there are a screenful each.
+        self._console = console or Console(stderr=True, force_terminal=None if sys.stderr.isatty() else False)
         self._bars: _Bars | None = None
         self._lines: _Lines | None = None
         if quiet:

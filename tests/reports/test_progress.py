@@ -182,3 +182,15 @@ def test_callbacks_of_earlier_signatures_are_called_as_before_with_a_warning(mak
         listener = as_listener(make(seen), "evaluate")
     listener(Progress("ask", 3, 9, "faces", 1.0))
     assert seen == [expected]
+
+
+def test_a_log_gets_lines_where_ci_forces_colours(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with ProgressDisplay() as progress:
+        for done in (1, 2, 3):
+            progress(Progress("train", done, 3, "steps"))
+    assert capsys.readouterr().err.splitlines() == ["train: 1 of 3 steps (33 %)", "train: 3 of 3 steps (100 %)"]
+
+
+def test_one_step_is_told_in_the_singular():
+    assert describe_progress(Progress("train", 1, 1, "steps")) == "train: 1 of 1 step (100 %)"
