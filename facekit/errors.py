@@ -75,6 +75,7 @@ class OutputError(StorageError, OSError):
     def __init__(self, story: str, reason: str, remedy: str) -> None:
         super().__init__(f"{story} ({reason}); {remedy}")
         self.reason = reason
+        self.remedy = remedy
         self._parts = story, reason, remedy
 
     def __reduce__(self) -> tuple[type[OutputError], tuple[str, str, str]]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from facekit.cli.belonging import refuse_alone
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, progress_display, say, show_json, show_table
 from facekit.cli.previews import DryRun, show_previews
@@ -21,6 +22,7 @@ _NAME = (
 
 @with_model_options()
 def bench(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help=_NAME)],
     root: Annotated[Path, typer.Argument(help="The benchmark's own folder, or a list of your own.")],
     model: Annotated[str, typer.Argument(help=_MODEL)],
@@ -62,6 +64,8 @@ def bench(
 
     if name not in BENCHMARKS:
         raise UnknownPartError(f"there is no benchmark '{name}'{closest_match_hint(name, BENCHMARKS)}")
+    if output is None:
+        refuse_alone(context, "--output", "fresh")
     source = opening.source(model)
     asking: dict[str, Any] = {"setting": setting, "scoring": scoring, "wheels": wheels}
     asking |= {"limit": limit, "max_new_tokens": max_new_tokens}

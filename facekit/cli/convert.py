@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facekit.cli.belonging import refuse_alone
 from facekit.cli.output import AllowOutside, AsJson, progress_display, show, show_json
 from facekit.counted import counted
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def convert(
+    context: typer.Context,
     arguments: Annotated[
         list[str],
         typer.Argument(
@@ -57,6 +59,8 @@ def convert(
 
     if allow_outside:
         confinement.allow_outside()
+    if not drop_duplicates:
+        refuse_alone(context, "--drop-duplicates", "distance")
     *origins, output = arguments
     if not origins:
         raise ConfigurationError("convert needs what to read and then what to write; the last argument is the output")

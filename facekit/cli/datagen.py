@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facekit.cli.belonging import refuse_alone
 from facekit.cli.output import AsJson, progress_display, say, show, show_json
 from facekit.counted import counted
 
@@ -19,6 +20,7 @@ STOPPED_STATUS, BUDGET_STATUS = 130, 3
 
 
 def datagen(
+    context: typer.Context,
     records: Annotated[
         list[str],
         typer.Argument(
@@ -64,6 +66,10 @@ def datagen(
     from facekit.endpoints.addresses import load_answerer
     from facekit.endpoints.outcomes import Ending
 
+    if judge is None:
+        refuse_alone(context, "--judge", "threshold")
+    if not batch:
+        refuse_alone(context, "--batch", "poll_seconds")
     settings = GenerationSettings(
         concurrency=concurrency, processes=processes, requests_per_minute=requests_per_minute,
         tokens_per_minute=tokens_per_minute, max_cost=max_cost, prices=prices, attempts=attempts, threshold=threshold,

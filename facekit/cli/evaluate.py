@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from facekit.cli.belonging import refuse_alone
 from facekit.cli.engine_options import EngineArguments, EngineName, answered_by, beside_engine, choose_engines
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, progress_display, say, show_json, show_table
@@ -26,6 +27,7 @@ _MODEL = "A folder with a saved model, hf:ID, openai:MODEL?base_url=URL, or pred
 
 @with_model_options()
 def evaluate(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help=_MODEL)],
     records: Annotated[Path, typer.Argument(help="A records file (JSON lines) with labels.")],
     tasks: Annotated[
@@ -84,6 +86,8 @@ def evaluate(
 
     if compare and output is None:
         raise ConfigurationError("--compare keeps each model's predictions; say where with --output")
+    if output is None:
+        refuse_alone(context, "--output", "resume")
     if ratings and output is None:
         raise ConfigurationError("--ratings go into the report; say where it goes with --output")
     if extract_every and extract is None:

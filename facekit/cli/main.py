@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -114,6 +115,14 @@ def _options(
     notice_untested_versions()
 
 
+def _refuse_empty_words(words: Sequence[str]) -> None:
+    """Refuse a command with an empty word, mostly a shell's variable that is not set: as a path it is this folder."""
+    for index, word in enumerate(words):
+        if not word:
+            place = f"the one after '{words[index - 1]}'" if index else "the first one"
+            raise ConfigurationError(f"a word of the command is empty, {place}; give it a value, or leave it out")
+
+
 def _tell(story: str) -> None:
     logger.info("the error arose here", exc_info=True)
     typer.echo(f"facekit: error: {story}", err=True)
@@ -146,6 +155,7 @@ def main() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123 - it is open until the end
     startup.own_process()
     try:
+        _refuse_empty_words(sys.argv[1:])
         sys.exit(app(standalone_mode=False))
     except USAGE_ERROR as error:
         _tell_usage(error)
@@ -161,6 +171,14 @@ def main() -> None:
         sys.exit(_BROKEN_PIPE)
     except OSError as error:
         _tell(_describe(error))
+        sys.exit(2)
+    except RecursionError:
+        _tell("a file that is read holds lists or tables too deep in each other; -v shows where it is read")
+        sys.exit(2)
+    except RuntimeError as error:
+        if "home directory" not in str(error):  # as pathlib has it
+            raise
+        _tell("a path begins with '~', and there is no such user or home folder here; write the whole path")
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("facekit: stopped", err=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekit.catalog import DEFAULT_LANDMARKER
+from facekit.cli.belonging import refuse_alone
 from facekit.cli.limits import MaxFailures, read_limit
 from facekit.cli.output import AllowOutside, AsJson, progress_display, say, show, show_json
 from facekit.cores import count_usable_cores
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 
 def preprocess(
+    context: typer.Context,
     origin: Annotated[str, typer.Argument(help="A file of records, or a dataset: name:folder?option=value")],
     output: Annotated[Path, typer.Argument(help="The folder to write; start again with the same one to go on.")],
     landmarker: Annotated[str, typer.Option(help="Spec of the landmarker.")] = DEFAULT_LANDMARKER,
@@ -59,6 +61,10 @@ def preprocess(
 
     if video_features is not None and features is None:
         raise ConfigurationError("--video-features goes with --features, the encoder for images")
+    if features is None:
+        refuse_alone(context, "--features", "features_dtype", "feature_cache_bytes")
+    if engine != "ray":
+        refuse_alone(context, "--engine ray", "ray_address")
     if allow_outside:
         confinement.allow_outside()
     allowed = read_limit(max_failures)

@@ -37,6 +37,7 @@ def train_recipe(arguments: Sequence[str], output: Path | None, *, resume: bool,
     recipe, first = load_recipe(name, overrides), is_main_process()
     if dry_run:
         plans = plan_recipe(recipe)
+        _tell_missing(plans)
         if as_json and first:
             show_json({"stages": [_plan_facts(plan) for plan in plans]})
         for plan in plans if first and not as_json else ():
@@ -77,6 +78,18 @@ def _show_plan(plan: StagePlan) -> None:
     show(f"estimated memory: {plan.estimate}")
 
 
+def _tell_missing(plans: Sequence[StagePlan]) -> None:
+    """Say which records a run would not find: a plan needs none."""
+    from facekit.remote.addresses import is_remote_address
+
+    named = [
+        [plan.stage.records] if plan.stage.records else [each.records for each in plan.stage.data] for plan in plans
+    ]
+    for path in dict.fromkeys(path for paths in named for path in paths):
+        if not is_remote_address(path) and not path.exists():
+            say(f"note: there is no {path}, which the run would read")
+
+
 def _plan_facts(plan: StagePlan) -> dict[str, Any]:
     return {
         "stage": plan.stage.name,
@@ -102,6 +115,8 @@ def _read_words(arguments: Sequence[str], output: Path | None) -> tuple[str, lis
     if len(files) > 1 or (files and any(word.startswith(("records=", "data=")) for word in arguments)):
         raise ConfigurationError(f"a recipe has one records file, or several as data=[{','.join(files)},…]")
     overrides = [word if "=" in word else f"records={word}" for word in arguments]
+    if output is not None and any(word.startswith("output=") for word in arguments):
+        raise ConfigurationError("the output is named twice, by --output and by output=; leave one of them out")
     names = [word.removeprefix("recipe=") for word in overrides if word.startswith("recipe=")]
     if len(names) > 1:
         raise ConfigurationError(f"one recipe at a time, not {' and '.join(names)}")

@@ -17,7 +17,8 @@ from facekit.remote.addresses import is_remote_address
 
 _SAVING = ".saving-"
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
-_REMEDY = "make room on the disk, or choose another folder"
+_ANOTHER = "choose another folder"
+_REMEDY = f"make room on the disk, or {_ANOTHER}"
 
 
 @contextmanager
@@ -100,12 +101,15 @@ def _require_local(path: Path) -> None:
 
 
 @contextmanager
-def explained_writes(story: str, remedy: str = _REMEDY) -> Iterator[None]:
+def explained_writes(story: str, remedy: str | None = None) -> Iterator[None]:
     """Turn an ``OSError`` into an ``OutputError``: what could not be written, why, and what to do."""
     try:
         yield
     except OSError as error:
         reason = error.reason if isinstance(error, OutputError) else error.strerror or first_line(error)
+        if remedy is None:
+            usual = _REMEDY if error.errno in _NO_ROOM else _ANOTHER
+            remedy = error.remedy if isinstance(error, OutputError) else usual
         raise OutputError(story, reason, remedy) from error
 
 

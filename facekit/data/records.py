@@ -433,7 +433,7 @@ def describe_problem(error: ValidationError) -> str:
     shown = repr(problem.get("input"))
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     where = f"field '{field}': " if field else ""
-    return f"{where}{problem['msg']} (got {shown})"
+    return f"{where}{problem['msg'].removeprefix('Value error, ')} (got {shown})"
 
 
 def check_landmarks(points: np.ndarray) -> None:

@@ -33,6 +33,10 @@ def places(tmp_path_factory):
     Image.new("RGB", (64, 64)).save(folder / "black.png")
     answers = [{"id": json.loads(line)["id"], "task": "age", "answer": "30"} for line in records.open()]
     (folder / "answers.jsonl").write_text("".join(json.dumps(answer) + "\n" for answer in answers))
+    (folder / "deep").mkdir()
+    (folder / "deep" / "config.json").write_text("[" * 100_000)
+    (folder / "deep.jsonl").write_text('{"id": "a", "image": "a.png", "source": ' + "[" * 100_000)
+    (folder / "digits.jsonl").write_text('{"id": "a", "image": "a.png", "labels": {"age": ' + "9" * 6_000 + "}}")
     (folder / "recipe.yaml").write_text("aspects: 3\n")
     (folder / "wide.jsonl").write_text(records.read_text(), encoding="utf-16")  # as PowerShell writes text
     (folder / "labels.csv").write_text("file,expression\na.png,happy\n")
@@ -78,7 +82,42 @@ WRONG = [
     (("ask", "nowhere.png", "How old?", "--model", "{model}"), "nowhere.png"),
     (("ask", "{queue}", "How old?", "--model", "{model}"), "queue.png"),
     (("ask", "{empty}", "How old?", "--model", "{model}"), "empty"),
-    (("ask", "{black}", "", "--model", "{model}"), "question"),
+    (("ask", "{black}", "", "--model", "{model}"), "a word of the command is empty, the one after"),
+    (("ask", "{black}", " ", "--model", "{model}"), "question"),
+    (("", "list"), "a word of the command is empty, the first one"),
+    (("convert", "", "OUT.jsonl"), "the one after 'convert'"),
+    (("convert", "{records}", "OUT.jsonl", "--split", ""), "the one after '--split'"),
+    (("duplicates", "{records}", "--output", ""), "the one after '--output'"),
+    (("ask", "{black}", "How old?", "--model", "{model}", "--batch-size", "3"), "--batch-size goes with --batch"),
+    (("ask", "{black}", "How old?", "--model", "{model}", "--landmarks"), "--landmarks goes with --batch"),
+    (("convert", "{records}", "OUT.jsonl", "--distance", "3"), "--distance goes with --drop-duplicates"),
+    (("convert", "{records}", "OUT.jsonl", "--drop-duplicates", "--distance", "-1"), "from 0 to 15 bits"),
+    (("convert", "{deep_jsonl}", "OUT.jsonl"), "deep.jsonl, entry 1: not JSON that can be read"),
+    (("convert", "{digits_jsonl}", "OUT.jsonl"), "digits.jsonl, entry 1: not JSON that can be read"),
+    (("convert", "{records}", "{records}/out.jsonl"), "cannot be written (File exists); choose another folder"),
+    (("ask", "{black}", "How old?", "--model", "{deep}"), "config.json' is not valid JSON"),
+    (("inspect", "~nobody-at-all/model"), "begins with '~'"),
+    (("train", "recipe=~nobody-at-all/mine.yaml"), "begins with '~'"),
+    (("preprocess", "{records}", "OUT", "--features-dtype", "float16"), "--features-dtype goes with --features"),
+    (("preprocess", "{records}", "OUT", "--ray-address", "auto"), "--ray-address goes with --engine ray"),
+    (("datagen", "{records}", "--output", "OUT", "--threshold", "7"), "--threshold goes with --judge"),
+    (("datagen", "{records}", "--output", "OUT", "--poll-seconds", "7"), "--poll-seconds goes with --batch"),
+    (("eval", PREDICTIONS, "{records}", "--tasks", "age", "--resume"), "--resume goes with --output"),
+    (("bench", "lfw", "{empty}", PREDICTIONS, "--fresh"), "--fresh goes with --output"),
+    (("train", "{records}", "--output", "OUT", *PARTS, "--epochs", "inf"), "'epochs': Input should be"),
+    (("train", "{records}", "--output", "OUT", *PARTS, "--steps", "1" + 30 * "0"), "'steps': Input should be"),
+    (("train", "recipe=tiny-cpu", "{records}", "output=OUT", "--output", "OUT"), "named twice"),
+    (
+        (
+            "train",
+            "recipe=tiny-cpu",
+            "{records}",
+            "output=OUT",
+            "validation.records={records}",
+            "validation.tasks=agee",
+        ),
+        "validation: unknown task 'agee'; did you mean 'age'",
+    ),
     (("ask", "{black}", "How old?", "--model", "nowhere"), "nowhere"),
     (("ask", "{black}", "How old?", "--model", "{empty}"), "empty"),
     (("ask", "{black}", "How old?", "--model", "{records}"), "records.jsonl"),

@@ -118,7 +118,7 @@ def test_questions_about_all_pictures_share_them_and_others_are_a_dialogue(folde
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        (["Is <image> like her?", "No."], "marks 1 pictures in its questions, but the record has 2"),
+        (["Is <image> like her?", "No."], "marks 1 picture in its questions, but the record has 2"),
         (["<image><image><image>?", "No."], "marks 3 pictures"),
     ],
 )

@@ -23,7 +23,7 @@ from PIL import Image
 
 from facekit.counted import counted
 from facekit.data.duplicates.hashing import hash_records, picture_hash
-from facekit.data.duplicates.near_pairs import find_near_pairs
+from facekit.data.duplicates.near_pairs import check_distance, find_near_pairs
 from facekit.data.duplicates.teaching import what_is_taught
 from facekit.data.merging import name_sets
 from facekit.data.origins import describe_nothing, open_records
@@ -157,6 +157,7 @@ def find_duplicates(
         ConfigurationError: The distance is out of its range.
         MissingExtraError: A package is not installed.
     """
+    check_distance(distance)
     total = sum(_count(origin, split, check_images=check_images) for origin in origins)
     places: list[Place] = []
     hashes: list[int] = []

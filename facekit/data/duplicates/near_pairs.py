@@ -19,6 +19,12 @@ BITS = 64
 MOST_DISTANCE = 15
 
 
+def check_distance(distance: int) -> None:
+    """Raise ``ConfigurationError`` where hashes cannot be compared at so many bits."""
+    if distance not in range(MOST_DISTANCE + 1):
+        raise ConfigurationError(f"a distance is from 0 to {MOST_DISTANCE} bits of {BITS}, not {distance}")
+
+
 def find_near_pairs(hashes: np.ndarray, distance: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find all pairs of hashes that differ in at most so many bits.
 
@@ -33,8 +39,7 @@ def find_near_pairs(hashes: np.ndarray, distance: int) -> tuple[np.ndarray, np.n
     Raises:
         ConfigurationError: The distance is out of its range.
     """
-    if distance not in range(MOST_DISTANCE + 1):
-        raise ConfigurationError(f"a distance is from 0 to {MOST_DISTANCE} bits of {BITS}, not {distance}")
+    check_distance(distance)
     different, firsts, owners = np.unique(hashes.astype(np.uint64), return_index=True, return_inverse=True)
     copies = np.flatnonzero(firsts[owners] != np.arange(len(hashes)))
     found = [(firsts[owners[copies]], copies, np.zeros(len(copies), np.int64))]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from facekit.data.record_files import refuse_other_contents
-from facekit.errors import RecordError
+from facekit.errors import RecordError, first_line
 
 __all__ = ["iterate_json_objects"]
 
@@ -62,6 +62,9 @@ def _objects(file: Any, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 if not more or len(text) - index > _LARGEST_OBJECT:
                     raise RecordError(f"{path}, entry {number + 1}: not JSON, or cut off ({error.msg})") from error
                 break
+            except (ValueError, RecursionError) as error:  # a number of thousands of digits, or lists in lists
+                reason = first_line(error)
+                raise RecordError(f"{path}, entry {number + 1}: not JSON that can be read ({reason})") from error
             number += 1
             yield number, value
         text = text[index:]

@@ -80,7 +80,7 @@ def check_weights_are_there(folder: Path, names: Collection[str]) -> Iterator[Ch
 def _has_key(path: Path, key: str) -> bool:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(values, dict) and bool(values.get(key))
 
@@ -109,7 +109,7 @@ def check_json(path: Path) -> Checked:
         report.count += 1
         try:
             json.loads(part)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             report.add(f"{path}, {'line' if path.suffix == '.jsonl' else 'value'} {number}: not JSON ({error})")
     return report
 

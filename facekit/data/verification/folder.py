@@ -129,7 +129,7 @@ def _holds_records(path: Path) -> bool:
     for line in head.split(b"\n"):
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
             return bool({"image", "video"} & set(value)) and not _is_chat(value)

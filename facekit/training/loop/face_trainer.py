@@ -393,7 +393,7 @@ class FaceTrainer(HookedTrainer):
 
     def _find_lost_numbers(self) -> str | None:
         step = self.state.global_step
-        skipped = self.model_wrapped.skipped_steps if self.is_deepspeed_enabled else 0
+        skipped: Any = self.model_wrapped.skipped_steps if self.is_deepspeed_enabled else 0
         if skipped:
             steps = counted(skipped, "step")
             return f"the gradients of {steps} up to step {step} were NaN or infinite, and DeepSpeed skipped them"

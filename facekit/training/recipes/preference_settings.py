@@ -41,7 +41,7 @@ class GroupSettings(BaseModel):
         loss: How losses of tokens are averaged; see TRL's ``loss_type``.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rewards: Annotated[dict[RewardName, RewardWeight], AfterValidator(_without_zeros), Field(min_length=1)] = Field(
         default_factory=_face_alone
@@ -68,7 +68,7 @@ class PairSettings(BaseModel):
         loss: ``sigmoid`` is DPO's; ``ipo`` and ``hinge`` as TRL has them.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     pairs: Path | None = None
     generated: tuple[Path, ...] = ()

@@ -14,8 +14,9 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from facekit.catalog import current_registry
 from facekit.data.atomic import write_text_atomically
-from facekit.errors import ConfigurationError
+from facekit.errors import ConfigurationError, UnknownPartError
 from facekit.spec import closest_match_hint
 from facekit.training.recipes.layers import (
     SHORT_NAMES,
@@ -149,6 +150,11 @@ class ValidationChoice(_Table):
             raise ValueError("keep_best and patience go by the validation loss; give loss_records")
         if len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"tasks names each task once, not {', '.join(self.tasks)}")
+        for name in self.tasks:
+            try:
+                current_registry().part("task", name)
+            except UnknownPartError as error:
+                raise ValueError(str(error)) from error
         if self.stop_on_fall and not self.tasks:
             raise ValueError("stop_on_fall goes by the metrics of tasks; name them")
         return self

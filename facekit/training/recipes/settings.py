@@ -65,7 +65,7 @@ class LoraSettings(BaseModel):
             What is saved after ``pissa`` are ordinary adapters of twice the rank, on the weights as they were.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rank: int = Field(default=16, ge=1)
     alpha: int = Field(default=32, ge=1)
@@ -168,10 +168,10 @@ class TrainingSettings(BaseModel):
         seed: Seed of all randomness.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    steps: int | None = Field(default=None, ge=1)
-    epochs: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+    steps: int | None = Field(default=None, ge=1, le=10**9)
+    epochs: float | None = Field(default=None, gt=0.0, le=10**6)
     batch_size: int = Field(default=32, ge=1)
     accumulation: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0.0, lt=1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,18 @@ class RunCost:
         return self.tokens / self.seconds if self.seconds else 0.0
 
 
+def examples_of_a_step(args: TrainingArguments, loader: Any) -> int:
+    """The examples that a step is given: no more than an epoch has.
+
+    Args:
+        args: The trainer's arguments.
+        loader: The trainer's loader; None where it is not known.
+    """
+    whole: int = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    dataset = getattr(loader, "dataset", None)
+    return min(whole, len(dataset)) if isinstance(dataset, Sized) else whole
+
+
 class CostMeter(TrainerCallback):
     """Measures a run.
 
@@ -74,7 +86,7 @@ class CostMeter(TrainerCallback):
         """Start the clock and count from here."""
         self._first_step = self._last_step = state.global_step
         self._processes = args.world_size
-        self._examples_per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        self._examples_per_step = examples_of_a_step(args, kwargs.get("train_dataloader"))
         language_model = getattr(model, "language_model", None)
         if language_model is not None:
             self._hook = language_model.register_forward_pre_hook(self._count, with_kwargs=True)

@@ -17,7 +17,7 @@ from facekit.data.streaming import ShardStream
 from facekit.errors import TrainingError, first_line
 from facekit.reports import ProgressListener
 from facekit.training.watching.history import LossHistory
-from facekit.training.watching.measuring import CostMeter
+from facekit.training.watching.measuring import CostMeter, examples_of_a_step
 from facekit.training.watching.progress import TrainingProgress
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class RunWatcher(TrainerCallback):
         """Start the clock."""
         self.first_step = state.global_step
         self._started = time.perf_counter()
-        self._examples_per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        self._examples_per_step = examples_of_a_step(args, kwargs.get("train_dataloader"))
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -247,7 +247,7 @@ def test_the_report_has_every_copy_and_a_page_with_pictures(tmp_path):
         ("a0", "a1", True), ("b0", "a1", True),
     ]  # fmt: skip
     text = page.read_text()
-    assert "2 records have a picture near one of a split that is held out" in text
+    assert "2 records with a picture near one of a split that is held out" in text
     assert text.count('<img src="data:image/jpeg;base64,') == 4
 
 
