@@ -163,7 +163,7 @@ def test_questions_that_are_left_out_are_counted_and_listed(tmp_path, caplog):
     result = train(*fresh_model(), path, tmp_path / "run", settings)
     shortened = result.shortened_records
     assert [(each.index, each.kept, each.left_out[0].question) for each in shortened] == [(3, (1,), 1), (4, (0,), 2)]
-    assert "2 questions of 2 records are left out: 'face-00003', question 1: it has" in caplog.text
+    assert "left out 2 questions of 2 records: 'face-00003', question 1: it has" in caplog.text
     lines = (tmp_path / "run" / "training" / "shortened.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["face-00003", "face-00004"]
 
