@@ -10,6 +10,7 @@ import typer
 
 from facekit.cli.output import progress_display, say, show, show_json, show_table
 from facekit.cli.trained import tell_left_out, training_facts
+from facekit.counted import counted
 
 if TYPE_CHECKING:
     from facekit.data.dataset import RecordSet
@@ -132,7 +133,7 @@ def _check_tasks(records: RecordSet, names: Sequence[str]) -> None:
     for task in load_tasks(names):
         if all(task.truth(record.labels) is None for record in records.records):
             raise ConfigurationError(
-                f"validation.tasks: none of the {len(records)} records that are measured on has a label of "
+                f"validation.tasks: none of {counted(len(records), 'record')} that are measured on has a label of "
                 f"'{task.name}'; leave it out, or raise validation.metric_faces"
             )
 

@@ -83,7 +83,7 @@ def test_what_is_wrong_is_one_line(run, arguments, message):
     [
         ("agee", "unknown task 'agee'; did you mean 'age'?"),
         ("age,age", "tasks names each task once, not age, age"),
-        ("age,manipulation", "none of the 2 records that are measured on has a label of 'manipulation'"),
+        ("age,manipulation", "none of 2 records that are measured on has a label of 'manipulation'"),
     ],
 )
 def test_tasks_that_cannot_be_measured_are_told_before_a_run(run, records, tmp_path, tasks, message):
