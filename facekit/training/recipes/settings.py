@@ -214,7 +214,7 @@ class TrainingSettings(BaseModel):
     keep_checkpoints: int = Field(default=2, ge=1)
     log_every: int | None = Field(default=None, ge=1)
     report_to: tuple[str, ...] | None = None
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     workers: int | None = Field(default=None, ge=0, le=256)
     seed: int = Field(default=0, ge=0, lt=1 << 32)
 

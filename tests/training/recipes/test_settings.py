@@ -45,6 +45,7 @@ from facekit.training.recipes.settings import TRAINABLE, TrainingSettings
             {"steps": 1, "dpo": {}, "parts": ["llm.lora"], "lora": {"dropout": 0.1}},
             r"without dropout; set lora\.dropout",
         ),
+        ({"steps": 1, "threads": 10**6}, "'threads'.*got 1000000"),
         ({"epochs": float("inf")}, "'epochs'.*got inf"),
         ({"steps": 1, "betas": (1.0, 0.9)}, r"'betas\.0'.*got 1\.0"),
         ({"steps": 1, "betas": (0.9, -0.1)}, r"'betas\.1'.*got -0\.1"),
