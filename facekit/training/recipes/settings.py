@@ -153,7 +153,7 @@ class TrainingSettings(BaseModel):
         feature_cache_dtype: Floating type of tokens on disk; None for that of the encoder.
         check_media: Open every picture and clip before the first step, as it is done with every text, so that what
             cannot be used is known by then. Otherwise a damaged one is found, skipped and replaced by the next record
-            when it is first needed.
+            when it is first needed, which is not done with ``grpo`` and ``dpo``.
         skip_limit: Largest share of the records that may be skipped because they cannot be used, before the run is
             given up; 0 for none.
         save_every: Steps between checkpoints; None for a tenth of the run.
@@ -286,6 +286,7 @@ class TrainingSettings(BaseModel):
             "fused_loss": self.fused_loss, "group_batches": self.group_batches,
             "loss_average": self.loss_average != "token", "logits": self.logits != "labelled",
             "turns_per_example": self.turns_per_example is not None, "torch_compile": bool(self.torch_compile),
+            "check_media=false": not self.check_media,
             "landmark_noise": self.landmark_noise > 0.0, "landmark_dropout": self.landmark_dropout > 0.0,
         }  # fmt: skip
         given = next((name for name, is_given in without.items() if is_given), None)
