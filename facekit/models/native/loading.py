@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
+from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from facekit.backbones.base import read_dtype
 from facekit.encoders.huggingface import errors_only
 from facekit.errors import CheckpointError, configuration_guard, first_line
+from facekit.models.interoperability.composition import load_tokenizer
 from facekit.models.native.modeling import NativeModel
 from facekit.models.native.processing import NativeProcessor, read_image_token
 from facekit.models.native.region import read_region
+
+logger = logging.getLogger(__name__)
 
 
 def load_native(
@@ -57,7 +61,8 @@ def open_in_own_class(
         **placing: How it is packed and divided among devices, passed to ``from_pretrained``.
 
     Raises:
-        CheckpointError: It cannot be loaded, or lacks weights.
+        CheckpointError: It or the other tokenizer cannot be loaded, it lacks weights, or has fewer embeddings than the
+            tokenizer has ids.
     """
     chosen = "auto" if dtype in (None, "auto") else read_dtype(dtype)
     own: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
@@ -68,8 +73,6 @@ def open_in_own_class(
                     folder, dtype=chosen, output_loading_info=True, **own, **placing
                 )
                 processor = AutoProcessor.from_pretrained(folder, **own)
-                if tokenizer is not None:
-                    processor.tokenizer = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
         except SafetensorError as error:
             raise CheckpointError(f"the weights in '{folder}' are damaged or cut off: {first_line(error)}") from error
     native, report = opened
@@ -77,4 +80,12 @@ def open_in_own_class(
     if missing:
         more = f" and {len(missing) - 1} more tensors" if len(missing) > 1 else ""
         raise CheckpointError(f"the weights in '{folder}' lack {missing[0]}{more}")
+    unused = sorted(report["unexpected_keys"])
+    if unused:
+        logger.warning(
+            "%s has no place for %d of the tensors in '%s', such as %s; they are left out",
+            type(native).__name__, len(unused), folder, unused[0],
+        )  # fmt: skip
+    if tokenizer is not None:
+        processor.tokenizer = load_tokenizer(folder, native.config.get_text_config(), tokenizer)
     return native, processor

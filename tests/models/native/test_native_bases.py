@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
 from foreign_checkpoints import byte_tokenizer
+from safetensors.torch import load_file, save_file
 from small_vlms import FAMILIES, RECURRENT, face_picture
-from transformers import AutoModelForImageTextToText, CLIPImageProcessor, GitConfig, GitForCausalLM, GitProcessor
+from transformers import (
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    CLIPImageProcessor,
+    GitConfig,
+    GitForCausalLM,
+    GitProcessor,
+)
 
 import facekit
 from facekit.errors import CheckpointError, ConfigurationError
@@ -159,6 +168,33 @@ def test_a_prompt_that_was_cut_within_a_picture_is_told(open_base):
     ids = torch.full((1, processor.tokens_per_frame + 1), processor.image_token_id)
     with pytest.raises(ConfigurationError, match=rf"have {ids.shape[1]} image tokens, and a picture has"):
         model(input_ids=ids)
+
+
+def test_another_tokenizer_that_does_not_fit_a_base_is_told(small_vlm, tmp_path):
+    small_vlm("qwen2-vl")
+    folder = tmp_path / "qwen2-vl"
+    with pytest.raises(CheckpointError, match=r"the tokenizer in '.*nowhere' cannot be loaded"):
+        facekit.load(folder, tokenizer=tmp_path / "nowhere")
+    larger = AutoTokenizer.from_pretrained(folder)
+    larger.add_tokens([f"<more{index}>" for index in range(2000)])
+    larger.save_pretrained(tmp_path / "larger")
+    with pytest.raises(CheckpointError, match="embeddings; name the one that it was trained with"):
+        facekit.load(folder, tokenizer=tmp_path / "larger")
+    larger = AutoTokenizer.from_pretrained(folder)
+    larger.save_pretrained(tmp_path / "same")
+    assert facekit.load(folder, tokenizer=tmp_path / "same")[1].tokenizer.name_or_path == str(tmp_path / "same")
+
+
+def test_tensors_that_a_base_has_no_place_for_are_told(small_vlm, tmp_path, caplog):
+    small_vlm("qwen2-vl")
+    weights = load_file(tmp_path / "qwen2-vl" / "model.safetensors")
+    name = next(name for name in weights if ".layers.0." in name)
+    weights[name.replace(".layers.0.", ".layers.77.")] = weights[name].clone()
+    save_file(weights, tmp_path / "qwen2-vl" / "model.safetensors", metadata={"format": "pt"})
+    facekit.load(tmp_path / "qwen2-vl")
+    assert re.search(
+        r"has no place for 1 of the tensors in '.*', such as .*layers\.77\..*; they are left out", caplog.text
+    )
 
 
 def test_a_packed_base_is_inspected(small_vlm, tmp_path):
