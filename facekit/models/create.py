@@ -231,5 +231,6 @@ def _compose(
     model.generation_config = copy.deepcopy(backbone.model.generation_config)
     model.generation_config.eos_token_id = find_end_tokens(backbone)
     model.generation_config.pad_token_id = backbone.tokenizer.pad_token_id
-    model.generation_config.suppress_tokens = [config.image_token_id]
+    suppressed = {*(model.generation_config.suppress_tokens or ()), config.image_token_id}
+    model.generation_config.suppress_tokens = sorted(suppressed)
     return model

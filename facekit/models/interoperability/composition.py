@@ -192,4 +192,5 @@ def set_generation(model: FaceKitForConditionalGeneration, processor: FaceKitPro
     model.generation_config = copy.deepcopy(settings)
     model.generation_config.eos_token_id = find_end_tokens(Backbone(model.language_model, processor.tokenizer))
     model.generation_config.pad_token_id = processor.tokenizer.pad_token_id
-    model.generation_config.suppress_tokens = [model.config.image_token_id]
+    suppressed = {*(settings.suppress_tokens or ()), model.config.image_token_id}
+    model.generation_config.suppress_tokens = sorted(suppressed)

@@ -352,8 +352,9 @@ def _build_internvl_processor(processor: FaceKitProcessor, tokenizer: Any, templ
 
 def _save_generation(model: FaceKitForConditionalGeneration, folder: Path, keep: bool) -> None:
     settings = copy.deepcopy(model.generation_config)
-    if not keep and settings.suppress_tokens == [model.config.image_token_id]:
-        settings.suppress_tokens = None
+    if not keep:
+        others = [token for token in settings.suppress_tokens or () if token != model.config.image_token_id]
+        settings.suppress_tokens = others or None
     (folder / "generation_config.json").write_text(
         json.dumps(settings.to_diff_dict(), indent=2, sort_keys=True) + "\n", encoding="utf-8"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -327,3 +328,18 @@ def test_an_export_that_fails_leaves_nothing(foreign, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         export(model, processor, tmp_path / "out")
     assert not any((tmp_path / "out").iterdir())
+
+
+def test_tokens_that_a_checkpoint_suppresses_stay_suppressed(foreign, tmp_path):
+    shutil.copytree(foreign["llava"][0], tmp_path / "base")
+    (tmp_path / "base" / "generation_config.json").write_text(json.dumps({"suppress_tokens": [9, 7]}))
+    model, processor = facekit.load(tmp_path / "base")
+    assert set(model.generation_config.suppress_tokens) == {7, 9, model.config.image_token_id}
+    out = export(model, processor, tmp_path / "out", "llava-hf")
+    assert json.loads((out / "generation_config.json").read_text())["suppress_tokens"] == [7, 9]
+    other = facekit.create(encoder="tiny", connector="mlp", backbone=f"hf:{save_text(model, processor, tmp_path)}")[0]
+    assert set(other.generation_config.suppress_tokens) == {7, 9, other.config.image_token_id}
+
+
+def save_text(model, processor, folder):
+    return export(model, processor, folder / "text", "language-model")
