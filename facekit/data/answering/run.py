@@ -198,10 +198,11 @@ class _Batch:
         except RECORD_FAULTS as error:
             self._note_broken(row, record.id, str(error), type(error).__name__, key_of(*seen, str(error)))
             return None
-        keyed = [
-            (key_of(*seen, number, [(turn.role, turn.content) for turn in each.turns]), each)
-            for number, each in enumerate(questions)
-        ]
+        keyed, asked_before = [], Counter[str]()
+        for each in questions:
+            key = key_of([(turn.role, turn.content) for turn in each.turns])
+            keyed.append((key_of(*seen, asked_before[key], key), each))
+            asked_before[key] += 1
         files = entry.digest()
         left = [(key, each) for key, each in keyed if not self._is_known(key, files)]
         return _Waiting(entry, files, left) if left else None

@@ -286,6 +286,16 @@ def test_another_folder_with_the_same_names_is_another_run(pair, tmp_path):
     assert run(pair, tmp_path / "two" / ".." / "one", output, "How old?").reused == 1
 
 
+def test_a_question_is_known_by_its_words_wherever_it_stands_and_twice_where_it_is_asked_twice(pair, tmp_path):
+    (tmp_path / "set").mkdir()
+    draw(tmp_path / "set" / "a.png", 0)
+    output = tmp_path / "answers.jsonl"
+    assert run(pair, tmp_path / "set", output, "How old?", "Smile?").answers == 2
+    again = run(pair, tmp_path / "set", output, "Who?", "Smile?", "How old?", "Smile?")
+    assert (again.answers, again.reused) == (2, 2)
+    assert [each["question"] for each in read(output)] == ["How old?", "Smile?", "Who?", "Smile?"]
+
+
 def test_links_in_circles_pipes_and_names_that_are_no_text_neither_repeat_nor_stop_a_folder(pair, tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
