@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from facekit.data.convert import convert
 from facekit.data.formats import detect_format
 from facekit.data.formats.tables import holds_media
 from facekit.errors import ConfigurationError
+from facekit.faces.file_kinds import kind_of_name
 from facekit.remote.addresses import is_mirrored, share_file_system
 from facekit.remote.mirror import local_copy
+from facekit.spec import PartSpec
 
 FOLDER, NOTE = "source", "origin.json"
 _MANIFEST = "manifest.json"
@@ -48,7 +51,7 @@ def take_in(origin: str | Path | Sequence[str | Path], output: Path) -> Path:
         return path
     format = detect_format(path) if path.exists() else None
     has_media = format == "webdataset" or (format == "tables" and holds_media(path))
-    wanted = {"origin": _name(origin, path), "state": _state(path)}
+    wanted = {"origin": _name(origin, path), "state": _state(origin, path, output)}
     return _convert_once(str(origin), output, wanted, has_media=has_media)
 
 
@@ -56,7 +59,8 @@ def _merge(origins: Sequence[str | Path], output: Path) -> Path:
     """The records file of several sets together."""
     paths = [local_copy(each).expanduser() for each in origins]
     names = [_name(each, path) for each, path in zip(origins, paths, strict=True)]
-    wanted = {"origin": " and ".join(names), "state": [_state(path) for path in paths]}
+    states = [_state(each, path, output) for each, path in zip(origins, paths, strict=True)]
+    wanted = {"origin": " and ".join(names), "state": states}
     return _convert_once([str(each) for each in origins], output, wanted)
 
 
@@ -69,8 +73,11 @@ def _convert_once(
     found = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else None
     if found is not None and found["origin"] != wanted["origin"]:
         raise ConfigurationError(f"{output} was begun with {found['origin']}; go on with that, or use another folder")
-    if found == wanted and target.is_file():
+    if found is not None and target.is_file() and found["state"] in (wanted["state"], None):
+        if found != wanted:  # which earlier versions did not know of datasets
+            write_text_atomically(note, json.dumps(wanted, indent=2) + "\n")
         return target
+    target.unlink(missing_ok=True)  # the output may lie in what is read
     convert(origin, target, media_folder=target.parent if has_media else None, overwrite=True)
     write_text_atomically(note, json.dumps(wanted, indent=2) + "\n")
     return target
@@ -80,11 +87,28 @@ def _name(origin: str | Path, path: Path) -> str:
     return str(path.resolve()) if path.exists() and not is_mirrored(path) else str(origin)
 
 
-def _state(path: Path) -> str | None:
-    """What differs where the content does; None for a dataset in its own layout, which is read once."""
+def _state(origin: str | Path, path: Path, output: Path) -> str | None:
+    """What differs where the content does; None for a folder that is read once."""
+    if not path.exists() and ":" in str(origin):
+        return _dataset_state(Path(PartSpec.parse(str(origin)).argument or "").expanduser(), output)
     manifest = path / _MANIFEST if path.is_dir() else path
     if not manifest.is_file():
         return None
     if path.is_dir():
         return hashlib.sha256(manifest.read_bytes()).hexdigest()
     return f"{path.stat().st_size} bytes, {path.stat().st_mtime_ns}"
+
+
+def _dataset_state(root: Path, output: Path) -> str | None:
+    """A digest of the names of a dataset's files and of the states of those that may hold labels."""
+    if root.is_file():
+        return f"{root.stat().st_size} bytes, {root.stat().st_mtime_ns}"
+    digest = hashlib.sha256()
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(each for each in folders if Path(folder, each).resolve() != output.resolve())
+        for name in sorted(names):
+            path = Path(folder, name)
+            state = path.stat() if kind_of_name(path) is None and path.is_file() else None
+            facts = [str(path.relative_to(root)), None if state is None else [state.st_size, state.st_mtime_ns]]
+            digest.update(json.dumps(facts).encode())
+    return digest.hexdigest() if root.is_dir() else None

@@ -154,9 +154,14 @@ def survey_once(path: Path, recipe: Recipe, ledger: Ledger) -> Overview:
 
 
 def outdate_answers(path: Path, recipe: Recipe, ledger: Ledger) -> None:
-    """Let calls be made again that were asked with other labels than the records have; say how many answers that is."""
+    """Let calls be made again that were asked with other labels than the records have; say how many answers that is.
+
+    What is known of a picture is its name. Of another name it may be the same picture, which costs money to ask about
+    again, so that this is said alone.
+    """
     versions = recipe.prompt_versions()
     outdated = 0
+    others: list[str] = []
     for lines in in_batches(iterate_lines(path), BATCH):
         facts = {values["id"]: _facts_of_values(values, recipe.words) for _, values in lines}
 
@@ -168,11 +173,26 @@ def outdate_answers(path: Path, recipe: Recipe, ledger: Ledger) -> None:
             return None if known is None else asked_with(recipe.aspects[aspect], known, by_template=by_template)
 
         outdated += ledger.outdate(ANNOTATE, versions, list(facts), asked)
+        others += ledger.note_media({values["id"]: _name_media(values) for _, values in lines})
+    if others:
+        logger.warning(
+            "%s records have pictures of other names than when they were asked about (such as %r); answers about them "
+            "stay: use another output folder if they are other faces",
+            f"{len(others):,}",
+            others[0],
+        )
     if outdated:
         logger.warning(
             "%s answers were asked with other labels or templates than there are now, and are asked again",
             f"{outdated:,}",
         )
+
+
+def _name_media(values: Mapping[str, Any]) -> str:
+    """A digest of the names of a record's media, without their folders, which may be moved."""
+    media = values.get("image") or values.get("images") or values.get("video") or ()
+    names = [str(name).rpartition("/")[2] for name in ((media,) if isinstance(media, str) else media)]
+    return hashlib.blake2b(json.dumps([names, values.get("frames")]).encode(), digest_size=8).hexdigest()
 
 
 def _facts_of_values(values: dict[str, Any], words: Words) -> dict[str, str] | None:

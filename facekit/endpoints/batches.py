@@ -7,6 +7,7 @@ so that a run that was killed before it noted the batch's name finds it again in
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,8 @@ from facekit.endpoints.requests import (
     Usage,
 )
 from facekit.endpoints.retry import RetryPolicy
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -112,8 +115,13 @@ class Batches:
                 continue
             response = await self._retrying(partial(self._client.api.files.content, file))
             for line in response.text.split("\n"):
-                if line.strip():
-                    yield self._result(json.loads(line), schema, dialect)
+                values = _read_line(line)
+                if values is not None:
+                    yield self._result(values, schema, dialect)
+                elif line.strip():
+                    logger.warning(
+                        "a line of the file %s is no result and is passed over; its call is made again", file
+                    )
 
     def is_for_later(self, batch: Any) -> bool:
         """Whether a batch was refused because the queue is full."""
@@ -153,3 +161,12 @@ class Batches:
                 if delay is None:
                     raise
                 await self._wait(delay)
+
+
+def _read_line(line: str) -> Mapping[str, Any] | None:
+    """The object on a line; None where there is none, as on one that was cut off."""
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return values if isinstance(values, Mapping) else None

@@ -139,6 +139,26 @@ def test_lines_that_failed_are_asked_again_in_another_batch(serve, faces, recipe
     assert [len(file.splitlines()) for name, file in server.files.items() if "output" not in name] == [20, 2]
 
 
+def test_a_line_that_was_cut_off_costs_its_own_call_alone(serve, faces, recipe_path, tmp_path, caplog):
+    server = serve()
+    original, cut = server._poll_batch, []
+
+    def poll(name):
+        response = original(name)
+        batch = server.batches[name]
+        if batch["status"] == "completed" and not cut:
+            first, *rest = server.files[batch["output_file_id"]].splitlines()
+            cut.append(first)
+            server.files[batch["output_file_id"]] = b"\n".join([first[:40], *rest])
+        return response
+
+    server._poll_batch = poll
+    result = run(server, faces, tmp_path / "out", recipe_path)
+    assert result.written.kept == 20
+    assert [len(file.splitlines()) for name, file in server.files.items() if "output" not in name] == [20, 1]
+    assert "is no result and is passed over; its call is made again" in caplog.text
+
+
 def test_stopping_leaves_the_batch_to_the_next_run(serve, faces, recipe_path, tmp_path):
     from facekit.datagen.batches import BatchRunner
     from facekit.datagen.plan import plan_annotations

@@ -1,3 +1,4 @@
+import json
 import shutil
 
 import pytest
@@ -41,6 +42,24 @@ def test_pictures_inside_a_table_are_unpacked(faces, tmp_path):
     taken = take_in(tmp_path / "faces.parquet", tmp_path / "out")
     found = list(read_records(taken, check_files=True))
     assert [record.media_paths(taken.parent)[0].read_bytes() for record in found] == pictures
+
+
+def test_a_dataset_whose_labels_changed_is_read_again(faces, tmp_path):
+    table = faces.with_name("labels.csv")
+    table.write_text("file,age\nimages/0.png,30\n")
+    for origin in (f"csv:{table}", f"csv:{faces.parent}"):
+        output = faces.parent / f"out-{len(origin)}"
+        ages = []
+        for age in (30, 31, 31):
+            table.write_text(f"file,age\nimages/0.png,{age}\n")
+            taken = take_in(origin, output)
+            ages.append(next(iter(read_records(taken))).labels.age)
+        assert ages == [30, 31, 31]
+        written = taken.stat().st_mtime_ns
+        note = taken.with_name("origin.json")
+        note.write_text(json.dumps({**json.loads(note.read_text()), "state": None}))  # of an earlier version
+        assert take_in(origin, output).stat().st_mtime_ns == written
+        assert json.loads(note.read_text())["state"] is not None
 
 
 def test_another_origin_needs_another_folder(faces, tmp_path):

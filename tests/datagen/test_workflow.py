@@ -240,6 +240,23 @@ def test_answers_of_templates_follow_their_words_and_labels(faces, recipe_path, 
     assert {record.conversations[1].content.split()[0] for record in read_records(result.records)} == {"One"}
 
 
+def test_other_pictures_under_ids_that_were_asked_about_are_told(faces, recipe_path, tmp_path, caplog):
+    generate(faces, tmp_path / "out", recipe_path)
+    other = faces.with_name("other.jsonl")
+    records = read_records(faces)
+    moved = [record.model_copy(update={"image": f"../faces/{record.image}"}) for record in records]
+    write_records(moved, other)
+    generate(other, tmp_path / "out", recipe_path)
+    assert "other names" not in caplog.text
+    write_records([records[0].model_copy(update={"image": "images/7.png"}), *records[1:]], other)
+    dry_run(other, tmp_path / "out", recipe_path, "m")
+    generate(other, tmp_path / "out", recipe_path)
+    told = (
+        "1 records have pictures of other names than when they were asked about (such as 'face-0'); answers about them"
+    )
+    assert caplog.text.count(told) == 2
+
+
 def rate_what_is_said(body):
     """An annotator that says what it was told, and a judge that likes everything."""
     text = body["messages"][1]["content"][0]["text"]

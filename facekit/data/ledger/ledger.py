@@ -43,6 +43,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS calls_by_place ON calls (record, stage, aspect
 CREATE INDEX IF NOT EXISTS calls_by_state ON calls (stage, aspect, version, state, cost);
 CREATE INDEX IF NOT EXISTS calls_by_batch ON calls (batch, state) WHERE batch IS NOT NULL;
 CREATE TABLE IF NOT EXISTS answers (call INTEGER PRIMARY KEY, answer TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS media (record TEXT PRIMARY KEY, names TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS batches (
     id INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE, name TEXT, state TEXT NOT NULL, time TEXT NOT NULL
 );
@@ -309,6 +310,26 @@ class Ledger(Closing):
                     )
                 outdated += change == (OUTDATED, None)
         return outdated
+
+    def note_media(self, media: Mapping[str, str]) -> list[str]:
+        """Note which media records are about, as they were first seen.
+
+        Args:
+            media: What their names are, by record, a few hundred at a time.
+
+        Returns:
+            Records that calls were made about, and that now have other media.
+        """
+        marks = ", ".join("?" * len(media))
+        rows = self._database.execute(f"SELECT record, names FROM media WHERE record IN ({marks})", tuple(media))
+        before: dict[str, str] = dict(rows)
+        with self._database.transaction():
+            for record in media.keys() - before.keys():
+                self._database.execute("INSERT INTO media VALUES (?, ?)", (record, media[record]))
+        others = [record for record, names in media.items() if before.get(record, names) != names]
+        marks = ", ".join("?" * len(others))
+        asked = self._database.execute(f"SELECT DISTINCT record FROM calls WHERE record IN ({marks})", others)
+        return [record for (record,) in asked]
 
     def begin_batch(self, token: str, entries: Sequence[Entry]) -> int:
         """Note that calls are about to be handed to the Batch API, before they are. Returns the batch's number."""
