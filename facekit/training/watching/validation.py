@@ -24,10 +24,10 @@ from facekit.data.atomic import write_text_atomically
 from facekit.data.conversation_layout import split_exchanges
 from facekit.data.dataset import RecordSet
 from facekit.data.marks import count_marks, split_marks
-from facekit.data.record_media import media_frames, open_media
+from facekit.data.record_media import media_frames, open_frames, open_media
 from facekit.data.records import FaceRecord
 from facekit.data.supervision import media_lead, place_media, without_leading_marks
-from facekit.errors import CheckpointError, RecordError, first_line
+from facekit.errors import CheckpointError, FaceKitError, RecordError, first_line
 from facekit.models.control_tokens import unescape_control_tokens
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
@@ -213,8 +213,14 @@ class PeriodicValidation(TrainerCallback):
         model: FaceKitForConditionalGeneration | None = None,
         **kwargs: Any,
     ) -> None:
-        """Keep what an interrupted run saw up to the step from which this one goes on; look first, where asked."""
+        """Keep what an interrupted run saw up to the step from which this one goes on; look first, where asked.
+
+        Raises:
+            RecordError: No record can be opened that metrics are computed on.
+        """
         self.read(state.global_step)
+        if state.is_world_process_zero and not shards_weights():
+            self._leave_out_damaged()
         is_due = self.first and not self.points and state.is_world_process_zero and not shards_weights()
         if is_due and model is not None:
             self._take(model, state.global_step)
@@ -243,6 +249,24 @@ class PeriodicValidation(TrainerCallback):
             logger.warning("step %d: worse than at step %d: %s%s", point.step, self.points[0].step, told, ending)
         if self.stop_on_fall and share_from_main(point is not None and bool(point.fallen)):
             control.should_save = control.should_training_stop = True  # in all processes
+
+    def _leave_out_damaged(self) -> None:
+        """Leave out what cannot be opened, with a warning, instead of ending the run where it is looked at."""
+        damaged: set[str] = set()
+        count = self.processor.image_processor.num_frames
+        for record in {each.id: each for each in (*self.shown.records, *self.measured.records)}.values():
+            try:
+                open_frames(record, self.shown.folder, count)
+            except (FaceKitError, OSError) as error:
+                damaged.add(record.id)
+                logger.warning("validation record %r is left out: %s", record.id, first_line(error))
+        if damaged:
+            self.shown, self.measured = (
+                each.select([index for index, record in enumerate(each.records) if record.id not in damaged])
+                for each in (self.shown, self.measured)
+            )
+        if self.metrics is not None and not len(self.measured):
+            raise RecordError("not one of the validation records can be opened; see the warnings")
 
     def _take(self, model: FaceKitForConditionalGeneration, step: int) -> ValidationPoint:
         """Look, write it down and tell."""

@@ -1,4 +1,4 @@
-"""A run that validation ends because a metric fell: what is saved, and that it goes on no further."""
+"""A run that validation ends because a metric fell, and one that a damaged picture does not end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from small_runs import small_model
 
 from facekit.data.dataset import RecordSet
 from facekit.data.synthetic import write_synthetic_dataset
+from facekit.errors import RecordError
 from facekit.training import TrainingSettings, train
 from facekit.training.watching.validation import Measured, PeriodicValidation
 
@@ -58,3 +59,29 @@ def test_a_run_that_is_over_still_knows_what_validation_saw(records, tmp_path, w
     run(records, tmp_path / "run", again, resume=True)
     assert [point.step for point in again.points] == [1, 2, 3, 4]
     assert again.points == first.points
+
+
+def test_held_out_pictures_that_cannot_be_opened_are_left_out(records, tmp_path, caplog):
+    held_out = RecordSet.read(write_synthetic_dataset(tmp_path / "held-out", 3, seed=4, image_size=64))
+    lost = held_out.records[1]
+    (held_out.folder / lost.image).write_bytes(b"no picture")
+    measured = []
+
+    def measure(model, processor, found, tasks):
+        measured.append([record.id for record in found.records])
+        return {"age": 1.0}
+
+    def validation():
+        _, processor = small_model("region")
+        path = tmp_path / "validation.jsonl"
+        return PeriodicValidation(processor, held_out, path, every=2, metrics=measure, tasks=["age"])
+
+    watched = validation()
+    assert run(records, tmp_path / "run", watched).steps == 4
+    assert measured == [[held_out.records[0].id, held_out.records[2].id]] * 2
+    assert {answer.record for point in watched.points for answer in point.answers} == set(measured[0])
+    assert f"validation record '{lost.id}' is left out" in caplog.text
+    for record in held_out.records:
+        (held_out.folder / record.image).write_bytes(b"no picture")
+    with pytest.raises(RecordError, match="not one of the validation records can be opened"):
+        run(records, tmp_path / "none", validation())
