@@ -156,7 +156,9 @@ def main() -> None:
     startup.own_process()
     try:
         _refuse_empty_words(sys.argv[1:])
-        sys.exit(app(standalone_mode=False))
+        status = app(standalone_mode=False)
+        startup.leave(status or 0)
+        sys.exit(status)
     except USAGE_ERROR as error:
         _tell_usage(error)
         sys.exit(2)
