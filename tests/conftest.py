@@ -15,6 +15,7 @@ os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+os.environ["FACEKIT_QUICK_START"] = "0"  # a command ends its process quickly, and this one goes on to other tests
 os.environ["TERM"] = "xterm-256color"  # what a terminal gets is tested where there is none, too
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell hands it to what it starts in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -44,7 +45,6 @@ def registry():
 @pytest.fixture
 def run_facekit(monkeypatch, capsys):
     """Runs a command in this process; returns exit status, standard output and standard error."""
-    monkeypatch.setenv("FACEKIT_QUICK_START", "0")  # the process goes on to other tests
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["facekit", *map(str, arguments)])

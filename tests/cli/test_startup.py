@@ -100,8 +100,7 @@ print("left to the interpreter")
 
 def run_ending(after="", **environment):
     source = ENDING.format(after=after)
-    environment = os.environ | {"PYTHONPATH": small_runs.SEARCH_PATH} | environment
-    environment.setdefault("FACEKIT_QUICK_START", "1")
+    environment = os.environ | {"PYTHONPATH": small_runs.SEARCH_PATH, "FACEKIT_QUICK_START": "1"} | environment
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, env=environment, check=False)
     assert not done.stderr
     folder, *lines = done.stdout.splitlines()

@@ -45,7 +45,6 @@ def test_the_commands_write_what_the_page_says(places, monkeypatch, capsys):
     assert len(commands) == 5
     if importlib.util.find_spec("onnxscript") is None:
         commands = [line for line in commands if "onnx" not in line]
-    monkeypatch.setenv("FACEKIT_QUICK_START", "0")  # the process goes on to other tests
     for number, line in enumerate(commands):
         words = line.replace(" exported ", f" exported-{number} ").split()
         monkeypatch.setattr(sys, "argv", words)
