@@ -24,7 +24,7 @@ _EXAMPLES, _SIDE = 24, 200
 
 
 def check_report_place(path: Path, origins: Sequence[str]) -> None:
-    """Make sure that a report replaces nothing that is read, and that its page has another name than itself.
+    """Make sure that a report replaces nothing but an earlier one, and that its page has another name than itself.
 
     Args:
         path: As for ``write_report``.
@@ -40,6 +40,17 @@ def check_report_place(path: Path, origins: Sequence[str]) -> None:
     for each in (path, page):
         if each.resolve() in read:
             raise ConfigurationError(f"{each} is what is read, and would be written over; name another output")
+    other = page if page.exists() and not path.exists() else path
+    if other.exists() and not _is_report(path):
+        raise ConfigurationError(f"{other} exists and is no report on near-duplicates; move it, or name another output")
+
+
+def _is_report(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"distance", "compared", "copies"} <= content.keys()
 
 
 def write_report(found: Duplicates, path: Path) -> tuple[Path, Path]:

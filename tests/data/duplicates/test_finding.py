@@ -341,6 +341,20 @@ def test_a_report_replaces_nothing_that_is_read(tmp_path, told, run_facekit):
         check_report_place(tmp_path / "x.html", [])
 
 
+def test_a_report_replaces_an_earlier_one_and_nothing_else(tmp_path, told, run_facekit):
+    origin = write_set(tmp_path, "a", (0, None), (1, None))
+    report = tmp_path / "report.json"
+    for name in ("report.json", "report.html"):
+        (tmp_path / name).write_text('{"accuracy": 0.9}')
+        status, output, errors = run_facekit("duplicates", origin, "--output", report)
+        assert status == 2
+        assert f"{name} exists and is no report on near-duplicates; move it" in " ".join((output + errors).split())
+        assert (tmp_path / name).read_text() == '{"accuracy": 0.9}'
+        (tmp_path / name).unlink()
+    for _ in range(2):
+        assert run_facekit("duplicates", origin, "--output", report)[0] == 0
+
+
 def test_a_set_of_which_no_picture_opens_is_an_error_and_not_free_of_copies(tmp_path):
     records = [FaceRecord(id=name, image=f"{name}.png") for name in "abc"]
     write_records(tmp_path / "faces.jsonl", records)
