@@ -83,6 +83,7 @@ def evaluate(
         sign_off_table,
         write_report,
     )
+    from facekit.evaluation.models.other_models import default_prompt_style
 
     if compare and output is None:
         raise ConfigurationError("--compare keeps each model's predictions; say where with --output")
@@ -102,6 +103,11 @@ def evaluate(
         previews = [preview_evaluation(each, records, chosen, **asking) for each in sources]
         show_previews(previews, output, as_json=as_json)
         return
+    for each in sources[1:]:  # or its fault is told after the first has answered
+        if str(each.path).startswith("predictions:"):
+            open_model(each)
+        else:
+            default_prompt_style(each)
     starters = choose_engines(engine, engine_options, sources, scoring)
     extractor = None if extract is None else open_extractor(extract, every=extract_every)
     runs, results = {}, []

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from facekit.cli.belonging import refuse_alone
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, show, show_json
 
@@ -18,6 +19,7 @@ _FORMATS = (
 
 @with_model_options()
 def export(
+    context: typer.Context,
     checkpoint: Annotated[
         str, typer.Argument(help="A folder or hub id that facekit loads: its own, InternVL, LLaVA, an adapter.")
     ],
@@ -51,6 +53,8 @@ def export(
         )
     if opening.device_map is not None:
         raise ConfigurationError("a model to export is read on one device; leave --device-map out")
+    if format not in ("onnx", "torch-export"):
+        refuse_alone(context, "--format onnx or torch-export", "frames")
     read_size(max_shard_size)
     refuse_folder_in_use(output)
     composed, processor = opening.source(checkpoint, device="cpu").load()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from facekit.catalog import current_registry
 from facekit.endpoints.requests import Answerer
@@ -38,18 +38,25 @@ def load_answerer(spec: str | Answerer, *, ask_key: Callable[[str], str] | None 
 
 def is_local(base_url: str | None) -> bool:
     """Whether an address is on this machine, where no key is needed."""
-    return base_url is not None and urlsplit(base_url).hostname in _LOCAL_HOSTS
+    return base_url is not None and _split(base_url).hostname in _LOCAL_HOSTS
 
 
 def check_address(base_url: str | None) -> None:
     """Raise ``InvalidSpecError`` where an address is none, or carries a password that would be written down."""
     if base_url is None:
         return
-    parts = urlsplit(base_url)
+    parts = _split(base_url)
     if parts.username or parts.password or parts.query:
         raise InvalidSpecError(f"base_url of {parts.hostname} must not carry a key or password; use key_env=NAME")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidSpecError(f"base_url={base_url!r} is no address such as http://localhost:8000/v1")
+
+
+def _split(base_url: str) -> SplitResult:
+    try:
+        return urlsplit(base_url)
+    except ValueError as error:
+        raise InvalidSpecError(f"base_url={base_url!r} is no address such as http://localhost:8000/v1") from error
 
 
 def refuse_key_option(name: str) -> None:

@@ -100,6 +100,14 @@ def local_path(source: str | Path, error: type[ImageError] = ImageError) -> Path
     return path
 
 
+def web_suffix(address: str) -> str:
+    """The suffix of an address, such as ``.mp4``; empty where it is no address at all."""
+    try:
+        return Path(urlparse(address).path).suffix
+    except ValueError:
+        return ""
+
+
 def copy_content(
     source: str | bytes, file: IO[bytes], *, largest: int = LARGEST_PICTURE, error: type[ImageError] = ImageError
 ) -> None:
@@ -140,7 +148,7 @@ def stored(source: FileSource, error: type[ImageError] = ImageError, largest: in
     if isinstance(source, Path) or not is_remote(source):
         yield local_path(source, error)  # type: ignore[arg-type]  # bytes are remote
         return
-    suffix = Path(urlparse(source).path).suffix if isinstance(source, str) and source.startswith(_WEB) else ""
+    suffix = web_suffix(source) if isinstance(source, str) and source.startswith(_WEB) else ""
     with tempfile.TemporaryDirectory(prefix="facekit-") as folder:
         path = Path(folder) / f"content{suffix[:8]}"
         with path.open("wb") as file:

@@ -14,7 +14,6 @@ from io import BytesIO
 from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import urlparse
 
 import numpy as np
 from PIL import Image
@@ -30,7 +29,7 @@ from facekit.faces.animations import (
 from facekit.faces.file_kinds import VIDEO_SUFFIXES, kind_of_contents
 from facekit.faces.frames import FRAMES_PER_CLIP, choose_frames
 from facekit.faces.images import MAX_PIXELS, ImageSource, open_image
-from facekit.faces.sources import copy_content, describe_source, is_remote, media_type, stored
+from facekit.faces.sources import copy_content, describe_source, is_remote, media_type, stored, web_suffix
 
 MAX_FRAMES = 500_000
 MAX_SECONDS = 4 * 3600.0
@@ -99,7 +98,7 @@ def is_video(source: object) -> bool:
 
 def _is_remote_video(source: str) -> bool:
     if source[:5].lower() != "data:":
-        return Path(urlparse(source).path).suffix.lower() in VIDEO_SUFFIXES
+        return web_suffix(source).lower() in VIDEO_SUFFIXES
     kind = media_type(source)
     if kind.startswith("video/") or f".{kind.removeprefix('image/')}" not in ANIMATED_SUFFIXES:
         return kind.startswith("video/")

@@ -179,7 +179,10 @@ def _random_state(seed: int | None) -> Iterator[None]:
         yield
         return
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        try:
+            torch.manual_seed(seed)
+        except (ValueError, RuntimeError, OverflowError) as error:
+            raise ConfigurationError(f"seed={seed} is out of range; use one below 2**63") from error
         yield
 
 

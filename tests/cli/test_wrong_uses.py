@@ -37,6 +37,7 @@ def places(tmp_path_factory):
     (folder / "deep" / "config.json").write_text("[" * 100_000)
     (folder / "deep.jsonl").write_text('{"id": "a", "image": "a.png", "source": ' + "[" * 100_000)
     (folder / "digits.jsonl").write_text('{"id": "a", "image": "a.png", "labels": {"age": ' + "9" * 6_000 + "}}")
+    (folder / "numbers.jsonl").write_text("3\n")
     (folder / "recipe.yaml").write_text("aspects: 3\n")
     (folder / "wide.jsonl").write_text(records.read_text(), encoding="utf-16")  # as PowerShell writes text
     (folder / "labels.csv").write_text("file,expression\na.png,happy\n")
@@ -75,6 +76,12 @@ WRONG = [
     # command line, a piece of the message
     (("list", "encodr"), "did you mean 'encoder'"),
     (("list", "models"), "unknown kind of part 'model'"),
+    (("ask", "http://[", "How old?", "--model", "{model}"), "cannot be fetched"),
+    (("datagen", "{records}", "--output", "OUT", "--annotator", "openai:x?base_url=http://["), "is no address such as"),
+    (("eval", PREDICTIONS, "{records}", "--tasks", "age,age"), "the task 'age' is named twice"),
+    (("eval", "predictions:{numbers_jsonl}", "{records}", "--tasks", "age"), "line 1: needs 'answer'"),
+    (("export", "{model}", "OUT", "--frames", "3"), "--frames goes with --format onnx or torch-export"),
+    (("demo", "--output", "OUT", "--seed", "1" + 30 * "0"), "out of range"),
     (("nonsense",), "No such command 'nonsense'"),
     (("ask",), "Missing argument"),
     (("ask", "{black}"), "Missing argument"),
@@ -377,3 +384,12 @@ def test_an_export_that_meets_a_full_disk_says_where_and_what_to_do(run_facekit,
     status, error = use(run_facekit, places, ["export", "{model}", str(tmp_path / "out"), "--format", "facekit"])
     assert status == 2
     assert f"the export to {tmp_path}/out cannot be written (No space left on device); make room" in error
+
+
+@pytest.mark.parametrize("other", ["predictions:nowhere.jsonl", "{empty}"])
+def test_a_model_to_compare_with_is_looked_for_before_the_first_one_answers(run_facekit, places, tmp_path, other):
+    words = ["eval", PREDICTIONS, "{records}", "--tasks", "age", "--output", str(tmp_path / "out"), "--compare", other]
+    status, error = use(run_facekit, places, words)
+    assert status == 2
+    assert other.format(**places).removeprefix("predictions:") in error
+    assert not (tmp_path / "out").exists()

@@ -304,8 +304,10 @@ def _read_lines(path: Path) -> Iterator[tuple[str, tuple[str, str | None]]]:
             continue
         try:
             entry: dict[str, Any] = json.loads(line)
+            if not isinstance(entry, dict):
+                raise TypeError("the line is no object")
             if "run" not in entry:
                 keys = [str(entry[name]) for name in ("id", "task", "item") if entry.get(name) is not None]
                 yield entry.get("question") or "/".join(keys), (str(entry["answer"]), entry.get("asked"))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RecordError(f"{path}, line {number}: needs 'answer' and 'question' or 'id' ({error})") from error

@@ -205,11 +205,13 @@ class RecordedModel:
     def _read(self, line: str, number: int) -> None:
         try:
             entry = json.loads(line)
+            if not isinstance(entry, dict):
+                raise TypeError("the line is no object")
             if "run" in entry:
                 return
             keys = [str(entry[name]) for name in ("id", "task", "item") if entry.get(name) is not None]
             self._answers[entry.get("question") or "/".join(keys)] = str(entry["answer"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RecordError(f"{self.path}, line {number}: needs 'answer' and 'question' or 'id' ({error})") from error
 
 

@@ -28,6 +28,7 @@ from facekit.answers.reading import Reading, Rule
 from facekit.catalog import current_registry
 from facekit.data.labels import ACTION_UNIT_NAMES, ACTIVE_INTENSITY, ALL_EXPRESSIONS, EXPRESSIONS, FaceLabels
 from facekit.data.templates import attribute_words, canonical_question
+from facekit.errors import ConfigurationError
 from facekit.evaluation.metrics.scores import (
     action_unit_metrics,
     age_metrics,
@@ -308,5 +309,14 @@ ALL_TASKS = (EXPRESSION, ACTION_UNITS, ATTRIBUTES, AGE, MANIPULATION)
 
 
 def load_tasks(names: Iterable[str]) -> tuple[Task, ...]:
-    """Return registered tasks by name; raises ``UnknownPartError`` with the closest match."""
-    return tuple(current_registry().load("task", name) for name in names)
+    """Return registered tasks by name.
+
+    Raises:
+        UnknownPartError: There is no such task; the message has the closest match.
+        ConfigurationError: One is named twice.
+    """
+    chosen = tuple(names)
+    twice = next((name for index, name in enumerate(chosen) if name in chosen[:index]), None)
+    if twice is not None:
+        raise ConfigurationError(f"the task '{twice}' is named twice; leave one of them out")
+    return tuple(current_registry().load("task", name) for name in chosen)
