@@ -20,10 +20,8 @@ from pathlib import Path
 import torch
 
 import facekit
-
 from benchmarks.harness import Sample, Timing, environment, results_path, write_results
 from facekit.cli.startup import ENVIRONMENT_VARIABLE
-
 
 WAYS = {"quick start": "1", "plain": "0"}
 QUESTION = "Which expression is shown?"

@@ -25,4 +25,4 @@ def test_both_ways_answer_alike_in_processes_of_their_own(tmp_path, monkeypatch)
     assert rows["plain"]["of_plain"] == pytest.approx(1.0)
     for row in rows.values():
         assert row["timing"]["repeats"] == 1
-        assert 0 < row["timing"]["processor_median"]
+        assert row["timing"]["processor_median"] > 0
