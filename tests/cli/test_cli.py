@@ -92,7 +92,7 @@ def test_a_picture_that_cannot_be_used_is_one_line_and_status_2(run_facekit, mod
     assert any(word in error.lower() for word in words.split("|")), error
 
 
-@pytest.mark.parametrize("question", ["", "   "])
+@pytest.mark.parametrize("question", [" ", "\t  "])
 def test_a_question_without_words_is_refused_before_anything_is_loaded(run_facekit, photo, question, tmp_path):
     status, _, error = run_facekit("ask", photo, question, "--model", tmp_path / "nowhere")
     assert status == 2
