@@ -189,3 +189,27 @@ def test_the_readmes_scores_with_and_without_landmarks():
         for cell, connector in ((row[2], "region"), (row[3], "mlp")):
             scores = [run["scores"][keys[row[0]]] for run in runs if run["connector"] == connector]
             assert_rounded(cell, [statistics.mean(scores), min(scores), max(scores)])
+
+
+SERVERS = ("naive", "facekit serve", "facekit serve, vLLM")
+
+
+def test_the_servers_are_those_of_one_run():
+    results = read_results("serving-intel-r-xeon-r-processor-2-threads")["results"]
+    rates = {
+        server: [
+            f"{row['requests_per_second']:.1f}" for row in results if row.get("clients") and row["server"] == server
+        ]
+        for server in SERVERS
+    }
+    assert [cells[1:] for cells in rows_of("docs/serving.md", "server")] == list(rates.values())
+
+
+@pytest.mark.parametrize(
+    ("tokens", "told"), [("", "1.32 times the"), ("-32-tokens", "1.13 times"), ("-64-tokens", "1.08 times")]
+)
+def test_the_slowest_request_of_32_clients_takes_the_stated_share_of_a_batch(tokens, told):
+    results = read_results(f"serving{tokens}-intel-r-xeon-r-processor-2-threads")["results"]
+    measured = next(row for row in results if row["server"] == "facekit serve" and row.get("clients") == 32)
+    assert told.startswith(f"{measured['p99_over_batch']:.2f} ")
+    assert told in read_page("docs/serving.md")
