@@ -13,6 +13,7 @@ from facekit.compat.transformers_gguf import READS_VOCABULARIES
 from facekit.models.interoperability import export
 
 A_BAR = "%|"  # as tqdm draws it
+SET_BY_COMMANDS = ("HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE", "TRANSFORMERS_VERBOSITY")  # in other tests, too
 PROGRAM = """
 import sys
 from facekit.cli import main
@@ -27,7 +28,7 @@ except SystemExit:
 
 def errors_of(*words, path):
     """Standard error of a command, and of reading a GGUF file in its process, as a file has it."""
-    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_DISABLE_PROGRESS_BARS"}
+    environment = {name: value for name, value in os.environ.items() if name not in SET_BY_COMMANDS}
     return subprocess.run(
         [sys.executable, "-c", PROGRAM, *words, path], capture_output=True, text=True, check=True,
         env={**environment, "PYTHONPATH": SEARCH_PATH},

@@ -334,7 +334,7 @@ def test_clips_that_do_not_fit_are_refused(processor, frames, points):
         processor(videos=3)
     with pytest.raises(ConfigurationError, match=r"a list of pictures, not ndarray of shape \(8, 8\)"):
         processor(videos=np.zeros((8, 8)))
-    with pytest.raises(ConfigurationError, match="1 videos but landmarks for 2"):
+    with pytest.raises(ConfigurationError, match="1 video but landmarks for 2"):
         processor(videos=frames, video_landmarks=[None, None])
     with pytest.raises(ConfigurationError, match=r"landmarks of video 0 have shape \(68, 2\), not \(frames, 68, 2\)"):
         processor(videos=frames, video_landmarks=[points])
