@@ -142,9 +142,7 @@ def ask(
     pictures = [image, *(also or ())]
     for each in pictures:  # what cannot be used is found before loading
         if not each.startswith(("http://", "https://")):
-            _ = (
-                read_clip(each, 1) if is_video(each) else open_image(each)
-            )  # what cannot be used is found before loading
+            _ = read_clip(each, 1) if is_video(each) else open_image(each)
     with starting():
         composed, processor = opening.source(model).load()
     if landmarker is not None:

@@ -62,18 +62,24 @@ def _after_first(original, replacement):
     return method
 
 
-def test_a_batch_whose_name_was_not_noted_is_found_by_its_token(serve, faces, recipe_path, tmp_path, monkeypatch):
+def run_until_named(server, faces, folder, recipe_path, monkeypatch):
+    """A run that is killed when its batch is sent and the batch's name is not noted yet."""
+
     class KilledError(Exception):
         pass
 
     def killed(*_):
         raise KilledError
 
-    server = serve()
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "name_batch", killed)
         with pytest.raises(KilledError):
-            run(server, faces, tmp_path / "out", recipe_path)
+            run(server, faces, folder, recipe_path)
+
+
+def test_a_batch_whose_name_was_not_noted_is_found_by_its_token(serve, faces, recipe_path, tmp_path, monkeypatch):
+    server = serve()
+    run_until_named(server, faces, tmp_path / "out", recipe_path, monkeypatch)
     result = run(server, faces, tmp_path / "out", recipe_path)
     assert (len(server.batches), result.written.kept) == (1, 20)
 
@@ -81,17 +87,8 @@ def test_a_batch_whose_name_was_not_noted_is_found_by_its_token(serve, faces, re
 def test_an_answer_whose_label_changed_while_it_was_in_a_batch_is_asked_for_anew(
     serve, faces, recipe_path, tmp_path, monkeypatch
 ):
-    class KilledError(Exception):
-        pass
-
-    def killed(*_):
-        raise KilledError
-
     server = serve()
-    with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "name_batch", killed)
-        with pytest.raises(KilledError):
-            run(server, faces, tmp_path / "out", recipe_path)
+    run_until_named(server, faces, tmp_path / "out", recipe_path, monkeypatch)
     faces.write_text(faces.read_text().replace("happiness", "sadness", 1))
     result = run(server, faces, tmp_path / "out", recipe_path)
     sent = [file.splitlines() for name, file in server.files.items() if "output" not in name]

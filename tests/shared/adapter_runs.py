@@ -11,6 +11,16 @@ from facekit.errors import TrainingInterrupted
 from facekit.training import train
 
 
+def save_base(folder, depth=2):
+    """Save the small model that adapters are made for; returns its folder."""
+    backbone = f"tiny?width=24&depth={depth}&heads=2"
+    for part in facekit.create(
+        encoder="tiny?image_size=48&width=32&depth=1", connector="mlp", backbone=backbone, seed=0
+    ):
+        part.save_pretrained(folder)
+    return folder
+
+
 def logits(model):
     """Of a picture of 48 pixels and 27 tokens, the same for every model."""
     inputs = {

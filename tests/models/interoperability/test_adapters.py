@@ -8,7 +8,7 @@ import logging
 
 import pytest
 import torch
-from adapter_runs import adapt_with_peft, logits
+from adapter_runs import adapt_with_peft, logits, save_base
 from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file, save_file
 
@@ -42,12 +42,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("base")
-    for part in facekit.create(
-        encoder="tiny?image_size=48&width=32&depth=1", connector="mlp", backbone="tiny?width=24&depth=2&heads=2", seed=0
-    ):
-        part.save_pretrained(folder)
-    return folder
+    return save_base(tmp_path_factory.mktemp("base"))
 
 
 def train_with_peft(base, folder, **options):

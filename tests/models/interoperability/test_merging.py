@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from adapter_runs import adapt_with_peft, logits
+from adapter_runs import adapt_with_peft, logits, save_base
 from peft import LoraConfig, get_peft_model, inject_adapter_in_model
 from small_vlms import save_small_vlm
 from transformers import AutoModelForCausalLM
@@ -30,12 +30,7 @@ SHARED = {
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("base")
-    for part in facekit.create(
-        encoder="tiny?image_size=48&width=32&depth=1", connector="mlp", backbone="tiny?width=24&depth=2&heads=2", seed=0
-    ):
-        part.save_pretrained(folder)
-    return folder
+    return save_base(tmp_path_factory.mktemp("base"))
 
 
 def adapted(kind, base, folder, is_loaded):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from adapter_runs import adapt_with_peft, cut_and_resume, logits
+from adapter_runs import adapt_with_peft, cut_and_resume, logits, save_base
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 
@@ -30,12 +30,7 @@ def records(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("base")
-    for part in facekit.create(
-        encoder="tiny?image_size=48&width=32&depth=1", connector="mlp", backbone="tiny?width=24&depth=1&heads=2", seed=0
-    ):
-        part.save_pretrained(folder)
-    return folder
+    return save_base(tmp_path_factory.mktemp("base"), depth=1)
 
 
 @pytest.fixture(scope="module")
