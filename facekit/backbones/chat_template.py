@@ -37,4 +37,4 @@ def set_chat_template(tokenizer: PreTrainedTokenizerBase, choice: str | None, sp
     if not path.is_file():
         hint = closest_match_hint(choice, CHAT_TEMPLATES)
         raise InvalidSpecError(f"chat_template={choice} is neither a known template nor a file{hint}")
-    tokenizer.chat_template = path.read_text(encoding="utf-8")
+    tokenizer.chat_template = path.read_text(encoding="utf-8-sig")

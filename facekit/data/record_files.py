@@ -13,7 +13,7 @@ from facekit.catalog import current_registry
 from facekit.errors import RecordError
 from facekit.faces.file_kinds import kind_of_name
 
-__all__ = ["open_record_file", "refuse_other_contents", "unopened"]
+__all__ = ["open_record_file", "read_text", "refuse_other_contents", "unopened"]
 
 _TABLES = (".csv", ".tsv")
 _OTHER_ENCODINGS = {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
@@ -41,6 +41,24 @@ def open_record_file(path: str | Path) -> BinaryIO:
         raise
     file.seek(len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0)
     return file
+
+
+def read_text(path: Path, name: str) -> str:
+    """Return the text of a user's file, without the byte order mark that editors of Windows begin it with.
+
+    Args:
+        path: The file.
+        name: What messages call it, before the path.
+
+    Raises:
+        RecordError: It cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecordError(f"{name} {path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    except OSError as error:
+        raise RecordError(f"{name} {path} cannot be read ({error.strerror}); check the path") from error
 
 
 def unopened(path: Path, error: OSError) -> RecordError:

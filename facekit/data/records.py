@@ -278,7 +278,7 @@ def iterate_records(
                 if line.strip():
                     yield parse_line(line, path, number, confinement, check_files=check_files)
         except UnicodeDecodeError as error:
-            raise RecordError(f"{path}: not UTF-8 text ({error.reason}); is it a records file?") from error
+            raise RecordError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
 
 
 def read_records(path: str | Path, *, check_files: bool = True) -> list[FaceRecord]:

@@ -90,7 +90,7 @@ def test_vicuna_replaces_the_template(checkpoint):
 
 def test_a_template_may_come_from_a_file(checkpoint, tmp_path):
     file = tmp_path / "mine.jinja"
-    file.write_text("{% for message in messages %}[{{ message.content }}]{% endfor %}")
+    file.write_text("{% for message in messages %}[{{ message.content }}]{% endfor %}", encoding="utf-8-sig")
     backbone = load_huggingface_backbone(checkpoint(), chat_template=str(file))
     assert backbone.tokenizer.apply_chat_template(CHAT, tokenize=False) == "[Who?][Me.][Sure?]"
 

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from facekit.data.formats.json_stream import iterate_json_objects
 from facekit.data.lenient import read_leniently
-from facekit.data.record_files import open_record_file
+from facekit.data.record_files import open_record_file, read_text
 from facekit.data.records import FaceRecord, iterate_records, read_records, write_records
+from facekit.data.sources.tables import read_table
+from facekit.data.verification import verify
 from facekit.datagen.plan import iterate_ids
 from facekit.errors import RecordError
 
@@ -27,6 +30,7 @@ def test_every_reader_takes_a_byte_order_mark_and_line_ends_of_windows(marked):
     assert read_records(marked) == [RECORD]
     assert list(read_leniently(marked).records) == [RECORD]
     assert [(number, name) for number, name, _ in iterate_ids(marked)] == [(1, "a")]
+    assert [(each.kind, each.count, each.faults) for each in verify(marked).checked] == [("records", 1, 0)]
 
 
 def test_a_file_is_read_from_behind_its_mark(marked):
@@ -54,3 +58,23 @@ def test_a_dataset_in_place_of_a_file_is_named_with_the_command_that_makes_recor
         read(Path("folder:/data/faces"))
     with pytest.raises(RecordError, match="check the path"):
         read(Path("nowhere:/data/faces"))
+
+
+@pytest.mark.parametrize(
+    "read", [read_records, lambda path: list(iterate_json_objects(path)), lambda path: list(read_table(path))]
+)
+def test_text_of_another_encoding_is_told_what_to_do(tmp_path, read):
+    path = tmp_path / "faces.txt"
+    path.write_bytes('{"id": "Jürgen", "image": "a.png"}\n'.encode("cp1252"))
+    with pytest.raises(RecordError, match=r"faces\.txt is not UTF-8 text \(.*\); save it as UTF-8"):
+        read(path)
+
+
+def test_the_mark_of_an_editor_is_no_part_of_a_text(tmp_path):
+    (tmp_path / "answers.jsonl").write_bytes(codecs.BOM_UTF8 + b"{}")
+    assert read_text(tmp_path / "answers.jsonl", "predictions") == "{}"
+    with pytest.raises(RecordError, match=r"predictions .*gone\.jsonl cannot be read \(No such file or directory\)"):
+        read_text(tmp_path / "gone.jsonl", "predictions")
+    (tmp_path / "answers.jsonl").write_bytes("é".encode("latin-1"))
+    with pytest.raises(RecordError, match=r"predictions .* is not UTF-8 text \(.*\); save it as UTF-8"):
+        read_text(tmp_path / "answers.jsonl", "predictions")

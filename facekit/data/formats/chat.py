@@ -353,7 +353,7 @@ def _read_info(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        info = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise RecordError(f"{path} is not JSON ({error}); repair or remove it") from error
     if not isinstance(info, dict):

@@ -33,7 +33,7 @@ def iterate_json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     except OSError as error:
         raise RecordError(f"{path} cannot be opened ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
-        raise RecordError(f"{path}: not UTF-8 text ({error.reason}); is it a JSON file?") from error
+        raise RecordError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8") from error
 
 
 def _objects(file: Any, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -174,4 +174,4 @@ def _split_line(line: str, delimiter: str | None, where: str) -> list[str]:
 def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> RecordError:
     if isinstance(error, OSError):
         return RecordError(f"the label file {path} cannot be opened ({error.strerror}); check the path")
-    return RecordError(f"{path}: not UTF-8 text ({error.reason}); is it a label file?")
+    return RecordError(f"{path} is not UTF-8 text ({error.reason}); save it as UTF-8, in Excel as 'CSV UTF-8'")

@@ -100,7 +100,7 @@ def check_json(path: Path) -> Checked:
     """Check that a file is JSON, or JSON in every line of a ``.jsonl``."""
     report = Checked(path, "JSON", "values")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         report.add(f"{path} cannot be read ({error})")
         return report

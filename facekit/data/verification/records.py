@@ -45,7 +45,7 @@ def check_record_lines(path: Path, *, open_media: bool = False) -> Checked:
     report, ids = Checked(path, "records", "records"), UniqueIds()
     confinement = Confinement(path.parent, path)
     try:
-        with path.open(encoding="utf-8") as lines:
+        with path.open(encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
                 if not line.strip():
                     continue

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from facekit.data.records import FaceRecord
 from facekit.errors import RecordError, UnknownPartError
-from facekit.evaluation.biometrics.pair_lists import read_table
+from facekit.evaluation.biometrics.pair_lists import read_rows
 from facekit.evaluation.biometrics.trials import Trial
 from facekit.evaluation.fairness.groups import subject_of
 from facekit.faces.file_kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES
@@ -108,16 +108,15 @@ def _siw_mv2(root: Path) -> Iterator[Trial]:
 
 def _csv(path: Path) -> Iterator[Trial]:
     path = path / "attacks.csv" if path.is_dir() else path
-    for number, row in read_table(path, needs=("picture", "kind")):
-        kind = row.pop("kind")
+    for row, cells in read_rows(path, needs=("picture", "kind")):
+        kind = cells.pop("kind")
         kind = "" if kind.lower() in _GENUINE else kind
-        names = [row.pop("picture"), row.pop("trusted", "")]
-        if not names[0]:
-            raise RecordError(f"{path}, line {number}, column 'picture': is empty")
-        person = row.pop("person", "")
+        cells.pop("picture")
+        names = [row.text("picture"), cells.pop("trusted", "")]
+        person = cells.pop("person", "")
         pictures = tuple(path.parent / name for name in names if name)
-        groups = {name: text for name, text in row.items() if text}
-        yield Trial(f"{number}", pictures, bool(kind), kind, (person,) if person else (), groups=groups)
+        groups = {name: text for name, text in cells.items() if text}
+        yield Trial(f"{row.number}", pictures, bool(kind), kind, (person,) if person else (), groups=groups)
 
 
 ATTACK_SETS: dict[str, Callable[[Path], Iterable[Trial]]] = {

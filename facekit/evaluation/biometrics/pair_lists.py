@@ -11,7 +11,7 @@
 - ``rfw``, as the set's own evaluation: ``txts/RACE/RACE_pairs.txt`` in the form of LFW without a head; pictures are
   ``data/RACE/NAME/NAME_NNNN.jpg``.
 - ``pairs``, a CSV file with ``first,second,same`` and, where known, ``person_first,person_second,fold``; further
-  columns are groups.
+  columns but ``id``, ``split``, ``license`` and ``consent`` are groups.
 - ``records``, a records file: those with two ``images`` and ``same``, with the people in ``person_first`` and
   ``person_second`` of their source, where that is known.
 
@@ -20,7 +20,6 @@ Where a list gives no folds, they are ten equal parts of the pairs of one person
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -28,13 +27,17 @@ from functools import partial
 from pathlib import Path
 
 from facekit.counted import counted
+from facekit.data.record_files import read_text
 from facekit.data.records import iterate_records
+from facekit.data.sources.tables import Row, read_header, read_table
 from facekit.errors import RecordError, UnknownPartError
 from facekit.evaluation.biometrics.trials import Trial
 
 FOLDS = 10
 FoldOf = Callable[[int], int | None]
 _TRUE, _FALSE = ("1", "true", "yes", "same", "genuine"), ("0", "-1", "false", "no", "different", "impostor")
+_NO_GROUPS = ("id", "split", "license", "licence", "consent")
+"""Columns of users' tables that say nothing about the people in a picture; each other one is a group."""
 _RACES = ("African", "Asian", "Caucasian", "Indian")
 
 
@@ -174,18 +177,18 @@ def _annotated(root: Path) -> Iterator[Trial]:
 
 def _csv(path: Path) -> Iterator[Trial]:
     path = path / "pairs.csv" if path.is_dir() else path
-    for number, row in read_table(path, needs=("first", "second", "same")):
-        value = row.pop("same").lower()
+    for row, cells in read_rows(path, needs=("first", "second", "same")):
+        value = cells.pop("same").lower()
         if value not in _TRUE + _FALSE:
-            raise RecordError(f"{path}, line {number}, column 'same': needs 1 or 0, not {value!r}")
-        pictures = (path.parent / row.pop("first"), path.parent / row.pop("second"))
-        people = tuple(filter(None, (row.pop("person_first", ""), row.pop("person_second", ""))))
-        fold = row.pop("fold", "")
+            raise RecordError(f"{row.where}, column 'same': needs 1 or 0, not {value!r}")
+        pictures = (path.parent / row.text("first"), path.parent / row.text("second"))
+        people = tuple(filter(None, (cells.pop("person_first", ""), cells.pop("person_second", ""))))
+        fold = cells.pop("fold", "")
         if fold and not fold.isdigit():
-            raise RecordError(f"{path}, line {number}, column 'fold': needs a whole number, not {fold!r}")
-        groups = {name: text for name, text in row.items() if text}
+            raise RecordError(f"{row.where}, column 'fold': needs a whole number, not {fold!r}")
+        groups = {name: text for name, text in cells.items() if text and name not in ("first", "second")}
         yield Trial(
-            f"{number}", pictures, value in _TRUE, subjects=people, fold=int(fold) if fold else None, groups=groups
+            f"{row.number}", pictures, value in _TRUE, subjects=people, fold=int(fold) if fold else None, groups=groups
         )
 
 
@@ -206,20 +209,19 @@ def _records(path: Path) -> Iterator[Trial]:
         raise RecordError(f"no record of {path} has 'same', which says whether its two pictures show one person")
 
 
-def read_table(path: Path, needs: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of a CSV file with their line numbers; names in any case; ``RecordError`` where a column is missing."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.DictReader(file)
-            names = [(name or "").strip().lower() for name in rows.fieldnames or ()]
-            missing = next((name for name in needs if name not in names), None)
-            if missing is not None:
-                raise RecordError(f"{path} has no column '{missing}'; it has {', '.join(names) or 'none'}")
-            rows.fieldnames = names
-            for row in rows:
-                yield rows.line_num, {name: (row.get(name) or "").strip() for name in names if name}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RecordError(f"{path} cannot be read as a table ({error})") from error
+def read_rows(path: Path, needs: Sequence[str]) -> Iterator[tuple[Row, dict[str, str]]]:
+    """Rows of a CSV file, and what is in them by name, in any case; without what is not about the people in them.
+
+    Raises:
+        RecordError: It cannot be read, lacks a column, or a row has another number of cells than the header.
+    """
+    columns, delimiter = read_header(path)
+    names = [name.casefold() for name in columns]
+    missing = next((name for name in needs if name not in names), None)
+    if missing is not None:
+        raise RecordError(f"{path} has no column '{missing}'; it has {', '.join(names)}")
+    for row in read_table(path, delimiter=delimiter, rename=lambda name: name.strip().casefold()):
+        yield row, {name: text.strip() for name, text in row.values.items() if name and name not in _NO_GROUPS}
 
 
 def _with_folds(trials: list[Trial]) -> list[Trial]:
@@ -250,10 +252,7 @@ def _find(root: Path, *names: str) -> Path:
 
 def _lines(path: Path) -> list[tuple[int, str]]:
     """Lines that are not blank, with their numbers from 1."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"{path} cannot be read ({error})") from error
+    lines = read_text(path, "the list").splitlines()
     found = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     if not found:
         raise RecordError(f"{path} is empty")

@@ -20,6 +20,7 @@ from facekit.catalog import current_registry
 from facekit.data.atomic import open_atomically
 from facekit.data.dataset import RecordSet
 from facekit.data.labels import TASKS
+from facekit.data.record_files import read_text
 from facekit.data.records import FaceRecord
 from facekit.data.templates import label_words
 from facekit.errors import RecordError
@@ -295,11 +296,7 @@ def _known_labels(record: FaceRecord) -> str:
 
 
 def _read_lines(path: Path) -> Iterator[tuple[str, tuple[str, str | None]]]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"predictions {path} cannot be read ({error}); check the path") from error
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(path, "predictions").split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -17,6 +17,7 @@ import torch
 from facekit.backbones.base import choose_device, read_dtype
 from facekit.backbones.quantization import read_quantization
 from facekit.data.identity import describe_items
+from facekit.data.record_files import read_text
 from facekit.errors import ConfigurationError, InvalidSpecError, RecordError
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.models.endpoint_model import EndpointModel
@@ -178,11 +179,7 @@ class RecordedModel:
         self.path = Path(path)
         self.name = well_formed(f"predictions:{self.path}")
         self._answers: dict[str, str] = {}
-        try:
-            lines = self.path.read_text(encoding="utf-8").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise RecordError(f"predictions {self.path} cannot be read ({error}); check the path") from error
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(read_text(self.path, "predictions").split("\n"), 1):
             if line.strip():
                 self._read(line, number)
 

@@ -261,6 +261,16 @@ def test_unknown_formats_and_files_are_refused(folder):
         write_records([], folder / "out.json", "sharegpt")
 
 
+def test_a_list_of_files_that_an_editor_marked_is_read(folder):
+    entry = {"file_name": "mine.json", "columns": {"messages": "talk"}}
+    (folder / "dataset_info.json").write_text(json.dumps({"mine": entry}), encoding="utf-8-sig")
+    talk = [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Me."}]
+    (folder / "mine.json").write_text(json.dumps([{"image": "faces/1.jpg", "talk": talk}]))
+    assert [turn.content for record in read_records(folder / "mine.json") for turn in record.conversations] == [
+        "Who?", "Me.",
+    ]  # fmt: skip
+
+
 def test_llava_lines_and_a_folder_of_other_origin_are_told_apart(folder):
     datasets = pytest.importorskip("datasets")
     line = {"image": "faces/1.jpg", "conversations": [{"from": "human", "value": "<image>\nx"}]}

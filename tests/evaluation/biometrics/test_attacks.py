@@ -58,7 +58,8 @@ def test_records_say_their_manipulation_method(tmp_path):
     [
         ("attacks", "picture\na.png\n", "no column 'kind'"),
         ("attacks", "picture,kind\na.png,morph\n", "needs genuine pictures and attacks"),
-        ("attacks", "picture,kind\n,morph\n", "line 2, column 'picture': is empty"),
+        ("attacks", "picture,kind\n,morph\n", "line 2: the field 'picture' is empty"),
+        ("attacks", "picture,kind\na.png,morph,print\n", "line 2: 3 cells where 2 are expected"),
         ("siw-mv2", "", "needs the folders 'Live' and 'Spoof'"),
         ("celeba-spoof", "", "test_label.json cannot be read"),
     ],

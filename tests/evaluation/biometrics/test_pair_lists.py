@@ -103,6 +103,20 @@ def test_a_table_of_ones_own_has_people_folds_and_groups(tmp_path):
     assert read_pairs("pairs", tmp_path)[0].pictures == (tmp_path / "a.png", tmp_path / "b.png")
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_table_as_spreadsheets_write_it_has_its_groups_alone(tmp_path, delimiter):
+    rows = ("id,First,second,same,gender,split,consent", "7,a.png,b.png,1,woman,test,research", "8,a.png,c.png,0,,,")
+    (tmp_path / "pairs.csv").write_bytes("\r\n".join(rows).replace(",", delimiter).encode("utf-8-sig"))
+    first, second = read_pairs("pairs", tmp_path)
+    assert (first.pictures[1], first.groups) == (tmp_path / "b.png", {"gender": "woman"})
+    assert (second.is_positive, second.groups) == (False, {})
+
+
+def test_a_list_that_begins_with_a_byte_order_mark_is_read(tmp_path):
+    (tmp_path / "agedb_30_ann.txt").write_text("1 a.jpg b.jpg\n0 a.jpg c.jpg\n", encoding="utf-8-sig")
+    assert [trial.is_positive for trial in read_pairs("agedb-30", tmp_path)] == [True, False]
+
+
 def test_records_of_two_pictures_are_pairs_with_their_own_crops(tmp_path, draw_picture):
     for name in "abc":
         draw_picture(tmp_path / f"{name}.png")
@@ -135,6 +149,9 @@ def test_records_of_two_pictures_are_pairs_with_their_own_crops(tmp_path, draw_p
         ("pairs", "pairs.csv", "first,second\na,b\n", "has no column 'same'"),
         ("pairs", "pairs.csv", "first,second,same\na,b,maybe\n", "line 2, column 'same': needs 1 or 0, not 'maybe'"),
         ("pairs", "pairs.csv", "first,second,same,fold\na,b,1,x\n", "column 'fold': needs a whole number"),
+        ("pairs", "pairs.csv", "first,second,same\na,,1\n", "line 2: the field 'second' is empty"),
+        ("pairs", "pairs.csv", "first,second,same\na,b\n", "line 2: 2 cells where 3 are expected"),
+        ("pairs", "other.csv", "", r"pairs\.csv cannot be opened \(No such file or directory\); check the path"),
         ("lfw", "other.txt", "", "has no pairs.txt or"),
         ("cfp-fp", "other.txt", "", "has no Protocol/Pair_list_F.txt"),
         ("rfw", "other.txt", "", "has no txts/RACE/RACE_pairs.txt"),

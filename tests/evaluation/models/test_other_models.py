@@ -318,12 +318,14 @@ def test_a_separator_of_lines_inside_an_answer_is_no_end_of_a_line(records, tmp_
         for record in records.records
     ]
     path = tmp_path / "p.jsonl"
-    path.write_text("".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries))
+    text = "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries)
+    path.write_text(text, encoding="utf-8-sig")  # as an editor of Windows saves it
     model, output = RecordedModel(path), tmp_path / "out"
     for resume in (False, True):
         result = evaluate_model(model, records, [EXPRESSION], output_dir=output, statistics=FEW, resume=resume)
         assert result["expression"].metrics["accuracy"] == 1.0
     assert len(read_predictions(output / "predictions.jsonl", records)) == len(records)
+    assert len(read_predictions(path, records)) == len(records)
     assert len(Run.read(output).predictions) == len(records)
 
 
