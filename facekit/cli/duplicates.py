@@ -67,6 +67,11 @@ def _show(found: Duplicates) -> None:
     leaks = describe_leaks(found)
     if leaks is not None:
         show(leaks)
+    elif len(found.sets) > 1 and not found.splits:
+        say(
+            "note: neither the records nor the files' names say what is training and what is test, so leaks between "
+            "them are not looked for; give the records a 'split', or the files such names as train.jsonl and test.jsonl"
+        )
 
 
 def _facts(found: Duplicates) -> dict[str, Any]:

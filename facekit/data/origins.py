@@ -11,6 +11,7 @@ from facekit.data.formats import base_folder, detect_format, read_records
 from facekit.data.formats.tables import holds_media
 from facekit.data.records import FaceRecord
 from facekit.data.sources import SourceSummary, read_source
+from facekit.data.sources.columns import describe_lacking_split, split_name
 from facekit.errors import RecordError
 from facekit.remote.mirror import local_copy
 from facekit.spec import PartSpec, closest_match_hint
@@ -53,7 +54,7 @@ def open_records(
         format = detect_format(path) if media_folder is not None else None
         if media_folder is not None and (format == "webdataset" or (format == "tables" and holds_media(path))):
             folder = Path(media_folder)
-        return (_of_split(records, split) if split else records), folder, None
+        return (_of_split(records, split, path) if split else records), folder, None
     spec = PartSpec.parse(str(origin))
     if spec.argument is None:
         hint = closest_match_hint(spec.name, current_registry().names("dataset"))
@@ -72,5 +73,12 @@ def describe_nothing(origin: str, split: str | None, summary: SourceSummary | No
     return f"{origin} has no record{wanted}{instead}"
 
 
-def _of_split(records: Iterable[FaceRecord], split: str) -> Iterator[FaceRecord]:
-    return (record for record in records if record.split == split)
+def _of_split(records: Iterable[FaceRecord], split: str, path: Path) -> Iterator[FaceRecord]:
+    wanted, found = split_name(split), set[str]()
+    for record in records:
+        name = split_name(record.split)
+        found.update([name] if name else [])
+        if name == wanted:
+            yield record
+    if wanted not in found:
+        raise RecordError(describe_lacking_split(path, split, found))

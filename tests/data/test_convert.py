@@ -49,6 +49,9 @@ def test_one_split_of_a_file_is_taken(fairface, tmp_path):
     convert(f"fairface:{fairface}", tmp_path / "a.jsonl")
     records, folder, summary = open_records(str(tmp_path / "a.jsonl"), split="validation")
     assert [record.split for record in records] == ["validation"] * 2
+    assert len(list(open_records(str(tmp_path / "a.jsonl"), split="Val")[0])) == 2
+    with pytest.raises(RecordError, match=r"a\.jsonl is of the split 'test'; there is train, validation"):
+        list(open_records(str(tmp_path / "a.jsonl"), split="test")[0])
     assert (folder, summary) == (tmp_path, None)
 
 

@@ -35,3 +35,17 @@ def test_the_source_of_ones_own_on_the_page_works(registry, tmp_path):
     (tmp_path / "ages.csv").write_text("file,age\na.jpg,31\n")
     (record,) = read_source("mine", tmp_path)[0]
     assert (record.image, record.labels.age) == ("faces/a.jpg", 31)
+
+
+def test_the_table_of_ones_own_on_the_page_is_read_column_by_column(tmp_path):
+    (table,) = re.findall(r'```text title="photos/labels.csv"\n(.*?)```', PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "labels.csv").write_text(table, encoding="utf-8")
+    (tmp_path / "Anna").mkdir()
+    for name in ("Jürgen 1.jpg", "Anna/2.png"):
+        (tmp_path / name).write_bytes(b"not opened")
+    records, summary = read_source("csv", tmp_path / "labels.csv")
+    first, second = list(records)
+    assert (first.image, first.labels.expression, first.labels.age) == ("Jürgen 1.jpg", "happiness", 34)
+    assert (first.labels.action_units, first.labels.attributes) == ({"AU12": 3}, {"Smiling": True})
+    assert (second.labels.age, second.groups, second.split) == (None, {"gender": "woman"}, "test")
+    assert (summary.missing.count, summary.other_columns) == (0, ["camera"])

@@ -15,6 +15,7 @@ from facekit.data.preprocessing.stamps import digest_files
 from facekit.data.record_media import open_frames
 from facekit.data.records import FaceRecord
 from facekit.data.skipping import SkippedRecord
+from facekit.data.sources.columns import split_name
 from facekit.data.sources.file_walk import FoundFile, walk_files
 from facekit.errors import RecordError
 from facekit.faces import CroppedClip, read_clip
@@ -131,14 +132,15 @@ def open_entries(origin: str | Path, *, split: str | None = None, find_faces: bo
 def _records(path: Path, origin: str, split: str | None, find_faces: bool) -> Entries:
     found = read_leniently(path)
     confinement = Confinement(found.folder, path)
+    wanted = split_name(split)
 
     def iterate() -> Iterator[Entry | SkippedRecord]:
         yield from found.broken
         for record in found.records:
-            if split is None or record.split == split:
+            if wanted is None or split_name(record.split) == wanted:
                 yield Entry(record, found.folder, find_faces, confinement)
 
-    count = len(found) if split is None else sum(1 for record in found.records if record.split == split)
+    count = len(found) if wanted is None else sum(1 for record in found.records if split_name(record.split) == wanted)
     if not count:
         raise RecordError(describe_nothing(str(path), split, None))
     return Entries(count + len(found.broken), iterate, origin)

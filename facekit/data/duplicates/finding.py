@@ -27,6 +27,7 @@ from facekit.data.duplicates.near_pairs import check_distance, find_near_pairs
 from facekit.data.duplicates.teaching import what_is_taught
 from facekit.data.merging import name_sets
 from facekit.data.origins import describe_nothing, open_records
+from facekit.data.sources.columns import split_in_name, split_name
 from facekit.data.sources.summary import Problems
 from facekit.errors import RecordError
 from facekit.reports import ProgressListener, ProgressMeter
@@ -39,6 +40,7 @@ DISTANCE = 4
 TRAINING = "train"
 _ORDER = {"test": 0, "validation": 1}
 _HELD_OUT = frozenset(_ORDER)
+_RECORDS = "records"
 _ANYTHING = -1
 """In place of the number of something that is taught."""
 
@@ -51,7 +53,7 @@ class Place:
         set: The number of its set.
         row: Its number in the set, from 0.
         id: Its id.
-        split: Its split; None where it has none, which counts as training.
+        split: Its split, or that of the file's name; None where neither says one, which counts as training.
         media: Its first picture or clip, as it names it.
     """
 
@@ -109,6 +111,7 @@ class Duplicates:
             or label something else.
         unreadable: Records whose pictures cannot be opened, which are compared with nothing.
         folders: The folders that the sets' paths are relative to.
+        splits: The splits that there are.
     """
 
     sets: tuple[str, ...]
@@ -120,6 +123,7 @@ class Duplicates:
     kept_beside: int = 0
     unreadable: Problems = field(default_factory=Problems)
     folders: tuple[Path, ...] = ()
+    splits: frozenset[str] = frozenset()
 
     @property
     def between(self) -> Counter[tuple[int, int]]:
@@ -170,7 +174,7 @@ def find_duplicates(
     for number, origin in enumerate(origins):
         records, folder, _ = open_records(origin, split=split, check_images=check_images)
         folders.append(folder)
-        row = -1
+        named, row = _split_of(origin), -1
         for row, hashed in enumerate(hash_records(records, Path(folder), workers=workers, hasher=hasher)):
             record = hashed.record
             if hashed.fault is not None:
@@ -180,7 +184,8 @@ def find_duplicates(
                 owners += [len(places)] * len(hashed.hashes)
                 hashes += hashed.hashes
                 taught.append(what_is_taught(record))
-                places.append(Place(number, row, record.id, record.split, names[0] if names else ""))
+                split_here = split_name(record.split) or named
+                places.append(Place(number, row, record.id, split_here, names[0] if names else ""))
             meter.report(sum(counts) + row + 1)
         counts.append(row + 1)
     if not places and unreadable.count:
@@ -200,7 +205,14 @@ def find_duplicates(
         kept_beside,
         unreadable,
         tuple(folders),
+        frozenset(place.split for place in places if place.split),
     )
+
+
+def _split_of(origin: str) -> str | None:
+    """The split that a set's file is named after, ``test.jsonl`` or ``test/records.jsonl``."""
+    path = Path(origin.partition("?")[0].rpartition(":")[2]).absolute()
+    return split_in_name(path.stem) or (split_in_name(path.parent.name) if path.stem == _RECORDS else None)
 
 
 def _count(origin: str, split: str | None, *, check_images: bool) -> int:

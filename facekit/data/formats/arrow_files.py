@@ -8,14 +8,13 @@ folder of ``.parquet`` or ``.arrow`` files whose names begin with the split (``d
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from facekit.data.formats.json_stream import iterate_json_objects
-from facekit.data.sources.columns import split_name
+from facekit.data.sources.columns import split_in_name, split_name
 from facekit.data.sources.tables import read_header, read_table
 from facekit.errors import MissingExtraError, RecordError, first_line
 
@@ -24,7 +23,6 @@ __all__ = ["METADATA", "SUFFIXES", "TableRow", "iterate_rows", "list_tables", "t
 SUFFIXES = (".parquet", ".arrow")
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
-_SPLIT = re.compile(r"(train|test|validation|valid|val|dev)(?![A-Za-z0-9])")
 _BATCH = 256
 _DICT, _STATE = "dataset_dict.json", "state.json"
 
@@ -53,7 +51,7 @@ def list_tables(path: Path) -> list[tuple[Path, str | None]]:
         RecordError: A folder's description is damaged, or a file that it names is not there.
     """
     if path.is_file():
-        return [(path, _split_in(path.stem))]
+        return [(path, split_in_name(path.stem))]
     if (path / _DICT).is_file():
         names = _read_json(path / _DICT).get("splits", [])
         return [(file, split_name(name)) for name in names for file, _ in list_tables(path / str(name))]
@@ -168,12 +166,7 @@ def _with_names(values: dict[str, Any], classes: Mapping[str, list[str]]) -> dic
 
 def _split_of(name: Path) -> str | None:
     """The split that the outermost folder, or else the file, is named after."""
-    return next((found for part in name.parts if (found := _split_in(part))), None)
-
-
-def _split_in(name: str) -> str | None:
-    found = _SPLIT.match(name.lower())
-    return split_name(found[1]) if found else None
+    return next((found for part in name.parts if (found := split_in_name(part))), None)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from facekit.data.confinement import Confinement
 from facekit.data.labels import FaceLabels
 from facekit.data.records import FaceRecord, describe_problem
+from facekit.data.sources.columns import describe_lacking_split, split_name
 from facekit.data.sources.summary import SourceSummary
 from facekit.errors import ConfigurationError, ImageError, RecordError
 from facekit.faces.file_kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES, FileKind
@@ -36,8 +37,6 @@ __all__ = [
 GENDERS = {"male": "man", "female": "woman"}
 """The group names of gender as the datasets annotate it, which is by appearance and binary."""
 
-_SPLIT_ALIASES = {"val": "validation", "valid": "validation", "dev": "validation", "training": "train"}
-
 
 class Source(ABC):
     """A dataset in the layout in which it is distributed.
@@ -54,6 +53,7 @@ class Source(ABC):
         name: Its name in the registry.
         layout: What a root holds, for the message about a wrong one.
         splits: The splits that the dataset defines; empty where it defines none.
+        has_own_splits: Whether a column of the user's table may name others.
 
     Raises:
         RecordError: The root, or a label file that has to be in it, is not there.
@@ -63,6 +63,7 @@ class Source(ABC):
     name: ClassVar[str]
     layout: ClassVar[str]
     splits: ClassVar[tuple[str, ...]] = ()
+    has_own_splits: ClassVar[bool] = False
 
     def __init__(self, root: str | Path, *, split: str | None = None, check_images: bool | str = False) -> None:
         self.root = Path(root).expanduser()
@@ -93,6 +94,11 @@ class Source(ABC):
             if self._has_media(record):
                 self.summary.counts.add(record)
                 yield record
+
+    def check_split(self, table: Path, found: Collection[str]) -> None:
+        """Make sure that a row of the user's table is of the wanted split; raises ``RecordError`` with those found."""
+        if self.split is not None and self.split not in found:
+            raise RecordError(describe_lacking_split(table, self.split, found))
 
     def other_folders(self) -> Sequence[Path]:
         """Folders outside the root that an option names for media."""
@@ -202,7 +208,9 @@ class Source(ABC):
     def _known_split(self, split: str | None) -> str | None:
         if split is None:
             return None
-        wanted = _SPLIT_ALIASES.get(split, split)
+        wanted = split_name(split)
+        if self.has_own_splits:
+            return wanted
         if not self.splits:
             raise ConfigurationError(f"{self.name} defines no split, so there is no {split!r}; leave the split out")
         if wanted not in self.splits:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from facekit.data.labels import ALL_EXPRESSIONS, CELEBA_ATTRIBUTES, Expression
@@ -16,6 +17,9 @@ __all__ = [
     "MEDIA_COLUMNS",
     "TERM_COLUMNS",
     "canonical_column",
+    "describe_lacking_split",
+    "list_other_columns",
+    "split_in_name",
     "split_name",
     "take_labels",
     "take_truth",
@@ -39,7 +43,10 @@ _COLUMNS = {name.casefold(): name for name in _KNOWN} | {
     "filename": "file", "file_name": "file", "filepath": "path", "file_path": "path", "image_path": "image",
     "img_path": "image", "video_path": "video", "licence": "license", "license": "license", "consent": "consent",
 }  # fmt: skip
-_SPLITS = {"val": "validation", "valid": "validation", "dev": "validation"}
+_SPLITS = {name: name for name in ("train", "validation", "test")} | {
+    "training": "train", "val": "validation", "valid": "validation", "dev": "validation", "testing": "test",
+}  # fmt: skip
+_NAMED_SPLIT = re.compile(rf"({'|'.join(sorted(_SPLITS, key=len, reverse=True))})(?![A-Za-z0-9])")
 
 
 def canonical_column(name: str) -> str:
@@ -49,8 +56,26 @@ def canonical_column(name: str) -> str:
 
 
 def split_name(name: str | None) -> str | None:
-    """What a split is called here; None where a table has no name for it."""
-    return _SPLITS.get(name, name) if name else None
+    """What a split is called here, in any case; a name that is not known stays, and None where there is none."""
+    return _SPLITS.get(name.casefold(), name) if name else None
+
+
+def split_in_name(name: str) -> str | None:
+    """The split that a file or folder is named after, as in ``test-00000-of-00002``; None where it is none."""
+    found = _NAMED_SPLIT.match(name.lower())
+    return split_name(found[1]) if found else None
+
+
+def describe_lacking_split(place: str | Path, split: str, found: Collection[str]) -> str:
+    """The sentence about a split that nothing of a user's is of, with those that there are."""
+    held = f"there is {', '.join(sorted(found))}" if found else "nothing there names a split"
+    return f"nothing in {place} is of the split {split!r}; {held}"
+
+
+def list_other_columns(names: Sequence[str]) -> list[str]:
+    """Columns of a table of which nothing is read here, as they are written."""
+    known = {*_COLUMNS.values(), ""}
+    return [name for name in names if canonical_column(name) not in known and not _UNIT.fullmatch(name.strip().upper())]
 
 
 def take_truth(values: dict[str, str], name: str) -> bool | None:

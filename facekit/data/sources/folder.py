@@ -18,6 +18,7 @@ from facekit.data.sources.columns import (
     MEDIA_COLUMNS,
     TERM_COLUMNS,
     canonical_column,
+    list_other_columns,
     split_name,
     take_labels,
 )
@@ -113,6 +114,7 @@ class CsvTable(Source):
     name = "csv"
     layout = "a .csv file, or a folder with labels.csv, whose header has one of image, video, file and path"
     splits = ("train", "validation", "test")
+    has_own_splits = True
 
     def __init__(
         self,
@@ -146,12 +148,15 @@ class CsvTable(Source):
 
     def read(self) -> Iterator[FaceRecord]:
         """Yield the faces in the order of the table."""
+        self.summary.other_columns = list_other_columns(self.columns)
         seen: dict[str, tuple[int | None, int]] = {}
+        splits: set[str] = set()
         rows = labelled = 0
         for row in read_table(self.table, delimiter=self.delimiter, rename=canonical_column):
             values = {name: value.strip() for name, value in row.values.items() if value.strip()}
             split = split_name(values.pop("split", None))
             record = self._record(Row(row.path, row.number, values), split)
+            splits.update([split] if split else [])
             rows += 1
             labelled += record.labels != FaceLabels()
             contents = hash(record.model_dump_json())
@@ -165,6 +170,7 @@ class CsvTable(Source):
                 self.summary.repeated.add(f"line {row.number} repeats line {line} ({record.id})")
             elif self.split is None or split == self.split:
                 yield record
+        self.check_split(self.table, splits)
         if rows and not labelled and self.needs_labels and self.has_others:
             raise RecordError(
                 f"0 of {counted(rows, 'row')} of {self.table} have a label; its columns are "

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from facekit.data.labels import VERIFICATION
 from facekit.data.records import FaceRecord, Turn, describe_problem
 from facekit.data.sources.base import Source
-from facekit.data.sources.columns import GROUP_COLUMNS, TERM_COLUMNS, split_name
+from facekit.data.sources.columns import GROUP_COLUMNS, TERM_COLUMNS, canonical_column, list_other_columns, split_name
 from facekit.data.sources.tables import Row, read_header, read_table
 from facekit.errors import RecordError
 
@@ -27,6 +27,12 @@ _TRUTH = {
     "0": False, "-1": False, "false": False, "no": False, "different": False, "impostor": False,
 }  # fmt: skip
 _NEEDED = ("first", "second", "same")
+_READ = (*_NEEDED, "person_first", "person_second", "fold")
+"""Columns of the table that are read here or by ``facekit bench pairs``."""
+
+
+def _name_of(column: str) -> str:
+    return canonical_column(column).casefold()
 
 
 class PairTable(Source):
@@ -45,6 +51,7 @@ class PairTable(Source):
     name = "pairs"
     layout = "a .csv file, or a folder with pairs.csv, whose header has first, second and same"
     splits = ("train", "validation", "test")
+    has_own_splits = True
 
     def __init__(self, root: str | Path, *, split: str | None = None, check_images: bool | str = False) -> None:
         path = Path(root).expanduser()
@@ -54,16 +61,20 @@ class PairTable(Source):
     def locate(self) -> None:
         """Find the table and its columns."""
         self.table = self.only or self.need_file("pairs.csv")
-        columns, self.delimiter = read_header(self.table)
-        known = [name.strip().casefold() for name in columns]
+        self.columns, self.delimiter = read_header(self.table)
+        known = [_name_of(name) for name in self.columns]
         missing = next((name for name in _NEEDED if name not in known), None)
         if missing is not None:
-            raise RecordError(f"{self.table}, line 1: the header lacks a column {missing}; it has {', '.join(columns)}")
+            raise RecordError(
+                f"{self.table}, line 1: the header lacks a column {missing}; it has {', '.join(self.columns)}"
+            )
 
     def read(self) -> Iterator[FaceRecord]:
         """Yield the pairs in the order of the table."""
+        self.summary.other_columns = list_other_columns([name for name in self.columns if _name_of(name) not in _READ])
         lines: dict[str, int | None] = {}
-        for row in read_table(self.table, delimiter=self.delimiter, rename=lambda name: name.strip().casefold()):
+        splits: set[str] = set()
+        for row in read_table(self.table, delimiter=self.delimiter, rename=_name_of):
             values = {name: value.strip() for name, value in row.values.items() if value.strip()}
             split = split_name(values.pop("split", None))
             record = self._record(Row(row.path, row.number, values), split)
@@ -73,8 +84,10 @@ class PairTable(Source):
                     "an id in a column id"
                 )
             lines[record.id] = row.number
+            splits.update([split] if split else [])
             if self.split is None or split == self.split:
                 yield record
+        self.check_split(self.table, splits)
 
     def _record(self, row: Row, split: str | None) -> FaceRecord:
         first, second = row.text("first"), row.text("second")

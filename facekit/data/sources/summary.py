@@ -51,6 +51,7 @@ class SourceSummary:
         other: Files that are no pictures or videos, by suffix.
         failed: Files and folders that cannot be read under their name, by reason.
         linked: Links to what is read under another name.
+        other_columns: Columns of a user's table that are kept in ``FaceRecord.source`` and mean nothing here.
     """
 
     name: str
@@ -64,6 +65,7 @@ class SourceSummary:
     other: Counter[str] = field(default_factory=Counter)
     failed: dict[str, Problems] = field(default_factory=dict)
     linked: Problems = field(default_factory=Problems)
+    other_columns: list[str] = field(default_factory=list)
 
     @property
     def lost(self) -> int:
@@ -106,6 +108,8 @@ class SourceSummary:
             lines.append(f"  unmapped labels: {_shares(self.unmapped)}")
         if self.other:
             lines.append(f"  no picture or video: {counted(self.other.total(), 'file')}: {_shares(self.other)}")
+        if self.other_columns:
+            lines.append(f"  columns that are no labels here, kept in source: {', '.join(self.other_columns)}")
         if self.found is not None:
             lines.append(f"  files under the root: {self.found:,}, each in one of these counts")
         return "\n".join(lines)

@@ -294,6 +294,32 @@ def test_commands_say_what_leaks(tmp_path, told, run_facekit):
     assert (status, out) == (0, "0 near copies among 2 records\n")
 
 
+@pytest.mark.parametrize("name", ["test.jsonl", "Test-faces.jsonl", "val.jsonl", "test/records.jsonl"])
+def test_files_named_after_splits_say_what_leaks_where_records_do_not(tmp_path, told, run_facekit, name):
+    train, other = (write_set(tmp_path, each, (number, None)) for number, each in enumerate("ab"))
+    train = Path(train).rename(tmp_path / "a" / "train.jsonl")
+    (tmp_path / "b" / name).parent.mkdir(exist_ok=True)
+    held_out = tmp_path / "b" / name
+    shutil.copy(tmp_path / "b" / "0.png", held_out.parent / "0.png") if held_out.parent.name == "test" else None
+    Path(other).rename(held_out)
+    status, out, _ = run_facekit("duplicates", train, held_out, "--output", tmp_path / "report.json")
+    assert status == 1
+    assert "1 leak between splits: 1 between " in out
+
+
+def test_sets_of_which_none_says_what_is_held_out_are_told(tmp_path, told, run_facekit):
+    origins = [write_set(tmp_path, each, (number, None)) for number, each in enumerate("ab")]
+    status, out, err = run_facekit("duplicates", *origins, "--output", tmp_path / "report.json")
+    assert (status, out) == (0, "1 near copy among 2 records\n  1 b, of a\n")
+    assert "what is training and what is test, so leaks between them are not looked for" in err
+
+
+@pytest.mark.parametrize("split", ["Test", "val", "testing"])
+def test_splits_are_known_by_other_names(tmp_path, split):
+    found = find(write_set(tmp_path, "a", (0, "training"), (0, split)))
+    assert [(copy.dropped.id, copy.kept.id) for copy in found.leaks] == [("a0", "a1")]
+
+
 def test_a_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "imagehash", None)
     with pytest.raises(MissingExtraError, match=r"need ImageHash; pip install 'facekit-mllm\[duplicates\]'"):

@@ -123,3 +123,26 @@ def test_a_label_out_of_range_is_named_with_file_and_line(miniature, header, lin
 def test_a_missing_table_is_named(miniature):
     with pytest.raises(RecordError, match=r"has no file labels\.csv; csv expects"):
         read_source("csv", miniature.root)
+
+
+def test_splits_of_a_table_are_those_of_its_column(miniature):
+    miniature.text("labels.csv", "file,age,split", "a.jpg,3,Train", "b.jpg,4,training", "c.jpg,5,fold-2", "d.jpg,6,")
+    miniature.picture("a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    read = {
+        split: [record.image for record in read_source("csv", miniature.root, split=split)[0]]
+        for split in ("train", "TRAIN", "fold-2")
+    }
+    assert read == {"train": ["a.jpg", "b.jpg"], "TRAIN": ["a.jpg", "b.jpg"], "fold-2": ["c.jpg"]}
+    with pytest.raises(RecordError, match=r"nothing in .*labels\.csv is of the split 'fold-3'; there is fold-2, train"):
+        list(read_source("csv", miniature.root, split="fold-3")[0])
+    miniature.text("labels.csv", "file,age", "a.jpg,3")
+    with pytest.raises(RecordError, match=r"is of the split 'test'; nothing there names a split"):
+        list(read_source("csv", miniature.root, split="test")[0])
+
+
+def test_columns_that_are_no_labels_are_told(miniature):
+    miniature.text("labels.csv", "file,age,Emotion_Label,Smiling,au6,licence,", "a.jpg,3,happy,1,2,cc0,")
+    miniature.picture("a.jpg")
+    records, summary = read_source("csv", miniature.root)
+    assert [record.source for record in records] == [{"dataset": "csv", "Emotion_Label": "happy"}]
+    assert "columns that are no labels here, kept in source: Emotion_Label" in str(summary)

@@ -51,3 +51,11 @@ def test_a_table_that_is_malformed_is_said_with_its_line(miniature, lines, messa
     miniature.picture("a.jpg", "b.jpg")
     with pytest.raises(RecordError, match=message):
         list(read_source("pairs", miniature.root)[0])
+
+
+def test_columns_of_pairs_are_known_in_british_spelling_and_others_are_told(miniature):
+    miniature.text("pairs.csv", "first,second,same,Licence,person_first,gendre", "a.jpg,b.jpg,1,cc0,p,woman")
+    miniature.picture("a.jpg", "b.jpg")
+    records, summary = read_source("pairs", miniature.root)
+    assert [record.license for record in records] == ["cc0"]
+    assert summary.other_columns == ["gendre"]
