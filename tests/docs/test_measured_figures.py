@@ -177,18 +177,62 @@ def test_rates_of_data_generation():
     assert_rounded(shown, [*(per_second[name] for name in names), *shares, per_second["sequential client"]])
 
 
+TASKS = {"expression": "expression", "action units": "action_units", "attributes": "attributes", "age": "age",
+         "manipulation": "manipulation"}  # fmt: skip
+
+
+def rows_of_the_readme(*columns):
+    """Rows of the table of the README with these columns, a task each."""
+    heading = re.escape(f"| task | measure | {' | '.join(columns)} |")
+    (table,) = re.findall(rf"{heading}\n.*\n((?:\|.*\n)+)", read_page("README.md"))
+    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in table.splitlines()]
+    assert [row[0] for row in rows] == list(TASKS)
+    return rows
+
+
 def test_the_readmes_scores_with_and_without_landmarks():
-    runs, keys = read_results("demo_connectors")["runs"], {
-        "expression": "expression", "action units": "action_units", "attributes": "attributes", "age": "age",
-        "manipulation": "manipulation",
-    }  # fmt: skip
-    tables = re.findall(r"\| task \| measure \| `region` \| `mlp` \|\n.*\n((?:\|.*\n)+)", read_page("README.md"))
-    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in tables[0].splitlines()]
-    assert [row[0] for row in rows] == list(keys)
-    for row in rows:
+    runs = read_results("demo_connectors")["runs"]
+    for row in rows_of_the_readme("`region`", "`mlp`"):
         for cell, connector in ((row[2], "region"), (row[3], "mlp")):
-            scores = [run["scores"][keys[row[0]]] for run in runs if run["connector"] == connector]
+            scores = [run["scores"][TASKS[row[0]]] for run in runs if run["connector"] == connector]
             assert_rounded(cell, [statistics.mean(scores), min(scores), max(scores)])
+
+
+def test_the_readmes_scores_of_the_demo():
+    (amd,) = (
+        run for run in read_results("demo_connectors")["runs"] if (run["connector"], run["seed"]) == ("region", 0)
+    )
+    intel = read_results("demo-intel-r-xeon-r-processor-2-threads")
+    assert intel["settings"] == read_results("demo_connectors")["settings"]
+    for name, _, *cells in rows_of_the_readme("AMD EPYC", "Intel Xeon", "baseline"):
+        task = TASKS[name]
+        values = [amd["scores"][task], intel["scores"][task], amd["baselines"][task]]
+        assert_rounded(" | ".join(cells), values)
+        assert intel["baselines"][task] == amd["baselines"][task]
+
+
+def test_the_readmes_ratios_of_training():
+    results = read_results("training-amd-epyc-2-threads")["results"]
+    for way, told in (
+        ("padded", r"encoded once: (.*?) times the samples"),
+        ("trl", r"batches and (.*?) times those of"),
+    ):
+        (shown,) = re.findall(told, in_one_line("README.md"))
+        ratios = sorted(row["speed_of_shared"] for row in results if row["way"] == way)
+        assert_rounded(shown, [ratios[0], ratios[-1]])
+
+
+def test_the_readmes_ratio_of_region_attention():
+    (shown,) = re.findall(r"from eight frames on (.*?) times faster than the usual order", in_one_line("README.md"))
+    medians = region_attention()
+    ratios = [
+        medians[4096, frames, which, "sdpa"] / medians[4096, frames, which, "facekit_auto"]
+        for frames in (8, 32)
+        for which in ("forward", "forward+backward")
+    ]
+    least, most = map(int, numbers_of(shown))
+    assert least <= min(ratios)
+    assert round(max(ratios)) == most
 
 
 SERVERS = ("naive", "facekit serve", "facekit serve, vLLM")
