@@ -148,6 +148,17 @@ def test_preprocessing_by_landmarker(row):
     assert_rounded(" | ".join(row[1:]), values)
 
 
+def test_preprocessing_of_one_photograph():
+    told = r"`mesh` is (.*?) times as fast as dlib at (512, .*? px),"
+    ((shown, sides),) = re.findall(told, in_one_line("docs/datasets.md"))
+    speeds = {
+        each["side"]: each["times_the_first"]
+        for each in read_results("preprocess-astronaut-amd-epyc-1-thread")["results"]
+        if (each["part"], each["landmarker"]) == ("speed", "mesh")
+    }
+    assert_rounded(shown, [speeds[int(side)] for side in numbers_of(sides)])
+
+
 def in_one_line(page):
     return " ".join(read_page(page).split())
 
