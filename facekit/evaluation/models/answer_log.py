@@ -7,9 +7,12 @@ is dropped when the log is opened again, and its question is asked again.
 from __future__ import annotations
 
 import json
+import logging
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, ParamSpec, TextIO, TypeVar
 
@@ -25,6 +28,11 @@ Result = TypeVar("Result")
 
 ANSWERS_NAME = "answers.jsonl"
 """The log's file in a run's folder."""
+
+ASIDE = ".before"
+"""Before the suffix of a copy of the answers of a run that was begun anew."""
+
+logger = logging.getLogger(__name__)
 
 _LATER = ("chat_template", "crop", "num_frames")
 """Facts of a run that logs of earlier versions do not have; there they are taken for the same."""
@@ -75,7 +83,7 @@ class AnswerLog(Closing):
             self._file: TextIO = self.path.open("a", encoding="utf-8")
         try:
             hold_file(self._file, self.path)
-            kept = self._read(run) if resume else 0
+            kept = self._read(run) if resume else self._set_aside()
             with self._explained():
                 self._file.truncate(kept)
             if not kept:
@@ -83,6 +91,20 @@ class AnswerLog(Closing):
         except BaseException:
             self._file.close()
             raise
+
+    def _set_aside(self) -> int:
+        """Copy the answers of an earlier run, which may have cost much, beside their file; never few for many."""
+        with self.path.open("rb") as lines:
+            has_answers = len(list(islice(lines, 2))) > 1
+        aside = self.path.with_suffix(f"{ASIDE}{self.path.suffix}")
+        is_larger = not aside.exists() or aside.stat().st_size <= self.path.stat().st_size
+        if has_answers and is_larger:
+            with self._explained():
+                shutil.copyfile(self.path, aside)
+            logger.warning(
+                "%s begins anew, because it is not resumed; the answers that it had are in %s", self.path, aside.name
+            )
+        return 0
 
     def append(self, question: str, answer: LoggedAnswer) -> None:
         """Keep an answer; it is in the file when this returns. A later one to the same question replaces it."""

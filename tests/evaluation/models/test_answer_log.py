@@ -30,3 +30,26 @@ def test_a_log_of_another_run_is_refused_and_stays_as_it_is(tmp_path):
         with pytest.raises(ConfigurationError, match="answers of another run"):
             AnswerLog(path, RunIdentity({"model": "n"}))
     assert path.read_bytes() == before
+
+
+def test_a_run_that_begins_anew_keeps_the_answers_before_it_aside(tmp_path, caplog):
+    path, aside = tmp_path / "answers.jsonl", tmp_path / "answers.before.jsonl"
+    for answers in (3, 1, 0, 4, 1):  # a run that is stopped soon takes no more answers away than it gave
+        with AnswerLog(path, RUN, resume=False) as log:
+            assert not log.answers
+            for number in range(answers):
+                log.append(f"q{number}", LoggedAnswer("Yes."))
+        if answers == 0:
+            assert aside.read_text().count("Yes.") == 3
+    assert aside.read_text().count("Yes.") == 4
+    assert path.read_text().count("Yes.") == 1
+    assert "the answers that it had are in answers.before.jsonl" in caplog.text
+
+
+def test_a_first_run_has_nothing_to_keep_aside(tmp_path, caplog):
+    with AnswerLog(tmp_path / "answers.jsonl", RUN, resume=False):
+        pass
+    with AnswerLog(tmp_path / "answers.jsonl", RUN, resume=False):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["answers.jsonl"]
+    assert not caplog.text
