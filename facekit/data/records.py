@@ -23,7 +23,7 @@ from facekit.data.labels import FaceLabels
 from facekit.data.marks import find_sources, join_parts
 from facekit.data.moved_paths import path_mover
 from facekit.data.record_files import open_record_file
-from facekit.errors import RecordError
+from facekit.errors import ConfigurationError, RecordError
 from facekit.remote.addresses import place_of
 from facekit.remote.mirror import file_is_there, require_here
 from facekit.spec import closest_match_hint
@@ -322,11 +322,18 @@ def write_records(path: str | Path, records: Iterable[FaceRecord]) -> Path:
     Returns:
         The path that was written.
 
+    Raises:
+        ConfigurationError: Path and records are exchanged.
+
     Examples:
         >>> from facekit.data import read_records, write_records
         >>> happy = [each for each in read_records("faces/records.jsonl") if each.labels.expression == "happiness"]
         >>> path = write_records("faces/happy.jsonl", happy)
     """
+    if isinstance(records, str | Path):
+        raise ConfigurationError(
+            f"the path {records} comes before the records; facekit.data.formats.write_records takes them the other way"
+        )
     path = Path(path)
     outside = OutsideFolders(path)
     with open_atomically(path) as lines:

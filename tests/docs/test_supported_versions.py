@@ -44,4 +44,7 @@ def test_the_pythons_are_those_of_the_project():
 @pytest.mark.parametrize("page", ["README.md", "docs/supported-versions.md"])
 def test_the_library_install_takes_the_constraints(page):
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert "pip install --constraint constraints.txt --editable '.[mesh,video,datasets,train,eval,serve]'" in text
+    assert (
+        "pip install --constraint constraints.txt --editable '.[mesh,video,datasets,duplicates,train,eval,serve]'"
+        in text
+    )

@@ -55,10 +55,15 @@ def write_records(
         The path.
 
     Raises:
-        ConfigurationError: There is no such format, or the folder to write holds something.
+        ConfigurationError: There is no such format, the folder to write holds something, or path and records are
+            exchanged.
         MissingExtraError: The format needs a package that is not installed.
         RecordError: A record cannot be held by the format, or (``webdataset``) its files are not there.
     """
+    if isinstance(records, str | Path):
+        raise ConfigurationError(
+            f"the records come before the path {records}; facekit.data.write_records takes them the other way"
+        )
     path = Path(path)
     if format is None and path.suffix == ".jsonl":
         format = "records"

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import facekit.data
 from facekit.data.formats import FORMATS, base_folder, detect_format, read_records, verify_shards, write_records
 from facekit.data.labels import ALL_EXPRESSIONS, FaceLabels
 from facekit.data.records import FaceRecord, Turn
@@ -269,6 +270,13 @@ def test_a_list_of_files_that_an_editor_marked_is_read(folder):
     assert [turn.content for record in read_records(folder / "mine.json") for turn in record.conversations] == [
         "Who?", "Me.",
     ]  # fmt: skip
+
+
+def test_path_and_records_in_the_other_order_are_told(folder):
+    with pytest.raises(ConfigurationError, match=r"the records come before the path out\.jsonl"):
+        write_records("out.jsonl", sample_records())
+    with pytest.raises(ConfigurationError, match=r"the path out\.jsonl comes before the records"):
+        facekit.data.write_records(sample_records(), "out.jsonl")
 
 
 def test_llava_lines_and_a_folder_of_other_origin_are_told_apart(folder):
