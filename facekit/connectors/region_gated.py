@@ -63,6 +63,7 @@ class RegionEnrichment(nn.Module):
     settings: ClassVar[tuple[str, ...]] = (
         "width", "num_heads", "proximity", "landmark_hidden_width", "deepstack_levels",
     )  # fmt: skip
+    uses_landmarks: ClassVar[bool] = True
 
     def __init__(
         self,

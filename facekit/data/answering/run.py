@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from facekit.data.absent_landmarks import tell_absent_landmarks
 from facekit.data.answering.answer_file import AnswerFile, key_of
 from facekit.data.answering.entries import Entries, Entry
 from facekit.data.answering.prompts import ChatQuestion, asked_words, recorded_questions
@@ -112,6 +113,8 @@ def answer_entries(
          "landmarks": landmarks, "image_processor": settings, "chat_template": key_of(processor.chat_template),
          "engine": {} if engine is None else dict(engine.identity)}
     )  # fmt: skip
+    crops = (each.record for each in entries.iterate() if isinstance(each, Entry) and not each.find_faces)
+    tell_absent_landmarks(model, crops)
     failures: Counter[str] = Counter()
     answers = done = reused = 0
     with AnswerFile(output, identity, retry_failed=retry_failed) as file:

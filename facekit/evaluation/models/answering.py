@@ -6,6 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from facekit.data.absent_landmarks import tell_absent_landmarks
 from facekit.data.record_media import open_media
 from facekit.errors import ConfigurationError
 from facekit.evaluation.tasks.prompts import TRAINED
@@ -61,6 +62,7 @@ class FaceKitModel:
         self.model, self.processor, self.name = model, processor, well_formed(name)
         self.batch_size, self.crop, self.shared_from = batch_size, crop, shared_from
         self.prompt_style, self.engine = prompt_style, engine
+        self._has_told = False
 
     @property
     def identity(self) -> dict[str, str]:
@@ -102,6 +104,9 @@ class FaceKitModel:
 
     def _subjects(self, questions: Sequence[Question]) -> tuple[list[Subject], list[list[int]]]:
         """What questions are about, and the indices of the questions about each."""
+        if not self._has_told:
+            self._has_told = True
+            tell_absent_landmarks(self.model, (each.record for each in questions if each.record is not None))
         indices: dict[object, list[int]] = defaultdict(list)
         for index, question in enumerate(questions):
             indices[question.subject].append(index)

@@ -12,6 +12,7 @@ from typing import Self
 from transformers import PrinterCallback, TrainerCallback, TrainerState, TrainingArguments
 
 from facekit.compat.trl import require_trl
+from facekit.data.absent_landmarks import tell_absent_landmarks
 from facekit.data.atomic import save_together
 from facekit.data.collation import FaceCollator
 from facekit.data.dataset import RecordSet
@@ -134,6 +135,8 @@ class TrainingRun:
         if isinstance(self.dataset, StreamedDataset):
             logger.info("shards cannot be checked beforehand; samples that cannot be used are skipped as they are read")
             return
+        if is_main_process():
+            tell_absent_landmarks(self.model, self.dataset.records.records)
         if self.settings.independent_turns:
             _tell_dialogues(self.dataset)
         self.dataset.check(
