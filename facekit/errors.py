@@ -124,6 +124,14 @@ def first_line(error: BaseException) -> str:
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
+def yaml_fault(error: BaseException) -> str:
+    """Return the line of a YAML file that cannot be read and what is wrong there; of other errors the first line."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if getattr(error, "context", None) == "while scanning a simple key":  # found missing on a later line
+        mark = getattr(error, "context_mark", mark)
+    return first_line(error) if mark is None or problem is None else f"line {mark.line + 1}: {problem}"
+
+
 @contextmanager
 def configuration_guard(kind: type[FaceKitError], message: str, *others: type[Exception]) -> Iterator[None]:
     """Turn what other libraries raise about a configuration or a checkpoint into one sentence.

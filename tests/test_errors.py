@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from huggingface_hub.errors import StrictDataclassFieldValidationError
 
 from facekit.errors import (
@@ -17,6 +18,7 @@ from facekit.errors import (
     TrainingInterrupted,
     configuration_guard,
     first_line,
+    yaml_fault,
 )
 
 
@@ -24,6 +26,22 @@ def test_an_errors_next_line_is_told_where_the_first_ends_in_a_colon():
     assert first_line(ValueError("wrong field:\n   width is text\nmore")) == "wrong field: width is text"
     assert first_line(ValueError("wrong field\nmore")) == "wrong field"
     assert first_line(ValueError("")) == "ValueError"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: 1\nb How old?\n", "line 2: could not find expected ':'"),
+        ("a: 1\nb: [1, 2\nc: 3\n", "line 3: expected ',' or ']'"),
+        ("a: 1\n\tb: 2\n", "line 2: found character"),
+    ],
+)
+def test_yaml_that_cannot_be_read_is_told_by_line_in_a_few_words(text, told):
+    with pytest.raises(yaml.YAMLError) as raised:
+        yaml.safe_load(text)
+    assert yaml_fault(raised.value).startswith(told)
+    assert "\n" not in yaml_fault(raised.value)
+    assert yaml_fault(OSError("no such file")) == "no such file"
 
 
 def guarded(fault, *others):

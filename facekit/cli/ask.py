@@ -9,6 +9,7 @@ import typer
 
 from facekit.cli.ask_batch import BatchOptions, ask_batch
 from facekit.cli.engine_options import EngineArguments, EngineName, beside_engine
+from facekit.cli.face_finding import OnNoFace, check_face_finding, choose_face_finding
 from facekit.cli.limits import MaxFailures
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, say, show, show_json
@@ -41,6 +42,7 @@ def ask(
             help="What finds the face: mesh, dlib, mediapipe:FILE, fan, given:FILE.npy?coordinates=pixels, none"
         ),
     ] = None,
+    on_no_face: OnNoFace = None,
     overlay: Annotated[Path | None, typer.Option(help="Save the crop with its landmarks and regions drawn.")] = None,
     region_maps: Annotated[
         Path | None, typer.Option(help="Save a picture of which patches attend to which face region.")
@@ -91,19 +93,15 @@ def ask(
     its exit status is 0 where all is well, 1 where more failed than --max-failures, 2 where nothing came out.
     """
     with starting():
-        from facekit.catalog import current_registry
         from facekit.data.atomic import explained_writes
         from facekit.errors import ConfigurationError
         from facekit.faces import CroppedFace, draw_clip_overlay, draw_overlay, is_video, open_image, read_clip
         from facekit.faces.sources import describe_source
         from facekit.models.ask import ask as ask_model
-        from facekit.models.image_processing import NO_LANDMARKER
         from facekit.models.region_maps import region_maps as find_maps
         from facekit.models.sessions import check_questions
-        from facekit.spec import PartSpec
 
-    if landmarker not in (None, NO_LANDMARKER):
-        current_registry().part("landmarker", PartSpec.parse(landmarker).name)
+        check_face_finding(landmarker, on_no_face)
     if batch is not None:
         if output is None:
             raise ConfigurationError("--batch writes its answers to a file; say which with --output answers.jsonl")
@@ -113,7 +111,7 @@ def ask(
             raise ConfigurationError(f"--batch has one model, not '{image}' and '{model}'; leave one of them out")
         options = BatchOptions(
             batch, output, question or (), landmarker, find_faces, max_new_tokens, num_frames, batch_size, landmarks,
-            retry_failed, max_failures, engine, engine_options,
+            retry_failed, max_failures, engine, engine_options, on_no_face,
         )  # fmt: skip
         ask_batch(beside_engine(engine, opening.source(image or model or _demo_model())), options, as_json=as_json)
         return
@@ -145,8 +143,7 @@ def ask(
             _ = read_clip(each, 1) if is_video(each) else open_image(each)
     with starting():
         composed, processor = opening.source(model).load()
-    if landmarker is not None:
-        processor.image_processor.landmarker = landmarker
+    choose_face_finding(processor, landmarker, on_no_face)
     settings = processor.image_processor
     media = [
         settings.prepare_clip(each, num_frames) if is_video(each) else settings.prepare(each) for each in pictures

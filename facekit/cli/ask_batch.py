@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from facekit.cli.face_finding import choose_face_finding
 from facekit.cli.limits import read_limit
 from facekit.cli.output import progress_display, say, show, show_json
 from facekit.counted import counted
@@ -36,6 +37,7 @@ class BatchOptions:
         max_failures: How many may fail.
         engine: What answers.
         engine_options: Arguments of vLLM's engine, as a JSON object.
+        on_no_face: What becomes of a picture without a face; None for the model's rule.
     """
 
     origin: str
@@ -51,6 +53,7 @@ class BatchOptions:
     max_failures: str
     engine: str
     engine_options: str | None
+    on_no_face: str | None = None
 
 
 def ask_batch(source: ModelSource, options: BatchOptions, *, as_json: bool) -> None:
@@ -65,8 +68,7 @@ def ask_batch(source: ModelSource, options: BatchOptions, *, as_json: bool) -> N
     start_engine = choose_batch_engine(options.engine, options.engine_options, source)
     entries = open_entries(options.origin, find_faces=options.find_faces)
     model, processor = source.load()
-    if options.landmarker is not None:
-        processor.image_processor.landmarker = options.landmarker
+    choose_face_finding(processor, options.landmarker, options.on_no_face)
     if options.num_frames is not None:
         processor.image_processor.num_frames = options.num_frames
     with start_engine(model, processor, options.batch_size) as engine, progress_display() as progress:

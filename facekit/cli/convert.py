@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekit.cli.belonging import refuse_alone
-from facekit.cli.output import AllowOutside, AsJson, progress_display, show, show_json
+from facekit.cli.output import AllowOutside, AsJson, progress_display, say, show, show_json
 from facekit.counted import counted
 
 if TYPE_CHECKING:
@@ -109,6 +109,13 @@ def _show(result: Conversion, report: str) -> None:
     if result.summary is not None:
         show(str(result.summary))
     show(f"{counted(result.counts.records, 'record')} in {result.path}")
+    if result.missing.count:
+        others = result.missing.count - 1
+        more = f", nor {counted(others, 'other file')} that the records name" if others else ""
+        say(
+            f"note: there is no {result.missing.examples[0]}{more}; --media FOLDER says where pictures are and unpacks "
+            "those of shards"
+        )
     if result.card is not None:
         show(f"dataset card: {result.card}")
 
@@ -121,6 +128,7 @@ def _facts(result: Conversion) -> dict[str, Any]:
         "counts": result.counts,
         "source": result.summary,
         "merged": result.merged,
+        "missing": result.missing,
         "near_copies": None if found is None else len(found.copies),
         "leaks": None if found is None else len(found.leaks),
         "card": result.card,

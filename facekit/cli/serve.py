@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from facekit.cli.engine_options import EngineArguments, EngineName, beside_engine
+from facekit.cli.face_finding import OnNoFace, check_face_finding, choose_face_finding
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, say, show_json
 
@@ -40,9 +41,7 @@ def serve(
         str | None, typer.Option(help="Hosts whose pictures are fetched, separated by commas; by default none.")
     ] = None,
     landmarker: Annotated[str | None, typer.Option(help="What finds faces, as in facekit ask; or none.")] = None,
-    on_no_face: Annotated[
-        str | None, typer.Option(help="raise, or whole-image; by default as the model was saved.")
-    ] = None,
+    on_no_face: OnNoFace = None,
     max_batch: Annotated[int, typer.Option(min=1, help="Answers that are written together.")] = 32,
     max_waiting: Annotated[int, typer.Option(min=0, help="Answers that wait beside these; more get status 429.")] = 64,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer where a request names no limit.")] = 256,
@@ -54,12 +53,8 @@ def serve(
 
     Pictures come as data URLs. What is being answered is finished before the server ends.
     """
-    from facekit.catalog import current_registry
-    from facekit.errors import ConfigurationError, MissingExtraError
-    from facekit.faces.prepare import ON_NO_FACE
-    from facekit.models.image_processing import NO_LANDMARKER
+    from facekit.errors import MissingExtraError
     from facekit.serving.settings import ServerSettings
-    from facekit.spec import PartSpec
 
     try:
         from facekit.serving.engines import choose_engine
@@ -80,10 +75,7 @@ def serve(
         web=web,
     )
     second = _name_second(settings.name, second_model, second_name)
-    if landmarker not in (None, NO_LANDMARKER):
-        current_registry().part("landmarker", PartSpec.parse(landmarker).name)
-    if on_no_face is not None and on_no_face not in ON_NO_FACE:
-        raise ConfigurationError(f"--on-no-face is one of {', '.join(ON_NO_FACE)}, not '{on_no_face}'")
+    check_face_finding(landmarker, on_no_face)
     check_address(settings)  # before models are loaded
     names = {settings.name: model} if second_model is None else {settings.name: model, second: second_model}
     sources = {each: beside_engine(engine, opening.source(path)) for each, path in names.items()}
@@ -91,10 +83,7 @@ def serve(
     make_engine = {each: choose_engine(engine, engine_options, source, **beside) for each, source in sources.items()}
     opened = {each: source.load() for each, source in sources.items()}
     for _, processor in opened.values():
-        if landmarker is not None:
-            processor.image_processor.landmarker = landmarker
-        if on_no_face is not None:
-            processor.image_processor.on_no_face = on_no_face
+        choose_face_finding(processor, landmarker, on_no_face)
 
     def tell(url: str) -> None:
         listed = " and ".join(f"'{each}'" for each in names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from facekit.counted import counted
@@ -21,8 +21,10 @@ from facekit.data.merging import MergedSet, Merger
 from facekit.data.origins import describe_nothing, open_records
 from facekit.data.records import FaceRecord
 from facekit.data.sources import SourceSummary
+from facekit.data.sources.summary import Problems
 from facekit.errors import ConfigurationError, RecordError
 from facekit.remote.addresses import address_of, is_mirrored, is_remote_address, mirrored, share_file_system
+from facekit.remote.mirror import file_is_there
 from facekit.remote.uploads import output_place, upload_files, upload_folder
 from facekit.reports import ProgressListener
 from facekit.spec import PartSpec
@@ -46,6 +48,7 @@ class Conversion:
         card: The dataset card, where one was written.
         merged: What was taken of each of several sets.
         duplicates: The near copies that were dropped, where they were looked for.
+        missing: Media that the records of a file name and that are not there; a dataset's are in its summary.
     """
 
     path: Path
@@ -54,6 +57,7 @@ class Conversion:
     card: Path | None = None
     merged: tuple[MergedSet, ...] = ()
     duplicates: Duplicates | None = None
+    missing: Problems = field(default_factory=Problems)
 
 
 def convert(
@@ -108,7 +112,7 @@ def convert(
     address, output = output, output_place(output).expanduser()
     for each in origins:
         check_place(each, output, overwrite=overwrite)
-    counts, summary = RecordCounts(), None
+    counts, summary, missing = RecordCounts(), None, Problems()
     found = None
     report = output.with_name(f"{output.stem}-duplicates.json")
     if card:
@@ -130,6 +134,8 @@ def convert(
         records = _some(records, lambda: describe_nothing(origins[0], split, summary))
         if format != "webdataset" and not share_file_system(folder, output):
             records, folder = copied[0].along(records), output.parent
+        elif format != "webdataset" and summary is None and not is_mirrored(folder):
+            records = _noting_missing(records, folder, missing)
     else:
         if media_folder is not None:
             raise ConfigurationError(
@@ -157,7 +163,9 @@ def convert(
         written = write_card(output.parent, counts, CardDetails(title=output.stem, how_made=steps))
         beside.append(written)
     _upload(output, beside)
-    return Conversion(Path(address) if is_mirrored(output) else output, counts, summary, written, merged, found)
+    return Conversion(
+        Path(address) if is_mirrored(output) else output, counts, summary, written, merged, found, missing
+    )
 
 
 def _write(records: Iterable[FaceRecord], output: Path, format: str | None, folder: Path) -> None:
@@ -233,6 +241,18 @@ def _check_folder(output: Path, format: str | None) -> None:
     foreign = [name for name in names if not re.fullmatch(_FOLDER_FILES[format], name)]
     if foreign:
         raise ConfigurationError(f"{output} holds {foreign[0]}, which would be lost; name another output")
+
+
+def _noting_missing(records: Iterable[FaceRecord], folder: Path, missing: Problems) -> Iterator[FaceRecord]:
+    for record in records:
+        for path in record.media_paths(folder):
+            try:
+                is_there = file_is_there(path)
+            except (OSError, ValueError):  # a name that no file can have
+                is_there = False
+            if not is_there:
+                missing.add(path)
+        yield record
 
 
 def _some(records: Iterable[FaceRecord], describe: Callable[[], str]) -> Iterator[FaceRecord]:

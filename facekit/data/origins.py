@@ -70,7 +70,11 @@ def describe_nothing(origin: str, split: str | None, summary: SourceSummary | No
     wanted = "" if split is None else f" of the split {split!r}"
     rest = {name: number for name, number in (summary.count_outcomes() if summary else {}).items() if number}
     instead = f"; of what is there: {', '.join(f'{name} {number:,}' for name, number in rest.items())}" if rest else ""
-    return f"{origin} has no record{wanted}{instead}"
+    missing = summary.missing.examples[:1] if summary else []
+    example = f"; there is no {missing[0]}" if missing else ""
+    if missing and "\\" in missing[0]:
+        example += ", in which '/' has to stand in place of '\\'"
+    return f"{origin} has no record{wanted}{instead}{example}"
 
 
 def _of_split(records: Iterable[FaceRecord], split: str, path: Path) -> Iterator[FaceRecord]:

@@ -6,6 +6,7 @@ What people name in its place is said by name: a dataset as ``name:folder``, a p
 from __future__ import annotations
 
 import codecs
+import shlex
 from pathlib import Path
 from typing import BinaryIO
 
@@ -78,9 +79,10 @@ def refuse_other_contents(path: Path, file: BinaryIO) -> bytes:
     """
     kind = kind_of_name(path)
     if kind is not None:
-        raise RecordError(f"{path} is a {kind}, not a file of records; for a folder of them write folder:{path.parent}")
+        folder = shlex.quote(f"folder:{path.parent}")
+        raise RecordError(f"{path} is a {kind}, not a file of records; for a folder of them write {folder}")
     if path.suffix.lower() in _TABLES:
-        raise RecordError(f"{path} is a table, not a file of records; write csv:{path}")
+        raise RecordError(f"{path} is a table, not a file of records; write {shlex.quote(f'csv:{path}')}")
     head = file.read(len(codecs.BOM_UTF8))
     encoding = _OTHER_ENCODINGS.get(head[:2])
     if encoding is not None:

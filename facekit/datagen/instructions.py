@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from facekit.data.labels import TASKS
-from facekit.errors import ConfigurationError
+from facekit.errors import ConfigurationError, yaml_fault
 from facekit.spec import closest_match_hint
 
 
@@ -37,7 +37,7 @@ def load_instructions(name_or_path: str) -> tuple[str, ...]:
         phrasings = yaml.safe_load(source.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(
-            f"the instructions {name_or_path} cannot be read ({error}); give a YAML list"
+            f"the instructions {name_or_path} cannot be read ({yaml_fault(error)}); give a YAML list"
         ) from error
     if not isinstance(phrasings, list) or not phrasings or not all(isinstance(text, str) for text in phrasings):
         raise ConfigurationError(

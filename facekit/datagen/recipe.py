@@ -23,7 +23,7 @@ from facekit.datagen.facts import compile_template
 from facekit.datagen.instructions import load_instructions
 from facekit.endpoints.languages import Language, language_of
 from facekit.endpoints.pictures import LARGEST_SIDE, SMALLEST_SIDE, check_image_side
-from facekit.errors import ConfigurationError, FaceKitError, RecordError
+from facekit.errors import ConfigurationError, FaceKitError, RecordError, yaml_fault
 from facekit.spec import closest_match_hint
 
 NAMES = ("fairfacegpt", "faceinstruct")
@@ -202,7 +202,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     try:
         return parse_recipe(path.read_text(encoding="utf-8"), str(path), path.parent)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"the recipe {path} cannot be read ({error})") from error
+        raise ConfigurationError(f"the recipe {path} cannot be read ({yaml_fault(error)})") from error
 
 
 def parse_recipe(text: str, source: str, folder: Path | None = None) -> Recipe:
@@ -216,7 +216,7 @@ def parse_recipe(text: str, source: str, folder: Path | None = None) -> Recipe:
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"the recipe {source} is not YAML ({' '.join(str(error).split())})") from error
+        raise ConfigurationError(f"the recipe {source} is not YAML ({yaml_fault(error)})") from error
     if not isinstance(values, Mapping):
         raise ConfigurationError(f"the recipe {source} is no table of keys and values; see the built-in ones")
     try:

@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from facekit.catalog import current_registry
 from facekit.endpoints.requests import Answerer
-from facekit.errors import InvalidSpecError
+from facekit.errors import InvalidSpecError, UnknownPartError
 from facekit.spec import PartSpec
 
 OPENAI = "https://api.openai.com/v1"
@@ -32,7 +32,11 @@ def load_answerer(spec: str | Answerer, *, ask_key: Callable[[str], str] | None 
     if not isinstance(spec, str):
         return spec
     parsed = parse_endpoint_spec(spec)
-    answerer: Answerer = current_registry().build("annotator", parsed, ask_key=ask_key)
+    try:
+        answerer: Answerer = current_registry().build("annotator", parsed, ask_key=ask_key)
+    except UnknownPartError as error:
+        hint = "" if parsed.argument else f"; a model behind an endpoint is named 'openai:{parsed.name}'"
+        raise UnknownPartError(f"{error}{hint}") from error
     return answerer
 
 

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from facekit.endpoints.requests import Reply, Request, Usage
-from facekit.errors import ConfigurationError
+from facekit.errors import ConfigurationError, yaml_fault
 from facekit.spec import closest_match_hint
 
 MILLION = 1_000_000
@@ -134,7 +134,9 @@ def _read(path: Path | resources.abc.Traversable, name: str) -> dict[str, Price]
     try:
         return _TABLE.validate_python(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{name} cannot be read ({error}); give a YAML file of models and prices") from error
+        raise ConfigurationError(
+            f"{name} cannot be read ({yaml_fault(error)}); give a YAML file of models and prices"
+        ) from error
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"]) or "the file"

@@ -96,7 +96,7 @@ def prepare_clip(
         raise FaceNotFoundError(
             f"no face of at least {min_face_size:g} pixels was found in any of {counted(len(clip.frames), 'frame')} of "
             f"{clip.name}; give a clip in which a face looks roughly at the camera, upright, or use whole frames with "
-            "on_no_face='whole-image'"
+            "on_no_face='whole-image' (--on-no-face whole-image)"
         )
     crop = _crop_each if crop_per_frame else _crop_all
     return CroppedClip(tuple(crop(clip, faces, followed, margin)), clip.indices, max(map(len, faces)))

@@ -138,7 +138,7 @@ def select_faces(
     if not faces:
         raise FaceNotFoundError(
             f"no face was found in {name}; give a picture in which a face looks roughly at the camera, upright, "
-            "or use the whole picture with on_no_face='whole-image'"
+            "or use the whole picture with on_no_face='whole-image' (--on-no-face whole-image)"
         )
     large_enough = [index for index, face in enumerate(faces) if face.size >= min_face_size]
     if not large_enough:

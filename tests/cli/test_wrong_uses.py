@@ -138,6 +138,10 @@ WRONG = [
     (("ask", "{black}", "How old?", "--model", "{model}", "--device", "gpu"), "gpu"),
     (("ask", "{black}", "How old?", "--model", "{model}", "--dtype", "float12"), "float12"),
     (("ask", "{black}", "How old?", "--model", "{model}", "--load-in", "3bit"), "3bit"),
+    (
+        ("ask", "{black}", "How old?", "--model", "{model}", "--on-no-face", "skip"),
+        "one of raise, whole-image, not 'skip'",
+    ),
     (("ask", "{black}", "How old?", "--modle", "{model}"), "No such option"),
     (("ask", "{black}", b"How old\xff\xfe?", "--model", "{model}"), "UTF-8"),
     (("ask", "{model}", "{black}", "How old?"), "a picture comes first"),
@@ -264,6 +268,7 @@ WRONG = [
     (("facexbench", "{model}", "/nowhere"), "/nowhere"),
     (("facexbench", "{model}", "{empty}"), "empty"),
     (("facexbench", "{model}", "{empty}", "--setting", "one-shot"), "one-shot"),
+    (("judge", "{records}", "--output", "OUT", "--judge", "gpt-4o"), "is named 'openai:gpt-4o'"),
     (("judge", "{records}"), "Missing option '--output'"),
     (("judge", "{records}", "--output", "OUT"), "--judge"),
     (("judge", "nowhere.jsonl", "--output", "OUT", "--offline"), "nowhere.jsonl"),
@@ -345,6 +350,16 @@ def test_verbose_shows_where_an_error_arose():
     assert done.stderr.splitlines()[-1].startswith("facekit: error: ")
 
 
+def test_a_conversion_says_which_pictures_are_not_there(run_facekit, places, tmp_path):
+    lines = Path(places["records"]).read_text().splitlines()
+    (tmp_path / "records.jsonl").write_text("\n".join(lines))
+    status, out, error = run_facekit("convert", tmp_path / "records.jsonl", tmp_path / "out.jsonl")
+    assert (status, out) == (0, f"4 records in {tmp_path / 'out.jsonl'}\n")
+    assert f"note: there is no {tmp_path}/images/" in error
+    assert "nor 3 other files that the records name; --media FOLDER says where pictures are" in error
+    assert run_facekit("convert", places["records"], tmp_path / "other.jsonl")[2] == ""
+
+
 def test_the_demos_model_is_not_looked_for_on_the_hub(run_facekit, places, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, error = use(run_facekit, places, ["ask", "{black}", "How old?"])
@@ -374,6 +389,21 @@ def test_a_drawing_on_a_full_disk_names_the_file_and_what_to_do(run_facekit, pho
     status, _, error = run_facekit(*words)
     assert status == 2
     assert f"{tmp_path}/drawn.png cannot be written (No space left on device); make room on the disk" in error
+
+
+def test_a_picture_without_a_face_goes_in_whole_as_its_error_says(run_facekit, places, tmp_path):
+    asked = ("ask", places["black"], "How old?", "--model", places["model"], "--max-new-tokens", "1")
+    status, error = use(run_facekit, places, asked)
+    assert status == 2
+    assert "(--on-no-face whole-image)" in error
+    status, out, _ = run_facekit(*asked, "--on-no-face", "whole-image")
+    assert (status, out.splitlines()[0]) == (0, "How old?")
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "black.png").write_bytes(Path(places["black"]).read_bytes())
+    batch = ("ask", places["model"], "--batch", folder, "--question", "How old?", "--max-new-tokens", "1")
+    assert run_facekit(*batch, "--output", tmp_path / "refused.jsonl")[0] == 2
+    assert run_facekit(*batch, "--output", tmp_path / "whole.jsonl", "--on-no-face", "whole-image")[0] == 0
 
 
 def test_an_export_that_meets_a_full_disk_says_where_and_what_to_do(run_facekit, places, tmp_path, monkeypatch):

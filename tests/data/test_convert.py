@@ -1,6 +1,7 @@
 """From a dataset's own layout to any format, as the command line does it."""
 
 import io
+import json
 
 import pytest
 from PIL import Image
@@ -179,6 +180,21 @@ def test_media_are_unpacked_over_others_only_if_asked(fairface, tmp_path):
     assert target.read_bytes() == b"a picture of somebody else"
     convert(str(shards), media / "more.jsonl", media_folder=media, overwrite=True)
     assert target.read_bytes() == (fairface / "train" / "1.jpg").read_bytes()
+
+
+def test_pictures_of_a_records_file_that_are_not_there_are_counted(tmp_path):
+    for name in ("a.png", "b.png", "x" * 300 + ".png"):
+        (tmp_path / "records.jsonl").open("a").write(json.dumps({"id": name, "image": name}) + "\n")
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    result = convert(str(tmp_path / "records.jsonl"), tmp_path / "llava.json", "llava")
+    assert (result.counts.records, result.missing.count) == (3, 2)
+    assert result.missing.examples[0] == str(tmp_path / "b.png")
+
+
+def test_a_table_of_which_no_picture_is_there_says_which(tmp_path):
+    (tmp_path / "labels.csv").write_text("file,age\nphotos\\a.jpg,3\n")
+    with pytest.raises(RecordError, match=r"missing 1; there is no .*a\.jpg, in which '/' has to stand in place of"):
+        convert(f"csv:{tmp_path / 'labels.csv'}", tmp_path / "out.jsonl")
 
 
 def test_an_empty_input_is_an_error_and_writes_nothing(fairface, tmp_path):

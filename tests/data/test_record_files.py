@@ -44,7 +44,8 @@ def test_a_file_is_read_from_behind_its_mark(marked):
      ("faces.jsonl", codecs.BOM_UTF16_BE + "{}".encode("utf-16-be"), "is not UTF-8 but UTF-16 text; save it as UTF-8"),
      ("face.JPG", b"", r"is a picture, not a file of records; for a folder of them write folder:"),
      ("clip.mp4", b"", "is a video, not a file of records"),
-     ("faces.csv", b"file,age\n", "is a table, not a file of records; write csv:")],
+     ("faces.csv", b"file,age\n", "is a table, not a file of records; write csv:"),
+     ("my faces.csv", b"file,age\n", r"is a table, not a file of records; write 'csv:.*my faces\.csv'")],
 )  # fmt: skip
 def test_what_is_no_file_of_records_is_named(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)

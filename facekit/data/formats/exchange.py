@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -179,7 +180,7 @@ def detect_format(path: str | Path) -> str:
             return "tables"
         raise RecordError(
             f"{path} is neither a folder of the datasets library nor one with WebDataset shards or tables; for a "
-            f"folder of pictures write folder:{path}"
+            f"folder of pictures write {shlex.quote(f'folder:{path}')}"
         )
     if not path.is_file():
         raise RecordError(f"there is no file or folder {path}; check the path")

@@ -53,7 +53,7 @@ class Source(ABC):
         name: Its name in the registry.
         layout: What a root holds, for the message about a wrong one.
         splits: The splits that the dataset defines; empty where it defines none.
-        has_own_splits: Whether a column of the user's table may name others.
+        is_own_table: Whether it is a table of the user's, which may be named itself and have other splits.
 
     Raises:
         RecordError: The root, or a label file that has to be in it, is not there.
@@ -63,7 +63,7 @@ class Source(ABC):
     name: ClassVar[str]
     layout: ClassVar[str]
     splits: ClassVar[tuple[str, ...]] = ()
-    has_own_splits: ClassVar[bool] = False
+    is_own_table: ClassVar[bool] = False
 
     def __init__(self, root: str | Path, *, split: str | None = None, check_images: bool | str = False) -> None:
         self.root = Path(root).expanduser()
@@ -71,7 +71,8 @@ class Source(ABC):
         self.check_images = boolean_option("check_images", check_images)
         self.summary = SourceSummary(self.name, self.root)
         if not self.root.is_dir():
-            raise RecordError(f"there is no folder {self.root}; {self.name} expects {self.layout}")
+            kind = "file or folder" if self.is_own_table else "folder"
+            raise RecordError(f"there is no {kind} {self.root}; {self.name} expects {self.layout}")
         self.locate()
 
     @abstractmethod
@@ -209,7 +210,7 @@ class Source(ABC):
         if split is None:
             return None
         wanted = split_name(split)
-        if self.has_own_splits:
+        if self.is_own_table:
             return wanted
         if not self.splits:
             raise ConfigurationError(f"{self.name} defines no split, so there is no {split!r}; leave the split out")

@@ -114,7 +114,7 @@ class CsvTable(Source):
     name = "csv"
     layout = "a .csv file, or a folder with labels.csv, whose header has one of image, video, file and path"
     splits = ("train", "validation", "test")
-    has_own_splits = True
+    is_own_table = True
 
     def __init__(
         self,

@@ -51,7 +51,7 @@ class PairTable(Source):
     name = "pairs"
     layout = "a .csv file, or a folder with pairs.csv, whose header has first, second and same"
     splits = ("train", "validation", "test")
-    has_own_splits = True
+    is_own_table = True
 
     def __init__(self, root: str | Path, *, split: str | None = None, check_images: bool | str = False) -> None:
         path = Path(root).expanduser()

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import yaml
 
-from facekit.errors import ConfigurationError, UnknownPartError, first_line
+from facekit.errors import ConfigurationError, UnknownPartError, yaml_fault
 from facekit.evaluation.tasks.definitions import Task, load_tasks
 
 TRAINED, CLOSED, RECORDED = "trained", "closed", "recorded"
@@ -104,7 +104,7 @@ def _read(path: Path) -> dict[str, str]:
         prompts = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigurationError(
-            f"prompts {path} cannot be read ({first_line(error)}); write 'TASK: PROMPT'"
+            f"prompts {path} cannot be read ({yaml_fault(error)}); write 'TASK: PROMPT'"
         ) from error
     if not isinstance(prompts, dict) or not prompts:
         raise ConfigurationError(f"prompts {path} has to be a mapping of tasks to prompts, such as 'age: How old?'")

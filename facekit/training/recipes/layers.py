@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import BaseModel, BeforeValidator, ValidationError, ValidationInfo
 
-from facekit.errors import ConfigurationError, MissingExtraError
+from facekit.errors import ConfigurationError, MissingExtraError, yaml_fault
 from facekit.spec import closest_match_hint
 
 SHORT_NAMES = {"lr": "learning_rate", "train": "parts"}
@@ -44,7 +44,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         tree = OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfError) as error:
         hint = _tell_equation(path)
-        raise ConfigurationError(f"recipe {path} cannot be read ({' '.join(str(error).split())}){hint}") from error
+        raise ConfigurationError(f"recipe {path} cannot be read ({yaml_fault(error)}){hint}") from error
     if not isinstance(tree, dict) or any(_EQUATION.match(str(key)) for key in tree):
         hint = _tell_equation(path) or "; see the built-in ones"
         raise ConfigurationError(f"recipe {path} is no table of keys and values{hint}")
