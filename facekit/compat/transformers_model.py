@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -67,6 +68,29 @@ class ComposedModel(PreTrainedModel, GenerationMixin):
     def kept_in_place(self) -> list[str]:
         """Names of the arguments that stay where they are when a module's inputs are moved to its device: caches."""
         return sorted(self._skip_keys_device_placement or ())
+
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+_building = threading.RLock()
+
+
+def one_at_a_time(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Decorate a function that builds models, so that threads take turns.
+
+    Seen: transformers 5.17 and 5.24.
+    Why: ``from_pretrained`` replaces methods of its base class, functions of ``torch.nn.init`` and the default type of
+        tensors for as long as it runs, and puts back what it found: of two threads the second finds the replacements of
+        the first, after which no model of the process has its output head tied to its embeddings.
+    Until: a model is built without changing what all threads see.
+    """
+
+    @functools.wraps(function)
+    def taking_turns(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        with _building:
+            return function(*args, **kwargs)
+
+    return taking_turns
 
 
 def without_initialisation() -> AbstractContextManager[None]:

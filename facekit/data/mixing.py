@@ -113,6 +113,12 @@ def join_sources(
         return records
     if isinstance(records, (str, Path)):
         return Path(records)
+    foreign = next((source for source in records if not isinstance(source, DataSource)), None)
+    if foreign is not None:
+        raise ConfigurationError(
+            f"several sets are a list of DataSource, not of {type(foreign).__name__}; records of your own go in as "
+            "RecordSet(records, folder)"
+        )
     paths = [local_copy(source.records) for source in records if not isinstance(source.records, RecordSet)]
     if not paths or len(paths) < len(records) or not all(are_shards(path) for path in paths):
         return mix_records(records)

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from numpy.typing import ArrayLike
+from torch import nn
 
+from facekit.errors import ConfigurationError
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.sessions import Session, check_questions, write_prompt
@@ -66,6 +68,8 @@ def ask(
         >>> len(answers)
         2
     """
+    if not isinstance(model, nn.Module):
+        raise ConfigurationError(f"the model comes first and then its processor, not a {type(model).__name__}")
     clips = [is_clip(medium) for medium in as_list(image)]
     prompts = [write_prompt(processor, question, system, is_clip=clips) for question in check_questions(questions)]
     session = Session.open(model, processor, image, landmarks=landmarks, num_frames=num_frames)

@@ -20,6 +20,7 @@ from facekit.backbones.end_tokens import find_end_tokens
 from facekit.backbones.image_token import add_image_token
 from facekit.backbones.quantization import check_quantization, quantize
 from facekit.catalog import current_registry
+from facekit.compat.transformers_model import one_at_a_time
 from facekit.connectors.base import Connector
 from facekit.encoders.base import VisionEncoder
 from facekit.encoders.fusion import build_encoder, encoder_name
@@ -36,6 +37,7 @@ from facekit.models.vision import part_config
 from facekit.spec import PartSpec
 
 
+@one_at_a_time
 def create(
     *,
     preset: str | None = None,

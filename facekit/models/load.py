@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from facekit.backbones.base import choose_device, has_tokenizer, read_dtype
 from facekit.backbones.quantization import check_quantization, quantize
+from facekit.compat.transformers_model import one_at_a_time
 from facekit.encoders.huggingface import errors_only
 from facekit.errors import CheckpointError, ConfigurationError, configuration_guard, first_line
 from facekit.hub import fetch_folder
@@ -37,6 +38,7 @@ from facekit.models.processing import FaceKitProcessor
 _PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 
 
+@one_at_a_time
 def load(
     path: str | Path,
     *,

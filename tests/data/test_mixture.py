@@ -113,3 +113,11 @@ def test_what_cannot_be_mixed_is_told(files, tmp_path):
     (tmp_path / "shards" / "shard-000000.tar").write_bytes(b"")
     with pytest.raises(ConfigurationError, match="shards; unpack it first"):
         mix_records([DataSource(files[0]), DataSource(tmp_path / "shards")])
+
+
+@pytest.mark.parametrize(("given", "kind"), [([FaceRecord(id="a", image="a.png")], "FaceRecord"), (["a.jsonl"], "str")])
+def test_a_list_of_something_else_than_sources_is_told(given, kind):
+    with pytest.raises(
+        ConfigurationError, match=rf"several sets are a list of DataSource, not of {kind}; .*RecordSet\("
+    ):
+        join_sources(given)

@@ -97,12 +97,20 @@ def test_an_adapted_model_answers_too(small, picture, points):
         ([], "no question"),
         ("", "needs words"),
         (["Old?", "  "], "needs words"),
+        (3, "questions are a text or a list of texts, unlike 3"),
+        (None, "questions are a text or a list of texts, unlike None"),
     ],
 )
 def test_what_is_no_question_is_refused_before_the_picture_is_opened(small, questions, message, tmp_path):
     model, processor = small
     with pytest.raises(ConfigurationError, match=message):
         facekit.ask(model, processor, tmp_path / "missing.png", questions)
+
+
+def test_a_processor_in_the_models_place_is_told(small, picture):
+    model, processor = small
+    with pytest.raises(ConfigurationError, match="the model comes first and then its processor"):
+        facekit.ask(processor, model, picture, "Old?")
 
 
 def test_a_picture_that_cannot_be_opened_is_told(small, points, tmp_path):

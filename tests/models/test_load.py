@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import facekit
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, UnknownPartError
+from facekit.models.identity import sample_weights
 from facekit.models.interoperability import export
 
 
@@ -52,6 +54,17 @@ def test_a_saved_model_comes_back(saved, small, chat, make_batch):
     with torch.no_grad():
         torch.testing.assert_close(reloaded(**inputs).logits, model(**inputs).logits, rtol=1e-5, atol=1e-5)
     assert reloaded.generation_config.suppress_tokens == [model.config.image_token_id]
+
+
+def test_models_that_threads_open_at_once_are_whole_and_so_are_those_after_them(saved):
+    with ThreadPoolExecutor(4) as threads:
+        opened = [*threads.map(facekit.load, [saved] * 4), facekit.load(saved)]
+    built = facekit.create(encoder="tiny", connector="mlp", backbone="tiny", seed=0)
+    for model, _ in [*opened, built]:
+        head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+        assert (head.weight is embeddings.weight) == model.config.get_text_config().tie_word_embeddings
+    weights = [sample_weights(model) for model, _ in opened]
+    assert weights == weights[:1] * 5
 
 
 def test_a_floating_type_can_be_chosen(saved):

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from facekit.backbones.base import read_dtype
+from facekit.compat.transformers_model import one_at_a_time
 from facekit.encoders.huggingface import errors_only
 from facekit.errors import CheckpointError, configuration_guard, first_line
 from facekit.models.interoperability.composition import load_tokenizer
@@ -49,6 +50,7 @@ def load_native(
     return model, wrapped
 
 
+@one_at_a_time
 def open_in_own_class(
     folder: Path, *, dtype: str | torch.dtype | None = None, tokenizer: str | Path | None = None, **placing: Any
 ) -> tuple[Any, Any]:

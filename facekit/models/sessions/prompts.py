@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,8 @@ def check_questions(questions: str | Sequence[str]) -> list[str]:
     Raises:
         ConfigurationError: There is none, or one has no words or is no text.
     """
+    if not isinstance(questions, str | Iterable):
+        raise ConfigurationError(f"questions are a text or a list of texts, unlike {questions!r}")
     listed = [questions] if isinstance(questions, str) else list(questions)
     if not listed:
         raise ConfigurationError("there is no question to answer")

@@ -184,6 +184,8 @@ class Session:
         """
         if not all(options):
             raise ConfigurationError("there is no option to score")
+        if any(isinstance(each, str) for each in options):
+            raise ConfigurationError("options are a list of texts, such as ['yes', 'no'], and not one text")
         written = [self.write_prompt(question, system) for question in check_questions(questions)]
         rows = tokenize_prompts(self.processor, self.model.config, written, [self.media.frames] * len(written))
         tokens = [

@@ -283,6 +283,8 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         >>> recipe.stages[0].settings.learning_rate
         2e-05
     """
+    if isinstance(overrides, str):
+        raise ConfigurationError(f"overrides are a list, such as ['{overrides}'], and not one text")
     path = RECIPE_FOLDER / f"{source}.yaml" if str(source) in list_recipes() else Path(source).expanduser()
     if not path.is_file():
         hint = closest_match_hint(str(source), list_recipes())

@@ -36,7 +36,7 @@ def test_scores_are_log_probabilities_and_more_likely_options_score_higher(small
 
 @pytest.mark.parametrize(
     ("question", "options", "message"),
-    [("Smile?", [], "no option"), (" ", ["yes"], "needs words")],
+    [("Smile?", [], "no option"), (" ", ["yes"], "needs words"), ("Smile?", "yes", "options are a list of texts")],
 )
 def test_what_cannot_be_scored_is_told(small, picture, points, question, options, message):
     session = Session.open(*small, picture, landmarks=points)

@@ -44,6 +44,11 @@ def test_face_llava_has_the_papers_two_stages():
     assert region.group_batches
 
 
+def test_overrides_as_one_text_are_told():
+    with pytest.raises(ConfigurationError, match=r"overrides are a list, such as \['lr=1e-5'\], and not one text"):
+        load_recipe("tiny-cpu", "lr=1e-5")
+
+
 def test_facellm_has_the_papers_adapters():
     chosen = settings(load("facellm-lora"), "lora")
     assert chosen.parts == ("language_model.lora",)
