@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 _MOST_POINTS = 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 82, 14, 34
+_TOP, _BOTTOM = 16, 62
+_CHARACTER = 14.5  # width of a digit where a phone enlarges the letters, see page.html.jinja
 _LADDER = [factor * 10.0**power for power in range(-9, 7) for factor in (1, 2, 5)]
 
 
@@ -24,7 +25,7 @@ def line_chart(
     style: str = "smooth",
     logarithmic: bool = True,
     width: int = 720,
-    height: int = 260,
+    height: int = 288,
 ) -> Markup:
     """Draw values over steps: every value faint and the smoothed curve strong, or the values alone.
 
@@ -49,29 +50,35 @@ def line_chart(
     most = max(2, height // 60)
     low, high = _decades(min(shown), max(shown)) if logarithmic else _ends(min(shown), max(shown), most)
     first, last = steps[0], max(steps[-1], steps[0] + 1)
+    ticks = _loss_ticks(low, high, (height - _TOP - _BOTTOM) // 28) if logarithmic else _even_ticks(low, high, most)
+    end = f"{smoothed[-1]:.3g}" if smoothed is not None and math.isfinite(smoothed[-1]) else ""
+    left = 12 + _CHARACTER * max(len(f"{tick:.3g}") for tick in ticks)
+    right = width - max(14 + 1.1 * _CHARACTER * len(end), _CHARACTER * len(f"{steps[-1]:,}") / 2)
 
     def project(step: float, value: float) -> tuple[float, float]:
         scale = math.log if logarithmic else float
         up = (scale(min(max(value, low), high)) - scale(low)) / (scale(high) - scale(low))
         across = min(1.0, max(0.0, (step - first) / (last - first)))
-        return _LEFT + across * (width - _LEFT - _RIGHT), height - _BOTTOM - up * (height - _TOP - _BOTTOM)
+        return left + across * (right - left), height - _BOTTOM - up * (height - _TOP - _BOTTOM)
 
     parts = [f'<svg class="chart lines" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">']
-    for tick in _loss_ticks(low, high) if logarithmic else _even_ticks(low, high, most):
+    for tick in ticks:
         y = project(first, tick)[1]
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:.3g}</text>')
-    for tick in _step_ticks(first, steps[-1]):
+        parts.append(f'<line class="grid" x1="{left:.1f}" x2="{right:.1f}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{left - 8:.1f}" y="{y + 4:.1f}" text-anchor="end">{tick:.3g}</text>')
+    fitting = int((right - left) / (_CHARACTER * (len(f"{steps[-1]:,}") + 1)))
+    for tick in _step_ticks(first, steps[-1], max(1, min(5, fitting))):
         x = project(tick, low)[0]
-        parts.append(f'<text x="{x:.1f}" y="{height - 12}" text-anchor="middle">{tick:,}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{height - 38}" text-anchor="middle">{tick:,}</text>')
+    parts.append(f'<text x="{(left + right) / 2:.1f}" y="{height - 8}" text-anchor="middle" class="unit">step</text>')
     curves = [(style, values)] if smoothed is None else [("raw", values), (style, smoothed)]
     for name, curve in curves:
         points = (project(steps[index], curve[index]) for index in _thinned(len(steps)) if math.isfinite(curve[index]))
         parts.append(f'<polyline class="{name}" points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in points)}"/>')
-    if smoothed is not None and math.isfinite(smoothed[-1]):
+    if smoothed is not None and end:
         x, y = project(steps[-1], smoothed[-1])
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
-        parts.append(f'<text class="end" x="{x + 9:.1f}" y="{y + 5:.1f}">{smoothed[-1]:.3g}</text>')
+        parts.append(f'<text class="end" x="{x + 9:.1f}" y="{y + 5:.1f}">{end}</text>')
     return Markup("".join([*parts, "</svg>"]))
 
 
@@ -152,16 +159,20 @@ def _even_ticks(low: float, high: float, most: int) -> list[float]:
     return [stride * number for number in range(round(low / stride), round(high / stride) + 1)]
 
 
-def _loss_ticks(low: float, high: float) -> Sequence[float]:
-    return [value for value in _LADDER if low * 0.999 <= value <= high * 1.001]
+def _loss_ticks(low: float, high: float, most: int) -> Sequence[float]:
+    """Ones, twos and fives of every power of ten, or where these are too many the powers, or every other one."""
+    inside = [(index, value) for index, value in enumerate(_LADDER) if low * 0.999 <= value <= high * 1.001]
+    choices = ([value for index, value in inside if index % stride == 0] for stride in (1, 3, 6, 12))
+    return next(ticks for ticks in choices if len(ticks) <= most)
 
 
-def _step_ticks(first: int, last: int) -> list[int]:
-    """Whole steps only, at most six or so: multiples of a round number, and the first step of a short run."""
-    stride = 10 ** math.floor(math.log10(max((last - first) / 5, 1)))
-    stride = next(factor * stride for factor in (1, 2, 5, 10) if factor * stride >= (last - first) / 5)
+def _step_ticks(first: int, last: int, most: int) -> list[int]:
+    """Whole steps only, about ``most`` at most: multiples of a round number, and the first step of a short run."""
+    rough = max((last - first) / most, 1)
+    power = 10 ** math.floor(math.log10(rough))
+    stride = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
     round_ticks = list(range(first + -first % stride, last + 1, stride))
-    return round_ticks if round_ticks[:1] == [first] else [first, *round_ticks]
+    return [first, *(tick for tick in round_ticks if 2 * (tick - first) >= stride)]  # none is written over the first
 
 
 def _short(count: int) -> str:

@@ -50,7 +50,7 @@ def test_a_phone_shows_everything_without_scrolling_the_page(page, tmp_path, dar
     layout = lay_out(page, tmp_path, 390, dark=dark)
     check_phone(layout)
     assert (layout["overflowing"], layout["sections"]) == (1, 4)
-    assert layout["smallest"] >= 9, "letters of charts can be read"
+    assert layout["smallest"] >= 10.5, "letters of charts can be read"
     background, ink = (tuple(map(int, layout[name][4:-1].split(","))) for name in ("background", "ink"))
     assert (sum(background) < 100, sum(ink) > 600) == (dark, dark)
     shares = (layout.pixels.reshape(-1, 3) == background).all(1).mean()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -52,6 +53,38 @@ def test_steps_are_whole_numbers_from_the_first_to_the_last(first, last):
     assert all(first <= tick <= last for tick in ticks)
     assert ticks == sorted(set(ticks))
     assert len(ticks) <= 8
+
+
+def texts(svg):
+    """Every text of a chart: what it says, where it is anchored and which part of it."""
+    found = re.findall(
+        r'<text (?:class="\w+" )?x="([\d.-]+)" y="([\d.-]+)"(?: text-anchor="(\w+)")?[^>]*>([^<]*)<', svg
+    )
+    return [(text, float(x), float(y), anchor or "start") for x, y, anchor, text in found]
+
+
+@pytest.mark.parametrize(("values", "last"), [([2e-3, 5e-5], 6), ([123.4, 0.000123], 250_000), ([6.0, 5.9], 9_990)])
+@pytest.mark.parametrize("logarithmic", [True, False])
+def test_words_are_inside_the_frame_and_apart_at_the_size_of_a_phone(values, last, logarithmic):
+    svg = line_chart([1, last], values, values, title="loss", width=720, height=288, logarithmic=logarithmic)
+    size, digit = 24, 0.6 * 24
+    for text, x, _, anchor in texts(svg):
+        left = x - {"start": 0, "middle": 0.5, "end": 1}[anchor] * digit * len(text)
+        assert left >= 0, text
+        assert left + digit * len(text) <= 720, text
+    rows = sorted(y for _, _, y, anchor in texts(svg) if anchor == "end")
+    assert all(below - above >= size for above, below in pairwise(rows))
+    ticks = [(x, len(text)) for text, x, _, anchor in texts(svg) if anchor == "middle" and text != "step"]
+    for (x, length), (then, its_length) in pairwise(ticks):
+        assert then - x > digit * (length + its_length) / 2
+    assert [text for text, *_ in texts(svg)].count("step") == 1
+
+
+def test_many_decades_have_few_ticks():
+    svg = line_chart([1, 2], [5.0, 2e-8], title="loss")
+    labels = [float(text) for text, _, _, anchor in texts(svg) if anchor == "end"]
+    assert 3 <= len(labels) <= 7
+    assert all(math.log10(label).is_integer() for label in labels)
 
 
 def test_a_histogram_is_to_scale_and_says_its_counts():

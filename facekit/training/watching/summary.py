@@ -59,7 +59,7 @@ def write_summary(folder: Path, report: StageReport, validation: RecordSet | Non
             title="learning rate by step",
             style="second",
             logarithmic=False,
-            height=120,
+            height=160,
         ),
         loss_note=_loss_note(report.settings),
         reward=_reward_chart(report),
@@ -93,7 +93,7 @@ def _reward_chart(report: StageReport) -> Markup | None:
     if not points:
         return None
     steps, rewards = zip(*points, strict=True)
-    return line_chart(steps, rewards, title="reward by step", style="second", logarithmic=False, height=160)
+    return line_chart(steps, rewards, title="reward by step", style="second", logarithmic=False, height=200)
 
 
 def _contents(*, has_metrics: bool, has_answers: bool, has_left_out: bool) -> list[Section]:
