@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +16,8 @@ from facekit.errors import CheckpointError, MissingExtraError
 
 SOURCE_PREFIX = "loss/"
 """Before the name of a records file, in what reporters get."""
+_SOURCE_COLOURS = ("#d55e00", "#009e73", "#cc79a7", "#b58900", "#4d4d4d")  # apart in every kind of colour vision
+_SOURCE_DASHES = ("-", "--", "-.", ":")
 
 
 @dataclass(frozen=True)
@@ -148,10 +151,12 @@ def draw_loss(history: LossHistory, path: str | Path) -> Path:
     loss_axes, rate_axes = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     figure.subplots_adjust(left=0.1, right=0.92, top=0.96, bottom=0.12, hspace=0.12)
     loss_axes.plot(history.steps, history.losses, color=faint, linewidth=1.0)
-    for name, own in history.by_source().items():
-        loss_axes.plot(own.steps, own.smoothed(), linewidth=1.2, label=name)
-    loss_axes.plot(history.steps, history.smoothed(), color=line, linewidth=2.0)
-    if history.by_source():
+    sources = history.by_source()
+    looks = zip(cycle(_SOURCE_COLOURS), cycle(_SOURCE_DASHES), strict=False)
+    for (name, own), (colour, dashes) in zip(sources.items(), looks, strict=False):
+        loss_axes.plot(own.steps, own.smoothed(), color=colour, linestyle=dashes, linewidth=1.2, label=name)
+    loss_axes.plot(history.steps, history.smoothed(), color=line, linewidth=2.0, label="all")
+    if sources:
         loss_axes.legend(frameon=False, fontsize="small")
     if history.points and min(history.losses) > 0 and max(history.losses) > 10 * min(history.losses):
         loss_axes.set_yscale("log")

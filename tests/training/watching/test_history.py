@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from facekit.errors import CheckpointError
-from facekit.training.watching.history import LossHistory, LossPoint, draw_loss
+from facekit.training.watching.history import _SOURCE_COLOURS, LossHistory, LossPoint, draw_loss
 
 
 def history(losses):
@@ -46,3 +46,16 @@ def test_the_plot_is_a_picture_for_any_length(tmp_path, losses):
     with Image.open(draw_loss(history(losses), tmp_path / "loss.png")) as picture:
         assert picture.size == (1280, 736)
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 2
+
+
+def test_lines_of_many_sources_differ_from_each_other_and_from_the_mean(tmp_path, monkeypatch):
+    names = [f"set-{number}.jsonl" for number in range(6)]
+    points = tuple(
+        LossPoint(step, step / 10, 2.0 / step, 1e-3, {name: 2.0 / step + place / 9 for place, name in enumerate(names)})
+        for step in (1, 2, 3)
+    )
+    with Image.open(draw_loss(LossHistory(points), tmp_path / "loss.png")) as picture:
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
+    expected = {tuple(bytes.fromhex(colour[1:])) for colour in (*_SOURCE_COLOURS, "#2f6fed")}
+    assert len(expected) == 6
+    assert expected <= colours
