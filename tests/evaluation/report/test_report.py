@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -80,6 +81,23 @@ def test_the_page_has_every_headline_with_its_interval(evaluated):
             digits = 1 if task.task == "age" else 3
             low, high = task.intervals[task.headline]
             assert f'strong">{task.score:.{digits}f}<small>{low:.{digits}f} to {high:.{digits}f}' in text
+
+
+def test_every_group_has_its_interval_in_words(evaluated):
+    page, runs, _ = evaluated
+    text = page.read_text()
+    shown = Counter(re.findall(r'<span class="number">([\d.]+)<small>([\d.]+ to [\d.]+)</small></span>', text))
+    expected = Counter(
+        (f"{score.value:.{digits}f}", f"{score.low:.{digits}f} to {score.high:.{digits}f}")
+        for task in runs[0].result.tasks
+        for digits in [1 if task.task == "age" else 3]
+        for comparison in (*task.groups, *task.intersections)
+        for score in comparison.scores
+        if score.low is not None
+    )
+    assert shown == expected
+    assert shown.total() > 20
+    assert "title=" not in text
 
 
 def test_the_title_is_the_models_name_and_attributes_are_in_words(evaluated, tmp_path):
