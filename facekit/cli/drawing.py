@@ -28,9 +28,12 @@ def draw_table(table: Table, console: Console) -> None:
     it the other cells that are not empty, each with the name of its column.
 
     Args:
-        table: A rich table without footers; its columns get a width each.
+        table: A rich table without footers; its columns get a width each, and the last ones are left out where all
+            of their cells are empty.
         console: Where it is printed.
     """
+    while table.row_count and len(table.columns) > 1 and not any(table.columns[-1].cells):
+        table.columns.pop()
     options = console.options.update(width=_ANY_WIDTH)
     least, longest = [], []
     for column in table.columns:

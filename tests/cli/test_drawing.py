@@ -110,6 +110,14 @@ def test_a_column_that_is_not_wrapped_heads_its_row(capsys):
     assert capsys.readouterr().out.splitlines()[0] == " ".join(["two words"] * 5)
 
 
+def test_a_last_column_without_words_gives_its_room_to_others(in_terminal, run_facekit):
+    _, piped, _ = run_facekit("list", "connectors")
+    assert piped.splitlines()[0].endswith("\tinstall"), "scripts find the same columns whatever is installed"
+    shown = in_terminal(80, "list", "connectors")
+    assert "install" not in shown
+    assert "licence" in shown
+
+
 def test_a_table_without_rows_draws_too(capsys):
     assert "name" in draw(Table("name"), 20)
     draw(make_table("nothing", ["a-long-heading", "another-heading"], []), 12)
