@@ -59,6 +59,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its help cuts the names of options at 80 columns, and in a pipe
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("list")(list_parts.list_parts)
@@ -79,6 +80,8 @@ app.command("export")(export.export)
 app.command("inspect")(inspect.inspect)
 app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
+for _verb in app.registered_commands:  # the help of all shortens what it takes from docstrings by itself
+    _verb.short_help = " ".join((getattr(_verb.callback, "__doc__", None) or "").partition("\n\n")[0].split())
 
 
 def _print_version(wanted: bool) -> None:
