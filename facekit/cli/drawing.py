@@ -37,9 +37,11 @@ def draw_table(table: Table, console: Console) -> None:
     options = console.options.update(width=_ANY_WIDTH)
     least, longest = [], []
     for column in table.columns:
-        widths = [Measurement.get(console, options, cell) for cell in (column.header, *column.cells)]
-        longest.append(max(width.maximum for width in widths))
-        least.append(longest[-1] if column.no_wrap else max(width.minimum for width in widths))
+        heading, *cells = (Measurement.get(console, options, cell) for cell in (column.header, *column.cells))
+        is_whole = column.no_wrap or column.justify == "right"  # as numbers with their units and intervals are
+        longest.append(max(width.maximum for width in (heading, *cells)))
+        narrowest = [width.maximum if is_whole else width.minimum for width in cells]
+        least.append(max(heading.maximum if column.no_wrap else heading.minimum, *narrowest, 0))
     lines = Measurement.get(console, options, table).maximum - sum(longest)
     if sum(least) + lines > console.width:
         _list_rows(table, console.width)

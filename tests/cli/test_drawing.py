@@ -77,6 +77,16 @@ def test_a_wide_column_leaves_others_the_width_of_their_words():
     assert {len(line) for line in lines} == {90}
 
 
+def test_numbers_stay_with_their_units_and_intervals():
+    table = make_table("", ["part", "shape"], ["median size"])
+    table.add_row("encoder", "a few words of a shape", "7.09 MB")
+    table.add_row("head", "none", "0.840 to 0.893")
+    lines = [line for line in draw(table, 44).splitlines() if line]
+    assert any("7.09 MB" in line for line in lines)
+    assert any("0.840 to 0.893" in line for line in lines)
+    assert len(lines) > 6, "the words beside them are wrapped"
+
+
 def test_where_there_is_room_a_table_is_as_narrow_as_its_text():
     assert len(draw(scores(), 300).splitlines()[1]) < 90
 
