@@ -1,4 +1,4 @@
-"""Check a built site for links inside it that lead nowhere, pages and headings alike, and for formulas left as LaTeX.
+"""Check a built site for links and pictures that lead nowhere inside it, and for formulas left as LaTeX.
 
 python -m scripts.check_links site      # `make docs` does it after it has built the site
 """
@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote
 
-_LINK = re.compile(r'<a [^>]*?href="?([^"\s>]+)')
+_LINK = re.compile(r'<(?:a [^>]*?href|img [^>]*?src)="?([^"\s>]+)')
 _TARGET = re.compile(r'\b(?:id|name)="?([^"\s>]+)')
 _ADDRESS = re.compile(r"[a-z][a-z+.-]*:|//")
 _RAW_FORMULA = re.compile(r"<code>math\s")
 
 
 def find_dead_links(site: Path) -> list[tuple[str, str]]:
-    """Pages with the links on them that name no file of the site, or no place in its page.
+    """Pages with the links and pictures on them that name no file of the site, or no place in its page.
 
     The page of errors is left out: it may be shown at any depth, so its links begin at the root.
     """

@@ -27,6 +27,14 @@ def test_a_link_to_what_is_not_there_is_dead(site, link, is_dead):
     assert find_dead_links(site) == expected
 
 
+@pytest.mark.parametrize(("picture", "is_dead"), [("picture.png", False), ("images/gone.jpg", True)])
+def test_a_picture_that_is_not_there_is_found(site, picture, is_dead):
+    (site / "index.html").write_text(
+        f'<p id="top"><img alt="A face" src="{picture}"></p><img alt="" src="data:image/png;base64,">'
+    )
+    assert find_dead_links(site) == ([("index.html", picture)] if is_dead else [])
+
+
 def test_a_formula_that_the_builder_left_as_code_is_found(site):
     (site / "index.html").write_text("<p><code>math\n\\begin{split} Q \\end{split}</code></p>")
     (site / "set.html").write_text('<div class="formula"><math></math></div><code>import math</code>')
