@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -35,6 +36,7 @@ from benchmarks.harness import (
     write_results,
 )
 from benchmarks.region_attention_peers import PEERS, Inputs, Peer, PreparedPeer, draw_inputs
+from facekit.counted import counted
 from facekit.kernels import region_attention
 
 FULL = {
@@ -236,12 +238,22 @@ def format_milliseconds(seconds: float) -> str:
     return f"{milliseconds:,.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
 
 
+_NAMES: dict[str, Callable[[int], str]] = {
+    "frames": lambda frames: counted(frames, "frame"),
+    "width": "D {}".format,
+    "regions": "M {}".format,
+    "patches": "N {}".format,
+}
+_PLACES = [(9, -10, "left"), (9, 5, "left"), (-9, -10, "right"), (-9, 5, "right"), (9, -20, "left"), (9, 15, "left")]
+
+
 def plot_roofline(path: Path, rows: list[dict[str, Any]], ceilings: Ceilings, title: str) -> None:
     """FLOP/s over arithmetic intensity (FLOPs per compulsory byte) of every forward row, under the two ceilings."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     done = [row for row in rows if "failure" not in row and row["pass"] == "forward"]
     figure, axes = plt.subplots(figsize=(8, 5.5), layout="constrained")
@@ -251,22 +263,66 @@ def plot_roofline(path: Path, rows: list[dict[str, Any]], ceilings: Ceilings, ti
     roof = [min(x * ceilings.bytes_per_second, ceilings.flops_per_second) / 1e9 for x in line]
     axes.plot(line, roof, color="black", linewidth=1.5, label="copy and matrix product, measured")
     markers = dict(zip(dict.fromkeys(row["peer"] for row in done), itertools.cycle("osD^vP*Xhd<>p"), strict=False))
-    labelled: list[tuple[float, float]] = []
     for name, marker in markers.items():
         own = [(x, row) for x, row in zip(intensities, done, strict=True) if row["peer"] == name]
         heights = [row["flops_per_second"] / 1e9 for _, row in own]
         axes.scatter([x for x, _ in own], heights, marker=marker, s=45, alpha=0.8, label=name)
-        for (x, row), height in zip(own, heights, strict=True):
-            if any(abs(x / other_x - 1) < 0.05 and abs(height / other - 1) < 0.1 for other_x, other in labelled):
-                continue  # a label on top of another can be read by nobody
-            labelled.append((x, height))
-            text = f"{format_milliseconds(row['median_seconds'])} ms, F {row['frames']}"
-            axes.annotate(text, (x, height), xytext=(6, -9), textcoords="offset points", fontsize=7, alpha=0.7)
     axes.set(xscale="log", yscale="log", xlabel="FLOPs per compulsory byte", ylabel="GFLOP/s", title=title)
+    for axis, steps in ((axes.xaxis, (1.0,)), (axes.yaxis, (1.0, 2.0, 5.0))):
+        axis.set_major_locator(LogLocator(subs=steps))
+        axis.set_major_formatter("{x:,g}")
+        axis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=8)
+    legend = axes.legend(fontsize=8)
+    figure.canvas.draw()
+    if done:
+        label_groups(axes, done, [legend.get_window_extent()])
     figure.savefig(path, dpi=130)
     plt.close(figure)
+
+
+def label_groups(axes: Any, rows: list[dict[str, Any]], taken: list[Any]) -> list[Any]:
+    """Write beside the peers of each point and order of products what the point is and how long they take.
+
+    Args:
+        axes: Where they are drawn, laid out.
+        rows: The rows that are drawn.
+        taken: Boxes in pixels beside the peers' on which nothing is written; a label without room is left out.
+
+    Returns:
+        The boxes of the labels.
+    """
+    from matplotlib.transforms import Bbox
+
+    told = [name for name in _NAMES if len({row[name] for row in rows}) > 1] or ["frames"]
+    groups: dict[tuple[int, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((*(row[name] for name in _NAMES), row["flops"]), []).append(row)
+    pixels = axes.transData.transform(
+        [[row["flops"] / row["compulsory_bytes"], row["flops_per_second"] / 1e9] for row in rows]
+    )
+    taken = [*taken, *(Bbox.from_extents(x - 5, y - 5, x + 5, y + 5) for x, y in pixels)]
+    written: list[Any] = []
+    for group in groups.values():
+        seconds = sorted(row["median_seconds"] for row in group)
+        times = list(dict.fromkeys(format_milliseconds(each) for each in (seconds[0], seconds[-1])))
+        text = f"{', '.join(_NAMES[name](group[0][name]) for name in told)}: {' to '.join(times)} ms"
+        height = sorted(row["flops_per_second"] for row in group)[len(group) // 2] / 1e9
+        place = (group[0]["flops"] / group[0]["compulsory_bytes"], height)
+        for across, up, side in _PLACES:
+            label = axes.annotate(
+                text, place, xytext=(across, up), textcoords="offset points", ha=side, fontsize=8, color="#333333"
+            )
+            box = label.get_window_extent()
+            if (
+                axes.bbox.containsx(box.x0)
+                and axes.bbox.containsx(box.x1)
+                and not box.count_overlaps([*taken, *written])
+            ):
+                written.append(box)
+                break
+            label.remove()
+    return written
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -283,12 +339,21 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="of timing per point and pass; default 2 on a GPU, 15 elsewhere")
     parser.add_argument("--budget", type=float, default=400.0, help="seconds after which no further point is begun")
     parser.add_argument("--output", type=Path, help="JSON; default benchmarks/results/region_attention-DEVICE.json")
+    parser.add_argument(
+        "--redraw", type=Path, metavar="JSON", help="draw the plot of an earlier run, and measure nothing"
+    )
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure, print, write; results are written after every point, so that an interrupted run keeps them."""
     options = parse_arguments(arguments)
+    if options.redraw:
+        document = json.loads(options.redraw.read_text(encoding="utf-8"))
+        rows, ceilings = document["results"], Ceilings(**document["ceilings"])
+        title = f"{document['environment']['device']}, {rows[0]['dtype']}"
+        plot_roofline(options.redraw.with_suffix(".png"), rows, ceilings, title)
+        return
     device = torch.device(options.device)
     dtype = DTYPES[options.dtype or ("bfloat16" if device.type == "cuda" else "float32")]
     seconds = options.seconds or (2.0 if device.type == "cuda" else 15.0)
@@ -319,7 +384,7 @@ def main(arguments: list[str] | None = None) -> None:
         write_results(path, facts, ceilings, rows)
         if device.type == "cuda":
             torch.cuda.empty_cache()
-    plot_roofline(path.with_suffix(".png"), rows, ceilings, f"{facts['device']}, {dtype}")
+    plot_roofline(path.with_suffix(".png"), rows, ceilings, f"{facts['device']}, {str(dtype).removeprefix('torch.')}")
     console.print(f"results: {path}\nplot: {path.with_suffix('.png')}")
 
 

@@ -268,3 +268,8 @@ def test_the_slowest_request_of_32_clients_takes_the_stated_share_of_a_batch(tok
     measured = next(row for row in results if row["server"] == "facekit serve" and row.get("clients") == 32)
     assert told.startswith(f"{measured['p99_over_batch']:.2f} ")
     assert told in read_page("docs/serving.md")
+
+
+def test_the_roofline_of_the_page_is_that_of_the_results():
+    drawn = RESULTS / "region_attention-amd-epyc-2-threads.png"
+    assert (ROOT / "docs" / "images" / "region-attention-roofline-cpu.png").read_bytes() == drawn.read_bytes()
