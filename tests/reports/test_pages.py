@@ -149,3 +149,9 @@ def test_a_row_of_another_length_is_refused():
 def test_cells_of_markdown_stay_in_their_cell():
     assert escape_cell("a|b\nc <i> \\") == "a\\|b c &lt;i> \\\\"
     assert escape_cell("![x](http://tracker) `a` &#106;") == "!\\[x\\](http://tracker) \\`a\\` &amp;#106;"
+
+
+def test_every_picture_of_a_page_says_what_it_shows():
+    for name, text in sources(".html.jinja").items():
+        for picture in re.findall(r"<img\b[^>]*>", text):
+            assert re.search(r'\balt="[^"]+"', picture), f"{name}: {picture}"
