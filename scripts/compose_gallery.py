@@ -1,29 +1,36 @@
-"""Shrink what facekit made into the small pictures of the gallery.
+"""Make the small pictures of the gallery from what facekit wrote.
 
     python scripts/compose_gallery.py FOLDER docs/images/gallery
 
-``FOLDER`` holds pictures as facekit writes them (``overlay.png``, ``maps.png``) and screenshots of its pages, called
-after them, taken at 1280 and 390 pixels in the light and in the dark (``datagen-1280.jpg``, ``datagen-390.jpg``).
+``FOLDER`` holds pictures (``overlay.png``, ``maps.png``) and pages (``datagen.html``) as facekit writes them. Of a page
+Chromium, used as the tests use it, shows the upper end in a window on a desk and, in the dark, on a phone.
 """
 
 import sys
+import tempfile
 from pathlib import Path
 
 from PIL import Image
 
-WIDTH, HEIGHT, GAP = 960, 620, 12
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "shared"))
+
+from chromium import Tab, browsing
+
+DESK, PHONE, HEIGHT, GAP = 860, 390, 820, 20
+SCALE = 0.9
+LARGEST = (480, 620)
 QUALITY = 82
 
 
-def compose_page(wide: Image.Image, narrow: Image.Image) -> Image.Image:
+def show_page(tab: Tab, page: Path) -> Image.Image:
     """The upper end of a page on a desk beside the same page on a phone."""
-    scale = (WIDTH - GAP) / (wide.width + narrow.width)
-    parts = [each.crop((0, 0, each.width, round(HEIGHT / scale))) for each in (wide, narrow)]
-    small = [each.resize((round(each.width * scale), HEIGHT), Image.Resampling.LANCZOS) for each in parts]
-    canvas = Image.new("RGB", (small[0].width + GAP + small[1].width, HEIGHT), "#8a8f98")
-    canvas.paste(small[0], (0, 0))
-    canvas.paste(small[1], (small[0].width + GAP, 0))
-    return canvas
+    tab.open(page.resolve().as_uri())
+    canvas = Image.new("RGB", (DESK + GAP + PHONE, HEIGHT), "#8a8f98")
+    for width, left, dark in ((DESK, 0, False), (PHONE, DESK + GAP, True)):
+        tab.look(width, HEIGHT, dark=dark)
+        tab.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        canvas.paste(tab.picture(whole=False), (left, 0))
+    return canvas.resize((round(canvas.width * SCALE), round(HEIGHT * SCALE)), Image.Resampling.LANCZOS)
 
 
 if __name__ == "__main__":
@@ -33,9 +40,9 @@ if __name__ == "__main__":
     output.mkdir(parents=True, exist_ok=True)
     for path in sorted(folder.glob("*.png")):
         picture = Image.open(path).convert("RGB")
-        picture.thumbnail((WIDTH // 2, HEIGHT), Image.Resampling.LANCZOS)
+        picture.thumbnail(LARGEST, Image.Resampling.LANCZOS)
         picture.save(output / f"{path.stem}.jpg", quality=QUALITY, optimize=True)
-    for path in sorted(folder.glob("*-1280.jpg")):
-        name = path.stem.removesuffix("-1280")
-        page = compose_page(Image.open(path), Image.open(folder / f"{name}-390.jpg"))
-        page.save(output / f"{name}.jpg", quality=QUALITY, optimize=True)
+    with tempfile.TemporaryDirectory() as scratch, browsing(Path(scratch) / "profile") as browser:
+        tab = browser.tab()
+        for path in sorted(folder.glob("*.html")):
+            show_page(tab, path).save(output / f"{path.stem}.jpg", quality=QUALITY, optimize=True)

@@ -2,7 +2,7 @@
 
     python scripts/compose_readme_picture.py runs/demo docs/images
 
-writes ``demo.jpg``, drawn faces and the photograph with their landmarks and regions, and ``region-maps.png``, how much
+writes ``demo.jpg``, drawn faces and the photograph with their landmarks and regions, and ``region-maps.jpg``, how much
 the patches of the photograph attend to each of its nine regions in the demo's model.
 """
 
@@ -54,4 +54,4 @@ if __name__ == "__main__":
     output.mkdir(parents=True, exist_ok=True)
     portrait = prepare_face(astronaut(), load_landmarker(DEFAULT_LANDMARKER))
     compose_faces(run, portrait).save(output / "demo.jpg", quality=90, optimize=True)
-    compose_maps(run).quantize(256, method=Image.Quantize.MAXCOVERAGE).save(output / "region-maps.png", optimize=True)
+    compose_maps(run).save(output / "region-maps.jpg", quality=88, subsampling=0, optimize=True)

@@ -15,7 +15,7 @@ _RAMP = np.array(
 )  # from dark to light, so that it reads without colours too
 _BACKGROUND, _TEXT = (255, 255, 255), (20, 23, 31)
 _OPACITY = 0.62
-_GAP, _TITLE, _SCALE = 0.05, 0.13, 0.20  # in sides of a panel
+_GAP, _TITLE, _SCALE, _LETTERS = 0.05, 0.15, 0.22, 0.092  # in sides of a panel
 
 
 def draw_heat_maps(
@@ -60,7 +60,7 @@ def draw_heat_maps(
     across, down = min(columns, len(values) + skipped), -(-(len(values) + skipped) // columns)
     size = (across * (panel + gap) + gap, down * (panel + gap + title) + gap + scale)
     sheet = Image.new("RGB", size, _BACKGROUND)
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(max(10, round(0.075 * panel)))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(max(10, round(_LETTERS * panel)))
     picture = image.convert("L").convert("RGB").resize((panel, panel), Image.Resampling.LANCZOS)
     if before is not None:
         sheet.paste(before.convert("RGB").resize((panel, panel), Image.Resampling.LANCZOS), (gap, gap))
@@ -68,7 +68,7 @@ def draw_heat_maps(
         x, y = gap + index % columns * (panel + gap), gap + index // columns * (panel + gap + title)
         sheet.paste(_blend(picture, cells / top if top > 0 else cells), (x, y))
         draw.text((x, y + panel + title / 2), words, fill=_TEXT, font=font, anchor="lm")
-    _draw_scale(sheet, top, gap, scale, font)
+    _draw_scale(sheet, top, gap, scale, max(10, round(_LETTERS * panel)))
     return sheet
 
 
@@ -83,13 +83,17 @@ def _colour(values: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(values, at, channel) for channel in _RAMP.T], axis=-1).round().astype(np.uint8)
 
 
-def _draw_scale(
-    sheet: Image.Image, top: float, gap: int, height: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
-) -> None:
+def _draw_scale(sheet: Image.Image, top: float, gap: int, height: int, letters: int) -> None:
     draw, width = ImageDraw.Draw(sheet), sheet.width - 2 * gap
     bar = np.broadcast_to(np.linspace(0, 1, width), (max(4, height // 5), width))
     y = sheet.height - height + height // 8
     sheet.paste(Image.fromarray(_colour(bar)), (gap, y))
     below = y + bar.shape[0] + height // 4
-    draw.text((gap, below), "0 %", fill=_TEXT, font=font, anchor="lm")
-    draw.text((gap + width, below), f"{100 * top:.0f} % of a patch's attention", fill=_TEXT, font=font, anchor="rm")
+    ends = ("0 %", f"{100 * top:.0f} % of a patch's attention")
+    font = ImageFont.load_default(letters)
+    taken = draw.textlength("   ".join(ends), font=font)
+    font = ImageFont.load_default(
+        letters * min(1.0, width / taken)
+    )  # one narrow column has less room than two ends take
+    draw.text((gap, below), ends[0], fill=_TEXT, font=font, anchor="lm")
+    draw.text((gap + width, below), ends[1], fill=_TEXT, font=font, anchor="rm")

@@ -116,11 +116,27 @@ def test_a_drawn_map_is_light_where_its_value_is_high():
         draw_heat_maps(Image.new("RGB", (64, 64)), values, ["a"])
 
 
+@pytest.mark.parametrize("columns", [1, 2, 3])
+@pytest.mark.parametrize("panel", [136, 240])
+def test_titles_are_as_large_as_the_panel_lets_them_and_ends_of_the_scale_lie_apart(columns, panel):
+    picture = Image.new("RGB", (64, 64), (255,) * 3)
+    titles = ["face contour: 100 %"] * columns
+    sheet = draw_heat_maps(picture, np.ones((columns, 4, 4)), titles, columns=columns, panel=panel)
+    ink = np.asarray(sheet.convert("L")) < 160
+    gap = round(0.05 * panel)
+    title = ink[gap + panel : gap + panel + round(0.15 * panel)]
+    assert np.flatnonzero(title.any(axis=1)).size >= 0.05 * panel
+    assert not title[:, panel + gap : panel + 2 * gap - 1].any(), "a title is no wider than its panel"
+    words = np.flatnonzero(ink[-round(0.11 * panel) :].any(axis=0))
+    assert words[-1] < sheet.width - gap + 1
+    assert np.diff(words).max() > 0.05 * panel, "there is room between 0 % and the other end"
+
+
 def test_a_drawing_may_begin_with_the_face_and_have_other_columns(parts, portrait):
     maps = facekit.region_maps(*parts, portrait)
     sheet = maps.draw(panel=100, columns=5, with_face=True)
     plain = maps.draw(panel=100, columns=5)
-    assert sheet.size == plain.size == (5 * 105 + 5, maps.draw(panel=100).height - 118)
+    assert sheet.size == plain.size == (5 * 105 + 5, maps.draw(panel=100).height - 120)
     first, second = (np.asarray(sheet)[5:105, left : left + 100].astype(int) for left in (5, 110))
     face = np.asarray(maps.faces[0].image.resize((100, 100))).astype(int)
     assert np.abs(first - face).mean() < 25 < np.abs(second - face).mean()
