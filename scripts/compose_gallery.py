@@ -16,7 +16,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "shared"))
 
 from chromium import Tab, browsing
 
-DESK, PHONE, HEIGHT, GAP = 860, 390, 820, 20
+DESK, PHONE, HEIGHT, GAP = 860, 390, 1120, 20
 SCALE = 0.9
 LARGEST = (480, 620)
 QUALITY = 82
