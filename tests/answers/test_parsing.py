@@ -23,6 +23,7 @@ EXPRESSION_ANSWERS = {
         "happiness", "The expression is happiness.", "Happy!", "**Happiness**", "The person looks happy.", "Joy",
         "She is smiling.", "I'd say he's delighted", "not sad but happy", "There is no doubt that he is happy.",
         "No sign of anger, fear or disgust: this face looks happy.", "A joyful, cheerful face",
+        "The expression of the man is one of happiness.",
         "happy rather than surprised", "It isn't sadness; it's happiness.", "The face is amused, not angry.",
     ),
     "sadness": (
@@ -40,7 +41,7 @@ EXPRESSION_ANSWERS = {
     "disgust": ("disgust", "disgusted", "revulsion", "He is repulsed.", "neither angry nor sad, but disgusted"),
     "anger": (
         "anger", "ANGRY", "There is no doubt that she is angry.", "furious", "The man is mad.", "annoyed", "scowling",
-        "The emotion: anger (not disgust).",
+        "The emotion: anger (not disgust).", "The emotion is one of anger.",
     ),
     "neutral": (
         "neutral", "The expression is neutral.", "no expression", "There is no clear expression, so neutral.",
@@ -49,7 +50,7 @@ EXPRESSION_ANSWERS = {
     ),
     None: (
         "", "banana", "not happy", "happy or sad", "neither happy nor sad", "I cannot tell.", "Yes.", "35",
-        "angry and happy", "It is not surprise.", "The face shows AU12.",
+        "angry and happy", "A smile is a sign of happiness.", "It is not surprise.", "The face shows AU12.",
     ),
 }  # fmt: skip
 
@@ -103,6 +104,7 @@ AGE_ANSWERS = (
     ("between 30 and 40", 35), ("30 to 40 years old", 35), ("age 25-30", 27.5), ("between twenty and thirty years", 25),
     ("The person is about 35 years old, between 30 and 40", 35), ("a teenager", 16), ("late teens", 18),
     ("six months old", 0.5), ("18 months", 1.5), ("not 40 but 30", 30), ("60+", 60), ("over 70 years", 70),
+    ("The person is a woman of about 45 years.", 45), ("The subject is a man in his forties.", 45),
     ("36.5 years", 36.5), ("I would say 8 years.", 8), ("81 yrs", 81), ("older than 20: 27 years old", 27),
 )  # fmt: skip
 AGELESS_ANSWERS = ("", "one person", "1980", "no idea", "adult", "80% sure", "68 landmarks", "450 years old", "not 40")
@@ -112,17 +114,28 @@ MANIPULATED_ANSWERS = (
     "forged", "Forgery", "not genuine", "It's not real, it's fake", "The picture does not look authentic.",
     "The face has been swapped; it is not genuine.", "altered", "It has been tampered with.", "doctored",
     "Signs of manipulation are visible.", "inauthentic", "isn't real", "anything but fine: it was photoshopped",
+    "The image is a deepfake of a celebrity.", "The photo is a forgery that was made by swapping faces.",
     "The mouth region was spliced in.", "I would say manipulated.", "This looks manipulated.", "never a real photo",
 )  # fmt: skip
 GENUINE_ANSWERS = (
     "genuine", "The picture is genuine.", "real", "authentic", "It is an original picture.", "not manipulated",
     "no signs of tampering or editing", "This picture is genuine, nothing was edited", "unaltered", "not a deepfake",
+    "The picture is a photograph of a real person.",
     "I see no sign of manipulation.", "no manipulation", "The face has not been swapped.", "untouched",
     "It isn't fake.",
     "unmodified and unedited", "It looks real to me.", "free of manipulation", "The image was never altered.",
     "Nothing was tampered with.", "real, not fake", "no forgery here", "The face seems genuine.",
 )  # fmt: skip
-UNDECIDED_ANSWERS = ("", "No", "Yes.", "happy", "either real or fake", "a picture of a face", "I cannot tell.")
+UNDECIDED_ANSWERS = (
+    "",
+    "A deepfake is a picture that a network made.",
+    "No",
+    "Yes.",
+    "happy",
+    "either real or fake",
+    "a picture of a face",
+    "I cannot tell.",
+)
 
 
 def rows(table):
