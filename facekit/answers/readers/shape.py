@@ -74,18 +74,19 @@ _ENDS = re.compile(
 Reader = Callable[[Answer, Vocabulary], Reading[Value]]
 
 
-def read_answer(text: str, reader: Reader[Value]) -> Reading[Value]:
+def read_answer(text: str, reader: Reader[Value], *, pictures: int = 1) -> Reading[Value]:
     """Read an answer in the languages that it may be in, until one of them finds something said.
 
     Args:
         text: What the model wrote.
         reader: Reads its statements with one vocabulary.
+        pictures: How many the question is about, see ``said_here``.
     """
     answer = split_answer(text)
     if answer.problem is not None:
         return Reading(None, answer.problem)
     for vocabulary in vocabularies_for(answer.words):
-        answer = said_here(answer, vocabulary)
+        answer = said_here(answer, vocabulary, pictures=pictures)
         reading = reader(answer, vocabulary) if answer.statements else Reading(None, Rule.NOTHING)
         if reading.rule is not Rule.NOTHING:
             return reading.shortened()

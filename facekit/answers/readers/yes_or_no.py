@@ -1,4 +1,4 @@
-"""``read_presence`` and ``read_yes_or_no``: the answer to a question that asks for yes or no."""
+"""``read_presence``, ``read_yes_or_no``, ``read_either``: the answer to a question that asks for yes or no."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from facekit.answers.languages.telling import vocabularies_for
 from facekit.answers.languages.vocabulary import Vocabulary
-from facekit.answers.languages.words import Finder
+from facekit.answers.languages.words import Finder, Words
 from facekit.answers.readers.attributes import (
     BEARDLESS,
     NO_BEARD,
@@ -53,7 +53,7 @@ def read_presence(text: str, name: str) -> Reading[bool]:
         text: The answer: "yes", "no", or a statement about the attribute or its opposite.
         name: CelebA name, or the code of an action unit.
     """
-    return read_answer(text, lambda answer, vocabulary: _read(answer, vocabulary, name, ()))
+    return read_answer(text, lambda answer, vocabulary: _read(answer, vocabulary, name, _claims_of(name, ())))
 
 
 def read_yes_or_no(text: str, question: str = "") -> Reading[bool]:
@@ -66,8 +66,22 @@ def read_yes_or_no(text: str, question: str = "") -> Reading[bool]:
     """
     topic = _topic(question)
     name, path = topic if topic is not None else ("", ())
-    asked = Asked(question)
-    return read_answer(text, lambda answer, vocabulary: _read(answer, vocabulary, name, path, asked))
+    asked, claims_of = Asked(question), _claims_of(name, path)
+    return read_answer(text, lambda answer, vocabulary: _read(answer, vocabulary, name, claims_of, asked))
+
+
+def read_either(text: str, yes: Words, no: Words) -> Reading[bool]:
+    """Read yes or no, or a statement of one of two sides, such as "the same person" and "different people".
+
+    Args:
+        text: The answer to a question about two pictures, or about what a picture is of.
+        yes: Words that mean yes where they are not denied, and no where they are.
+        no: Words that mean no where they are not denied, and yes where they are.
+    """
+    sides = {"": yes, OPPOSITE: no}
+    return read_answer(
+        text, lambda answer, vocabulary: _read(answer, vocabulary, "", lambda clauses: clauses.find(sides)), pictures=2
+    )
 
 
 def _topic(question: str) -> tuple[str, tuple[str, ...]] | None:
@@ -92,12 +106,13 @@ def _topic(question: str) -> tuple[str, tuple[str, ...]] | None:
     return None
 
 
-def _read(
-    answer: Answer, vocabulary: Vocabulary, name: str, path: tuple[str, ...], asked: Asked | None = None
-) -> Reading[bool]:
-    def claims_of(clauses: Clauses) -> list[Claim]:
-        return _of_label(clauses, name, path) if path else _of_attribute(clauses, name)
+def _claims_of(name: str, path: tuple[str, ...]) -> ClaimsOf:
+    return lambda clauses: _of_label(clauses, name, path) if path else _of_attribute(clauses, name)
 
+
+def _read(
+    answer: Answer, vocabulary: Vocabulary, name: str, claims_of: ClaimsOf, asked: Asked | None = None
+) -> Reading[bool]:
     outcomes = [
         _presence(statement, vocabulary, name, claims_of, number)
         or (asked.outcome(statement, vocabulary, number) if asked is not None else None)

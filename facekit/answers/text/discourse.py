@@ -17,7 +17,7 @@ _LEGEND = re.compile(r"^\(?\s*-?\d{1,3}\s?(?:=|:|means?)\s?[^\d\n]{2,60}[,;/-]\s
 _PLACEHOLDER = re.compile(r"<[^<>\n]{0,24}(?:\||/| or | oder | ou | o )[^<>\n]{0,24}>")
 
 
-def said_here(answer: Answer, vocabulary: Vocabulary) -> Answer:
+def said_here(answer: Answer, vocabulary: Vocabulary, *, pictures: int = 1) -> Answer:
     """An answer without the statements that claim nothing of the face in question.
 
     A first thought that the next statement turns away from ("At first I thought of fear. But …") is joined to that
@@ -26,10 +26,11 @@ def said_here(answer: Answer, vocabulary: Vocabulary) -> Answer:
     Args:
         answer: The answer.
         vocabulary: The language.
+        pictures: How many the question is about; of one, what is said of other pictures is elsewhere.
     """
     kept: list[Statement] = []
     for statement in answer.statements:
-        if is_elsewhere(statement, vocabulary):
+        if is_elsewhere(statement, vocabulary, pictures=pictures):
             rest = _after_condition(statement, vocabulary)
             if rest is not None:
                 kept.append(rest)
@@ -42,7 +43,7 @@ def said_here(answer: Answer, vocabulary: Vocabulary) -> Answer:
     return replace(answer, statements=tuple(kept))
 
 
-def is_elsewhere(statement: Statement, vocabulary: Vocabulary) -> bool:
+def is_elsewhere(statement: Statement, vocabulary: Vocabulary, *, pictures: int = 1) -> bool:
     """Whether a statement is no claim of the face in question: an example, a definition, a condition, a question."""
     text = statement.text
     if _PLACEHOLDER.search(text) or _LEGEND.search(text):
@@ -53,6 +54,8 @@ def is_elsewhere(statement: Statement, vocabulary: Vocabulary) -> bool:
     if statement.rule is not Rule.STATEMENT:
         return False
     if text.rstrip(" )").endswith(("?", "？")):
+        return True
+    if pictures == 1 and vocabulary.words("discourse", "other_pictures").search(text):
         return True
     words = vocabulary.words("discourse", "elsewhere")
     if words.search(text) or vocabulary.words("discourse", "addressed").search(text):
