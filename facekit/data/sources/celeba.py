@@ -1,7 +1,8 @@
 """CelebA: forty binary attributes of celebrity faces.
 
 Source: Liu et al., ICCV 2015. The attribute file has a line with the number of faces, a line with the names, and then
-values that are 1 or -1 and stand between any number of spaces. ``torchvision.datasets.CelebA`` keeps the files side by
+values that are 1 or -1 and stand between any number of spaces. ``identity_CelebA.txt``, where it is there, has a number
+for every person. ``torchvision.datasets.CelebA`` keeps the files side by
 side in a folder ``celeba``; Kaggle's ``jessicali9530/celeba-dataset`` has them as tables with commas (``image_id`` and
 the attributes; ``image_id`` and ``partition``) and the pictures in ``img_align_celeba/img_align_celeba``.
 """
@@ -57,10 +58,12 @@ class CelebA(Source):
         self.attributes = self._need_list("Anno", "list_attr_celeba")
         self.partition = self._need_list("Eval", "list_eval_partition")
         self.folder = self.need_folder(*(f"{self.home}{name}" for name in _PICTURES[self.kind]))
+        homes = (self.root / self.home / "Anno", self.root / self.home)
+        self.people = next((path for home in homes if (path := home / "identity_CelebA.txt").is_file()), None)
 
     def read(self) -> Iterator[FaceRecord]:
         """Yield the faces in the order of the attribute file."""
-        splits = self._splits()
+        splits, people = self._splits(), self._people()
         for row in self._rows():
             name = row.text("file")
             if name not in splits:
@@ -72,6 +75,7 @@ class CelebA(Source):
                     labels=FaceLabels(attributes=values),
                     groups={"gender": "man" if values["Male"] else "woman"},
                     split=splits[name],
+                    origin={"person": people[name]} if name in people else None,
                 )
 
     def _need_list(self, folder: str, name: str) -> Path:
@@ -85,6 +89,12 @@ class CelebA(Source):
             return {row.text("image_id"): row.choose("partition", _SPLITS) for row in table}
         rows = read_table(self.partition, columns=("file", "split"), delimiter=None)
         return {row.text("file"): row.choose("split", _SPLITS) for row in rows}
+
+    def _people(self) -> dict[str, str]:
+        if self.people is None:
+            return {}
+        rows = read_table(self.people, columns=("file", "person"), delimiter=None)
+        return {row.text("file"): row.text("person") for row in rows}
 
     def _rows(self) -> Iterator[Row]:
         if self.attributes.suffix == ".csv":

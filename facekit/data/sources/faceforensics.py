@@ -1,7 +1,8 @@
 """FaceForensics++: genuine videos and their manipulations, with the official split by pairs.
 
 Source: Rössler et al., ICCV 2019. A split file is a list of pairs such as ``["071", "054"]``; it stands for the
-originals 071 and 054 and the manipulations 071_054 and 054_071.
+originals 071 and 054 and the manipulations 071_054 and 054_071. Of a manipulation the first number is that of the video
+that was changed, and so of the person who is filmed.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ class FaceForensics(Source):
                         yield self._clip(folder / f"{name}.mp4", split, method)
 
     def _clip(self, path: Path, split: str, method: str | None) -> FaceRecord:
-        origin = {"compression": self.compression} | ({"method": method} if method else {})
+        origin = {"compression": self.compression, "person": path.stem.partition("_")[0]}
+        origin |= {"method": method} if method else {}
         return self.record(path, labels=FaceLabels(manipulated=method is not None), split=split, origin=origin)
 
 

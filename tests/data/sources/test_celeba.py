@@ -42,6 +42,14 @@ def test_faces_have_forty_attributes_and_the_official_split(celeba):
     assert summary.counts.tasks == {"attributes": 3}
 
 
+@pytest.mark.parametrize("home", ["Anno/", ""])
+def test_people_have_their_numbers_where_the_file_is_there(celeba, home):
+    assert "person" not in next(read_source("celeba", celeba.root)[0]).source
+    celeba.text(f"{home}identity_CelebA.txt", "000001.jpg 2880", "000003.jpg 2937")
+    records, _ = read_source("celeba", celeba.root)
+    assert [record.source.get("person") for record in records] == ["2880", None, "2937"]
+
+
 def test_files_side_by_side_are_found_and_one_split_is_read(miniature):
     lines = [f"00000{number}.jpg {values()}" for number in (1, 2, 3)]
     write(miniature, *lines, anno="", evaluation="", pictures="")

@@ -27,7 +27,10 @@ def test_a_pair_stands_for_two_originals_and_two_manipulations_per_method(facefo
     assert [record.labels.manipulated for record in found] == [False] * 2 + [True] * 8
     assert found[0].video == "original_sequences/youtube/c23/videos/953.mp4"
     assert found[2].video == "manipulated_sequences/Deepfakes/c23/videos/953_974.mp4"
-    assert found[2].source == {"dataset": "faceforensics", "compression": "c23", "method": "Deepfakes"}
+    assert found[2].source == {
+        "dataset": "faceforensics", "compression": "c23", "person": "953", "method": "Deepfakes",
+    }  # fmt: skip
+    assert [record.source["person"] for record in found[:4]] == ["953", "974", "953", "974"]
     assert summary.counts.splits == {"test": 10}
 
 
