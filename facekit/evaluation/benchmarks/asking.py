@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from facekit.data.atomic import write_text_atomically
+from facekit.endpoints.texts import strip_thoughts
 from facekit.errors import RecordError
 from facekit.evaluation.evaluator import METRICS_NAME
 from facekit.evaluation.models.answer_log import ANSWERS_NAME, AnswerLog
@@ -77,6 +78,15 @@ def ask_benchmark(
             run = identify_answers(model, **facts)
             log = stack.enter_context(AnswerLog(Path(output_dir) / answers_name, run, resume=resume))
         return collect_replies(model, questions, log=log, stage=stage, on_progress=on_progress)
+
+
+def without_thoughts(answer: str) -> str:
+    """An answer as it is, or what a model says after its thoughts (``<think>`` …), which weigh every option.
+
+    Nothing is left of one that breaks off in them.
+    """
+    words, is_cut = strip_thoughts(answer)
+    return answer if words == answer.strip() and not is_cut else words
 
 
 def write_result(result: Any, output_dir: str | Path | None) -> None:

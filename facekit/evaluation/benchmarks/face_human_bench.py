@@ -19,7 +19,7 @@ from statistics import fmean
 from typing import Any
 
 from facekit.errors import ConfigurationError, RecordError
-from facekit.evaluation.benchmarks.asking import ask_benchmark, choose_entries, write_result
+from facekit.evaluation.benchmarks.asking import ask_benchmark, choose_entries, without_thoughts, write_result
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question
 from facekit.reports import ProgressListener, as_listener
 
@@ -28,6 +28,7 @@ SETTINGS = ("en", "zh", "en-face", "zh-face")
 REFUSED = "X"
 """Stands for an answer that matches no option."""
 _SEED, _LETTERS, _TOKENS = 100, "ABCD", 300
+_LONE_LETTER = re.compile(r"(?<![A-Za-z])[ABCDX](?![A-Za-z'])")
 _FRAMES = {
     "en": ("Question: ", "Please select the correct answer from the options above."),
     "zh": ("问题: ", "请从以上选项中选择正确的答案。"),
@@ -237,7 +238,8 @@ def run_face_human_bench(
     kept |= {"setting": setting, "on_progress": as_listener(on_progress, "run_face_human_bench")}
     started = time.perf_counter()
     questions = [Question(each.id, each.prompt, (each.picture,), max_new_tokens=_TOKENS) for each in problems]
-    answers = [reply.text for reply in ask_benchmark(model, questions, max_new_tokens=max_new_tokens, **kept)]
+    replies = ask_benchmark(model, questions, max_new_tokens=max_new_tokens, **kept)
+    answers = [without_thoughts(reply.text) for reply in replies]
     letters = [published_letter(answer) for answer in answers]
     by_pattern = sum(letter is not None for letter in letters)
     final = _extract(problems, answers, letters, extractor, kept)
@@ -318,8 +320,8 @@ def _extract(
         for place in open_ones
     ]
     replies = ask_benchmark(extractor, questions, answers_name="extracted.jsonl", stage="extract", **kept)
-    found = {place: re.search(r"[ABCDX]", reply.text) for place, reply in zip(open_ones, replies, strict=True)}
-    matches = {place: match[0] if match else REFUSED for place, match in found.items()}
+    said = [_LONE_LETTER.search(without_thoughts(reply.text)) for reply in replies]
+    matches = {place: match[0] if match else REFUSED for place, match in zip(open_ones, said, strict=True)}
     return [letter or matches.get(place, REFUSED) for place, letter in enumerate(letters)]
 
 

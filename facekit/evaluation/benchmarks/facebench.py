@@ -8,6 +8,7 @@ Open answers are compared whole (its script takes the first entry of a list), an
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections import defaultdict
@@ -20,8 +21,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from facekit.data.records import describe_problem
 from facekit.errors import RecordError
-from facekit.evaluation.benchmarks.asking import ask_benchmark, choose_entries, write_result
-from facekit.evaluation.metrics.scores import require_scikit_learn
+from facekit.evaluation.benchmarks.asking import ask_benchmark, choose_entries, without_thoughts, write_result
+from facekit.evaluation.metrics.scores import averaged_scores
 from facekit.evaluation.metrics.text_overlap import normalize_words, rouge_scores, sentence_bleu
 from facekit.evaluation.tasks.questions import ModelUnderTest, Question
 from facekit.reports import ProgressListener, as_listener
@@ -136,7 +137,7 @@ def read_facebench(root: str | Path) -> list[tuple[Path, FaceBenchQuestion]]:
     found = []
     for path in paths:
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise RecordError(f"{path} cannot be read ({error})") from error
         for number, line in enumerate(lines, 1):
@@ -173,7 +174,6 @@ def run_facebench(
         RecordError: Questions or pictures are missing or malformed.
         ConfigurationError: The folder has another run's answers.
     """
-    require_scikit_learn()
     whole = read_facebench(root)
     keys = [f"{each.image_id}/{each.question_id}" for _, each in whole]
     entries = choose_entries(whole, limit, keys, [f"{each.view}/{each.question_type}" for _, each in whole])
@@ -191,7 +191,7 @@ def run_facebench(
         max_new_tokens=max_new_tokens,
         benchmark="facebench",
     )
-    scores = score_facebench([each for _, each in entries], [reply.text for reply in replies])
+    scores = score_facebench([each for _, each in entries], [without_thoughts(reply.text) for reply in replies])
     seconds = time.perf_counter() - started
     result = FaceBenchResult(model.name, len(entries), tuple(scores), seconds, len(whole))
     write_result(result, output_dir)
@@ -229,38 +229,35 @@ def score_answer(question: FaceBenchQuestion, answer: str) -> dict[str, float] |
         said, known = normalize_words(answer.lower()).split(), normalize_words(question.truths[0].lower()).split()
         bleu = {name: sentence_bleu(said, known, weights) for name, weights in _BLEU.items()}
         return {**bleu, **rouge_scores(answer, question.truths[0])}
-    metrics = require_scikit_learn()
     chosen = named_options(answer, question.options)
     if question.question_type == "MCQ":
-        truth, said_ones = ([int(option in each) for option in question.options] for each in (question.truths, chosen))
-        return {
-            "f1_macro": float(metrics.f1_score(truth, said_ones, average="macro")),
-            "f1_micro": float(metrics.f1_score(truth, said_ones, average="micro")),
-            "accuracy": float(metrics.accuracy_score(truth, said_ones)),
-        }
+        truth, said_ones = ([option in each for option in question.options] for each in (question.truths, chosen))
+        scores = averaged_scores(truth, said_ones, weighted=False)
+        # of two classes that each item is in one of, the micro average is the accuracy
+        return {"f1_macro": scores["f1"], "f1_micro": scores["accuracy"], "accuracy": scores["accuracy"]}
     only = chosen[0] if len(chosen) == 1 else None
     options = sorted(set(question.options))
-    truth, said_ones = ([int(option == each) for option in options] for each in (question.truths[0], only))
-    scores = metrics.precision_recall_fscore_support(truth, said_ones, average="weighted", zero_division=0)
-    named = dict(zip(("precision", "recall", "f1"), map(float, scores[:3]), strict=True))
-    return {"accuracy": float(only == question.truths[0]), **named}
+    truth, said_ones = ([option == each for option in options] for each in (question.truths[0], only))
+    return {**averaged_scores(truth, said_ones, weighted=True), "accuracy": float(only == question.truths[0])}
 
 
 def named_options(answer: str, options: Sequence[str]) -> list[str]:
     """The options that an answer is or names, in their order; of options within each other the longest."""
     if answer in options:
         return [answer]
-    text = answer.casefold()
-    spans = {
-        option: [match.span() for match in re.finditer(rf"(?<!\w){re.escape(option.casefold())}(?!\w)", text)]
-        for option in dict.fromkeys(options)
-    }
-    every = [span for found in spans.values() for span in found]
-    return [
-        option
-        for option, found in spans.items()
-        if any(not any(a <= start and end <= b and (a, b) != (start, end) for a, b in every) for start, end in found)
+    text, distinct = answer.casefold(), list(dict.fromkeys(options))
+    found = [
+        (match.start(), -match.end(), option)
+        for option in distinct
+        for match in re.finditer(rf"(?<!\w){re.escape(option.casefold())}(?!\w)", text)
     ]
+    named: set[str] = set()
+    furthest = 0
+    for (_, last), alike in itertools.groupby(sorted(found), key=lambda each: each[:2]):
+        if -last > furthest:  # no span that began before it, or with it and is longer, holds it
+            furthest = -last
+            named.update(option for *_, option in alike)
+    return [option for option in distinct if option in named]
 
 
 def _conditional(questions: Sequence[FaceBenchQuestion], scored: Sequence[Mapping[str, float] | None]) -> list[float]:

@@ -23,9 +23,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from facekit.answers.option_extraction import extract_published, extract_strict, option_labels
 from facekit.data.atomic import write_text_atomically
 from facekit.errors import ConfigurationError, RecordError
-from facekit.evaluation.benchmarks.asking import choose_entries
+from facekit.evaluation.benchmarks.asking import choose_entries, without_thoughts
 from facekit.evaluation.evaluator import METRICS_NAME
-from facekit.evaluation.metrics.intervals import RESAMPLES, bootstrap_intervals
+from facekit.evaluation.metrics.intervals import RESAMPLES, Interval, bootstrap_intervals
 from facekit.evaluation.metrics.weighted import weigh_manipulation
 from facekit.evaluation.models.answer_log import ANSWERS_NAME, AnswerLog, resumed_by_default
 from facekit.evaluation.tasks.collecting import collect_replies, identify_answers
@@ -123,7 +123,7 @@ class Scoreboard:
         right = [question.correct == letter for question, letter in zip(questions, letters, strict=True)]
         ends = bootstrap_intervals(
             weigh_manipulation([True] * len(right), right), np.arange(len(right)), resamples=RESAMPLES
-        )["accuracy"]
+        ).get("accuracy", Interval(0.0, 1.0))
         return cls(
             Share(sum(right), len(right)),
             100.0 * ends.low,
@@ -204,6 +204,8 @@ def read_facexbench(folder: str | Path) -> list[BenchmarkQuestion]:
     if not paths:
         raise RecordError(f"{root} has no JSON files with questions; give the benchmark's own folder 'benchmark'")
     questions = [question for path in paths for question in _read_file(path)]
+    if not questions:
+        raise RecordError(f"the files of {root} have no questions; fetch the benchmark again")
     missing = next((path for question in questions for path in question.pictures if not path.is_file()), None)
     if missing is not None:
         raise RecordError(f"the benchmark's picture {missing} is missing; download its images")
@@ -256,10 +258,9 @@ def run_facexbench(
             log = stack.enter_context(AnswerLog(target / ANSWERS_NAME, run, resume=resume))
         replies = collect_replies(model, questions, log=log, on_progress=on_progress)
         asked = len(questions) if log is None else log.appended
+    answers = [without_thoughts(reply.text) for reply in replies]
     boards = [
-        Scoreboard.of(
-            benchmark, [rule(reply.text, each.options) for each, reply in zip(benchmark, replies, strict=True)]
-        )
+        Scoreboard.of(benchmark, [rule(answer, each.options) for each, answer in zip(benchmark, answers, strict=True)])
         for rule in (extract_published, extract_strict)
     ]
     seconds = time.perf_counter() - started

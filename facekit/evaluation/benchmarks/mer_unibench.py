@@ -19,7 +19,7 @@ from typing import Any, cast
 from facekit.data.records import FaceRecord
 from facekit.endpoints.texts import strip_thoughts
 from facekit.errors import ConfigurationError
-from facekit.evaluation.benchmarks.asking import ask_benchmark, choose_entries, write_result
+from facekit.evaluation.benchmarks.asking import ask_benchmark, choose_entries, without_thoughts, write_result
 from facekit.evaluation.benchmarks.mer_sets import BASIC, MER_SETS, SENTIMENT, MerClip, MerSet, read_mer_sets
 from facekit.evaluation.metrics.emotion_wheels import (
     EmotionWheels,
@@ -223,7 +223,9 @@ def _words(
         for place in asked
     ]
     replies = ask_benchmark(extractor, questions, answers_name="words.jsonl", stage="extract words", **kept)
-    found = {place: read_word_list(reply.text.strip()) for place, reply in zip(asked, replies, strict=True)}
+    found = {
+        place: read_word_list(without_thoughts(reply.text).strip()) for place, reply in zip(asked, replies, strict=True)
+    }
     return [found.get(place, []) for place in range(len(clips))]
 
 

@@ -12,18 +12,22 @@ import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Self
 
+from facekit.answers.languages.telling import vocabularies_for
+from facekit.answers.text.claims import Clauses
+from facekit.answers.text.normalising import bounded, normalise_words
+from facekit.answers.text.statements import split_sentences
 from facekit.data.workbooks import read_sheet
 from facekit.errors import ConfigurationError, RecordError
 
 WHEELS = 5
 """Wheels of the authors."""
-_DENIALS = frozenset({"not", "no", "never", "without", "isn't", "aren't", "doesn't", "neither", "nor"})
 _LONGEST_ENTRY = 3
+_WORD = re.compile(r"\w[\w'-]*")
 _FORMS, _SYNONYMS = "format.csv", "synonym.xlsx"
 _LEVELS = ("level1", "level2", "level3")
 
@@ -44,6 +48,8 @@ class EmotionWheels:
     forms: Mapping[str, Sequence[str]]
     synonyms: Mapping[str, Sequence[str]]
     wheels: tuple[Wheel, ...]
+    _places: dict[tuple[int, int], dict[str, str]] = field(default_factory=dict, init=False, repr=False)
+    _candidates: dict[str, list[str]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
@@ -90,14 +96,18 @@ class EmotionWheels:
             wheel: Index of the wheel.
             ring: 1, groups are words of the inner ring; 2, of the middle ring.
         """
-        places = _ring_of(self.wheels[wheel], ring)
+        if (wheel, ring) not in self._places:
+            self._places[wheel, ring] = _ring_of(self.wheels[wheel], ring)
+        places = self._places[wheel, ring]
         found = (self._group(word.lower().strip(), places) for word in words)
         return {group for group in found if group is not None}
 
     def _group(self, word: str, places: Mapping[str, str]) -> str | None:
         """Of several words of the wheels the first in alphabetical order that is on this one."""
-        candidates = sorted(each for form in self.forms.get(word, ()) for each in self.synonyms.get(form, ()))
-        return next((places[each] for each in candidates if each in places), None)
+        if word not in self._candidates:
+            forms = self.forms.get(word, ())
+            self._candidates[word] = sorted({each for form in forms for each in self.synonyms.get(form, ())})
+        return next((places[each] for each in self._candidates[word] if each in places), None)
 
 
 @dataclass(frozen=True)
@@ -174,19 +184,22 @@ def read_word_list(text: str) -> list[str]:
 def named_words(wheels: EmotionWheels, answer: str) -> list[str]:
     """Words of emotion in an answer of any form: of a list its entries, of sentences the forms that the wheels know.
 
-    A word behind "not", "no", "never" or "without" is left out.
+    A word that its clause denies is left out.
     """
+    answer = bounded(answer)
     entries = free_words(answer)
     if entries and all(len(entry.split()) <= _LONGEST_ENTRY for entry in entries):
         return entries
-    text = answer.lower()
-    words = re.findall(r"\w[\w'-]*", text)
     found = []
-    for index, word in enumerate(words):
-        pair = f"{word} {words[index + 1]}" if index + 1 < len(words) else word
-        known = next((each for each in (pair, word) if each in wheels.forms), None)
-        if known is not None and not _DENIALS.intersection(words[max(0, index - 2) : index]):
-            found.append(known)
+    vocabulary = vocabularies_for(normalise_words(answer))[0]
+    for sentence in split_sentences(answer):
+        clauses = Clauses(normalise_words(sentence), vocabulary)
+        words = [*_WORD.finditer(clauses.text)]
+        for word, after in zip(words, [*words[1:], None], strict=True):
+            ends = [word.end()] if after is None else [after.end(), word.end()]
+            known = next((end for end in ends if clauses.text[word.start() : end] in wheels.forms), None)
+            if known is not None and not clauses.is_denied(word.start(), known):
+                found.append(clauses.text[word.start() : known])
     return list(dict.fromkeys(found))
 
 

@@ -109,6 +109,29 @@ def manipulation_metrics(truths: Sequence[bool], predictions: Sequence[bool | No
     return {"accuracy": float(metrics.accuracy_score(truths, predicted))}
 
 
+def averaged_scores(truths: Sequence[bool], predictions: Sequence[bool], *, weighted: bool) -> dict[str, float]:
+    """Precision, recall and F1 averaged over yes and no, and accuracy, of the few decisions behind one answer.
+
+    They are those of scikit-learn with ``zero_division=0``, which takes milliseconds where a benchmark has tens of
+    thousands of answers.
+
+    Args:
+        truths: Of each item, such as an option.
+        predictions: Of each item.
+        weighted: Whether classes count by how often they are true; otherwise alike.
+    """
+    pairs = list(zip(truths, predictions, strict=True))
+    totals = dict.fromkeys(("precision", "recall", "f1"), 0.0)
+    classes = {*truths, *predictions}
+    for each in classes:
+        hits, true, said = pairs.count((each, each)), truths.count(each), predictions.count(each)
+        weight = true / len(pairs) if weighted else 1 / len(classes)
+        totals["precision"] += weight * hits / max(1, said)
+        totals["recall"] += weight * hits / max(1, true)
+        totals["f1"] += weight * 2 * hits / (true + said)
+    return {**totals, "accuracy": sum(truth == said for truth, said in pairs) / len(pairs)}
+
+
 def area_under_curve(truths: Sequence[bool], scores: Sequence[float]) -> float | None:
     """Area under the ROC curve (AUC), or None where all records are of one kind.
 

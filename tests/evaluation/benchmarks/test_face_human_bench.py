@@ -146,6 +146,17 @@ def test_a_run_has_the_three_steps_and_goes_on(root, tmp_path):
     assert alone.refused == 3  # "It is B" names no option's text
 
 
+def test_thoughts_and_words_around_a_letter_are_no_letters(root, tmp_path):
+    problems = {each.id: each for each in read_face_human_bench(root)}
+    thought = "<think>A. is out, and so is B.</think>\n"
+    result = run_face_human_bench(Saying("m", lambda question: f"{thought}{problems[question.id].correct}"), root)
+    assert (result.scores[0].accuracy, result.by_pattern) == (1.0, 16)
+    extractor = Saying("e", lambda question: f"<think>X or A?</think>Answer: {question.text[-1]}")
+    vague = Saying("m", lambda question: f"I take {problems[question.id].correct}")
+    result = run_face_human_bench(vague, root, extractor=extractor)
+    assert (result.scores[0].accuracy, result.by_pattern, len(extractor.asked)) == (1.0, 0, 16)
+
+
 def test_what_cannot_be_is_said(root, tmp_path):
     with pytest.raises(ConfigurationError, match="en-face"):
         run_face_human_bench(Saying("m", str), root, setting="fr")

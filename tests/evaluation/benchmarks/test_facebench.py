@@ -94,6 +94,13 @@ def test_of_options_within_each_other_the_longest_is_named():
     assert named_options("Side to side, chin area", options) == ["Chin area", "Side to side"]
 
 
+def test_an_answer_that_repeats_its_options_names_them_once():
+    answer = "chin area, nose, chin area and side to side, " * 3_000
+    assert named_options(answer, ["Chin area", "Nose", "nose", "Chin area and side to side"]) == [
+        "Chin area", "Nose", "nose", "Chin area and side to side",
+    ]  # fmt: skip
+
+
 def test_an_answer_counts_under_conditions_only_if_those_that_it_follows_from_are_right():
     questions = [
         question("beard_q0", "TFQ", "Yes", ["Yes", "No"], ["beard_q1"]),
@@ -113,18 +120,23 @@ def test_an_answer_counts_under_conditions_only_if_those_that_it_follows_from_ar
 
 
 class Always:
+    """Weighs the options before it says yes."""
+
     name = "always yes"
 
     def answer(self, questions):
         for index, _ in enumerate(questions):
-            yield index, "Yes"
+            yield index, "<think>Yes or No?</think>\nYes"
 
 
 def test_a_run_reads_lines_and_pictures(tmp_path):
     (tmp_path / "images").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "images" / "1.jpg")
     lines = [question(f"q{number}", "TFQ", ("Yes", "No")[number % 2], ["Yes", "No"]) for number in range(4)]
-    (tmp_path / "test.jsonl").write_text("\n".join(each.model_dump_json() for each in lines) + "\n")
+    lines[1].text = "What\u2028is it?"
+    (tmp_path / "test.jsonl").write_text(
+        "\n".join(each.model_dump_json() for each in lines) + "\n", encoding="utf-8-sig"
+    )
     result = run_facebench(Always(), tmp_path, output_dir=tmp_path / "out")
     assert result.questions == 4
     assert result.scores[0].metrics["accuracy"] == 0.5

@@ -229,6 +229,14 @@ def test_totals_agree_by_category_sub_category_and_number_of_images(benchmark_fo
     assert table_row(published)["face_recognition"] == 50.0
 
 
+def test_thoughts_are_no_part_of_a_reply(benchmark_folder):
+    thought = "<think>\nA person of 30-39? (C) or (D) would be older.\n</think>\n\n"
+    replies = {**dict.fromkeys(ANSWERS, "<think>A is"), "age_single/1": f"{thought}B", "age_single/2": f"{thought}(C)"}
+    result = run_facexbench(ScriptedModel(replies), benchmark_folder)
+    for board in (result.published, result.strict):
+        assert (board.by_sub_category["bias_fairness/age"].right, board.unreadable) == (2, 3)
+
+
 def test_published_rows_have_the_papers_numbers():
     rows = {row["model"]: row for row in published_rows() if row["source"] == "FaceLLM, arXiv 2507.10300"}
     assert rows["FaceLLM-38B"]["overall"] == 60.52
@@ -340,5 +348,9 @@ def test_a_malformed_file_or_missing_picture_is_named(benchmark_folder, damage, 
 def test_a_folder_without_questions_and_an_unknown_setting_are_refused(tmp_path, benchmark_folder):
     with pytest.raises(RecordError, match="no JSON files"):
         read_facexbench(tmp_path)
+    for path in (benchmark_folder / "benchmark").glob("*.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "questions": {}}))
+    with pytest.raises(RecordError, match="no questions"):
+        run_facexbench(ScriptedModel(ANSWERS), benchmark_folder)
     with pytest.raises(ConfigurationError, match="zero-shot, in-context"):
         run_facexbench(ScriptedModel(ANSWERS), benchmark_folder, setting="few-shot")

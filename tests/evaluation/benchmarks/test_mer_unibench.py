@@ -172,7 +172,8 @@ class Listener:
 
 def test_an_extracting_model_takes_words_out_of_answers_and_the_sentiment_out_of_words(root, tmp_path):
     model = Listener("m", lambda question: "She seems glad." if question.id != "sims/q" else "")
-    extractor = Listener("e", lambda question: "[glad, joyful]" if "Description" in question.text else "Positive")
+    words = "<think>\n\n</think>\n\n[glad, joyful]"
+    extractor = Listener("e", lambda question: words if "Description" in question.text else "Positive")
     result = run_benchmark(
         model, "mer-unibench", root, extractor=extractor, output_dir=tmp_path, setting="subtitles"
     ).result
@@ -205,6 +206,20 @@ def test_lists_are_read_as_the_benchmark_writes_them_and_sentences_by_the_words_
     assert named_words(wheels, "He is furious, never happy, and sadly alone in a hateful place.") == [
         "furious", "sadly", "hateful",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ("The man does not seem to be happy, he looks sad.", ["sad"]),
+        ("I don't see any anger, the woman is merry.", ["merry"]),
+        ("She was never angry; her voice is happy and she is joyful as well.", ["happy"]),
+    ],
+)
+def test_words_that_their_clause_denies_are_left_out(root, answer, words):
+    wheels = EmotionWheels.read_folder(root / "emotion_wheel")
+    found = named_words(wheels, answer)
+    assert [word for word in found if word in ("sad", "happy", "merry", "angry", "anger")] == words
 
 
 def test_sentiments_and_their_scores_are_those_of_the_authors_script():

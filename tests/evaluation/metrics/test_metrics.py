@@ -13,6 +13,7 @@ from facekit.evaluation.metrics.scores import (
     action_unit_metrics,
     age_metrics,
     attribute_metrics,
+    averaged_scores,
     expression_metrics,
     majority_label,
     majority_presence,
@@ -96,3 +97,15 @@ def test_constants_are_majorities_and_the_median():
 def test_no_constant_age_beats_the_median(ages, other):
     best = age_metrics(ages, [median_age(ages)] * len(ages))["mean_absolute_error"]
     assert best <= age_metrics(ages, [other] * len(ages))["mean_absolute_error"] + 1e-9
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_scores_of_a_few_decisions_are_scikit_learns(weighted):
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        truths, said = (rng.random((2, rng.integers(1, 6))) < rng.random((2, 1))).tolist()
+        found = averaged_scores(truths, said, weighted=weighted)
+        average = "weighted" if weighted else "macro"
+        scores = sk.precision_recall_fscore_support(truths, said, average=average, zero_division=0)
+        assert [found[name] for name in ("precision", "recall", "f1")] == pytest.approx(scores[:3])
+        assert found["accuracy"] == pytest.approx(sk.f1_score(truths, said, average="micro"))
