@@ -7,6 +7,7 @@ makes one as large (a permutation test, see ``permutation``), after correction f
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from facekit.evaluation.fairness.groups import (
 from facekit.evaluation.fairness.permutation import PERMUTATIONS, GroupShuffle, PermutationTest, permutation_test
 from facekit.evaluation.fairness.rates import RateColumns, compare_rates
 from facekit.evaluation.metrics.intervals import RESAMPLES, Interval, draw_weights, number_clusters
-from facekit.evaluation.metrics.weighted import influence_of
+from facekit.evaluation.metrics.weighted import WeightedMetrics, influence_of
 from facekit.evaluation.report.group_results import SMALLEST_GROUP, GroupComparison, GroupScore, RateGap
 from facekit.evaluation.tasks.definitions import Task
 
@@ -88,25 +89,16 @@ class _Comparing:
         replicates = self._replicates()
         scores = []
         for code, name in enumerate(self.names):
-            part = self.rows.select(np.flatnonzero(self.codes == code))
+            part = self._parts[code]
+            if not self._is_defined(code):
+                continue
             value = self.task.score(part.truths, part.predictions)[self.task.headline]
             interval = Interval.of(replicates[code], subjects=self._subjects(name)) if self.resamples else None
             low, high = (interval.low, interval.high) if interval else (None, None)
             scores.append(GroupScore(name, len(part), value, low, high))
         comparison = GroupComparison.of(self.attribute, scores, higher_is_better=self.task.higher_is_better)
-        if comparison.gap is None:
-            return comparison
-        if self.resamples:
-            ends = [replicates[self.names.index(name or "")] for name in (comparison.best, comparison.worst)]
-            interval = Interval.of(
-                ends[0] - ends[1] if self.task.higher_is_better else ends[1] - ends[0],
-                subjects=min(self._subjects(name or "") for name in (comparison.best, comparison.worst)),
-            )
-            if interval is not None:
-                comparison = replace(comparison, gap_low=interval.low, gap_high=interval.high)
-        if self.permutations:
-            scheme = GroupShuffle(self._renumbered(self.codes), self._renumbered(self.clusters)).scheme
-            comparison = replace(comparison, p_value=self._metric_p_value(), scheme=scheme)
+        if comparison.gap is not None:
+            comparison = self._measure_gap(comparison, replicates)
         calibration = None
         if self.rows.overconfidences is not None:
             calibration = self._compare_rates(RateColumns.of_overconfidence(self.rows.overconfidences))
@@ -117,26 +109,54 @@ class _Comparing:
             )
         return replace(comparison, rates=rates, calibration=calibration[0] if calibration else None)
 
+    @cached_property
+    def _parts(self) -> list[ScoredRows]:
+        return [self.rows.select(np.flatnonzero(self.codes == code)) for code in range(len(self.names))]
+
+    @cached_property
+    def _weighted(self) -> list[WeightedMetrics]:
+        return [self.task.weighted(part.truths, part.predictions) for part in self._parts]
+
+    def _is_defined(self, code: int) -> bool:
+        """Whether a group has what the metric is about: of action units, a face on which one is active."""
+        once = np.ones((1, len(self._parts[code])))
+        return not np.isnan(self._weighted[code](once)[self.task.headline][0])
+
+    def _measure_gap(self, comparison: GroupComparison, replicates: list[np.ndarray]) -> GroupComparison:
+        """The comparison with the interval of its gap, and its test."""
+        if self.resamples:
+            ends = [replicates[self.names.index(name or "")] for name in (comparison.best, comparison.worst)]
+            interval = Interval.of(
+                ends[0] - ends[1] if self.task.higher_is_better else ends[1] - ends[0],
+                subjects=min(self._subjects(name or "") for name in (comparison.best, comparison.worst)),
+            )
+            if interval is not None:
+                comparison = replace(comparison, gap_low=interval.low, gap_high=interval.high)
+        if self.permutations:
+            compared = [self.names.index(score.group) for score in comparison.scores]
+            kept = self.kept[np.isin(self.codes[self.kept], compared)]
+            scheme = GroupShuffle(_renumbered(self.codes[kept]), _renumbered(self.clusters[kept])).scheme
+            comparison = replace(comparison, p_value=self._metric_p_value(kept), scheme=scheme)
+        return comparison
+
     def _replicates(self) -> list[np.ndarray]:
         """Bootstrap replicates of the headline metric per group, all from the same resampled subjects."""
         members = [np.flatnonzero(self.codes == code) for code in range(len(self.names))]
-        parts = [self.rows.select(chosen) for chosen in members]
-        weighted = [self.task.weighted(part.truths, part.predictions) for part in parts]
         collected: list[list[np.ndarray]] = [[] for _ in members]
         if self.resamples:
             for block in draw_weights(self.clusters, resamples=self.resamples, seed=self.seed):
                 for group, chosen in enumerate(members):
-                    collected[group].append(weighted[group](block[:, chosen])[self.task.headline])
+                    collected[group].append(self._weighted[group](block[:, chosen])[self.task.headline])
         return [np.concatenate(values) if values else np.array([]) for values in collected]
 
     def _subjects(self, name: str) -> int:
         return len(np.unique(self.clusters[self.codes == self.names.index(name)]))
 
-    def _metric_p_value(self) -> float:
-        part = self.rows.select(self.kept)
+    def _metric_p_value(self, kept: np.ndarray) -> float:
+        part = self.rows.select(kept)
         weighted = self.task.weighted(part.truths, part.predictions)
         scores = influence_of(weighted, self.task.headline, len(part))
-        return self._test(scores[:, None], None).p_value
+        return self._test(scores[:, None], None, kept).p_value
 
     def _compare_rates(self, columns: RateColumns) -> tuple[RateGap, ...]:
         chosen = columns.usable(self.kept, self.codes)
@@ -145,7 +165,7 @@ class _Comparing:
         p_values = None
         if self.permutations:
             scores, counted = columns.deviations(self.kept)[:, chosen], columns.counted[self.kept][:, chosen]
-            p_values = self._test(scores, counted).p_values
+            p_values = self._test(scores, counted, self.kept).p_values
         codes = np.where(np.isin(np.arange(len(self.codes)), self.kept), self.codes, -1)
         names = self.names
         return compare_rates(
@@ -153,15 +173,17 @@ class _Comparing:
             seed=self.seed,
         )  # fmt: skip
 
-    def _test(self, scores: np.ndarray, counted: np.ndarray | None) -> PermutationTest:
+    def _test(self, scores: np.ndarray, counted: np.ndarray | None, kept: np.ndarray) -> PermutationTest:
         return permutation_test(
             scores,
-            self._renumbered(self.codes),
-            self._renumbered(self.clusters),
+            _renumbered(self.codes[kept]),
+            _renumbered(self.clusters[kept]),
             counted=counted,
             permutations=self.permutations,
             seed=self.seed,
         )
 
-    def _renumbered(self, numbers: np.ndarray) -> np.ndarray:
-        return np.unique(numbers[self.kept], return_inverse=True)[1]
+
+def _renumbered(numbers: np.ndarray) -> np.ndarray:
+    """The same numbers from zero without gaps."""
+    return np.unique(numbers, return_inverse=True)[1]

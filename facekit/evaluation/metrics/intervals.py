@@ -16,6 +16,8 @@ from facekit.evaluation.metrics.weighted import WeightedMetrics
 LEVEL = 0.95
 RESAMPLES = 1000
 _LARGEST_BLOCK = 1 << 22
+_FEWEST = 2
+"""Subjects that an interval needs."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class Interval:
 
     @classmethod
     def of(cls, replicates: np.ndarray, level: float = LEVEL, *, subjects: int | None = None) -> Interval | None:
-        """The percentiles of bootstrap replicates (Efron 1979); undefined ones are left out, None if all are.
+        """The percentiles of bootstrap replicates (Efron 1979); undefined ones are left out.
+
+        None where all are undefined, and of a single subject, which says nothing of how subjects differ.
 
         Args:
             replicates: ``(r,)``.
@@ -44,7 +48,7 @@ class Interval:
                 Student's t is wider than the normal distribution (Hesterberg 2015, expanded percentile interval).
         """
         known = replicates[~np.isnan(replicates)]
-        if not len(known):
+        if not len(known) or (subjects is not None and subjects < _FEWEST):
             return None
         tail = (1 - level) / 2 if subjects is None else _expanded_tail(level, subjects)
         low, high = np.quantile(known, [tail, 1 - tail])
@@ -54,8 +58,6 @@ class Interval:
 def _expanded_tail(level: float, subjects: int) -> float:
     from scipy.stats import norm, t
 
-    if subjects < 2:
-        return 0.0
     return float(norm.sf(t.ppf((1 + level) / 2, subjects - 1) * np.sqrt(subjects / (subjects - 1))))
 
 
@@ -105,8 +107,11 @@ def bootstrap_intervals(
         level: Share of repetitions in which an interval shall hold the true value.
 
     Returns:
-        Metric name to interval; metrics that no replicate defines are left out.
+        Metric name to interval; metrics that no replicate defines are left out, and all of them where there is but one
+        cluster.
     """
+    if clusters.max(initial=0) + 1 < _FEWEST:
+        return {}
     replicates = replicate(weighted, draw_weights(clusters, resamples=resamples, seed=seed))
     found = {name: Interval.of(values, level) for name, values in replicates.items()}
     return {name: interval for name, interval in found.items() if interval is not None}

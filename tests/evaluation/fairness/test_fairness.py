@@ -169,3 +169,31 @@ def test_a_result_with_groups_and_intervals_reads_back(tmp_path):
     result = EvaluationResult(200, (task,), 2.0, "m", 200)
     assert EvaluationResult.read(result.write(tmp_path / "metrics.json")) == result
     assert result.questions_per_second == 100.0
+
+
+def test_a_group_without_an_active_unit_has_no_f1_and_is_not_the_worst():
+    records, truths, named = [], [], []
+    for number in range(60):
+        group = ("child", "adult", "senior")[number % 3]
+        active = group != "child" and number % 2 == 0
+        records.append(face(number, FaceLabels(), age_group=group))
+        truths.append({"AU1": active})
+        named.append({"AU1"} if active and number % 4 == 0 else set())
+    (comparison,) = compare_groups(ACTION_UNITS, ScoredRows(records, truths, named), permutations=99)
+    assert [score.group for score in comparison.scores] == ["adult", "senior"]
+    assert {comparison.worst, comparison.best} == {"adult", "senior"}
+    assert {score.group for rate in comparison.rates for score in rate.scores} == {"adult", "child", "senior"}
+
+
+def test_pictures_of_one_person_alone_give_no_interval():
+    records = [
+        face(i, FaceLabels(expression="fear"), race="ab"[i % 2]).model_copy(
+            update={"source": {"person": "p" if i % 2 else str(i)}}
+        )
+        for i in range(40)
+    ]
+    rows = ScoredRows(records, ["fear"] * 40, ["fear" if i % 3 else "anger" for i in range(40)])
+    (comparison,) = compare_groups(EXPRESSION, rows, permutations=0)
+    found = {score.group: (score.low is None, score.high is None) for score in comparison.scores}
+    assert found == {"a": (False, False), "b": (True, True)}
+    assert comparison.gap_low is None

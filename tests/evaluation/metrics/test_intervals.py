@@ -119,6 +119,12 @@ def test_an_interval_of_nothing_known_is_none():
     assert Interval.of(np.array([1.0, np.nan, 1.0])) == Interval(1.0, 1.0)
 
 
+def test_one_subject_says_nothing_of_how_subjects_differ():
+    weighted = weigh_manipulation([True] * 4, [True, False, True, True])
+    assert bootstrap_intervals(weighted, np.zeros(4, dtype=int)) == {}
+    assert bootstrap_intervals(weighted, np.array([0, 0, 1, 1]))["accuracy"] == Interval(0.5, 1.0)
+
+
 @pytest.mark.parametrize("task", ["accuracy", "uar", "mean_f1", "mean_absolute_error"])
 def test_ninety_of_a_hundred_intervals_and_more_hold_the_true_value(task):
     rng = np.random.default_rng(5)
