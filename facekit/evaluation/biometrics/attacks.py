@@ -55,13 +55,13 @@ class KindErrors:
         kind: Its name.
         count: Attacks that were answered.
         unanswered: Attacks that were not.
-        apcer: Share of those answered that pass as genuine.
+        apcer: Share of those answered that pass as genuine; None where none was.
     """
 
     kind: str
     count: int
     unanswered: int
-    apcer: float
+    apcer: float | None
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def score_attacks(
         genuine=kinds.count(""),
         genuine_unanswered=missed.count(""),
         kinds=tuple(
-            KindErrors(kind, kinds.count(kind), missed.count(kind), errors.apcer.get(kind, float("nan")))
+            KindErrors(kind, kinds.count(kind), missed.count(kind), errors.apcer.get(kind))
             for kind in sorted({trial.kind for trial in trials} - {""})
         ),
         **_summary(errors),  # type: ignore[arg-type]

@@ -56,7 +56,8 @@ def attack_tables(result: AttackResult) -> list[Table]:
     whole.add_row("genuine presentations without an answer", f"{result.genuine_unanswered:,}")
     kinds = make_table("by kind of attack", ("kind",), ("attacks", "APCER", "without an answer"))
     for each in result.kinds:
-        kinds.add_row(each.kind, f"{each.count:,}", f"{each.apcer:.3f}" if each.count else "", f"{each.unanswered:,}")
+        apcer = "" if each.apcer is None else f"{each.apcer:.3f}"
+        kinds.add_row(each.kind, f"{each.count:,}", apcer, f"{each.unanswered:,}")
     if not result.groups:
         return [whole, kinds]
     groups = make_table("genuine presentations by group", ("groups", "group"), ("presentations", "BPCER"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from facekit.evaluation.tasks.questions import (
 from facekit.reports import ProgressListener, ProgressMeter, as_listener
 
 logger = logging.getLogger(__name__)
+
+NOT_FINITE = "its likelihoods are not finite numbers, as where the floating type is too small for the model"
 
 
 def identify_answers(model: ModelUnderTest, **facts: Any) -> RunIdentity:
@@ -113,6 +116,9 @@ def _replies(model: ModelUnderTest, questions: Sequence[Question], scoring: str)
         if not isinstance(model, ScoresOptions):
             raise ConfigurationError(f"the model '{model.name}' gives no likelihoods; use scoring 'generation'")
         for index, scores in model.score_options(questions):
-            yield index, Reply(max(scores, key=lambda option: scores[option]), scores), True
+            if all(map(math.isfinite, scores.values())):
+                yield index, Reply(max(scores, key=lambda option: scores[option]), scores), True
+            else:
+                yield index, Reply("", problem=NOT_FINITE), False
     else:
         raise ConfigurationError(f"scoring is 'generation' or 'likelihood', not {scoring!r}")

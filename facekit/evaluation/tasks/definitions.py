@@ -161,14 +161,17 @@ def _active_units(labels: FaceLabels) -> dict[str, bool] | None:
 
 
 def _with_classes(task: Task, truths: Sequence[str]) -> Task:
-    """Also read the expressions beyond the seven that a data set has; choose among those that it has."""
+    """Also read the expressions beyond the seven that a data set has; choose among those that it has.
+
+    A data set of one expression leaves nothing to choose, so there it is chosen among all.
+    """
     classes = tuple(name for name in ALL_EXPRESSIONS if name in EXPRESSIONS or name in truths)
     options = tuple(name for name in ALL_EXPRESSIONS if name in truths)
     return replace(
         task,
         parse=partial(parse_expression, classes=classes),
         reader=partial(read_expression, classes=classes),
-        options=options,
+        options=options if len(options) > 1 else classes,
     )
 
 

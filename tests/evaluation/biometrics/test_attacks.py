@@ -95,6 +95,8 @@ def test_errors_are_by_kind_and_non_answers_apart():
     assert (result.genuine, result.genuine_unanswered) == (16, 4)
     assert result.equal_error_rate is None
     assert result.bpcer_at_apcer == {}
+    silent = [TrialVerdict(None if kind == "print" else True) for kind in kinds]
+    assert {each.kind: each.apcer for each in score_attacks(trials, silent).kinds} == {"morph": 0.0, "print": None}
     assert result.groups == ()  # eight genuine presentations of each are too few
 
 

@@ -202,3 +202,36 @@ def test_a_checkpoint_of_another_family_answers_in_batches_as_alone_and_scores_o
     with torch.inference_mode():
         logits = model.model(**whole).logits[0, inputs["input_ids"].shape[1] - 1 : -1].log_softmax(-1)
     assert scores[0]["genuine"] == pytest.approx(float(logits.gather(-1, tokens[0][:, None]).sum()), abs=1e-3)
+
+
+class Overflowing:
+    """Scores options as a model does whose numbers overflow at every second question."""
+
+    name = "overflowing"
+
+    def score_options(self, questions):
+        for index, question in enumerate(questions):
+            value = float("nan") if index % 2 else -1.0
+            yield index, {option: value - place for place, option in enumerate(question.options)}
+
+
+def test_likelihoods_that_are_no_numbers_are_no_answer(records, caplog):
+    task = evaluate_model(Overflowing(), records, [MANIPULATION], scoring="likelihood", statistics=FEW)["manipulation"]
+    assert (task.unreadable, task.unanswered) == (4, 4)
+    assert "not finite" in caplog.text
+
+
+def test_of_a_set_with_one_expression_all_are_chosen_among(records):
+    happy = records.records[0].labels.model_copy(update={"expression": "happiness"})
+    alike = RecordSet(tuple(record.model_copy(update={"labels": happy}) for record in records.records), records.folder)
+    seen = set()
+
+    class Sad(Overflowing):
+        def score_options(self, questions):
+            for index, question in enumerate(questions):
+                seen.update(question.options)
+                yield index, {option: float(option == "sadness") for option in question.options}
+
+    task = evaluate_model(Sad(), alike, [EXPRESSION], scoring="likelihood", statistics=FEW)["expression"]
+    assert task.score == 0.0
+    assert len(seen) == 7
