@@ -354,6 +354,23 @@ def describe_label(label: Any) -> str:
     return str(label)
 
 
+def label_of_words(words: str, truth: Any, item: str = "") -> Any:
+    """The label that ``describe_label`` put into words.
+
+    Args:
+        words: The words.
+        truth: A label of the same kind.
+        item: The label that was asked for, where they are asked for one by one; its words are yes and no.
+    """
+    if item:
+        return words == "yes"
+    if isinstance(truth, bool):
+        return words == describe_label(True)
+    if isinstance(truth, Mapping):
+        return frozenset() if words == describe_label(frozenset()) else frozenset(words.split(", "))
+    return words if isinstance(truth, str) else float(words)
+
+
 def _write_predictions(
     path: Path, planned: Sequence[AskedTask], records: Sequence[FaceRecord], readings: Readings
 ) -> None:

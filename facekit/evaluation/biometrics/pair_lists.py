@@ -252,7 +252,7 @@ def _find(root: Path, *names: str) -> Path:
 
 def _lines(path: Path) -> list[tuple[int, str]]:
     """Lines that are not blank, with their numbers from 1."""
-    lines = read_text(path, "the list").splitlines()
+    lines = read_text(path, "the list").split("\n")
     found = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     if not found:
         raise RecordError(f"{path} is empty")

@@ -305,6 +305,7 @@ def _read_lines(path: Path) -> Iterator[tuple[str, tuple[str, str | None]]]:
                 raise TypeError("the line is no object")
             if "run" not in entry:
                 keys = [str(entry[name]) for name in ("id", "task", "item") if entry.get(name) is not None]
-                yield entry.get("question") or "/".join(keys), (str(entry["answer"]), entry.get("asked"))
+                answer = "" if entry["answer"] is None else str(entry["answer"])
+                yield str(entry.get("question") or "/".join(keys)), (answer, entry.get("asked"))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RecordError(f"{path}, line {number}: needs 'answer' and 'question' or 'id' ({error})") from error

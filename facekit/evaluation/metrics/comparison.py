@@ -6,7 +6,7 @@ intervals hide. McNemar's test is for tasks with one label, the randomisation te
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 
 from facekit.data.dataset import RecordSet
 from facekit.data.records import FaceRecord
+from facekit.evaluation.evaluator import label_of_words
 from facekit.evaluation.fairness.groups import subject_of
 from facekit.evaluation.fairness.permutation import PERMUTATIONS
 from facekit.evaluation.metrics.intervals import RESAMPLES, Interval, draw_weights, number_clusters, replicate
@@ -23,6 +24,8 @@ from facekit.evaluation.models.other_models import RecordedModel
 from facekit.evaluation.tasks.asked import plan_tasks, question_id
 from facekit.evaluation.tasks.definitions import ALL_TASKS, Task
 from facekit.evaluation.tasks.questions import Question
+
+_LARGEST_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,8 @@ def compare_runs(
     Args:
         records: The records that all were evaluated on.
         runs: Name of a model to its ``predictions.jsonl``.
-        tasks: What to compare; tasks without labels are left out.
+        tasks: What to compare; tasks without labels are left out, and those that ask for a list are compared label by
+            label where the runs were asked so, as with ``--scoring likelihood``.
         limit: That of the evaluations.
 
     Raises:
@@ -121,10 +125,14 @@ def compare_runs(
     record_set = RecordSet.of(records)
     models = {name: RecordedModel(path) for name, path in runs.items()}
     found: list[PairedDifference] = []
+    compared: set[str] = set()
     for plain in tasks:
-        if not any(plain.truth(record.labels) is not None for record in record_set.records):
+        labelled = [record for record in record_set.records if plain.truth(record.labels) is not None]
+        chosen = _as_asked(plain, models.values(), labelled)
+        if not labelled or chosen.name in compared:
             continue
-        (asked,) = plan_tasks(record_set, [plain], limit=limit)
+        compared.add(chosen.name)
+        (asked,) = plan_tasks(record_set, [chosen], limit=limit)
         task, labelled = asked.task, [record_set.records[index] for index in asked.indices]
         truths = [task.truth(record.labels) for record in labelled]
         predictions = {name: _read(task, model, labelled, truths) for name, model in models.items()}
@@ -132,13 +140,34 @@ def compare_runs(
     return tuple(found)
 
 
+def _as_asked(task: Task, models: Collection[RecordedModel], labelled: Sequence[FaceRecord]) -> Task:
+    """The task, or the one that asks for the same label by label where files have answers to its questions alone."""
+
+    def is_answered(asked: Task) -> bool:
+        keys = (
+            question_id(record, asked, item)
+            for record in labelled
+            for item in asked.questions(asked.truth(record.labels))
+        )
+        return any(key in model for key in keys for model in models)
+
+    one_by_one = task.one_by_one
+    return task if one_by_one is None or is_answered(task) or not is_answered(one_by_one) else one_by_one
+
+
 def _read(task: Task, model: RecordedModel, records: Sequence[FaceRecord], truths: Sequence[Any]) -> list[Any]:
     read = []
     for record, truth in zip(records, truths, strict=True):
         items = list(task.questions(truth))
         asked = [Question(question_id(record, task, item), "") for item in items]
-        answers = dict(model.answer(asked))
-        read.append(task.read({item: answers[index] for index, item in enumerate(items)}))
+        answers = [text for _, text in sorted(model.answer(asked))]
+        values = {
+            item: label_of_words(model.extracted[question.id], truth, item)
+            if question.id in model.extracted
+            else task.reading(text, item).value
+            for item, question, text in zip(items, asked, answers, strict=True)
+        }
+        read.append(values if task.ask_each is not None and task.parse_item is not None else values[""])
     return read
 
 
@@ -153,9 +182,11 @@ def _exchange_p_value(
         return np.abs(ends[0][task.headline] - ends[1][task.headline])
 
     observed = difference(np.ones((1, len(truths)), dtype=bool))[0]
-    rng = np.random.default_rng((seed, 2))
-    kept = rng.random((permutations, int(clusters.max()) + 1)) < 0.5
-    reached = sum(int((difference(block[:, clusters]) >= observed - 1e-12).sum()) for block in np.array_split(kept, 8))
+    rng, reached = np.random.default_rng((seed, 2)), 0
+    rows = max(1, _LARGEST_BLOCK // (2 * len(truths)))
+    for start in range(0, permutations, rows):
+        kept = rng.random((min(rows, permutations - start), int(clusters.max()) + 1)) < 0.5
+        reached += int((difference(kept[:, clusters]) >= observed - 1e-12).sum())
     return (reached + 1) / (permutations + 1)
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import torch
 
+from facekit.answers.reading import Rule
 from facekit.backbones.base import choose_device, read_dtype
 from facekit.backbones.quantization import read_quantization
 from facekit.data.identity import describe_items
@@ -163,11 +164,14 @@ class HuggingFaceModel:
 class RecordedModel:
     """Answers that were given elsewhere, from a JSON-lines file.
 
-    Each line has ``answer`` and either ``question``, the question's id, or ``id`` and, for records, ``task`` (and
-    ``item``, for tasks that ask about each label), as in ``predictions.jsonl``.
+    Each line has ``answer``, null where there is none, and either ``question``, the question's id, or ``id`` and, for
+    records, ``task`` (and ``item``, for tasks that ask about each label), as in ``predictions.jsonl``.
 
     Args:
         path: The file.
+
+    Attributes:
+        extracted: Question to the label in words that a language model read in its answer (``--extract``).
 
     Raises:
         RecordError: It cannot be read; the message has the line.
@@ -179,6 +183,7 @@ class RecordedModel:
         self.path = Path(path)
         self.name = well_formed(f"predictions:{self.path}")
         self._answers: dict[str, str] = {}
+        self.extracted: dict[str, str] = {}
         for number, line in enumerate(read_text(self.path, "predictions").split("\n"), 1):
             if line.strip():
                 self._read(line, number)
@@ -187,6 +192,9 @@ class RecordedModel:
     def identity(self) -> dict[str, str]:
         """The file's contents."""
         return {"answers": describe_items(json.dumps(each) for each in sorted(self._answers.items()))}
+
+    def __contains__(self, question: str) -> bool:
+        return question in self._answers
 
     def answer(self, questions: Sequence[Question]) -> Iterator[tuple[int, str]]:
         """Look the answers up; see ``ModelUnderTest``.
@@ -207,7 +215,11 @@ class RecordedModel:
             if "run" in entry:
                 return
             keys = [str(entry[name]) for name in ("id", "task", "item") if entry.get(name) is not None]
-            self._answers[entry.get("question") or "/".join(keys)] = str(entry["answer"])
+            key, answer = str(entry.get("question") or "/".join(keys)), entry["answer"]
+            self._answers[key] = "" if answer is None else str(answer)
+            self.extracted.pop(key, None)
+            if entry.get("rule") == Rule.EXTRACTED and entry.get("prediction") is not None:
+                self.extracted[key] = str(entry["prediction"])
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RecordError(f"{self.path}, line {number}: needs 'answer' and 'question' or 'id' ({error})") from error
 

@@ -20,7 +20,7 @@ def test_lfw_has_its_own_folds_and_names(tmp_path):
             f"{fold}nna_Smith\t1\tOtto_Lang\t1",
             "X\t1\tY\t2",
         ]
-    (tmp_path / "pairs.txt").write_text("\n".join(lines) + "\n")
+    (tmp_path / "pairs.txt").write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
     (tmp_path / "lfw-deepfunneled" / "Anna_Smith").mkdir(parents=True)
     trials = read_pairs("lfw", tmp_path)
     assert [trial.fold for trial in trials] == [0] * 4 + [1] * 4

@@ -12,6 +12,7 @@ from facekit.data.dataset import RecordSet
 from facekit.data.labels import FaceLabels
 from facekit.data.records import FaceRecord
 from facekit.evaluation import ACTION_UNITS, AGE, MANIPULATION, compare_predictions, compare_runs
+from facekit.evaluation.metrics import comparison
 
 
 def faces(truths, **source):
@@ -69,3 +70,50 @@ def test_every_pair_is_compared_from_the_files_of_their_runs(tmp_path):
     assert [(each.first, each.second) for each in found] == [("good", "fair"), ("good", "poor"), ("fair", "poor")]
     assert [each.difference for each in found] == pytest.approx([0.2, 0.7, 0.5])
     assert found[0].mcnemar == pytest.approx(2 * 0.5**8)
+
+
+def units_faces(folder):
+    labels = [FaceLabels(action_units={"AU1": 3.0 * (i % 2), "AU12": 2.0}) for i in range(12)]
+    records = tuple(FaceRecord(id=str(i), image="a.png", labels=each) for i, each in enumerate(labels))
+    return RecordSet(records, folder)
+
+
+def write_lines(path, entries):
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return path
+
+
+def test_runs_that_were_asked_label_by_label_are_compared_so(tmp_path):
+    records = units_faces(tmp_path)
+    runs = {}
+    for name, said in (("right", {"AU1": None, "AU12": "yes"}), ("wrong", {"AU1": "no", "AU12": "no"})):
+        entries = [
+            {"id": record.id, "task": "action_unit_questions", "item": code,
+             "answer": answer or ("yes" if record.labels.action_units[code] else "no")}
+            for record in records.records
+            for code, answer in said.items()
+        ]  # fmt: skip
+        runs[name] = write_lines(tmp_path / f"{name}.jsonl", entries)
+    (found,) = compare_runs(records, runs)
+    assert (found.task, found.difference) == ("action_unit_questions", 1.0)
+
+
+def test_what_a_language_model_read_counts_as_in_the_metrics(tmp_path):
+    records = units_faces(tmp_path)
+    vague, extracted = ({"answer": "The face is busy."}, {"rule": "extracted", "prediction": "AU1, AU12"})
+    runs = {}
+    for name, read in (("read", extracted), ("unread", {"rule": "names no label", "prediction": None})):
+        entries = [{"id": record.id, "task": "action_units", **vague, **read} for record in records.records]
+        runs[name] = write_lines(tmp_path / f"{name}.jsonl", entries)
+    (found,) = compare_runs(records, runs)
+    assert found.difference == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_exchanges_are_the_same_whatever_fits_into_memory(monkeypatch):
+    rng = np.random.default_rng(3)
+    truths = (rng.random(50) < 0.5).tolist()
+    said = {name: (rng.random(50) < 0.5).tolist() for name in "ab"}
+    (whole,) = compare_predictions(MANIPULATION, faces(truths), truths, said)
+    monkeypatch.setattr(comparison, "_LARGEST_BLOCK", 700)
+    (found,) = compare_predictions(MANIPULATION, faces(truths), truths, said)
+    assert found.p_value == whole.p_value

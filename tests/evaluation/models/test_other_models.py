@@ -16,7 +16,7 @@ from PIL import Image
 from facekit.data.dataset import RecordSet
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import CheckpointError, ConfigurationError, InvalidSpecError, RecordError
-from facekit.evaluation import AGE, ATTRIBUTE_QUESTIONS, EXPRESSION, Run, evaluate_model, read_predictions
+from facekit.evaluation import AGE, ATTRIBUTE_QUESTIONS, ATTRIBUTES, EXPRESSION, Run, evaluate_model, read_predictions
 from facekit.evaluation.evaluator import Statistics
 from facekit.evaluation.models.answer_log import AnswerLog
 from facekit.evaluation.models.endpoint_model import EndpointModel
@@ -327,6 +327,16 @@ def test_a_separator_of_lines_inside_an_answer_is_no_end_of_a_line(records, tmp_
     assert len(read_predictions(output / "predictions.jsonl", records)) == len(records)
     assert len(read_predictions(path, records)) == len(records)
     assert len(Run.read(output).predictions) == len(records)
+
+
+def test_an_answer_of_null_is_none_at_all(records, tmp_path):
+    entries = [{"id": record.id, "task": "attributes", "answer": None} for record in records.records]
+    entries[0]["answer"] = "none"
+    path = write_lines(tmp_path / "p.jsonl", entries)
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    task = evaluate_model(RecordedModel(path), records, [ATTRIBUTES], statistics=FEW)["attributes"]
+    assert task.unreadable == len(records) - 1
+    assert [answer.is_empty for answer in read_predictions(path, records)] == [False] + [True] * (len(records) - 1)
 
 
 def test_answers_to_single_attributes_are_read_by_item(records, tmp_path):
