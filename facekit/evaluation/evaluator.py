@@ -28,7 +28,7 @@ from facekit.evaluation.metrics.weighted import WeightedMetrics, weigh_auc, weig
 from facekit.evaluation.models.answer_log import ANSWERS_NAME, AnswerLog
 from facekit.evaluation.models.answering import FaceKitModel
 from facekit.evaluation.report.results import EvaluationResult, Extraction, TaskResult
-from facekit.evaluation.tasks.asked import AskedTask, plan_questions, plan_tasks, question_id
+from facekit.evaluation.tasks.asked import AskedTask, keep_asked, plan_questions, plan_tasks, question_id
 from facekit.evaluation.tasks.collecting import collect_replies, identify_answers
 from facekit.evaluation.tasks.definitions import ALL_TASKS, Task
 from facekit.evaluation.tasks.extraction import Extracted, Extractor, Readings, extract_labels
@@ -163,6 +163,8 @@ def evaluate_model(
     training = None if training_records is None else RecordSet.of(training_records)
     style = PromptStyle.of(getattr(model, "prompt_style", TRAINED) if prompts is None else prompts)
     planned = plan_tasks(record_set, tasks, scoring, prompts=style, limit=limit, max_new_tokens=max_new_tokens)
+    faces = len(record_set)
+    record_set, planned = keep_asked(record_set, planned)
     questions = plan_questions(record_set, planned)
     folder = None if output_dir is None else Path(output_dir)
     started = time.perf_counter()
@@ -192,7 +194,7 @@ def evaluate_model(
         for each in planned
     )
     name = well_formed(model.name)
-    result = EvaluationResult(len(record_set), results, seconds, name, len(questions), style.name, limit)
+    result = EvaluationResult(faces, results, seconds, name, len(questions), style.name, limit)
     if folder is not None:
         _write_predictions(folder / PREDICTIONS_NAME, planned, record_set.records, readings)
         result.write(folder / METRICS_NAME)

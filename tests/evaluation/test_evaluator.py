@@ -6,6 +6,7 @@ import copy
 import io
 import json
 import resource
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -54,6 +55,37 @@ def model_and_processor():
 
 def record(number, expression=None, age=None, **groups):
     return FaceRecord(id=str(number), image="a.png", labels=FaceLabels(expression=expression, age=age), groups=groups)
+
+
+class Counted(Sequence):
+    """Records that are read where they are asked for, as those of a large file."""
+
+    def __init__(self, records):
+        self.records, self.reads = records, 0
+
+    def __len__(self):
+        return len(self.records)
+
+    def __getitem__(self, index):
+        found = self.records[index]
+        self.reads += 1
+        return found
+
+
+@pytest.mark.parametrize(("limit", "most"), [(None, 24), (2, 22)])
+def test_records_of_a_large_file_are_read_twice_at_most(records, tmp_path, limit, most):
+    class Guess:
+        name = "guess"
+
+        def answer(self, questions):
+            yield from ((index, "happy, 30, real, AU1") for index, _ in enumerate(questions))
+
+    counted = Counted(records.records)
+    result = evaluate_model(
+        Guess(), RecordSet(counted, records.folder), limit=limit, output_dir=tmp_path, statistics=NO_STATISTICS
+    )
+    assert counted.reads <= most
+    assert (result.faces, len(result.tasks)) == (12, 5)
 
 
 def test_the_catalog_names_exactly_these_tasks():

@@ -70,13 +70,18 @@ def plan_tasks(
     planned = []
     if scoring == "likelihood":
         tasks = list({each.name: each for each in (task.one_by_one or task for task in tasks)}.values())
-    for task in tasks:
-        found = [task.truth(record.labels) for record in records.records]
+    ids: list[str] = []
+    columns: list[list[Any]] = [[] for _ in tasks]
+    for record in records.records:  # once: of a large file each is read where it is asked for
+        ids.append(record.id)
+        for column, task in zip(columns, tasks, strict=True):
+            column.append(task.truth(record.labels))
+    for task, found in zip(tasks, columns, strict=True):
         labelled = [index for index, truth in enumerate(found) if truth is not None]
         if not labelled or (scoring == "likelihood" and not task.options):
             continue
         truths = [found[index] for index in labelled]
-        keys = [records.records[index].id for index in labelled]
+        keys = [ids[index] for index in labelled]
         chosen = choose_stratified(keys, [stratum_of(truth) for truth in truths], limit)
         adapted = style.phrase(task.adapt(task, truths) if task.adapt is not None else task, truths)
         if max_new_tokens is not None:
@@ -91,6 +96,14 @@ def plan_tasks(
         )
     style.check([each.task for each in planned])
     return planned
+
+
+def keep_asked(records: RecordSet, planned: Sequence[AskedTask]) -> tuple[RecordSet, list[AskedTask]]:
+    """The records that any task asks about, in memory, and the tasks with their indices among them."""
+    chosen = sorted({index for each in planned for index in each.indices})
+    places = {index: place for place, index in enumerate(chosen)}
+    kept = RecordSet(tuple(records.records[index] for index in chosen), records.folder)
+    return kept, [replace(each, indices=tuple(places[index] for index in each.indices)) for each in planned]
 
 
 def plan_questions(records: RecordSet, planned: Sequence[AskedTask]) -> list[Question]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +74,14 @@ class Readings:
 
     replies: Mapping[str, Reply]
     extracted: Extracted
+    _read: dict[str, Reading[Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def reading(self, task: Task, key: str, item: str = "") -> Reading[Any]:
-        """What the reply to one question says."""
-        found = self.extracted.get(key)
-        return task.reading(self.replies[key].text, item) if found is None else found
+        """What the reply to one question says; each is read once, which takes most of the time of scoring."""
+        if key not in self._read:
+            found = self.extracted.get(key)
+            self._read[key] = task.reading(self.replies[key].text, item) if found is None else found
+        return self._read[key]
 
     def prediction(self, task: Task, record: FaceRecord, truth: Any) -> Any | None:
         """What the replies to a task's questions about a record amount to; None where nothing can be read."""
