@@ -164,4 +164,7 @@ def weigh_subjects(trials: Sequence[Trial], *, resamples: int, seed: int) -> np.
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(numbers), np.full(len(numbers), 1 / len(numbers)), size=resamples).astype(float)
     ends = [np.array([numbers[sorted(set(each))[end]] for each in names]) for end in (0, -1)]
-    return np.where(ends[0] == ends[1], drawn[:, ends[0]], drawn[:, ends[0]] * drawn[:, ends[1]])
+    weights = drawn[:, ends[0]]
+    of_two = np.flatnonzero(ends[0] != ends[1])
+    weights[:, of_two] *= drawn[:, ends[1][of_two]]
+    return weights

@@ -37,6 +37,7 @@ __all__ = ["GroupErrors", "Rate", "VerificationResult", "score_verification", "v
 QUESTION = "Do these two pictures show the same person? Answer yes or no."
 FALSE_ACCEPT_RATES = (0.1, 0.01, 0.001)
 RESULT_NAME = "verification.json"
+_LARGEST_BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -235,16 +236,18 @@ class _Curve:
     @classmethod
     def of(cls, truths: Sequence[bool], scores: Sequence[float], weights: np.ndarray) -> _Curve:
         """What a ROC curve says, with intervals over weightings."""
-        point, drawn = RocCurve.of(truths, scores), RocCurve.of(truths, scores, weights)
-        accepted = {
-            f"{rate:g}": _rate(point.positives_at(rate), drawn.positives_at(rate)) for rate in FALSE_ACCEPT_RATES
-        }
-        return cls(
-            _rate(point.equal_error_rate(), drawn.equal_error_rate()),
-            accepted,
-            _rate(point.area(), drawn.area()),
-            point.threshold_at(FALSE_ACCEPT_RATES[1]),
-        )
+        point = RocCurve.of(truths, scores)
+        blocks = np.array_split(weights, max(1, weights.size // _LARGEST_BLOCK))
+        drawn = [_measures(RocCurve.of(truths, scores, block)) for block in blocks if len(block)]
+        replicates = [np.concatenate(parts) for parts in zip(*drawn, strict=True)] or [np.array([])] * 5
+        error, area, *accepted = map(_rate, _measures(point), replicates)
+        rates = {f"{rate:g}": found for rate, found in zip(FALSE_ACCEPT_RATES, accepted, strict=True)}
+        return cls(error, rates, area, point.threshold_at(FALSE_ACCEPT_RATES[1]))
+
+
+def _measures(curve: RocCurve) -> list[np.ndarray]:
+    """Equal error rate, area, and true accept rates at ``FALSE_ACCEPT_RATES``."""
+    return [curve.equal_error_rate(), curve.area(), *map(curve.positives_at, FALSE_ACCEPT_RATES)]
 
 
 def _by_group(
