@@ -21,8 +21,6 @@ DryRun = Annotated[
 
 def show_previews(previews: Sequence[Preview], output: Path | None, *, as_json: bool) -> None:
     """Print what models would be asked, and where results would go."""
-    from rich.markup import escape
-
     from facekit.evaluation.report.tables import make_table
 
     if as_json:
@@ -31,9 +29,9 @@ def show_previews(previews: Sequence[Preview], output: Path | None, *, as_json: 
     for each in previews:
         style = ", ".join(words for words in (each.prompts and f"{each.prompts} prompts", each.scoring) if words)
         title = f"{each.model}: {counted(each.questions, 'question')}{f', {style}' if style else ''}"
-        table = make_table(escape(title), ("part", "prompt"), ("questions", "faces", "longest answer"))
+        table = make_table(title, ("part", "prompt"), ("questions", "faces", "longest answer"))
         for part in each.parts:
             numbers = (f"{part.questions:,}", part.faces, f"{part.max_new_tokens:,}")
-            table.add_row(part.name, escape(part.prompt), *numbers)
+            table.add_row(part.name, part.prompt, *numbers)
         show_table(table)
     say(f"a dry run: nothing was asked; results would go to {output or 'nowhere, without --output'}")

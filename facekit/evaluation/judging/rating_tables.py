@@ -9,14 +9,13 @@ from rich.table import Table
 from facekit.evaluation.judging.explanations import CRITERION_TITLES
 from facekit.evaluation.judging.label_checks import AGREES, CONTRADICTS, INCOMPLETE, SILENT, UNCHECKED, LabelCheck
 from facekit.evaluation.judging.ratings import JudgeRatings, JudgingResult, RatedPart, RatingScore
+from facekit.evaluation.report.tables import make_table
 
 
 def rating_table(result: JudgingResult) -> Table:
     """One row per judge and task: the mean rating by each criterion with its 95 % interval."""
     title = f"ratings from 1 to 10{f', {result.judged}' if result.judged else ''}"
-    table = Table("judge", "task", title=title, title_justify="left")
-    for name in ("answers", *CRITERION_TITLES):
-        table.add_column(name, justify="right")
+    table = make_table(title, ("judge", "task"), ("answers", *CRITERION_TITLES))
     for judge in (*result.judges, *([result.panel] if result.panel else [])):
         for index, part in enumerate(judge.tasks):
             table.add_row(judge.judge if index == 0 else "", part.name, str(part.count), *_cells(part))
@@ -25,9 +24,8 @@ def rating_table(result: JudgingResult) -> Table:
 
 def rating_group_table(result: JudgingResult) -> Table:
     """One row per demographic group, of the panel or the only judge."""
-    table = Table("groups", "group", title=f"by group, {result.summary.judge}", title_justify="left")
-    for name in ("answers", *CRITERION_TITLES):
-        table.add_column(name, justify="right")
+    title = f"by group, {result.summary.judge}"
+    table = make_table(title, ("groups", "group"), ("answers", *CRITERION_TITLES))
     for part in result.summary.groups:
         count = f"{part.count} (few)" if part.is_small else str(part.count)
         table.add_row(part.attribute.replace("_", " "), part.name, count, *_cells(part))
@@ -36,9 +34,8 @@ def rating_group_table(result: JudgingResult) -> Table:
 
 def agreement_table(result: JudgingResult) -> Table:
     """Krippendorff's alpha by criterion, then every pair of judges."""
-    table = Table("criterion", "judges", title="agreement of the judges", title_justify="left")
-    for name in ("answers", "alpha (95 %)", "rank correlation", "difference"):
-        table.add_column(name, justify="right")
+    numbers = ("answers", "alpha (95 %)", "rank correlation", "difference")
+    table = make_table("agreement of the judges", ("criterion", "judges"), numbers)
     for each in result.agreement:
         alpha = "undefined" if each.alpha is None else _score(RatingScore(each.alpha, each.low, each.high))
         table.add_row(each.criterion, "all", str(each.count), alpha, "", "")
@@ -51,10 +48,8 @@ def agreement_table(result: JudgingResult) -> Table:
 
 def label_check_table(checks: Sequence[LabelCheck]) -> Table:
     """One row per task: shares of the answers that agree with the label, contradict it, or do not name it."""
-    table = Table("task", title="offline: labels named, no ratings", title_justify="left")
     outcomes = (AGREES, INCOMPLETE, CONTRADICTS, SILENT, UNCHECKED)
-    for name in ("answers", *outcomes):
-        table.add_column(name, justify="right")
+    table = make_table("offline: labels named, no ratings", ("task",), ("answers", *outcomes))
     for check in checks:
         table.add_row(check.task, str(check.count), *(f"{check.share(outcome):.3f}" for outcome in outcomes))
     return table

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.text import Text
+
 from facekit.data.atomic import write_text_atomically
 from facekit.evaluation.report.sections import short_name
 from facekit.evaluation.tasks.questions import well_formed
@@ -30,7 +32,7 @@ def write_benchmark_page(folder: str | Path, benchmark: str, model: str, tables:
     Returns:
         The page's path.
     """
-    sections = [(Section.of("table", table.title), page_table(table)) for table in map(_titled, tables)]
+    sections = [(Section.of("table", _words(table.title)), page_table(table)) for table in map(_titled, tables)]
     page = render_page(
         _TEMPLATE,
         kind=benchmark,
@@ -43,12 +45,17 @@ def write_benchmark_page(folder: str | Path, benchmark: str, model: str, tables:
 
 def page_table(table: Any) -> Table:
     """A terminal's table as one of a page."""
-    columns = [Column(str(column.header), is_number=column.justify == "right") for column in table.columns]
+    columns = [Column(_words(column.header), is_number=column.justify == "right") for column in table.columns]
     words = [column.title for column in columns if not column.is_number]
     numbers = [column.title for column in columns if column.is_number]
     order = sorted(range(len(columns)), key=lambda index: columns[index].is_number)
     rows = zip(*(list(column.cells) for column in table.columns), strict=True)
-    return Table.of(str(table.title), words, numbers, [[str(row[index]) for index in order] for row in rows])
+    return Table.of(_words(table.title), words, numbers, [[_words(row[index]) for index in order] for row in rows])
+
+
+def _words(cell: Any) -> str:
+    """A cell's words without a terminal's markup."""
+    return Text.from_markup(cell, emoji=False).plain if isinstance(cell, str) else str(cell)
 
 
 def _titled(table: Any) -> Any:

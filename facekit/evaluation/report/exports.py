@@ -36,20 +36,20 @@ def to_csv(results: Sequence[EvaluationResult]) -> str:
 def to_latex(results: Sequence[EvaluationResult]) -> str:
     """One table in the papers' form: a row per model, a column per task, UAR / WAR for expressions; best in bold."""
     tasks = list(dict.fromkeys(task.task for result in results for task in result.tasks))
-    found = {(result.model, task.task): task for result in results for task in result.tasks}
+    found = [{task.task: task for task in result.tasks} for result in results]
     titles = {task.task: task for result in results for task in result.tasks}
     best = {}
     for name in tasks:
-        scores = [found[result.model, name].score for result in results if (result.model, name) in found]
+        scores = [tasks_of[name].score for tasks_of in found if name in tasks_of]
         best[name] = max(scores) if titles[name].higher_is_better else min(scores)
     lines = [f"% {each.title}: a sample of {each.sample_words} faces" for each in titles.values() if each.sample_words]
     lines += [rf"\begin{{tabular}}{{l{'c' * len(tasks)}}}", r"\toprule"]
     heads = [f"{titles[name].title} ({_metric_title(name, titles[name].headline_title)})" for name in tasks]
     lines += [" & ".join(["model", *map(_escape, heads)]) + r" \\", r"\midrule"]
-    for result in results:
+    for result, tasks_of in zip(results, found, strict=True):
         cells = []
         for name in tasks:
-            task = found.get((result.model, name))
+            task = tasks_of.get(name)
             if task is None:
                 cells.append("--")
                 continue

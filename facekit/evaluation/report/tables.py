@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from facekit.counted import counted
@@ -13,6 +15,14 @@ from facekit.evaluation.report.group_results import Disparity
 from facekit.evaluation.report.results import DISPARITY_LEVEL, EvaluationResult, TaskResult
 from facekit.evaluation.report.sign_off import describe_verdict, sign_off
 from facekit.reports import format_p_value, in_words
+
+
+class _WordTable(Table):
+    """A table that takes no cell for markup: groups and models are named by others."""
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        super().add_row(*(escape(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
 
 _SHOWN = {"uar": "UAR", "war": "WAR", "auc": "AUC"}
 
@@ -168,7 +178,7 @@ def sampled(count: int, available: int) -> str:
 
 
 def make_table(title: str, words: Sequence[str], numbers: Sequence[str], last: Sequence[str] = ()) -> Table:
-    """A table without rows whose numbers stand at the right.
+    """A table without rows whose numbers stand at the right, and whose words are as they are, in brackets too.
 
     Args:
         title: Its title.
@@ -176,7 +186,7 @@ def make_table(title: str, words: Sequence[str], numbers: Sequence[str], last: S
         numbers: Headings of the columns with numbers behind them.
         last: Headings of the columns with words behind those.
     """
-    table = Table(title=title, title_justify="left")
+    table = _WordTable(title=escape(title), title_justify="left")
     for name in words:
         table.add_column(name)
     for name in numbers:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from facekit.cli.main import app
 from facekit.errors import RecordError
 from facekit.evaluation import EvaluationResult, TaskResult
+from facekit.evaluation.report.benchmark_page import write_benchmark_page
 from facekit.evaluation.report.leaderboard import leaderboard_table, read_standings, write_leaderboard
+from facekit.evaluation.report.tables import make_table
 
 
 def write_run(folder, model, accuracy, years):
@@ -91,3 +95,15 @@ def test_a_folder_without_results_is_said(tmp_path):
     (tmp_path / "metrics.json").write_text('{"model": "m"}')
     with pytest.raises(RecordError, match=r"metrics\.json is no result"):
         read_standings(tmp_path)
+
+
+def test_names_in_brackets_are_words_and_no_markup(tmp_path):
+    table = make_table("scores of [b]m[/b]", ("model",), ("value",))
+    table.add_row("m[v2]", "[link]1[/link]")
+    text = io.StringIO()
+    Console(file=text, width=60).print(table)
+    for words in ("[b]m[/b]", "m[v2]", "[link]1[/link]"):
+        assert words in text.getvalue()
+    page = write_benchmark_page(tmp_path, "B", "m[v2]", [table]).read_text()
+    assert "m[v2]" in page
+    assert "scores of [b]m[/b]" in page

@@ -179,6 +179,11 @@ def test_the_csv_reads_back_and_the_latex_marks_the_best(evaluated):
     uar, war = (results[0]["expression"].metrics[name] for name in ("uar", "war"))
     assert rf"\textbf{{{uar:.3f} / {war:.3f}}}" in good
     assert good.count(r"\textbf") == 5
+    alike = to_latex([replace(result, model="m") for result in results]).splitlines()
+    assert [line.removeprefix("m") for line in alike if line.startswith("m &")] == [
+        line.removeprefix(result.model) for result in results for line in latex.splitlines()
+        if line.startswith(f"{result.model} &")
+    ]  # fmt: skip
     assert to_latex([EvaluationResult(1, (), 1.0, "a_b & c")]).count(r"a\_b \& c") == 1
 
 
