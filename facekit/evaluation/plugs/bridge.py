@@ -82,9 +82,14 @@ class SuiteModel:
         """Log-probability of the options of every question.
 
         Raises:
-            ConfigurationError: The model gives no likelihoods.
+            ConfigurationError: The model gives no likelihoods, or they are no finite numbers.
         """
-        return [dict(reply.scores or {}) for chunk in self._collect(asked, "likelihood") for reply in chunk]
+        scores = []
+        for reply in (reply for chunk in self._collect(asked, "likelihood") for reply in chunk):
+            if reply.scores is None:
+                raise ConfigurationError(f"options cannot be scored by '{self.model.name}': {reply.problem}")
+            scores.append(dict(reply.scores))
+        return scores
 
     def _collect(self, asked: Sequence[SuiteQuestion], scoring: str) -> Iterator[list[Reply]]:
         waiting = iter(asked)

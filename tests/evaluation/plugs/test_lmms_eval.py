@@ -210,3 +210,14 @@ def test_the_suite_runs_the_model_on_a_task(kind, folder, pictures, model_and_pr
     )
     metric = "exact_match,none" if kind == "generate_until" else "acc,none"
     assert results["results"]["facekit_faces"][metric] == pytest.approx(2 / 3)
+
+
+def test_likelihoods_that_are_no_numbers_are_not_handed_over(pictures):
+    class Overflowing:
+        name = "overflowing"
+
+        def score_options(self, questions):
+            yield from ((index, {"yes": float("nan"), "no": -1.0}) for index, _ in enumerate(questions))
+
+    with pytest.raises(ConfigurationError, match="'overflowing': its likelihoods are not finite"):
+        SuiteModel(Overflowing()).score([SuiteQuestion("?", (pictures[0],), 0, options=("yes", "no"))])
