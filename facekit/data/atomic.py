@@ -114,6 +114,17 @@ def explained_writes(story: str, remedy: str | None = None) -> Iterator[None]:
 
 
 @contextmanager
+def explained_want_of_room(story: str) -> Iterator[None]:
+    """Turn an ``OSError`` about a full disk into an ``OutputError``; others are of whoever makes the content."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise OutputError(story, error.strerror or first_line(error), _REMEDY) from error
+
+
+@contextmanager
 def _part_of(path: Path) -> Iterator[Path]:
     """Yield the path of an empty file beside another, which it replaces at the end."""
     story = f"{path} cannot be written"
@@ -124,14 +135,11 @@ def _part_of(path: Path) -> Iterator[Path]:
         os.close(descriptor)
     part = Path(name)
     try:
-        yield part
-        with explained_writes(story):
-            part.chmod(new_file_mode())
-            part.replace(path)
-    except OSError as error:
-        if error.errno not in _NO_ROOM:
-            raise  # of whoever makes the content, or a sentence already
-        raise OutputError(story, error.strerror or first_line(error), _REMEDY) from error
+        with explained_want_of_room(story):
+            yield part
+            with explained_writes(story):
+                part.chmod(new_file_mode())
+                part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from facekit.data.atomic import require_writable
+from facekit.data.atomic import explained_want_of_room, require_writable
 from facekit.errors import ConfigurationError
 from facekit.file_modes import new_folder_mode
 
@@ -21,18 +21,19 @@ def write_folder(path: Path) -> Iterator[Path]:
 
     Raises:
         ConfigurationError: There is something under that name already.
-        OutputError: The folder that it would lie in cannot be written to.
+        OutputError: The folder that it would lie in cannot be written to, or the disk is full.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ConfigurationError(f"{path} exists already; remove it or name another folder")
     require_writable(path.parent)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part"))
     try:
-        yield temporary
-        temporary.chmod(new_folder_mode())
-        if path.exists():
-            path.rmdir()
-        temporary.replace(path)
+        with explained_want_of_room(f"{path} cannot be written"):
+            yield temporary
+            temporary.chmod(new_folder_mode())
+            if path.exists():
+                path.rmdir()
+            temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -263,7 +263,8 @@ def write_shards(folder: Path, tensors: Iterable[PendingTensor], max_shard_size:
         try:
             save_file(_materialise(shard), folder / name, metadata={"format": "pt"})
         except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"'{folder / name}' cannot be written: {first_line(error)}") from error
+            remedy = "make room on the disk, or name another folder"
+            raise CheckpointError(f"'{folder / name}' cannot be written ({first_line(error)}); {remedy}") from error
     if not single:
         weight_map = {tensor.name: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
         total = sum(tensor.num_bytes for shard in shards for tensor in shard)

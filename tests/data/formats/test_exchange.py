@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 import tarfile
 
 import numpy as np
@@ -13,7 +14,7 @@ import facekit.data
 from facekit.data.formats import FORMATS, base_folder, detect_format, read_records, verify_shards, write_records
 from facekit.data.labels import ALL_EXPRESSIONS, FaceLabels
 from facekit.data.records import FaceRecord, Turn
-from facekit.errors import ConfigurationError, RecordError
+from facekit.errors import ConfigurationError, OutputError, RecordError
 
 LANDMARKS = [[round(0.2 + 0.0081 * i, 6), round(0.9 - 0.0103 * i, 6)] for i in range(68)]
 OUTPUTS = {
@@ -270,6 +271,22 @@ def test_a_list_of_files_that_an_editor_marked_is_read(folder):
     assert [turn.content for record in read_records(folder / "mine.json") for turn in record.conversations] == [
         "Who?", "Me.",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("format", ["records", "llava", "webdataset", "datasets"])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(folder, format):
+    pytest.importorskip("datasets")
+    output = folder / ("out.jsonl" if format == "records" else "out")
+    many = [FaceRecord(id=f"{number}", image="faces/1.jpg", source={"note": "x" * 400}) for number in range(200)]
+    before = sorted(folder.iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
+        with pytest.raises(OutputError, match=rf"{output} cannot be written \(File too large\); make room on the disk"):
+            write_records(many, output, format, media_folder=folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(folder.iterdir()) == before
 
 
 def test_path_and_records_in_the_other_order_are_told(folder):
