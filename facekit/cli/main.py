@@ -10,9 +10,10 @@ import os
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from facekit._version import __version__
 from facekit.cli import (
@@ -37,6 +38,7 @@ from facekit.cli import (
     verify,
 )
 from facekit.cli.output import AllowOutside
+from facekit.cli.stopping import how_to_go_on
 from facekit.compat.typer import USAGE_ERROR
 from facekit.compat.versions import notice_untested_versions
 from facekit.errors import ConfigurationError, FaceKitError, first_line
@@ -44,6 +46,17 @@ from facekit.errors import ConfigurationError, FaceKitError, first_line
 logger = logging.getLogger(__name__)
 
 _BROKEN_PIPE = 128 + 13  # as shells have it for SIGPIPE
+
+
+class _Verbs(TyperGroup):
+    """The verbs, of which Ctrl-C ends each as it ends ``main``: typer alone would exit without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a verb."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise typer.Abort from error
 
 
 class _LogLevel(StrEnum):
@@ -55,6 +68,7 @@ class _LogLevel(StrEnum):
 
 app = typer.Typer(
     name="facekit",
+    cls=_Verbs,
     help="Build, train, evaluate and ask face-understanding multimodal language models.",
     no_args_is_help=True,
     add_completion=True,
@@ -165,8 +179,8 @@ def main() -> None:
     except USAGE_ERROR as error:
         _tell_usage(error)
         sys.exit(2)
-    except typer.Abort:
-        typer.echo("facekit: stopped", err=True)
+    except (typer.Abort, KeyboardInterrupt):
+        typer.echo(f"facekit: stopped{how_to_go_on(sys.argv[1:])}", err=True)
         sys.exit(130)
     except FaceKitError as error:
         _tell(str(error))
@@ -185,9 +199,6 @@ def main() -> None:
             raise
         _tell("a path begins with '~', and there is no such user or home folder here; write the whole path")
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("facekit: stopped", err=True)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""What a verb says when Ctrl-C ends a training run inside it."""
+"""What is said when Ctrl-C ends a verb, or a training run inside it: how to go on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import typer
@@ -24,3 +24,18 @@ def stopped_training(remedy: str) -> Iterator[None]:
     except TrainingInterrupted as interruption:
         typer.echo(f"facekit: {interruption.saved}; {remedy}", err=True)
         raise typer.Exit(_STATUS) from interruption
+
+
+def how_to_go_on(words: Sequence[str]) -> str:
+    """How a stopped command goes on where it was, as the end of a sentence; nothing for one that begins anew.
+
+    Args:
+        words: The command, without the program's name.
+    """
+    verb = next((word for word in words if not word.startswith("-")), "")
+    has_output = any(word.partition("=")[0] == "--output" for word in words)
+    if verb == "preprocess" or (verb in ("bench", "judge") and has_output) or (verb == "ask" and "--batch" in words):
+        return "; the same command goes on"
+    if verb == "eval" and has_output:
+        return "; the same command goes on with --resume"
+    return ""

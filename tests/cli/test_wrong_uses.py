@@ -333,6 +333,28 @@ def test_a_closed_standard_output_is_no_fault():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("list",), "facekit: stopped"),
+        (("-q", "preprocess", "a", "b"), "facekit: stopped; the same command goes on"),
+        (("ask", "m", "--batch", "a", "--output", "b"), "facekit: stopped; the same command goes on"),
+        (("ask", "a.png", "How old?"), "facekit: stopped"),
+        (("bench", "lfw", "a", "m", "--output=b"), "facekit: stopped; the same command goes on"),
+        (("bench", "lfw", "a", "m"), "facekit: stopped"),
+        (("eval", "m", "a", "--output", "b"), "facekit: stopped; the same command goes on with --resume"),
+        (("convert", "a", "b"), "facekit: stopped"),
+    ],
+)
+def test_ctrl_c_is_one_line_with_how_to_go_on_and_exit_status_130(run_facekit, monkeypatch, words, told):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("typer.core.TyperCommand.invoke", stop)
+    status, out, error = run_facekit(*words)
+    assert (status, out, error.splitlines()[-1]) == (130, "", told)
+
+
 def test_quiet_leaves_errors_and_results(run_facekit, places):
     status, out, error = run_facekit("-q", "eval", PREDICTIONS.format(**places), places["records"], "--tasks", "age")
     assert (status, error) == (0, "")
