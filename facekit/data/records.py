@@ -26,7 +26,7 @@ from facekit.data.record_files import open_record_file
 from facekit.errors import ConfigurationError, RecordError
 from facekit.remote.addresses import place_of
 from facekit.remote.mirror import file_is_there, require_here
-from facekit.spec import closest_match_hint
+from facekit.spec import closest_match
 
 __all__ = ["FaceLabels", "FaceRecord", "Turn", "iterate_records", "read_records", "write_records"]
 
@@ -434,13 +434,22 @@ def describe_problem(error: ValidationError) -> str:
     problem = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        known = {*FaceRecord.model_fields, *Turn.model_fields, *FaceLabels.model_fields}
-        hint = closest_match_hint(str(problem["loc"][-1]), known)
-        return f"there is no field '{field}'{hint if 'did you mean' in hint else ''}"
+        return f"there is no field '{field}'{_hint_at_field(problem['loc'])}"
     shown = repr(problem.get("input"))
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     where = f"field '{field}': " if field else ""
     return f"{where}{problem['msg'].removeprefix('Value error, ')} (got {shown})"
+
+
+def _hint_at_field(place: tuple[int | str, ...]) -> str:
+    """The field that was meant, where it stands: of a label beside ``labels``, ``labels.age``."""
+    *above, name = map(str, place)
+    here = FaceLabels if above[:1] == ["labels"] else Turn if above[:1] == ["conversations"] else FaceRecord
+    fields = {each: each for each in here.model_fields}
+    if here is FaceRecord:
+        fields |= {each: f"labels.{each}" for each in FaceLabels.model_fields}
+    meant = closest_match(name, fields)
+    return "" if meant is None else f"; did you mean '{fields[meant]}'?"
 
 
 def check_landmarks(points: np.ndarray) -> None:

@@ -218,3 +218,20 @@ def test_frames_belong_to_a_video_file():
     for changes in ({"frames": [0]}, {"image": None, "video": ["a.png"], "landmarks": None, "frames": [0]}):
         with pytest.raises(ValueError, match="'frames' counts the frames of a video file"):
             make_record(**changes)
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({"age": 34}, "there is no field 'age'; did you mean 'labels.age'?"),
+        ({"expresion": "fear"}, "there is no field 'expresion'; did you mean 'labels.expression'?"),
+        ({"lables": {}}, "there is no field 'lables'; did you mean 'labels'?"),
+        ({"labels": {"agee": 3}}, "there is no field 'labels.agee'; did you mean 'age'?"),
+        ({"conversations": [{"role": "user", "content": "?", "taks": "age"}]}, "0.taks'; did you mean 'task'?"),
+        ({"colour": "red"}, "there is no field 'colour'"),
+    ],
+)
+def test_a_field_that_there_is_not_is_told_with_the_one_that_was_meant_where_it_stands(tmp_path, entry, told):
+    with pytest.raises(RecordError) as raised:
+        read_records(write_lines(tmp_path, {"id": "a", "image": "a.png"} | entry), check_files=False)
+    assert str(raised.value).endswith(told)
