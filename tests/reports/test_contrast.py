@@ -73,3 +73,9 @@ def test_counts_of_a_confusion_can_be_read_in_every_cell(dark):
         opacity = float(least) + float(more) * share
         cell = [opacity * over + (1 - opacity) * under for over, under in zip(shade, known["paper"], strict=True)]
         assert contrast(known["ink"], cell) >= 4.5
+
+
+@pytest.mark.parametrize("kind", ["good", "bad"])
+def test_what_a_colour_says_of_a_cell_its_weight_says_too(kind):
+    style = (PACKAGE / LOOKS["reports"]).read_text("utf-8")
+    assert "font-weight: 600" in style.partition(f"\n.{kind} {{")[2].partition("}")[0]

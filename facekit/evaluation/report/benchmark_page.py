@@ -39,6 +39,8 @@ def write_benchmark_page(folder: str | Path, benchmark: str, model: str, tables:
         title=short_name(model) or "A model without a name",
         contents=[section for section, _ in sections],
         sections=sections,
+        note="",
+        source="Every answer: answers.jsonl.",
     )
     return write_text_atomically(Path(folder) / REPORT_NAME, well_formed(page))
 

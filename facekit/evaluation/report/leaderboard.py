@@ -101,7 +101,13 @@ def write_leaderboard(folder: str | Path, runs: Sequence[str | Path]) -> Path:
     table = leaderboard_table([standing for run in runs for standing in read_standings(run)])
     section = Section("leaderboard", "Leaderboard")
     page = render_page(
-        _TEMPLATE, kind="evaluation", title="Models compared", contents=[section], sections=[(section, table)]
+        _TEMPLATE,
+        kind="evaluation",
+        title="Models compared",
+        contents=[section],
+        sections=[(section, table)],
+        note="The best of each column is in bold; below a number is its 95 % interval. ↓: lower is better.",
+        source="Every answer lies in the folder of its run.",
     )
     return write_text_atomically(Path(folder) / LEADERBOARD_NAME, page)
 

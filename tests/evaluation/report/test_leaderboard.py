@@ -83,6 +83,8 @@ def test_the_page_is_whole_and_the_command_says_where_it_is(tmp_path):
     runs = [write_run(tmp_path / "a", "a <b>", 0.8, 6.0), write_run(tmp_path / "b", "b", 0.7, 4.0)]
     page = write_leaderboard(tmp_path / "out", runs).read_text()
     assert "a &lt;b&gt;" in page
+    assert "The best of each column is in bold" in page
+    assert "answers.jsonl" not in page, "there is none beside this page"
     assert not re.search(r'(?:src|href)="(?!data:|#)', page)
     outcome = CliRunner().invoke(app, ["leaderboard", *map(str, runs), "--output", str(tmp_path / "again")])
     assert outcome.exit_code == 0, outcome.output
