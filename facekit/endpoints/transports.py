@@ -131,9 +131,11 @@ def _find_proxy(url: str) -> str | None:
 
 
 def _described(text: str) -> Any:
-    """The object under ``error``, the object, or the text."""
+    """The object under ``error``, the object, the list of such, or the text."""
     try:
         values = json.loads(text)
     except ValueError:
         return text
-    return values.get("error", values) if isinstance(values, dict) else text
+    if isinstance(values, dict):
+        return values.get("error", values)
+    return values if isinstance(values, list) else text

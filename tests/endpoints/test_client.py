@@ -117,6 +117,14 @@ def test_the_wait_that_the_endpoint_asks_for_is_kept(ask, serve, picture):
     assert caught.value.retry_after == 3.0
 
 
+def test_an_error_in_a_list_is_read_over_each_transport(ask, serve, picture, monkeypatch):
+    body = [{"error": {"code": 429, "message": "Quota.", "details": [{"retryDelay": "37s"}]}}]
+    monkeypatch.setattr("chat_server.error", lambda *_: _respond(429, json.dumps(body)))
+    with pytest.raises(TemporaryCallError, match=r"^status 429: Quota\.$") as caught:
+        ask(serve(status=429), picture)
+    assert caught.value.retry_after == 37.0
+
+
 def test_a_slow_answer_is_given_up_after_the_timeout(ask, serve, picture):
     with pytest.raises(TemporaryCallError, match=r"no answer within 0\.1 seconds"):
         ask(serve(latency=(3.0, 3.0)), picture, timeout=0.1)
@@ -155,9 +163,13 @@ def test_the_key_is_in_no_error_answer_or_log(ask, serve, picture, caplog, monke
 
 
 def _echo_error(status, words):
+    return _respond(status, f'{{"error": {{"message": "{words}"}}}}')
+
+
+def _respond(status, text):
     from chat_server import http
 
-    return http(status, f'{{"error": {{"message": "{words}"}}}}'.encode())
+    return http(status, text.encode())
 
 
 @pytest.mark.parametrize("given", ["30", "Retry-After-Date", "0.5"])
