@@ -30,10 +30,13 @@ STOP, LENGTH, CONTENT_FILTER = "stop", "length", "content_filter"
 
 _FINISH_REASONS = {
     STOP: ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "end", "finished", "complete"),
-    LENGTH: ("length", "max_tokens", "model_length", "max_output_tokens", "max_length", "incomplete"),
+    LENGTH: (
+        "length", "max_tokens", "model_length", "max_output_tokens", "max_length", "incomplete",
+        "model_context_window_exceeded",
+    ),
     CONTENT_FILTER: (
         "content_filter", "content_filtered", "safety", "image_safety", "prohibited_content", "recitation", "blocklist",
-        "spii", "language", "refusal", "guardrail_intervened", "moderation",
+        "spii", "language", "refusal", "guardrail_intervened", "moderation", "sensitive",
     ),
 }  # fmt: skip
 """What endpoints call the three ends of an answer, in any case; every other end means that it cannot be used."""
@@ -87,6 +90,8 @@ def parse_completion(body: str | Mapping[str, Any], schema: AnswerSchema | None,
     usage = _usage(values.get("usage"))
     choice = _choice(values, usage)
     message = choice.get("message")
+    if not isinstance(message, Mapping) and _is_filtered(choice.get("finish_reason")):
+        message = {}  # Google's endpoint leaves it out
     if not isinstance(message, Mapping):
         raise TemporaryCallError("the response has a choice without a message", answered=True, usage=usage)
     end = _finish_reason(choice.get("finish_reason"), usage)
@@ -123,10 +128,19 @@ def _finish_reason(given: Any, usage: Usage) -> str:
     """One of the three ends; a missing one is a stop, as servers leave it out."""
     if given is None:
         return STOP
-    end = _ENDS.get(str(given).strip().lower())
+    end = CONTENT_FILTER if _is_filtered(given) else _ENDS.get(_plain_end(given))
     if end is None:
         raise TemporaryCallError(f"the answer ended with {str(given)[:_EXCERPT]!r}", answered=True, usage=usage)
     return end
+
+
+def _is_filtered(given: Any) -> bool:
+    """Whether an end is that of a content filter, also with what it found behind it: ``content_filter: SAFETY``."""
+    return _ENDS.get(_plain_end(given).partition(":")[0]) == CONTENT_FILTER
+
+
+def _plain_end(given: Any) -> str:
+    return str(given).strip().lower()
 
 
 def _joined(content: Any) -> str:
@@ -182,4 +196,8 @@ def _usage(values: Any) -> Usage:
 
     if not isinstance(values, Mapping):
         return Usage()
-    return Usage(count("prompt_tokens", "input_tokens"), count("completion_tokens", "output_tokens"))
+    read, written = count("prompt_tokens", "input_tokens"), count("completion_tokens", "output_tokens")
+    total = count("total_tokens")
+    if read is not None and total is not None and total >= read:
+        written = max(written or 0, total - read)  # some count what was thought in the total alone
+    return Usage(read, written)

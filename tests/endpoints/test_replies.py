@@ -24,7 +24,8 @@ def read(body, schema=ANSWER_SCHEMA):
     ("stop", "stop"), ("STOP", "stop"), ("eos", "stop"), ("end_turn", "stop"), (None, "stop"),
     ("length", "length"), ("MAX_TOKENS", "length"), ("model_length", "length"),
     ("content_filter", "content_filter"), ("safety", "content_filter"), ("SAFETY", "content_filter"),
-    ("PROHIBITED_CONTENT", "content_filter"), ("RECITATION", "content_filter"),
+    ("PROHIBITED_CONTENT", "content_filter"), ("RECITATION", "content_filter"), ("sensitive", "content_filter"),
+    ("content_filter: PROHIBITED_CONTENT", "content_filter"), ("model_context_window_exceeded", "length"),
 ])  # fmt: skip
 def test_the_ends_that_endpoints_name_are_three(end, meaning):
     assert read(completion(end=end)).finish_reason == meaning
@@ -36,6 +37,23 @@ def test_an_end_that_is_no_end_is_another_try_and_what_was_charged_is_known(end)
         read(completion(end=end))
     assert caught.value.answered
     assert caught.value.usage == Usage(1000, 100)
+
+
+def test_an_input_that_is_filtered_before_it_is_answered_has_no_message():
+    choice = {"index": 0, "finish_reason": "content_filter: PROHIBITED_CONTENT"}
+    reply = read(completion(choices=[choice]))
+    assert (reply.text, reply.finish_reason, reply.completion_tokens) == ("", "content_filter", 100)
+
+
+@pytest.mark.parametrize(("usage", "written"), [
+    ({"prompt_tokens": 20, "completion_tokens": 151, "total_tokens": 553}, 533),
+    ({"prompt_tokens": 21, "completion_tokens": 0, "total_tokens": 81}, 60),
+    ({"prompt_tokens": 21, "total_tokens": 81}, 60), ({"prompt_tokens": 20, "total_tokens": 5}, None),
+    ({"prompt_tokens": 20, "completion_tokens": 151, "total_tokens": 171}, 151),
+    ({"prompt_tokens": 20, "completion_tokens": 151, "total_tokens": 0}, 151),
+])  # fmt: skip
+def test_tokens_that_were_thought_are_paid_for_where_the_total_alone_has_them(usage, written):
+    assert read(completion(usage=usage)).completion_tokens == written
 
 
 def test_parts_are_joined_without_the_thoughts_among_them():
