@@ -129,7 +129,7 @@ class Pipeline(Generic[C]):
         self._halt = asyncio.Event()
         self._limiter: RateLimiter | None = None
         self._is_answering = False
-        self._denied: list[tuple[C, _Spent, DeniedRequestError]] = []
+        self._rejected: list[tuple[C, _Spent, RejectedRequestError]] = []
         queue: asyncio.Queue[C | None] = asyncio.Queue(self.concurrency)
         producer = asyncio.create_task(self._produce(calls, queue))
         watcher = asyncio.create_task(self._watch(producer, queue))
@@ -138,7 +138,7 @@ class Pipeline(Generic[C]):
             await asyncio.wait([producer])
             if not producer.cancelled():
                 producer.result()
-            await self._settle_denials(GAVE_UP)
+            await self._settle_last_rejections()
         finally:
             watcher.cancel()
             producer.cancel()
@@ -230,28 +230,35 @@ class Pipeline(Generic[C]):
                 tries += 1
 
     async def _fail(self, call: C, spent: _Spent, failure: PermanentCallError) -> None:
-        """Keep a call that would fail again; denials wait until it is known whether any call is answered."""
+        """Keep a call that would fail again; what the endpoint rejects waits until it answers another call."""
         if isinstance(failure, FlaggedRequestError):
             await self._note_answer()
-        if isinstance(failure, DeniedRequestError) and not self._is_answering:
-            self._denied.append((call, spent, failure))
-            if len(self._denied) >= FIRST_DENIALS:
-                self._end(error=_denial(failure))
+        if not isinstance(failure, RejectedRequestError):
+            await self._store(call, spent, FAILED, reason=str(failure))
             return
-        await self._store(call, spent, FAILED, reason=str(failure))
-        if isinstance(failure, RejectedRequestError):
+        self._rejected.append((call, spent, failure))
+        if isinstance(failure, DeniedRequestError) and not self._is_answering:
+            if sum(isinstance(each, DeniedRequestError) for _, _, each in self._rejected) >= FIRST_DENIALS:
+                self._end(error=_denial(failure))
+        else:
             self._count_failure(str(failure))
 
     async def _note_answer(self) -> None:
-        """The endpoint answers this key, so that what it denied before is denied for its own sake."""
+        """The endpoint answers, so that what it rejected before is rejected for its own sake."""
         self._is_answering = True
-        await self._settle_denials(FAILED)
+        await self._settle_rejections(FAILED)
 
-    async def _settle_denials(self, state: str) -> None:
-        denied, self._denied = self._denied, []
-        for call, spent, failure in denied:
-            if state == GAVE_UP and not self._halt.is_set():
-                self._end(error=_denial(failure))
+    async def _settle_last_rejections(self) -> None:
+        """Condemn no call where the endpoint may be at fault: it rejected one after another, or nobody knows better."""
+        denied = next((each for _, _, each in self._rejected if isinstance(each, DeniedRequestError)), None)
+        if denied is not None and not self._is_answering and not self._halt.is_set():
+            self._end(error=_denial(denied))
+        is_certain = self._error is None and (self._is_answering or not self._halt.is_set())
+        await self._settle_rejections(FAILED if is_certain else GAVE_UP)
+
+    async def _settle_rejections(self, state: str) -> None:
+        rejected, self._rejected = self._rejected, []
+        for call, spent, failure in rejected:
             await self._store(call, spent, state, reason=str(failure))
 
     async def _ask(self, request: Request, spent: _Spent) -> Reply:

@@ -121,6 +121,25 @@ def test_an_endpoint_that_answers_nothing_ends_the_run(serve, faces, recipe_path
         carry_out(serve(status=400), faces, recipe_path, tmp_path / "out")
 
 
+@pytest.mark.parametrize("before", [0, 4])
+def test_an_endpoint_that_begins_to_reject_everything_condemns_no_record(
+    serve, make_faces, recipe_path, tmp_path, before
+):
+    faces, server = make_faces(20), serve()
+    outcome = server._outcome
+
+    def rejecting(body):
+        server.faults.status = 400 if len(server.calls) >= before else None
+        return outcome(body)
+
+    server._outcome = rejecting
+    with pytest.raises(EndpointError, match="20 calls in a row failed"):
+        carry_out(server, faces, recipe_path, tmp_path / "out", concurrency=1)
+    server._outcome, server.faults.status = outcome, None
+    _, states, _, _ = carry_out(server, faces, recipe_path, tmp_path / "out")
+    assert states == {ACCEPTED: 40}
+
+
 def test_a_wrong_key_ends_the_run_at_once_and_condemns_no_record(serve, faces, recipe_path, tmp_path):
     server = serve(status=401)
     with pytest.raises(EndpointError, match="the key is not accepted"):
