@@ -217,7 +217,7 @@ class _Connection:
             base_url=owner.base_url or OPENAI,
             timeout=owner.timeout,
             max_retries=0,
-            http_client=openai.DefaultAioHttpClient() if _HAS_AIOHTTP else None,
+            http_client=_http_client(),
         )
         self.direct = DirectTransport(self.client) if owner.transport == "aiohttp" else None
 
@@ -225,6 +225,16 @@ class _Connection:
         await self.client.close()
         if self.direct is not None:
             await self.direct.close()
+
+
+def _http_client() -> Any:
+    """The ``openai`` client's transport over aiohttp; None for its own."""
+    if not _HAS_AIOHTTP:
+        return None
+    try:
+        return openai.DefaultAioHttpClient()
+    except RuntimeError:  # aiohttp came with another package, without what this client needs beside it
+        return None
 
 
 def _innermost(error: BaseException) -> str:

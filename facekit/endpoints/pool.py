@@ -18,11 +18,11 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from facekit.endpoints.client import EndpointClient
-from facekit.endpoints.requests import EndpointError, Media, PermanentCallError, Reply, Request, TemporaryCallError
+from facekit.endpoints.requests import EndpointError, Media, Reply, Request
+from facekit.errors import FaceKitError, first_line
 
 _HEAD = struct.Struct("!I")
 _PREPARE = -1
-_FAILURES = (TemporaryCallError, PermanentCallError, EndpointError)
 
 
 @dataclass
@@ -174,7 +174,9 @@ async def _serve(connection: socket.socket, client: EndpointClient) -> None:
 async def _answer(client: EndpointClient, number: int, request: Request, writer: asyncio.StreamWriter) -> None:
     try:
         outcome: Reply | Exception = await client.answer(request)
-    except _FAILURES as failure:
+    except FaceKitError as failure:
         failure.__cause__ = failure.__context__ = None
         outcome = failure
+    except Exception as error:  # noqa: BLE001 - whoever waits for the answer must get one
+        outcome = EndpointError(f"a worker process failed ({type(error).__name__}: {first_line(error)})")
     _send(writer, (number, outcome))

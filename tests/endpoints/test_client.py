@@ -296,6 +296,15 @@ def test_the_fast_transport_is_the_default_where_it_is_installed():
     assert EndpointClient("m", base_url="http://127.0.0.1:1/v1").transport == "aiohttp"
 
 
+def test_aiohttp_that_came_with_another_package_is_enough(ask, serve, picture, monkeypatch):
+    def lacking(**_):
+        raise RuntimeError("To use the aiohttp client you must have installed the package with the `aiohttp` extra")
+
+    monkeypatch.setattr("openai.DefaultAioHttpClient", lacking)
+    (reply,) = ask(serve(), picture)
+    assert reply.text.startswith("The face shows")
+
+
 def test_text_alone_is_sent_as_text(serve):
     server = serve()
 
