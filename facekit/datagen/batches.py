@@ -22,7 +22,15 @@ from facekit.endpoints.budget import Budget
 from facekit.endpoints.client import EndpointClient
 from facekit.endpoints.outcomes import ACCEPTED, FAILED, GAVE_UP, REJECTED, CallProgress, Ending, ProgressListener
 from facekit.endpoints.prices import Price, prompt_tokens
-from facekit.endpoints.requests import ANSWER_SCHEMA, PermanentCallError, Reply, Review, Usage
+from facekit.endpoints.requests import (
+    ANSWER_SCHEMA,
+    AbsentError,
+    EndpointError,
+    PermanentCallError,
+    Reply,
+    Review,
+    Usage,
+)
 from facekit.endpoints.retry import RetryPolicy
 
 logger = logging.getLogger(__name__)
@@ -191,12 +199,31 @@ class BatchRunner:
         while open_batches := self.ledger.open_batches():
             for number, _, name in open_batches:
                 assert name is not None
-                batch = await self._batches.retrieve(name)
-                if batch.status in ENDED:
+                batch = await self._retrieve(number, name)
+                if batch is not None and batch.status in ENDED:
                     await self._collect(number, batch)
             self._report()
             if self.ledger.open_batches():
                 await self._wait(self.settings.poll_seconds)
+
+    async def _retrieve(self, number: int, name: str) -> Any:
+        """The status of a batch; None, and its calls are to be made again, where it is to be given up."""
+        try:
+            return await self._batches.retrieve(name)
+        except AbsentError as error:
+            if not self.settings.retry_failed:
+                count = counted(len(self.ledger.batch_entries(number)), "call")
+                raise EndpointError(
+                    f"the endpoint knows no batch {name}, which has {count}; use the key and base_url that it was sent "
+                    "with, or make them again with --retry-failed"
+                ) from error
+        self._release(number)
+        return None
+
+    def _release(self, number: int) -> None:
+        """Close a batch whose calls are to be made again."""
+        self.ledger.collect_batch(number, [])
+        self.budget.settle(self._aside.pop(number, 0.0), 0.0)
 
     async def _collect(self, number: int, batch: Any) -> None:
         expected = {
@@ -213,8 +240,8 @@ class BatchRunner:
             if entry is not None:
                 collected.append(self._outcome(entry, result))
         if not collected and batch.status == "failed" and not self._batches.is_for_later(batch):
-            reason = self._batches.refusal(batch)
-            collected = [self._changed(entry, FAILED, reason=reason) for entry in expected.values()]
+            self._release(number)
+            raise EndpointError(f"{self._batches.refusal(batch)}; see to it and run the same command again")
         self.ledger.collect_batch(number, collected)
         self._done += sum(entry.state not in (GAVE_UP, OUTDATED) for entry in collected)
         self._answered += sum(entry.state == ACCEPTED for entry in collected)

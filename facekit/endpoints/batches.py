@@ -19,6 +19,7 @@ from facekit.endpoints.failures import is_for_later, sort_failure
 from facekit.endpoints.messages import request_body
 from facekit.endpoints.outcomes import FAILED, GAVE_UP
 from facekit.endpoints.requests import (
+    AbsentError,
     AnswerSchema,
     EndpointError,
     PermanentCallError,
@@ -83,23 +84,32 @@ class Batches:
         """Create a batch of lines under a token; returns its name."""
         api = self._client.api
         file = await self._retrying(lambda: api.files.create(file=("facekit.jsonl", content), purpose="batch"))
-        batch = await self._retrying(
-            lambda: api.batches.create(
+        tries = 0
+
+        async def create() -> str:
+            nonlocal tries
+            tries += 1
+            # The try before may have created it, though no answer came.
+            name = None if tries == 1 else (await self._list_names()).get(token)
+            if name is not None:
+                return name
+            batch = await api.batches.create(
                 input_file_id=file.id, endpoint=PATH, completion_window=WINDOW, metadata={TOKEN_NAME: token}
             )
-        )
-        return str(batch.id)
+            return str(batch.id)
+
+        return await self._retrying(create)
 
     async def names(self) -> dict[str, str]:
         """Names of the endpoint's batches by their token."""
-        batches = await self._retrying(self._list)
+        return await self._retrying(self._list_names)
+
+    async def _list_names(self) -> dict[str, str]:
+        batches: list[Any] = [batch async for batch in self._client.api.batches.list(limit=100)]
         return {batch.metadata[TOKEN_NAME]: batch.id for batch in batches if TOKEN_NAME in (batch.metadata or {})}
 
-    async def _list(self) -> list[Any]:
-        return [batch async for batch in self._client.api.batches.list(limit=100)]
-
     async def retrieve(self, name: str) -> Any:
-        """The status of a batch: an object with ``status`` and ``errors``."""
+        """The status of a batch: an object with ``status`` and ``errors``; raises ``AbsentError`` for one not known."""
         return await self._retrying(partial(self._client.api.batches.retrieve, name))
 
     async def results(self, batch: Any, schema: AnswerSchema | None) -> AsyncIterator[BatchResult]:
@@ -113,7 +123,13 @@ class Batches:
         for file in (batch.output_file_id, batch.error_file_id):
             if not file:
                 continue
-            response = await self._retrying(partial(self._client.api.files.content, file))
+            try:
+                response = await self._retrying(partial(self._client.api.files.content, file))
+            except AbsentError:
+                logger.warning(
+                    "the endpoint has the file %s no longer; the calls that it answered are made again", file
+                )
+                continue
             for line in response.text.split("\n"):
                 values = _read_line(line)
                 if values is not None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from facekit.endpoints.keys import KeyFilter
 from facekit.endpoints.requests import (
+    AbsentError,
     DeniedRequestError,
     EndpointError,
     FlaggedRequestError,
@@ -24,7 +25,7 @@ _TEMPORARY_STATUS = frozenset({408, 409, 425, 429})
 _FATAL_STATUS = {
     401: "the key is not accepted", 402: "the account has no credit left", 404: "no such model or address",
 }  # fmt: skip
-_DENIED = 403
+_DENIED, _ABSENT = 403, 404
 _FLAGGED = re.compile(
     r"content[_ -]?(?:filter|policy|management|safety)|responsible[_ ]?ai|moderat|flagged"
     r"|safety (?:system|setting|filter)|data_?inspection|inappropriate content|prohibited content|sensitive content",
@@ -88,7 +89,8 @@ def sort_failure(
     if status in (400, 422, 451, _DENIED) and _FLAGGED.search(whole):
         return FlaggedRequestError(f"a content filter refuses the input: {words}")
     if status in _FATAL_STATUS:
-        return EndpointError(f"{_FATAL_STATUS[status]}; check the key, base_url and model ({words})")
+        kind = AbsentError if status == _ABSENT else EndpointError
+        return kind(f"{_FATAL_STATUS[status]}; check the key, base_url and model ({words})")
     if status == _DENIED:
         return DeniedRequestError(words, said=strike(whole))
     return RejectedRequestError(words, said=strike(whole))

@@ -210,3 +210,7 @@ class DeniedRequestError(RejectedRequestError):
 
 class EndpointError(FaceKitError):
     """No call can succeed: a wrong key, address or model, or an endpoint that is down."""
+
+
+class AbsentError(EndpointError):
+    """Status 404: there is no such model or address, or no such file or batch, which endpoints keep for a while."""

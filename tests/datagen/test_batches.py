@@ -8,6 +8,7 @@ from facekit.datagen import GenerationSettings, generate
 from facekit.datagen.calls import ANNOTATE
 from facekit.datagen.recipe import load_recipe
 from facekit.endpoints.outcomes import Ending
+from facekit.endpoints.requests import EndpointError
 
 
 def settings(**values):
@@ -293,3 +294,65 @@ def test_an_open_batch_is_told_by_its_name(serve, faces, recipe_path, tmp_path, 
     assert "batch batch-77 has 20 calls; collect with --batch" in out
     assert "20 still open" in out
     assert server.calls == []
+
+
+def test_a_batch_that_was_created_though_no_answer_came_is_not_created_again(serve, faces, recipe_path, tmp_path):
+    server = serve()
+    respond, dropped = server._respond, []
+
+    async def drop_first(method, path, headers, body):
+        response = await respond(method, path, headers, body)
+        if (method, path) == ("POST", "/v1/batches") and not dropped:
+            dropped.append(path)
+            return None
+        return response
+
+    server._respond = drop_first
+    result = run(server, faces, tmp_path / "out", recipe_path)
+    assert dropped
+    assert (result.written.kept, len(server.batches), len(server.calls)) == (20, 1, 20)
+
+
+def test_a_batch_that_is_refused_as_a_whole_condemns_no_record(serve, faces, recipe_path, tmp_path):
+    server = serve()
+    poll = server._poll_batch
+
+    def refuse(name):
+        problem = {"code": "billing_hard_limit_reached", "message": "Billing hard limit reached.", "line": None}
+        server.batches[name] |= {"status": "failed", "errors": {"object": "list", "data": [problem]}}
+        return poll(name)
+
+    server._poll_batch = refuse
+    with pytest.raises(EndpointError, match=r"the batch was rejected: .*Billing hard limit reached.*; see to it"):
+        run(server, faces, tmp_path / "out", recipe_path)
+    server._poll_batch = poll
+    assert run(server, faces, tmp_path / "out", recipe_path).written.kept == 20
+
+
+def test_answers_whose_file_the_endpoint_has_no_longer_are_asked_for_again(serve, faces, recipe_path, tmp_path, caplog):
+    server = serve()
+    poll, gone = server._poll_batch, []
+
+    def expire(name):
+        response = poll(name)
+        if server.batches[name]["status"] == "completed" and not gone:
+            gone.append(server.files.pop(server.batches[name]["output_file_id"]))
+        return response
+
+    server._poll_batch = expire
+    assert run(server, faces, tmp_path / "out", recipe_path).written.kept == 20
+    assert len(server.batches) == 2
+    assert "no longer; the calls that it answered are made again" in caplog.text
+
+
+def test_a_batch_that_the_endpoint_does_not_know_is_told_and_given_up_only_where_that_is_asked_for(
+    serve, faces, recipe_path, tmp_path, monkeypatch
+):
+    run_until_named(serve(), faces, tmp_path / "out", recipe_path, monkeypatch)
+    with Ledger(tmp_path / "out") as ledger:
+        ledger.name_batch(1, "batch-elsewhere")
+    other = serve()
+    with pytest.raises(EndpointError, match=r"no batch batch-elsewhere, which has 20 calls; use the key and base_url"):
+        run(other, faces, tmp_path / "out", recipe_path)
+    result = run(other, faces, tmp_path / "out", recipe_path, retry_failed=True)
+    assert (result.written.kept, len(other.batches)) == (20, 1)

@@ -137,13 +137,17 @@ class ChatServer:
         if path == "/v1/files" and method == "POST":
             return self._upload(headers, body)
         if path.startswith("/v1/files/") and path.endswith("/content"):
-            return http(200, self.files[path.split("/")[3]], kind="application/jsonl")
+            name = path.split("/")[3]
+            if name not in self.files:
+                return error(404, f"No such File object: {name}")
+            return http(200, self.files[name], kind="application/jsonl")
         if path == "/v1/batches" and method == "POST":
             return self._create_batch(json.loads(body), headers)
         if path == "/v1/batches":
             return reply({"object": "list", "data": list(self.batches.values()), "has_more": False})
         if path.startswith("/v1/batches/"):
-            return self._poll_batch(path.split("/")[3])
+            name = path.split("/")[3]
+            return self._poll_batch(name) if name in self.batches else error(404, f"No batch found with id '{name}'.")
         return error(404, f"no such path {path}")
 
     async def _chat(self, path: str, headers, body: dict) -> bytes | None:
