@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -40,6 +41,8 @@ SHARD_TIME = 0
 """The time of every member of a shard, so that equal records give equal bytes. It is a whole number: a float costs each
 member an extra header of one KiB."""
 
+_NUMBERED = re.compile(r"media/(\d{9})\.")
+
 
 def write_shards(
     records: Iterable[FaceRecord],
@@ -51,7 +54,8 @@ def write_shards(
 ) -> None:
     """Write records and the files that they name into numbered tar files.
 
-    Names that lead out of the folder, as ``../faces/1.jpg`` does, become ``media/000000000.jpg`` and so on.
+    Names that lead out of the folder, as ``../faces/1.jpg`` does, become ``media/000000000.jpg`` and so on, by their
+    sample's number; so do names of that form that have the number of another.
 
     Args:
         records: The records.
@@ -199,9 +203,12 @@ def _to_sample(record: FaceRecord, number: int, folder: Path) -> dict[str, Any]:
 
 
 def _named_inside(record: FaceRecord, key: str) -> FaceRecord:
-    """The record with names in a folder ``media``, where its own lead out of the folder that shards are unpacked to."""
+    """The record with names in a folder ``media``, where its own lead out of the folder that shards are unpacked to.
+
+    So has one whose own names another sample may get.
+    """
     fields = sample_fields(record)
-    if not any(_leads_out(name) for name in fields.values()):
+    if not any(_leads_out(name) or _is_numbered(name, key) for name in fields.values()):
         return record
     names = [f"media/{key}.{field}" for field in fields]
     changes: dict[str, Any] = {}
@@ -218,6 +225,12 @@ def _named_inside(record: FaceRecord, key: str) -> FaceRecord:
 
 def _leads_out(name: str) -> bool:
     return "://" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
+
+
+def _is_numbered(name: str, key: str) -> bool:
+    """Whether a name is one that ``_named_inside`` gives to another sample."""
+    found = _NUMBERED.match(PurePosixPath(name).as_posix())
+    return found is not None and found[1] != key
 
 
 def _extract(record: FaceRecord, sample: dict[str, Any], folder: Path, where: str, *, overwrite: bool) -> None:

@@ -347,3 +347,19 @@ def test_shards_hold_names_that_can_be_unpacked_wherever_the_media_were(folder, 
     np.testing.assert_allclose(unpacked[1].landmark_array(home / "unpacked"), LANDMARKS, atol=1e-6)
     contents = [[path.read_bytes() for path in record.media_paths(home / "unpacked")] for record in unpacked]
     assert contents == [[path.read_bytes() for path in record.media_paths(home)] for record in records]
+
+
+def test_a_file_in_shards_takes_no_name_that_another_sample_is_given(folder, tmp_path):
+    home = folder / "home"
+    (home / "media").mkdir(parents=True)
+    own = home / "media" / "000000001.jpg"
+    own.write_bytes((folder / "faces" / "2.png").read_bytes())
+    records = [
+        FaceRecord(id="1", image="media/000000001.jpg"), FaceRecord(id="2", image="../faces/1.jpg"),
+        FaceRecord(id="3", image="media/000000001.jpg"),
+    ]  # fmt: skip
+    write_records(records, home / "shards", "webdataset", media_folder=home)
+    unpacked = list(read_records(home / "shards", media_folder=home / "unpacked", check_files=True))
+    assert [record.image for record in unpacked] == [f"media/00000000{number}.jpg" for number in range(3)]
+    contents = [(home / "unpacked" / record.image).read_bytes() for record in unpacked]
+    assert contents == [own.read_bytes(), (folder / "faces" / "1.jpg").read_bytes(), own.read_bytes()]
