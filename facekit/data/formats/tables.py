@@ -19,15 +19,14 @@ from facekit.data.formats.arrow_files import TableRow, iterate_rows, list_tables
 from facekit.data.formats.chat import read_sample
 from facekit.data.formats.extras import KEY
 from facekit.data.formats.hub import read_row
-from facekit.data.labels import age_group_of
 from facekit.data.records import FaceRecord, describe_problem
 from facekit.data.sources.columns import (
     EXPRESSION_WORDS,
-    GROUP_COLUMNS,
     MEDIA_COLUMNS,
     TERM_COLUMNS,
     canonical_column,
     split_name,
+    take_groups,
     take_labels,
     take_truth,
 )
@@ -142,9 +141,7 @@ class _RowReader:
             labels = take_labels(Row(self.file, row.number, dict(cells)), cells)
         except RecordError as error:
             raise RecordError(str(error).replace(f", line {row.number}", f", row {row.number}")) from error
-        groups = {name: cells.pop(name) for name in GROUP_COLUMNS if name in cells}
-        if labels.get("age") is not None and "age_group" not in groups:
-            groups["age_group"] = age_group_of(labels["age"])
+        groups = take_groups(cells, labels.get("age"))
         split = split_name(cells.pop("split", None)) or row.split
         terms = {name: cells.pop(name) for name in TERM_COLUMNS if name in cells}
         base = read_sample(sample, where)

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from facekit.data.confinement import Confinement
 from facekit.data.labels import FaceLabels
 from facekit.data.records import FaceRecord, describe_problem
-from facekit.data.sources.columns import describe_lacking_split, split_name
+from facekit.data.sources.columns import GENDERS, describe_lacking_split, split_name
 from facekit.data.sources.summary import SourceSummary
 from facekit.errors import ConfigurationError, ImageError, RecordError
 from facekit.faces.file_kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES, FileKind
@@ -33,9 +33,6 @@ __all__ = [
     "integer_option",
     "list_pictures",
 ]
-
-GENDERS = {"male": "man", "female": "woman"}
-"""The group names of gender as the datasets annotate it, which is by appearance and binary."""
 
 
 class Source(ABC):

@@ -7,12 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from facekit.data.labels import ALL_EXPRESSIONS, CELEBA_ATTRIBUTES, Expression
+from facekit.data.labels import ALL_EXPRESSIONS, CELEBA_ATTRIBUTES, Expression, age_group_of
 from facekit.data.sources.tables import Row
 from facekit.errors import RecordError
 
 __all__ = [
     "EXPRESSION_WORDS",
+    "GENDERS",
     "GROUP_COLUMNS",
     "MEDIA_COLUMNS",
     "TERM_COLUMNS",
@@ -21,6 +22,7 @@ __all__ = [
     "list_other_columns",
     "split_in_name",
     "split_name",
+    "take_groups",
     "take_labels",
     "take_truth",
 ]
@@ -32,11 +34,14 @@ EXPRESSION_WORDS: dict[str, Expression] = {name: name for name in ALL_EXPRESSION
 }  # fmt: skip
 """How folders and tables of users name expressions, in lower case."""
 
+GENDERS = {"male": "man", "female": "woman"}
+"""The group names of gender as the datasets annotate it, which is by appearance and binary."""
 MEDIA_COLUMNS = ("image", "video", "file", "path")
 TERM_COLUMNS = ("license", "consent")
 GROUP_COLUMNS = ("age_group", "gender", "race", "ethnicity", "skin_tone")
 
 _TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False, "-1": False}
+_AGE_BAND = re.compile(r"\d{1,3}\s*[-–]\s*\d{1,3}|more than \d{1,3}|\d{1,3}\+", re.IGNORECASE)
 _UNIT = re.compile(r"AU0*([1-9]\d?)")
 _KNOWN = (*MEDIA_COLUMNS, *GROUP_COLUMNS, *CELEBA_ATTRIBUTES, "id", "split", "expression", "age", "manipulated", "same")
 _COLUMNS = {name.casefold(): name for name in _KNOWN} | {
@@ -89,6 +94,8 @@ def take_truth(values: dict[str, str], name: str) -> bool | None:
 def take_labels(row: Row, values: dict[str, str]) -> dict[str, Any]:
     """Take the label columns of a row out of its values.
 
+    An age that is a band of years, as FairFace's, is no label: it becomes ``age_group`` among the values.
+
     Args:
         row: The row.
         values: Its cells by canonical name; those of labels are removed.
@@ -104,6 +111,8 @@ def take_labels(row: Row, values: dict[str, str]) -> dict[str, Any]:
         labels["expression"] = _lower(row).choose("expression", EXPRESSION_WORDS)
     if values.pop("manipulated", None) is not None:
         labels["manipulated"] = _lower(row).choose("manipulated", _TRUTH)
+    if _AGE_BAND.fullmatch(values.get("age", "")):
+        values.setdefault("age_group", values.pop("age"))
     if values.get("age") is not None:
         labels["age"] = _number(row, "age", values.pop("age"), 130.0)
     units = {name: match for name in values if (match := _UNIT.fullmatch(name))}
@@ -116,6 +125,24 @@ def take_labels(row: Row, values: dict[str, str]) -> dict[str, Any]:
         for name in attributes:
             del values[name]
     return labels
+
+
+def take_groups(values: dict[str, str], age: float | None = None) -> dict[str, str]:
+    """Take the group columns out of a row's values.
+
+    Args:
+        values: Its cells by canonical name, after ``take_labels``.
+        age: In years; where no column says the age group, it is that of this age.
+
+    Returns:
+        Group attributes; of ``gender``, male and female in any case are ``man`` and ``woman``, as in the datasets.
+    """
+    groups = {name: values.pop(name) for name in GROUP_COLUMNS if name in values}
+    if "gender" in groups:
+        groups["gender"] = GENDERS.get(groups["gender"].casefold(), groups["gender"])
+    if age is not None:
+        groups.setdefault("age_group", age_group_of(age))
+    return groups
 
 
 def _lower(row: Row) -> Row:

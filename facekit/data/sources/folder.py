@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from facekit.counted import counted
-from facekit.data.labels import FaceLabels, age_group_of
+from facekit.data.labels import FaceLabels
 from facekit.data.records import FaceRecord, describe_problem
 from facekit.data.sources.base import Source
 from facekit.data.sources.columns import (
@@ -20,6 +20,7 @@ from facekit.data.sources.columns import (
     canonical_column,
     list_other_columns,
     split_name,
+    take_groups,
     take_labels,
 )
 from facekit.data.sources.file_walk import FoundFile, walk_files
@@ -99,7 +100,8 @@ class CsvTable(Source):
     """A table with a header, one face a row; empty cells are unknown.
 
     Columns that are read, in any case: one of ``image``, ``video``, ``file`` and ``path`` (relative to the CSV; also
-    ``filename``, ``image_path`` and the like); ``id``; ``expression``, ``age``, ``manipulated``; action units
+    ``filename``, ``image_path`` and the like); ``id``; ``expression``, ``age`` (in years; a band such as ``20-29`` is
+    the group ``age_group``), ``manipulated``; action units
     (``AU12``, 0 to 5); CelebA's attributes by name (0 or 1); the groups ``age_group``, ``gender``, ``race``,
     ``ethnicity``, ``skin_tone``; ``split``; ``license`` and ``consent``. Others go to ``source``.
     Commas, semicolons, tabs or ``|`` stand between cells. A row that another one repeats is left out and named in the
@@ -186,9 +188,7 @@ class CsvTable(Source):
         kind = "video" if kind_of_name(name) == "video" or self.medium == "video" else "image"
         identity = values.pop("id", None) or f"{self.name}/{name}"
         labels = take_labels(row, values)
-        groups = {attribute: values.pop(attribute) for attribute in GROUP_COLUMNS if attribute in values}
-        if labels.get("age") is not None and "age_group" not in groups:
-            groups["age_group"] = age_group_of(labels["age"])
+        groups = take_groups(values, labels.get("age"))
         record = {"id": identity, kind: name, "labels": labels, "groups": groups, "split": split}
         record |= {name: values.pop(name) for name in TERM_COLUMNS if name in values}
         try:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from facekit.data.labels import VERIFICATION
 from facekit.data.records import FaceRecord, Turn, describe_problem
 from facekit.data.sources.base import Source
-from facekit.data.sources.columns import GROUP_COLUMNS, TERM_COLUMNS, canonical_column, list_other_columns, split_name
+from facekit.data.sources.columns import TERM_COLUMNS, canonical_column, list_other_columns, split_name, take_groups
 from facekit.data.sources.tables import Row, read_header, read_table
 from facekit.errors import RecordError
 
@@ -97,7 +97,7 @@ class PairTable(Source):
             "id": others.pop("id", None) or f"{self.name}/{first}+{second}",
             "images": [first, second],
             "same": same,
-            "groups": {name: others.pop(name) for name in GROUP_COLUMNS if name in others},
+            "groups": take_groups(others),
             "conversations": [
                 Turn(role="user", content=QUESTION, task=VERIFICATION),
                 Turn(role="assistant", content="Yes." if same else "No.", task=VERIFICATION),

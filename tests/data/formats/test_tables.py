@@ -122,6 +122,26 @@ def test_pictures_inside_a_table_are_unpacked_to_the_media_folder(tmp_path, way)
     assert found[0].source["site"] == "x"
 
 
+def test_fairface_as_the_hub_has_it_gives_groups(tmp_path):
+    ages, races = ["0-2", "50-59", "more than 70"], ["East Asian", "Latino_Hispanic"]
+    features = datasets.Features({
+        "image": datasets.Image(), "age": datasets.ClassLabel(names=ages),
+        "gender": datasets.ClassLabel(names=["Male", "Female"]), "race": datasets.ClassLabel(names=races),
+        "service_test": datasets.Value("bool"),
+    })  # fmt: skip
+    rows = {
+        "image": [{"bytes": picture((i, 0, 0)), "path": None} for i in range(2)], "age": [1, 2], "gender": [0, 1],
+        "race": [0, 1], "service_test": [True, False],
+    }  # fmt: skip
+    (tmp_path / "0.25").mkdir()
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "0.25" / "train-00000-of-00001.parquet")
+    result = convert(str(tmp_path / "0.25"), tmp_path / "out" / "records.jsonl", media_folder=tmp_path / "out")
+    first, second = read_records(result.path, check_files=True)
+    assert first.groups == {"age_group": "50-59", "gender": "man", "race": "East Asian"}
+    assert second.groups == {"age_group": "more than 70", "gender": "woman", "race": "Latino_Hispanic"}
+    assert (first.labels.age, first.split) == (None, "train")
+
+
 @pytest.mark.parametrize("metadata", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
 def test_an_imagefolder_is_read_by_its_metadata(tmp_path, metadata):
     folder = tmp_path / "set" / "train"

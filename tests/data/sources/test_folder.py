@@ -69,6 +69,17 @@ def test_columns_are_known_in_any_case_whatever_stands_between_cells(miniature, 
     assert record.source == {"dataset": "csv", "Camera, left": "left; far, | \t x"}
 
 
+def test_an_age_that_is_a_band_and_a_gender_by_another_name_are_groups(miniature):
+    bands = ("50-59", "more than 70", "30 – 39", "70+")
+    lines = [f"{number}.jpg,{band},FEMALE,Happy" for number, band in enumerate(bands)]
+    miniature.text("labels.csv", "file,Age,Gender,Expression", *lines, "4.jpg,12,non-binary,sad")
+    miniature.picture(*(f"{number}.jpg" for number in range(5)))
+    *records, last = read_source("csv", miniature.root)[0]
+    assert [record.groups for record in records] == [{"age_group": band, "gender": "woman"} for band in bands]
+    assert [record.labels.age for record in records] == [None] * 4
+    assert (last.labels.age, last.groups) == (12.0, {"age_group": "10-19", "gender": "non-binary"})
+
+
 def test_a_newline_in_quotes_is_part_of_the_cell_and_lines_are_still_named(miniature):
     miniature.text("labels.csv", "file,age,note", 'a.jpg,3,"two', 'lines"', "b.jpg,200,x")
     miniature.picture("a.jpg", "b.jpg")
