@@ -193,7 +193,8 @@ def _open_stream(path: Path, name: str) -> Iterator[tuple[Any, Any]]:
     except ImportError as error:
         raise MissingExtraError(f"reading {name} needs av; pip install 'facekit-mllm[video]'") from error
     try:
-        with av.open(path, options=_READER_OPTIONS) as container:
+        # Titles and the like may be in any encoding; nobody reads them here.
+        with av.open(path, options=_READER_OPTIONS, metadata_errors="replace") as container:
             cover = av.stream.Disposition.attached_pic
             streams = [each for each in container.streams.video if not each.disposition & cover]
             if not streams:
@@ -313,7 +314,7 @@ def _declared_seconds(container: Any, stream: Any) -> float | None:
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
     if container.duration is not None and len(container.streams) == 1:
-        return container.duration / 1e6
+        return (container.duration - max(0, container.start_time or 0)) / 1e6  # Matroska's counts from zero
     return None
 
 

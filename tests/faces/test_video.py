@@ -177,6 +177,26 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path, share):
         read_clip(cut)
 
 
+@pytest.mark.parametrize("name", ["late.mkv", "late.webm", "late.mp4", "late.ts"])
+def test_a_video_that_begins_late_is_not_called_cut_off(tmp_path, name):
+    codec = "libvpx" if name.endswith("webm") else "libx264"
+    path = write_video(tmp_path / name, grey_frames(40), codec=codec, times=range(20, 60))
+    assert places_of(read_clip(path, 4).frames) == [0, 13, 26, 39]
+
+
+def test_a_title_in_another_encoding_is_no_fault_of_the_video(tmp_path):
+    path = tmp_path / "titled.mp4"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Zoe at the lake"
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for pixels in grey_frames(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    path.write_bytes(path.read_bytes().replace(b"Zoe at", b"Zo\xeb at"))
+    assert places_of(read_clip(path, 4).frames) == [0, 1, 2, 3]
+
+
 def test_a_video_without_a_frame_is_refused(tmp_path):
     path = tmp_path / "none.mkv"
     with av.open(str(path), "w") as container:
