@@ -11,12 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
 
+from facekit.data.atomic import explained_writes
 from facekit.data.formats.folders import write_folder
 from facekit.data.records import FaceRecord, describe_problem, format_record
 from facekit.errors import ConfigurationError, MissingExtraError, RecordError, first_line
@@ -103,8 +105,10 @@ def read_shards(path: Path, *, extract_to: Path | None = None, overwrite: bool =
 
     Raises:
         MissingExtraError: ``webdataset`` is not installed.
-        RecordError: There is no shard, a sample is malformed, or a record names a file outside ``extract_to``.
+        RecordError: There is no shard, one is cut off, a sample is malformed, or a record names a file outside
+            ``extract_to``.
         ConfigurationError: A file with other contents is in the way.
+        OutputError: A medium cannot be written.
     """
     webdataset = require_webdataset()
     shards = [path] if path.is_file() else list_shards(path)
@@ -112,8 +116,7 @@ def read_shards(path: Path, *, extract_to: Path | None = None, overwrite: bool =
         raise RecordError(f"{path} has no .tar file; give a folder of WebDataset shards")
     for shard in shards:
         require_here(shard, None)
-        samples = webdataset.WebDataset([str(shard)], shardshuffle=False, empty_check=False)
-        for sample in samples:
+        for sample in _samples(webdataset, shard):
             where = f"{shard}, sample {sample['__key__']}"
             if "json" not in sample:
                 raise RecordError(f"{where}: there is no .json with the record; write shards with facekit convert")
@@ -124,6 +127,20 @@ def read_shards(path: Path, *, extract_to: Path | None = None, overwrite: bool =
             if extract_to is not None:
                 _extract(record, sample, extract_to, where, overwrite=overwrite)
             yield record
+
+
+def _samples(webdataset: Any, shard: Path) -> Iterator[dict[str, Any]]:
+    samples = iter(webdataset.WebDataset([str(shard)], shardshuffle=False, empty_check=False))
+    while True:
+        try:
+            sample = next(samples, None)
+        except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+            first = next(iter(error.args), None)  # behind it the library puts notes of its own
+            reason = first.partition(" @ ")[0] if isinstance(first, str) else first_line(error)
+            raise RecordError(f"{shard} is cut off or damaged ({reason}); copy it again") from error
+        if sample is None:
+            return
+        yield sample
 
 
 def verify_shards(path: Path) -> int:
@@ -236,17 +253,18 @@ def _is_numbered(name: str, key: str) -> bool:
 def _extract(record: FaceRecord, sample: dict[str, Any], folder: Path, where: str, *, overwrite: bool) -> None:
     for field, name in sample_fields(record).items():
         target = folder / name
-        if not target.resolve().is_relative_to(folder.resolve()):
+        if "\0" in name or folder.resolve() not in target.resolve().parents:
             raise RecordError(f"{where}: the path {name!r} leads out of {folder}; the shard is not to be trusted")
         if field not in sample:
             raise RecordError(f"{where}: there is no .{field} for {name}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not overwrite and target.exists() and target.read_bytes() != sample[field]:
-            raise ConfigurationError(
-                f"{target} is there with other contents than in {where}; unpack to another folder, or replace it with "
-                "--overwrite"
-            )
-        target.write_bytes(sample[field])
+        with explained_writes(f"{target} cannot be written"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not overwrite and target.exists() and target.read_bytes() != sample[field]:
+                raise ConfigurationError(
+                    f"{target} is there with other contents than in {where}; unpack to another folder, or replace it "
+                    "with --overwrite"
+                )
+            target.write_bytes(sample[field])
 
 
 def _sha256(path: Path) -> str:

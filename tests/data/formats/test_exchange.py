@@ -363,3 +363,30 @@ def test_a_file_in_shards_takes_no_name_that_another_sample_is_given(folder, tmp
     assert [record.image for record in unpacked] == [f"media/00000000{number}.jpg" for number in range(3)]
     contents = [(home / "unpacked" / record.image).read_bytes() for record in unpacked]
     assert contents == [own.read_bytes(), (folder / "faces" / "1.jpg").read_bytes(), own.read_bytes()]
+
+
+@pytest.mark.parametrize("size", [0, 100, 700, 1600])
+def test_a_shard_that_is_cut_off_is_one_sentence(folder, tmp_path, size):
+    write_records(sample_records(), folder / "shards", "webdataset")
+    shard = tmp_path / "shard-000000.tar"
+    shard.write_bytes((folder / "shards" / "shard-000000.tar").read_bytes()[:size])
+    with pytest.raises(RecordError, match=r"shard-000000\.tar is cut off or damaged \([\w ]+\); copy it again$"):
+        list(read_records(shard, media_folder=tmp_path / "media"))
+
+
+@pytest.mark.parametrize(("names", "error", "words"), [
+    ([".", "a.jpg"], RecordError, "leads out of"), (["a\0b.jpg"], RecordError, "leads out of"),
+    (["a.jpg", "a.jpg/b.jpg"], OutputError, "cannot be written"), (["d/a.jpg", "d"], OutputError, "cannot be written"),
+    ([f"{'a' * 300}.jpg"], OutputError, "cannot be written"),
+])  # fmt: skip
+def test_names_that_no_file_of_a_shard_can_have_are_refused(tmp_path, names, error, words):
+    with tarfile.open(tmp_path / "shard.tar", "w") as shard:
+        for number, name in enumerate(names):
+            line = json.dumps({"id": str(number), "image": name}).encode()
+            for field, content in (("json", line), ("jpg", b"x"), ("bin", b"x")):
+                member = tarfile.TarInfo(f"{number}.{field}")
+                member.size = len(content)
+                shard.addfile(member, io.BytesIO(content))
+    with pytest.raises(error, match=words):
+        list(read_records(tmp_path / "shard.tar", media_folder=tmp_path / "media"))
+    assert not (tmp_path / "media").is_file()
