@@ -307,9 +307,11 @@ def record_media(record: FaceRecord, folder: Path, recipe: Recipe) -> MediaFiles
     """The pictures that are sent for a record, or the frames of its video file.
 
     Raises:
-        RecordError: If one is missing.
+        RecordError: If one is missing, or there is none.
     """
     paths = media_paths(record, folder, recipe.frames)
+    if not paths:
+        raise RecordError("there is no picture and no video to ask about")
     return MediaFiles(paths, recipe.image_side, clip_frames(record, recipe.frames))
 
 

@@ -63,16 +63,21 @@ def test_a_record_that_cannot_be_used_has_calls_with_a_problem(faces, recipe_pat
     lines[0]["image"] = "images/none.png"
     lines[1]["labels"] = {"expression": "hapiness"}
     del lines[2]["groups"]
+    del lines[3]["image"]
+    lines[3]["conversations"] = [{"role": "user", "content": "Hi."}]
     faces.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     problems = {}
     for call in plan_annotations(faces, load_recipe(recipe_path), None):
         if call.problem:
             assert call.request is None
             problems.setdefault(call.record, []).append(call.problem)
-    assert {record: len(found) for record, found in problems.items()} == {"face-0": 2, "face-1": 2, "face-2": 1}
+    assert {record: len(found) for record, found in problems.items()} == {
+        "face-0": 2, "face-1": 2, "face-2": 1, "face-3": 2,
+    }  # fmt: skip
     assert "no file" in problems["face-0"][0]
     assert "line 2" in problems["face-1"][0]
     assert "'age_group' is undefined" in problems["face-2"][0]
+    assert "line 4: there is no picture and no video to ask about" in problems["face-3"][0]
 
 
 @pytest.mark.parametrize(("text", "words"), [
