@@ -46,18 +46,23 @@ def picture_facts(picture: ImageSource) -> dict[str, str]:
     }
 
 
-def landmark_facts(landmarks: Sequence[Any]) -> dict[str, str]:
+def landmark_facts(landmarks: Sequence[Any], aspect_ratio: float = 1.0) -> dict[str, str]:
     """Turn and tilt of the head, opening of the mouth, and proportion of the face, in words.
 
     Turn compares the nose tip's distances to both sides of the jaw; tilt is the angle of the line between the eyes;
-    of a clip the middle frame counts.
+    of a clip the frame with a face counts that is nearest to the middle.
 
     Args:
-        landmarks: (68, 2) or (T, 68, 2), iBUG order.
+        landmarks: (68, 2) or (T, 68, 2), iBUG order, where a frame without a face is None or NaN.
+        aspect_ratio: Width of the picture by its height, by which the landmarks are divided.
+
+    Returns:
+        Words by the fact's name; none without a face.
     """
-    points = np.asarray(landmarks, dtype=np.float64)
-    if points.ndim == 3:
-        points = points[len(points) // 2]
+    points = _middle_face(landmarks)
+    if points is None:
+        return {}
+    points = points * np.array([aspect_ratio, 1.0])
     to_left, to_right = points[30, 0] - points[0, 0], points[16, 0] - points[30, 0]
     asymmetry = float((to_left - to_right) / max(abs(to_left) + abs(to_right), 1e-6))
     left, right = points[_LEFT_EYE].mean(axis=0), points[_RIGHT_EYE].mean(axis=0)
@@ -73,6 +78,16 @@ def landmark_facts(landmarks: Sequence[Any]) -> dict[str, str]:
         "mouth": "closed" if opening < 0.08 else "slightly open" if opening < 0.3 else "open",
         "face_shape": "long" if proportion < 0.85 else "wide" if proportion > 1.15 else "of balanced proportion",
     }
+
+
+def _middle_face(landmarks: Sequence[Any]) -> np.ndarray | None:
+    frames = [landmarks] if np.ndim(landmarks[0]) == 1 else landmarks
+    middle = len(frames) // 2
+    for index in sorted(range(len(frames)), key=lambda index: abs(index - middle)):
+        points = np.asarray(np.nan if frames[index] is None else frames[index], dtype=np.float64)
+        if np.isfinite(points).all():
+            return points
+    return None
 
 
 def _name(value: float, limits: Sequence[tuple[float, str]], last: str) -> str:

@@ -16,7 +16,7 @@ from facekit.datagen.calls import AnnotationRequest
 from facekit.datagen.facts import fill, template_names
 from facekit.endpoints.requests import Media, PermanentCallError, Reply
 from facekit.errors import ImageError, InvalidSpecError, RecordError, VideoError
-from facekit.faces.images import ImageSource
+from facekit.faces.images import ImageSource, open_image
 from facekit.faces.video import read_clip
 
 MODEL = "template"
@@ -67,7 +67,8 @@ def known_facts(request: AnnotationRequest) -> dict[str, Any]:
     if asked & set(PICTURE_FACTS):
         facts |= picture_facts(_first_picture(request.media))
     if asked & set(LANDMARK_FACTS) and request.landmarks is not None:
-        facts |= landmark_facts(request.landmarks)
+        width, height = open_image(_first_picture(request.media)).size
+        facts |= landmark_facts(request.landmarks, width / height)
     return facts
 
 

@@ -56,9 +56,24 @@ def test_pose_is_read_from_landmarks():
     assert landmark_facts([face(), face(turned=0.1), face()])["turn"].endswith("right of the picture")
 
 
-def answer(template, media="none.png", **facts):
+@pytest.mark.parametrize("absent", [None, [[float("nan")] * 2] * 68])
+def test_of_a_clip_a_frame_without_a_face_says_nothing(absent):
+    assert landmark_facts([face(), absent, face(tilted=20)])["tilt"] in ("upright", "tilted by about 20 degrees")
+    assert landmark_facts([absent, absent, absent, face(tilted=20)])["tilt"] == "tilted by about 20 degrees"
+    assert landmark_facts([absent] * 68) == {}
+
+
+def test_angles_and_proportions_are_those_of_the_picture_whatever_its_shape(tmp_path):
+    tilted = np.array(face(tilted=20)) / [2.0, 1.0]
+    assert landmark_facts(tilted, 2.0) == landmark_facts(face(tilted=20))
+    Image.new("RGB", (40, 20)).save(tmp_path / "wide.png")
+    text = answer("{{ tilt }}, {{ face_shape }}", tmp_path / "wide.png", landmarks=tilted.tolist())
+    assert text == "tilted by about 20 degrees, of balanced proportion"
+
+
+def answer(template, media="none.png", landmarks=None, **facts):
     request = AnnotationRequest(
-        "k", "", "", MediaFiles((str(media),)), template=template, facts=facts, landmarks=face()
+        "k", "", "", MediaFiles((str(media),)), template=template, facts=facts, landmarks=landmarks or face()
     )
     return asyncio.run(TemplateAnnotator().answer(request)).text
 
