@@ -98,17 +98,29 @@ def choose_device(device: str | torch.device | None = None) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
-def read_device(device: str | torch.device | None) -> torch.device | None:
+def read_device(device: str | int | torch.device | None) -> torch.device | None:
     """Return the device that a name means; None stays None.
 
     Raises:
-        ConfigurationError: torch knows no such device, or this machine has none.
+        ConfigurationError: torch knows no such device, this machine has none, or it holds no values (``meta``).
     """
     if device is None:
         return None
     try:
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, TypeError) as error:
-        raise ConfigurationError(
-            f"the device '{device}' cannot be used here: {first_line(error)}; choose another, such as 'cpu'"
-        ) from error
+        found = torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, TypeError, ImportError) as error:
+        raise ConfigurationError(_refused_device(device, _why_not(error))) from error
+    if found.type == "meta":
+        raise ConfigurationError(_refused_device(device, "it holds shapes alone, no weights and no answers"))
+    return found
+
+
+def _refused_device(device: str | int | torch.device, why: str) -> str:
+    return f"the device '{device}' cannot be used here: {why}; choose another, such as 'cpu'"
+
+
+def _why_not(error: Exception) -> str:
+    """Why torch makes no tensor on a device; of kinds that it was built without it speaks of its own insides."""
+    said = first_line(error)
+    is_unknown = isinstance(error, (NotImplementedError, ImportError)) or "INTERNAL ASSERT" in said
+    return "this torch was built without it" if is_unknown else said

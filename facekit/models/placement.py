@@ -40,7 +40,7 @@ def check_device_map(device_map: DeviceMap | None, device: str | torch.device | 
     for name, target in device_map.items():
         if target == "disk":
             raise ConfigurationError(f"device_map puts {name or 'the model'} on the disk, which only slows it down")
-        read_device(_named(target))
+        read_device(target)
 
 
 def divide(model: FaceKitForConditionalGeneration, device_map: DeviceMap) -> None:

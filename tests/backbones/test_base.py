@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from facekit.backbones.base import choose_device
+from facekit.backbones.base import choose_device, read_device
 from facekit.errors import ConfigurationError
 
 
@@ -30,3 +30,15 @@ def test_a_device_by_name_wins_over_a_gpu(monkeypatch):
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(ConfigurationError, match="the device 'gpu' cannot be used here"):
         choose_device("gpu")
+
+
+@pytest.mark.parametrize("device", ["meta", "meta:0", torch.device("meta")])
+def test_a_device_that_holds_no_values_is_refused(device):
+    with pytest.raises(ConfigurationError, match=r"'meta.*' cannot be used here: it holds shapes alone, .*'cpu'"):
+        read_device(device)
+
+
+@pytest.mark.parametrize("device", ["privateuseone", "ideep", "vulkan"])
+def test_a_device_that_torch_was_built_without_is_one_short_sentence(device):
+    with pytest.raises(ConfigurationError, match=f"'{device}' cannot be used here: this torch was built without it; "):
+        read_device(device)

@@ -136,6 +136,9 @@ WRONG = [
     (("ask", "{black}", "How old?", "--model", "{model}", "--num-frames", "0"), "--num-frames"),
     (("ask", "{black}", "How old?", "--model", "{model}", "--device", "cuda:9"), "cuda:9"),
     (("ask", "{black}", "How old?", "--model", "{model}", "--device", "gpu"), "gpu"),
+    (("ask", "{black}", "How old?", "--model", "{model}", "--device", "meta"), "'meta' cannot be used here"),
+    (("eval", "{model}", "{records}", "--tasks", "age", "--device", "meta"), "'meta' cannot be used here"),
+    (("serve", "{model}", "--port", "0", "--device", "privateuseone"), "'privateuseone' cannot be used here"),
     (("ask", "{black}", "How old?", "--model", "{model}", "--dtype", "float12"), "float12"),
     (("ask", "{black}", "How old?", "--model", "{model}", "--load-in", "3bit"), "3bit"),
     (

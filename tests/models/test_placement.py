@@ -75,6 +75,7 @@ def test_a_plan_fills_the_gpus_and_keeps_encoder_and_connector_together(folder, 
         ("everywhere", "there is no device_map 'everywhere'; choose one of auto, balanced"),
         ({"": "disk"}, "device_map puts the model on the disk"),
         ({"": "cuda:99"}, "the device 'cuda:99' cannot be used here"),
+        ({"": "gpu"}, "the device 'gpu' cannot be used here"),
         ({"encoder": "cpu", "connector": "cpu"}, "device_map leaves a part of the model out"),
         (
             {**SPLIT, "language_model.model": "cpu:0"},

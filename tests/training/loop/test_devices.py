@@ -44,8 +44,9 @@ def test_a_device_that_is_not_here_is_one_sentence(device):
 def test_one_device_for_several_processes_is_refused(monkeypatch):
     monkeypatch.setattr(arguments, "count_processes", lambda: 2)
     check_names(TrainingSettings(steps=1, device="cpu"))
-    with pytest.raises(ConfigurationError, match="device 'meta' is one, and the run has 2 processes"):
-        check_names(TrainingSettings(steps=1, device="meta"))
+    monkeypatch.setattr(arguments, "read_device", torch.device)
+    with pytest.raises(ConfigurationError, match="device 'cuda:1' is one, and the run has 2 processes"):
+        check_names(TrainingSettings(steps=1, device="cuda:1"))
 
 
 def test_a_run_may_go_on_elsewhere():
