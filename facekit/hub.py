@@ -101,6 +101,7 @@ def fetch_folder(source: str | Path, revision: str = "main", *, weights: bool = 
         CheckpointError: The repository cannot be had, and is not in the cache; the message says why. Or the source
             would be a hub id, but means a folder that is not there.
     """
+    _refuse_empty_name(source)
     if not is_hub_id(source):
         _refuse_local_name(source)
         return Path(source).expanduser()
@@ -119,6 +120,7 @@ def fetch_file(source: str, names: Sequence[str], revision: str = "main") -> Pat
     Raises:
         CheckpointError: It has none of them, or cannot be had.
     """
+    _refuse_empty_name(source)
     folder = Path(source)
     if folder.is_dir():
         found = next((folder / name for name in names if (folder / name).is_file()), None)
@@ -136,6 +138,12 @@ def fetch_file(source: str, names: Sequence[str], revision: str = "main") -> Pat
     if found is None:
         raise CheckpointError(f"'{source}' has none of the files {', '.join(names)} at revision '{revision}'")
     return found
+
+
+def _refuse_empty_name(source: str | Path) -> None:
+    """Raise where a name has no letter: as a path it is the current folder."""
+    if not str(source).strip():
+        raise CheckpointError("the name of a model is empty; give a folder, '.' for this one, or a hub id")
 
 
 def _refuse_local_name(source: str | Path) -> None:

@@ -93,7 +93,7 @@ class PartSpec:
             raise InvalidSpecError(f"a spec is text such as 'name:argument?option=value', not {text!r}")
         head, has_options, query = text.strip().partition("?")
         name, has_argument, argument = head.partition(":")
-        if not name or (has_argument and not argument):
+        if not name or (has_argument and not argument.strip()):
             raise InvalidSpecError(f"the spec {text!r} has no {'argument after' if name else 'name before'} ':'")
         try:
             pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if has_options else []

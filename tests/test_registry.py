@@ -40,7 +40,7 @@ def test_a_spec_survives_being_written_and_read(name, argument, options):
     assert PartSpec.parse(str(spec)) == spec
 
 
-@pytest.mark.parametrize("text", ["", "  ", ":x", "tiny:", "tiny?width", "tiny?a=1&a=2", None, 3])
+@pytest.mark.parametrize("text", ["", "  ", ":x", "tiny:", "tiny: ?a=1", "tiny?width", "tiny?a=1&a=2", None, 3])
 def test_a_malformed_spec_is_refused(text):
     with pytest.raises(InvalidSpecError):
         PartSpec.parse(text)

@@ -136,9 +136,12 @@ def find_checkpoint(path: str | Path, revision: str = "main", *, weights: bool =
     """
     written = str(path)
     is_native = written.startswith(NATIVE_PREFIX) and not Path(written).exists()
-    recognised = recognise(
-        fetch_folder(written.removeprefix(NATIVE_PREFIX) if is_native else path, revision, weights=weights)
-    )
+    name = written.removeprefix(NATIVE_PREFIX) if is_native else written
+    if is_native and not name.strip():
+        raise CheckpointError(
+            f"the model '{written}' has no name after ':'; give a folder or a hub id, {NATIVE_PREFIX}ID"
+        )
+    recognised = recognise(fetch_folder(name if is_native else path, revision, weights=weights))
     return as_native(recognised) if is_native else recognised
 
 

@@ -13,6 +13,7 @@ import facekit
 from facekit.backbones.huggingface import load_huggingface_backbone
 from facekit.encoders.fusion import build_encoder
 from facekit.errors import CheckpointError
+from facekit.hub import fetch_file
 from facekit.models.interoperability import inspect_checkpoint
 
 ROADS = {
@@ -105,6 +106,13 @@ def test_what_cannot_be_the_name_of_a_model_is_not_asked_for(source, hub):
         assert source in str(caught.value)
         assert "\n" not in str(caught.value)
     assert hub.requests == []
+
+
+def test_a_file_of_a_model_without_a_name_is_not_one_of_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match="the name of a model is empty"):
+        fetch_file("", ["config.json"])
 
 
 def test_a_revision_that_is_not_there(hub, internvl):

@@ -286,6 +286,17 @@ def test_a_part_that_is_not_registered_here_is_named(saved):
         facekit.load(saved)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("hf:", "the model 'hf:' has no name after ':'"), ("hf: ", "has no name"), ("", "is empty"), (" ", "is empty")],
+)
+def test_a_model_without_a_name_is_not_the_current_folder(saved, monkeypatch, name, words):
+    monkeypatch.chdir(saved)
+    with pytest.raises(CheckpointError, match=words):
+        facekit.load(name)
+    assert facekit.load(".")
+
+
 def test_loading_imports_neither_bitsandbytes_nor_peft_until_they_are_needed():
     code = "import sys, facekit.models.load; sys.exit(any(name in sys.modules for name in ('bitsandbytes', 'peft')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
