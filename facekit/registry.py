@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from facekit.errors import InvalidSpecError, MissingExtraError, UnknownPartError
-from facekit.spec import PartSpec, call_with_options, closest_match_hint, read_options
+from facekit.spec import PartSpec, call_with_options, closest_match_hint, options_for, read_options
 
 __all__ = ["ENTRY_POINT_GROUP", "KINDS", "Kind", "Part", "PartSpec", "Registry", "closest_match_hint"]
 
@@ -97,6 +97,16 @@ class Part:
 
 def _is_found(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
+
+
+def _maker(part: Any) -> Any:
+    return getattr(part, "from_spec", part)
+
+
+def _declared_options(label: str, part: Any, spec: PartSpec) -> Mapping[str, Any]:
+    """The options of a spec, read where the part names their types."""
+    declared = getattr(part, "options", None)
+    return read_options(label, spec.options, declared) if isinstance(declared, Mapping) else spec.options
 
 
 class Registry:
@@ -194,9 +204,25 @@ class Registry:
         """
         spec = PartSpec.parse(spec) if isinstance(spec, str) else spec
         part, label = self.load(kind, spec.name), f"{kind} '{spec.name}'"
-        declared = getattr(part, "options", None)
-        options = read_options(label, spec.options, declared) if isinstance(declared, Mapping) else spec.options
-        return call_with_options(label, getattr(part, "from_spec", part), spec.argument, options, **context)
+        return call_with_options(label, _maker(part), spec.argument, _declared_options(label, part, spec), **context)
+
+    def check(self, kind: str, spec: str | PartSpec) -> None:
+        """Make sure that what a spec names could be built elsewhere: a part that is not installed has a name alone.
+
+        Args:
+            kind: One of ``KINDS``.
+            spec: The spec; its options are read, and no file that it names is looked for.
+
+        Raises:
+            UnknownPartError: No such part.
+            InvalidSpecError: The spec is malformed, or an option cannot be used.
+        """
+        spec = PartSpec.parse(spec) if isinstance(spec, str) else spec
+        described = self.part(kind, spec.name)
+        if not all(map(_is_found, described.requires)):
+            return
+        part, label = described.load(), f"{kind} '{spec.name}'"
+        options_for(label, _maker(part), _declared_options(label, part, spec), {})
 
     def copy(self) -> Registry:
         """Return an independent registry with the same parts: what is registered in one is unknown to the other."""

@@ -36,6 +36,7 @@ __all__ = [
     "call_with_options",
     "closest_match_hint",
     "option_types",
+    "options_for",
     "read_options",
     "read_value",
 ]
@@ -237,6 +238,17 @@ def call_with_options(
     Raises:
         InvalidSpecError: An option is unknown, cannot be read, or is missing.
     """
+    return target(argument, **options_for(part, target, given, context), **context)
+
+
+def options_for(
+    part: str, target: Callable[..., Any], given: Mapping[str, Any], context: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Read options by the types in a target's signature; see ``call_with_options``, which calls it with them.
+
+    Raises:
+        InvalidSpecError: An option is unknown, cannot be read, or is missing.
+    """
     parameters = inspect.signature(target).parameters.values()
     known = {name: kind for name, kind in option_types(target).items() if name not in context}
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
@@ -246,7 +258,7 @@ def call_with_options(
     missing = sorted(needed - set(options) - set(context))
     if missing:
         raise InvalidSpecError(f"{part} needs the option '{missing[0]}'")
-    return target(argument, **options, **context)
+    return options
 
 
 def _read_union(value: Any, kind: Any, members: Sequence[Any]) -> Any:

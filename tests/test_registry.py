@@ -105,6 +105,16 @@ def test_a_package_that_is_installed_without_dependencies_is_a_step_of_the_comma
     assert (there.is_installed, there.missing_command) == (True, None)
 
 
+def test_options_are_checked_by_their_names_and_types_and_of_parts_that_are_not_here_the_name_alone(registry):
+    registry.check("landmarker", "given:nowhere.npy?coordinates=pixels")
+    with pytest.raises(InvalidSpecError, match="cannot use coordinates=feet"):
+        registry.check("landmarker", "given:nowhere.npy?coordinates=feet")
+    with pytest.raises(UnknownPartError, match="did you mean 'dlib'"):
+        registry.check("landmarker", "dlip")
+    registry.add(Part("landmarker", "absent", "nowhere:Nothing", requires=("package_that_is_not_there",)))
+    registry.check("landmarker", "absent?whatever=1")
+
+
 def test_a_registered_name_is_not_lost_by_accident(registry):
     with pytest.raises(InvalidSpecError, match="registered already"):
         registry.register("encoder", "tiny", object)

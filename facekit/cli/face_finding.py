@@ -13,20 +13,20 @@ OnNoFace = Annotated[str | None, typer.Option(help="raise, or whole-image; by de
 
 
 def check_face_finding(landmarker: str | None, on_no_face: str | None) -> None:
-    """Refuse a landmarker or a rule that there is not, before a model is loaded.
+    """Refuse a landmarker that cannot be used, or a rule that there is not, before a model is loaded.
 
     Raises:
         UnknownPartError: There is no such landmarker.
+        InvalidSpecError, MissingExtraError: It cannot be used; see ``facekit.faces.landmarker.load_landmarker``.
         ConfigurationError: There is no such rule.
     """
-    from facekit.catalog import current_registry
     from facekit.errors import ConfigurationError
+    from facekit.faces.landmarker import load_landmarker
     from facekit.faces.prepare import ON_NO_FACE
     from facekit.models.image_processing import NO_LANDMARKER
-    from facekit.spec import PartSpec
 
     if landmarker not in (None, NO_LANDMARKER):
-        current_registry().part("landmarker", PartSpec.parse(landmarker).name)
+        _ = load_landmarker(landmarker)
     if on_no_face is not None and on_no_face not in ON_NO_FACE:
         raise ConfigurationError(f"--on-no-face is one of {', '.join(ON_NO_FACE)}, not '{on_no_face}'")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -11,6 +13,8 @@ from facekit.cli.engine_options import EngineArguments, EngineName, beside_engin
 from facekit.cli.face_finding import OnNoFace, check_face_finding, choose_face_finding
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, say, show_json
+
+logger = logging.getLogger(__name__)
 
 
 @with_model_options()
@@ -84,6 +88,7 @@ def serve(
     opened = {each: source.load() for each, source in sources.items()}
     for _, processor in opened.values():
         choose_face_finding(processor, landmarker, on_no_face)
+    _warn_of_landmarkers({each: processor.image_processor.landmarker for each, (_, processor) in opened.items()})
 
     def tell(url: str) -> None:
         listed = " and ".join(f"'{each}'" for each in names)
@@ -93,6 +98,18 @@ def serve(
             show_json({"models": list(names), "url": url, "page": url.removesuffix("v1") if web else None})
 
     serve_model(*opened.pop(settings.name), settings, others=opened, make_engine=make_engine, on_ready=tell)
+
+
+def _warn_of_landmarkers(specs: Mapping[str, str | None]) -> None:
+    """Say beforehand which models find no faces here; requests that bring landmarks are answered all the same."""
+    from facekit.errors import FaceKitError
+    from facekit.faces.landmarker import load_landmarker
+
+    for name, spec in specs.items():
+        try:
+            _ = None if spec is None else load_landmarker(spec)
+        except FaceKitError as error:
+            logger.warning("'%s' finds no faces in pictures: %s; or serve it with --landmarker", name, error)
 
 
 def _name_second(first: str, model: str | None, name: str | None) -> str:

@@ -35,7 +35,7 @@ class FanLandmarker(Landmarker):
 
     Raises:
         MissingExtraError: face-alignment is not installed.
-        InvalidSpecError: The threshold is out of its range.
+        InvalidSpecError: The threshold is out of its range, or weights are neither here nor may be fetched.
     """
 
     def __init__(self, *, device: str = "cpu", threshold: float = 0.5, download: bool = False) -> None:
@@ -45,6 +45,8 @@ class FanLandmarker(Landmarker):
         self.device = device
         self.threshold = threshold
         self.download = download
+        if not download:
+            self._require_weights()
 
     @classmethod
     def from_spec(
@@ -59,7 +61,7 @@ class FanLandmarker(Landmarker):
 
         Raises:
             MissingExtraError: face-alignment is not installed.
-            InvalidSpecError: There is an argument.
+            InvalidSpecError: There is an argument, or weights are neither here nor may be fetched.
         """
         if argument is not None:
             raise InvalidSpecError(f"landmarker 'fan' takes no argument, unlike 'fan:{argument}'; options follow '?'")
@@ -88,8 +90,6 @@ class FanLandmarker(Landmarker):
     def _network(self) -> Any:
         import face_alignment
 
-        if not self.download:
-            self._require_weights()
         arguments: dict[str, Any] = {
             "device": self.device,
             "face_detector": "sfd",

@@ -111,7 +111,7 @@ def create(
         return _start_from_checkpoint(source, parts, device, seed)
     _refuse_opening(tokenizer=tokenizer, tower_root=tower_root, revision=None if revision == "main" else revision)
     if parts.landmarker is not None:
-        current_registry().part("landmarker", PartSpec.parse(parts.landmarker).name)
+        current_registry().check("landmarker", parts.landmarker)
     with _random_state(seed):
         vision = build_encoder(parts.encoder)
         video = None if parts.video_encoder is None else build_encoder(parts.video_encoder)

@@ -47,7 +47,7 @@ def start_from_checkpoint(
         ConfigurationError: The checkpoint is opened in its own class, and the connector does not go behind it.
     """
     if landmarker is not None:
-        current_registry().part("landmarker", PartSpec.parse(landmarker).name)
+        current_registry().check("landmarker", landmarker)
     spec = PartSpec.parse(connector)
     keeps_own = spec.name == OWN_CONNECTOR
     if not keeps_own:

@@ -129,6 +129,8 @@ def test_an_image_token_that_the_vocabulary_has_already_is_not_taken():
         ({"encoder": "tny"}, UnknownPartError, "unknown encoder 'tny'; did you mean 'tiny'"),
         ({"preset": "face-llava-70b"}, UnknownPartError, "unknown preset"),
         ({"landmarker": "dlip"}, UnknownPartError, "unknown landmarker 'dlip'; did you mean 'dlib'"),
+        ({"landmarker": "mesh?threshold=nan"}, InvalidSpecError, "landmarker 'mesh' cannot use threshold=nan"),
+        ({"landmarker": "mesh:nowhere?treshold=0.5"}, InvalidSpecError, "has no option 'treshold'"),
         ({"backbone": "tiny?widht=3"}, InvalidSpecError, "'tiny' has no option 'widht'; did you mean 'width'"),
         ({"backbone": "tiny?width=many"}, InvalidSpecError, "cannot use width=many: it takes an integer from 1"),
         ({"backbone": "hf:./nowhere"}, CheckpointError, "no such folder"),

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+import facekit
 from facekit.errors import ConfigurationError
 from facekit.serving.run import check_address
 from facekit.serving.settings import ServerSettings
@@ -34,6 +35,21 @@ def test_the_address_is_tried_before_the_model_is_loaded(taken, run_facekit, tmp
     status, _, error = run_facekit("serve", tmp_path, "--port", taken)
     assert status == 2
     assert "cannot be listened on" in error
+
+
+def test_a_model_whose_landmarker_is_not_here_is_named_before_the_first_request(
+    run_facekit, tmp_path, monkeypatch, caplog
+):
+    landmarker = "given:nowhere.npy?coordinates=pixels"
+    for part in facekit.create(encoder="tiny", connector="mlp", backbone="tiny", landmarker=landmarker):
+        part.save_pretrained(tmp_path / "model")
+    monkeypatch.setattr("facekit.serving.run.serve", lambda *arguments, **options: None)
+    command = ("serve", tmp_path / "model", "--port", 0)
+    assert run_facekit(*command)[0] == 0
+    assert "'model' finds no faces in pictures: there is no landmarks file 'nowhere.npy'" in caplog.text
+    caplog.clear()
+    assert run_facekit(*command, "--landmarker", "none")[0] == 0
+    assert not caplog.records
 
 
 def test_a_port_that_was_tried_is_free_again():

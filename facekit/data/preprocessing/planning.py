@@ -1,4 +1,4 @@
-"""``plan_preprocessing``: what a run would do; no picture is opened, no landmarker loaded, nothing written."""
+"""``plan_preprocessing``: what a run would do; no picture is opened, nothing written."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from facekit.catalog import current_registry
 from facekit.data.convert import describe_nothing, open_records
 from facekit.data.preprocessing.pipeline import check_output
 from facekit.data.preprocessing.settings import PreprocessSettings
 from facekit.data.preprocessing.shards import cut_units, is_noted
 from facekit.errors import RecordError
+from facekit.faces.landmarker import load_landmarker
 from facekit.remote.uploads import output_place
-from facekit.spec import PartSpec
 
 
 @dataclass(frozen=True)
@@ -58,12 +57,14 @@ def plan_preprocessing(
     Raises:
         RecordError: The input is not as expected, or has no record.
         UnknownPartError: There is no such dataset or landmarker.
+        InvalidSpecError: The landmarker's argument or an option cannot be used.
+        MissingExtraError: The landmarker's package is not installed.
         ConfigurationError: The folder holds something else.
     """
     settings = settings or PreprocessSettings()
     output = output_place(output_dir).expanduser().resolve()
     check_output(output)
-    current_registry().part("landmarker", PartSpec.parse(settings.landmarker).name)
+    _ = load_landmarker(settings.landmarker)
     records, _, summary = open_records(origin, split=split, media_folder=media_folder)
     media: Counter[str] = Counter()
     shards = noted = 0
