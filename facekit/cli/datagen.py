@@ -64,6 +64,7 @@ def datagen(
     from facekit.datagen.settings import GenerationSettings
     from facekit.datagen.workflow import generate
     from facekit.endpoints.addresses import load_answerer
+    from facekit.endpoints.keys import no_key
     from facekit.endpoints.outcomes import Ending
 
     if judge is None:
@@ -82,7 +83,8 @@ def datagen(
     if aspects is not None:
         chosen = chosen.only([name.strip() for name in aspects.split(",")])
     if dry_run:
-        preview = preview_run(records, output, chosen, annotator, settings)
+        _ = load_answerer(annotator, ask_key=no_key)
+        preview = preview_run(records, output, chosen, annotator, settings, judge=judge)
         if as_json:
             show_json({"preview": preview, "total_calls": preview.total})
         else:

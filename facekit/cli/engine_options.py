@@ -41,15 +41,24 @@ def choose_engines(
     Raises:
         FaceKitError: The engine cannot answer with the first model, or is asked for likelihoods.
     """
-    from facekit.errors import ConfigurationError
     from facekit.evaluation import is_own_model
     from facekit.serving.batch import choose_batch_engine
+
+    check_engines(engine, options, sources, scoring)
+    return [choose_batch_engine(engine, options, each) if is_own_model(each) else None for each in sources]
+
+
+def check_engines(engine: str, options: str | None, sources: Sequence[ModelSource], scoring: str) -> None:
+    """Refuse what ``choose_engines`` does, without looking at a model."""
+    from facekit.errors import ConfigurationError
+    from facekit.evaluation import is_own_model
+    from facekit.serving.engines import check_engine
 
     if engine != "transformers" and scoring == "likelihood":
         raise ConfigurationError(f"the engine {engine} scores no options; leave --engine or --scoring likelihood out")
     if engine != "transformers" and not is_own_model(sources[0]):
         raise ConfigurationError(f"--engine {engine} is for models of facekit, not '{sources[0].path}'; leave it out")
-    return [choose_batch_engine(engine, options, each) if is_own_model(each) else None for each in sources]
+    check_engine(engine, options)
 
 
 @contextmanager

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facekit.cli.belonging import refuse_alone
-from facekit.cli.engine_options import EngineArguments, EngineName, answered_by, beside_engine, choose_engines
+from facekit.cli.engine_options import (
+    EngineArguments,
+    EngineName,
+    answered_by,
+    beside_engine,
+    check_engines,
+    choose_engines,
+)
 from facekit.cli.model_options import ModelOptions, with_model_options
 from facekit.cli.output import AsJson, progress_display, say, show_json, show_table
 from facekit.cli.previews import DryRun, show_previews
@@ -65,6 +72,7 @@ def evaluate(
     """Evaluate a model: every task with intervals beside a baseline, and by demographic group."""
     from dataclasses import replace
 
+    from facekit.data.dataset import RecordSet
     from facekit.errors import ConfigurationError
     from facekit.evaluation import (
         ALL_TASKS,
@@ -83,7 +91,7 @@ def evaluate(
         sign_off_table,
         write_report,
     )
-    from facekit.evaluation.models.other_models import default_prompt_style
+    from facekit.evaluation.models.other_models import check_extractor, default_prompt_style
 
     if compare and output is None:
         raise ConfigurationError("--compare keeps each model's predictions; say where with --output")
@@ -100,6 +108,10 @@ def evaluate(
     sources = [replace(source, path=spec) for spec in (model, *(compare or ()))]
     sources = [beside_engine(engine, each) if is_own_model(each) else each for each in sources]
     if dry_run:
+        check_engines(engine, engine_options, sources, scoring)
+        if extract is not None:
+            check_extractor(extract)
+        _ = None if training_records is None else RecordSet.of(training_records)
         previews = [preview_evaluation(each, records, chosen, **asking) for each in sources]
         show_previews(previews, output, as_json=as_json)
         return

@@ -61,6 +61,7 @@ def judge(
     from dataclasses import replace
 
     from facekit.data.atomic import require_writable
+    from facekit.endpoints.keys import no_key
     from facekit.endpoints.outcomes import Ending
     from facekit.endpoints.settings import CallSettings
     from facekit.errors import ConfigurationError
@@ -74,20 +75,21 @@ def judge(
     source = opening.source(model or "")
     if model is None and source.given:
         raise ConfigurationError(f"{source.given[0]} says how --model is opened, and none is given; leave it out")
+    settings = CallSettings(
+        concurrency=concurrency, requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute,
+        max_cost=max_cost, prices=prices, attempts=attempts, backoff=backoff, retry_failed=retry_failed,
+    )  # fmt: skip
+    panel = None if offline else JudgePanel(
+        output, judges or (), settings=settings, image_side=image_side, ask_key=no_key if dry_run else ask_for_key()
+    )  # fmt: skip
     if dry_run:
         shown = _preview(records, predictions, source if model else None, tasks, sample, judges or ())
         show_previews(shown, output, as_json=as_json)
         return
     require_writable(output)
-    settings = CallSettings(
-        concurrency=concurrency, requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute,
-        max_cost=max_cost, prices=prices, attempts=attempts, backoff=backoff, retry_failed=retry_failed,
-    )  # fmt: skip
     with progress_display() as progress:
-        panel = None if offline else JudgePanel(
-            output, judges or (), settings=settings, image_side=image_side, ask_key=ask_for_key(),
-            on_progress=progress,
-        )  # fmt: skip
+        if panel is not None:
+            panel.on_progress = progress
         answers = _collect(records, output, predictions, source if model else None, tasks, sample, progress)
         if panel is None:
             _check_offline(answers, output, as_json=as_json)

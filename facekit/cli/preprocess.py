@@ -55,7 +55,7 @@ def preprocess(
     The exit status is 0 where all is well, 1 where more failed than --max-failures, 2 where nothing came out.
     """
     from facekit.data import confinement
-    from facekit.data.preprocessing import check_encoders, plan_preprocessing
+    from facekit.data.preprocessing import check_encoders, check_engine, plan_preprocessing
     from facekit.data.preprocessing import preprocess as run
     from facekit.errors import ConfigurationError
 
@@ -63,6 +63,7 @@ def preprocess(
         raise ConfigurationError("--video-features goes with --features, the encoder for images")
     if features is None:
         refuse_alone(context, "--features", "features_dtype", "feature_cache_bytes")
+    check_engine(engine)
     if engine != "ray":
         refuse_alone(context, "--engine ray", "ray_address")
     if allow_outside:

@@ -10,15 +10,18 @@ from pathlib import Path
 from facekit.catalog import current_registry
 from facekit.data.ledger import FINISHED, LEDGER_NAME, Ledger, PlacedCall
 from facekit.datagen.calls import ANNOTATE
+from facekit.datagen.checking import check_run
 from facekit.datagen.intake import take_in
 from facekit.datagen.plan import outdate_answers, plan_annotations, survey
 from facekit.datagen.questions import stored_question
 from facekit.datagen.recipe import Recipe, load_recipe
 from facekit.datagen.settings import GenerationSettings
 from facekit.deprecations import renamed_arguments
-from facekit.endpoints.addresses import parse_endpoint_spec
-from facekit.endpoints.prices import find_price, load_prices, prompt_tokens
-from facekit.errors import ConfigurationError
+from facekit.endpoints.addresses import load_answerer, parse_endpoint_spec
+from facekit.endpoints.keys import no_key
+from facekit.endpoints.limits import RateLimiter
+from facekit.endpoints.prices import UNKNOWN_PRICE, Price, find_price, load_prices, model_price, prompt_tokens
+from facekit.endpoints.requests import Request
 from facekit.remote.uploads import output_place
 
 ESTIMATED_FROM = 400
@@ -73,6 +76,8 @@ def dry_run(
     recipe: str | Path | Recipe,
     model: str,
     settings: GenerationSettings | None = None,
+    *,
+    judge: str | None = None,
 ) -> Preview:
     """Look at what a run would do; asks nobody, and writes nothing but a conversion that the run would need.
 
@@ -81,19 +86,20 @@ def dry_run(
         output_dir: The folder of the results; what its ledger has is not asked again.
         recipe: A recipe, its name or path.
         model: The annotator's model, for its price; its name or the annotator's spec string.
-        settings: For the price table, and whether batches are used.
+        settings: Those of the run.
+        judge: The spec string of who rates the answers, whose calls are not counted.
 
     Raises:
-        RecordError: If the records file is missing or malformed.
-        ConfigurationError: If the recipe or price table is wrong.
+        FaceKitError: What ``generate`` raises before it asks anybody, but for a key that is not there.
     """
     output = output_place(output_dir)
-    settings, records = settings or GenerationSettings(), take_in(records, output)
-    recipe = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    model = _model_name(model)
-    price = find_price(load_prices(settings.prices), model)
-    if price is None and settings.max_cost is not None:
-        raise ConfigurationError(f"the price table has no model '{model}'; add it in a file and pass --prices")
+    settings, recipe = settings or GenerationSettings(), recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    check_run(output, recipe, judge, settings)
+    records = take_in(records, output)
+    prices, model = load_prices(settings.prices), _model_name(model)
+    price = find_price(prices, model)
+    for named in (model, *([] if judge is None else [load_answerer(judge, ask_key=no_key).model])):
+        model_price(prices, named, required=settings.max_cost is not None)
     if price is not None and settings.batch:
         price = price.in_batch()
     overview = survey(records, recipe)
@@ -108,6 +114,7 @@ def dry_run(
     else:
         measured = list(islice(first, ESTIMATED_FROM))
     requests = [call.request for call in measured if call.request is not None]
+    _check_limits(settings, requests, price)
     share = sum(calls.values()) / max(1, len(requests))
     known = price or next(iter(load_prices().values()))
     read = round(share * sum(prompt_tokens(request, known) for request in requests))
@@ -117,6 +124,13 @@ def dry_run(
         sorted({call.problem for call in measured if call.problem})[:5], read, written,
         None if price is None else price.cost(read, written / 3), None if price is None else price.cost(read, written),
     )  # fmt: skip
+
+
+def _check_limits(settings: GenerationSettings, requests: Sequence[Request], price: Price | None) -> None:
+    """Refuse limits that the largest of the measured calls does not fit into."""
+    known = price or UNKNOWN_PRICE
+    largest = max((prompt_tokens(request, known) + request.max_tokens for request in requests), default=1)
+    RateLimiter(settings.requests_per_minute, settings.tokens_per_minute, largest_call=float(largest))
 
 
 def _samples(calls: list[PlacedCall], recipe: Recipe) -> list[SamplePrompt]:
@@ -131,6 +145,6 @@ def _samples(calls: list[PlacedCall], recipe: Recipe) -> list[SamplePrompt]:
 
 
 def _model_name(text: str) -> str:
-    """The model that a spec string of an annotator names; a model's own name may have a colon, too (``llava:7b``)."""
-    spec = parse_endpoint_spec(text)
-    return (spec.argument or spec.name) if spec.name in current_registry().names("annotator") else text
+    """The model of an annotator's spec string, which is checked; a model's own name may have a colon (``llava:7b``)."""
+    is_annotator = parse_endpoint_spec(text).name in current_registry().names("annotator")
+    return load_answerer(text, ask_key=no_key).model if is_annotator else text

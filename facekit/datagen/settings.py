@@ -25,7 +25,7 @@ class GenerationSettings(CallSettings):
 
     threshold: Annotated[float, Field(ge=1.0, le=10.0)] | None = None
     batch: bool = False
-    poll_seconds: Annotated[float, Field(gt=0.0)] = 60.0
+    poll_seconds: Annotated[float, Field(gt=0.0, le=86_400.0)] = 60.0
     batch_requests: Annotated[int, Field(ge=1, le=50_000)] = 50_000
     batch_bytes: Annotated[int, Field(ge=1_000, le=200_000_000)] = 150_000_000
     formats: tuple[str, ...] = ()

@@ -16,9 +16,10 @@ from facekit.data.ledger import Ledger as Ledger
 from facekit.datagen.annotators.template import MODEL
 from facekit.datagen.batches import BatchRunner
 from facekit.datagen.calls import ANNOTATE, RATE, Annotator
-from facekit.datagen.exports import Provenance, check_exports, write_exports, write_provenance_card
+from facekit.datagen.checking import check_run
+from facekit.datagen.exports import Provenance, write_exports, write_provenance_card
 from facekit.datagen.intake import take_in
-from facekit.datagen.outputs import RECORDS_NAME, Written, check_recipe, write_outputs, write_summary
+from facekit.datagen.outputs import RECORDS_NAME, Written, write_outputs, write_summary
 from facekit.datagen.plan import Overview, plan_annotations, survey_once
 from facekit.datagen.quality.answers import review_answer
 from facekit.datagen.quality.rating import plan_ratings
@@ -36,7 +37,7 @@ from facekit.endpoints.pipeline import Pipeline
 from facekit.endpoints.pool import ClientPool
 from facekit.endpoints.prices import Price, load_prices, model_price
 from facekit.endpoints.requests import Reply, Review
-from facekit.errors import ConfigurationError, RecordError
+from facekit.errors import RecordError
 from facekit.remote.uploads import uploaded_folder
 
 logger = logging.getLogger(__name__)
@@ -121,10 +122,7 @@ def _generate(
     ask_key: Callable[[str], str] | None,
 ) -> GenerationResult:
     output = require_writable(output_dir)
-    if judge is not None and recipe.rating is None:
-        raise ConfigurationError(f"the recipe '{recipe.name}' has no rating, so a judge has nothing to do")
-    check_recipe(output, recipe)
-    check_exports(output, settings.formats)
+    check_run(output, recipe, judge, settings)
     taken = take_in(records, output)
     if not taken.is_file():
         raise RecordError(f"records file {taken} cannot be opened (no such file); check the path")

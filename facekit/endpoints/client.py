@@ -109,7 +109,7 @@ class EndpointClient:
         key: SecretStr | None = None
         local = is_local(base_url)
         try:
-            key = read_key(key_env or DEFAULT_VARIABLE, None if local else ask_key)
+            key = read_key(key_env or DEFAULT_VARIABLE, None if local and key_env is None else ask_key)
         except ConfigurationError:
             if not local or key_env is not None:
                 raise

@@ -38,6 +38,11 @@ def read_key(variable: str = DEFAULT_VARIABLE, ask: Callable[[str], str] | None 
     return SecretStr(key)
 
 
+def no_key(prompt: str) -> str:
+    """What dry runs have in place of ``ask``: they need no key, for they ask nobody."""
+    return "none"
+
+
 class KeyFilter:
     """Strikes keys out of text: the given ones, and whatever has the form of one.
 

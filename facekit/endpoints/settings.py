@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from facekit.errors import ConfigurationError
 
-Limit = Annotated[float, Field(gt=1.0)]
+Limit = Annotated[float, Field(gt=1.0, allow_inf_nan=False)]
 
 
 class CallSettings(BaseModel):

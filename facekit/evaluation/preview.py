@@ -11,7 +11,7 @@ from typing import Any
 from facekit.data.dataset import RecordSet
 from facekit.errors import ConfigurationError
 from facekit.evaluation.benchmarks.suite import run_benchmark
-from facekit.evaluation.models.other_models import default_prompt_style, scores_options
+from facekit.evaluation.models.other_models import check_model, default_prompt_style, scores_options
 from facekit.evaluation.tasks.asked import plan_questions, plan_tasks
 from facekit.evaluation.tasks.definitions import ALL_TASKS, Task
 from facekit.evaluation.tasks.prompts import RECORDED, PromptStyle
@@ -72,9 +72,10 @@ def preview_evaluation(
     limit: int | None = None,
     max_new_tokens: int | None = None,
 ) -> Preview:
-    """Say what ``evaluate_model`` would ask; arguments and errors are its own, but the model is only named."""
+    """Say what ``evaluate_model`` would ask; arguments and errors are its own, and of the model ``check_model``'s."""
     record_set = RecordSet.of(records)
     source = model if isinstance(model, ModelSource) else ModelSource(model)
+    check_model(source)
     if scoring not in ("generation", "likelihood"):
         raise ConfigurationError(f"scoring is 'generation' or 'likelihood', not {scoring!r}")
     if scoring == "likelihood" and not scores_options(source):
@@ -92,11 +93,12 @@ def preview_evaluation(
 
 
 def preview_benchmark(model: str | ModelSource, name: str, root: str | Path, **options: Any) -> Preview:
-    """Say what ``run_benchmark`` would ask; arguments and errors are its own, but models are only named."""
+    """Say what ``run_benchmark`` would ask; arguments and errors are its own, and of models ``check_model``'s."""
     source = model if isinstance(model, ModelSource) else ModelSource(model)
-    default_prompt_style(source)  # raises where there is no such checkpoint
+    check_model(source)
     listener = _ScoringListener(source) if scores_options(source) else _Listener(source)
     if options.get("extractor") is not None:
+        check_model(options["extractor"])
         options["extractor"] = _Listener(ModelSource(options["extractor"]))
     try:
         run_benchmark(listener, name, root, output_dir=None, **options)

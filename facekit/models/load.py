@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from safetensors import SafetensorError
 
-from facekit.backbones.base import choose_device, has_tokenizer, read_dtype
+from facekit.backbones.base import choose_device, has_tokenizer, read_device, read_dtype
 from facekit.backbones.quantization import check_quantization, quantize
 from facekit.compat.transformers_model import one_at_a_time
 from facekit.encoders.huggingface import errors_only
@@ -121,6 +121,43 @@ def load(
         divide(model, device_map)
         return model.eval(), processor
     return model.to(device).eval(), processor
+
+
+def check_opening(
+    path: str | Path,
+    *,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    tower_root: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+    revision: str = "main",
+    load_in: Literal["4bit", "8bit"] | None = None,
+    device_map: DeviceMap | None = None,
+) -> Recognition:
+    """Find a checkpoint and make sure that ``load``, whose arguments and errors these are, would take its options.
+
+    Weights on the hub are not downloaded.
+    """
+    check_placing(dtype=dtype, device=device, load_in=load_in, device_map=device_map)
+    recognised = find_checkpoint(path, revision, weights=False)
+    check_options(recognised, tower_root, tokenizer)
+    return recognised
+
+
+def check_placing(
+    *,
+    dtype: str | torch.dtype | None,
+    device: str | torch.device | None,
+    load_in: Literal["4bit", "8bit"] | None,
+    device_map: DeviceMap | None,
+) -> None:
+    """Make sure that a model of any kind could be put where it is to go; arguments and errors are those of ``load``."""
+    read_device(device)
+    check_device_map(device_map, device)
+    if load_in is not None:
+        check_quantization(load_in)
+    if dtype not in (None, "auto"):
+        read_dtype(dtype)
 
 
 def find_checkpoint(path: str | Path, revision: str = "main", *, weights: bool = True) -> Recognition:

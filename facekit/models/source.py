@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from facekit.errors import ConfigurationError
-from facekit.models.load import load
+from facekit.models.load import check_opening, load
 from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.placement import DeviceMap
 from facekit.models.processing import FaceKitProcessor
@@ -46,6 +46,10 @@ class ModelSource:
     def load(self) -> tuple[FaceKitForConditionalGeneration, FaceKitProcessor]:
         """Load the model and its processor; see ``facekit.load``, also for what it raises."""
         return load(self.path, **self.options)
+
+    def check(self) -> None:
+        """Make sure that ``load`` would find the checkpoint and take the options; see it for what this raises."""
+        check_opening(self.path, **self.options)
 
     @property
     def options(self) -> dict[str, Any]:

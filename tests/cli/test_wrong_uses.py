@@ -314,6 +314,47 @@ WRONG = [
 ]
 
 
+FTP = "openai:gpt-4o?base_url=ftp://there/v1"
+JUDGED = ("judge", "{records}", "--output", "OUT", "--judge")
+MADE = ("datagen", "{records}", "--output", "OUT")
+ASKED = ("eval", PREDICTIONS, "{records}", "--tasks", "age")
+
+REFUSED_BY_A_DRY_RUN_TOO = [
+    ((*JUDGED, FTP), "is no address such as"),
+    ((*JUDGED, "template"), "does not see pictures"),
+    ((*JUDGED, "openai:gpt-4o", "--judge", "openai:gpt-4o"), "none of them twice"),
+    ((*JUDGED, "openai:gpt-4o", "--backoff", "nan"), "'backoff'"),
+    ((*JUDGED, "openai:gpt-4o", "--concurrency", "0"), "'concurrency'"),
+    ((*JUDGED, "openai:mine", "--max-cost", "1"), "no model 'mine'"),
+    ((*JUDGED, "openai:gpt-4o", "--prices", "nowhere.yaml"), "nowhere.yaml"),
+    ((*JUDGED, "openai:gpt-4o", "--image-side", "3"), "image_side"),
+    ((*JUDGED, "openai:gpt-4o", "--model", "nowhere"), "nowhere"),
+    ((*MADE, "--annotator", FTP), "is no address such as"),
+    ((*MADE, "--annotator", "opnai:gpt-4o"), "did you mean 'openai'"),
+    ((*MADE, "--annotator", "openai:gpt-4o", "--judge", FTP), "is no address such as"),
+    ((*MADE, "--annotator", "openai:gpt-4o", "--judge", "openai:mine", "--max-cost", "1"), "no model 'mine'"),
+    ((*MADE, "--annotator", "openai:gpt-4o", "--requests-per-minute", "inf"), "'requests_per_minute'"),
+    ((*MADE, "--format", "parket"), "not 'parket'"),
+    ((*ASKED[:1], FTP, *ASKED[2:]), "is no address such as"),
+    ((*ASKED[:1], "predictions:nowhere.jsonl", *ASKED[2:]), "nowhere.jsonl"),
+    ((*ASKED[:1], "{model}", *ASKED[2:], "--device", "gpu7"), "'gpu7' cannot be used here"),
+    ((*ASKED, "--extract", FTP), "is no address such as"),
+    ((*ASKED, "--training-records", "nowhere.jsonl"), "nowhere.jsonl"),
+    ((*ASKED, "--engine", "vlm"), "vlm"),
+    (("bench", "facexbench", "{empty}", FTP), "is no address such as"),
+    (("preprocess", "{records}", "OUT", "--engine", "sun"), "the engine is one of local, ray"),
+]
+
+
+@pytest.mark.parametrize(("words", "piece"), REFUSED_BY_A_DRY_RUN_TOO)
+@pytest.mark.parametrize("dry", [("--dry-run",), ()], ids=["dry-run", "run"])
+def test_a_dry_run_refuses_what_the_run_refuses(run_facekit, places, tmp_path, monkeypatch, words, piece, dry):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-nobody-is-asked-000000")
+    status, error = use(run_facekit, places, [word.replace("OUT", str(tmp_path / "out")) for word in (*words, *dry)])
+    assert status == 2, error
+    assert piece in error
+
+
 WRONG = [(tuple(map(os.fsdecode, words)), piece) for words, piece in WRONG]  # bytes as a shell hands them over
 
 

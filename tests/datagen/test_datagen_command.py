@@ -34,6 +34,15 @@ def test_a_dry_run_prints_prompts_calls_and_cost(run, faces, recipe_path, tmp_pa
     assert "estimated cost: $0.0" in out
 
 
+def test_a_dry_run_needs_no_key_and_refuses_a_limit_that_no_call_fits_into(run, faces, recipe_path, tmp_path):
+    told = (faces, "--output", tmp_path / "out", "--recipe", recipe_path, "--annotator", "openai:gpt-4o", "--dry-run")
+    assert run(*told, "--judge", "openai:gpt-4o", "--max-cost", "1")[0] == 0
+    status, _, error = run(*told, "--tokens-per-minute", "5")
+    assert status == 2
+    assert "a limit of 5 per minute is too low for calls that need up to" in error
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_used_up_budget_has_a_status_of_its_own(run, faces, recipe_path, tmp_path, serve):
     server = serve()
     status, _, error = run(faces, "--output", tmp_path / "out", "--recipe", recipe_path, "--max-cost", "0.01",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
-    from facekit.data.preprocessing.engines import ENGINES
+    from facekit.data.preprocessing.engines import ENGINES, check_engine
     from facekit.data.preprocessing.failures import RecordFailure
     from facekit.data.preprocessing.features import FeatureResult, check_encoders, encode_shards
     from facekit.data.preprocessing.pipeline import PreprocessProgress, PreprocessResult, preprocess
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "engines": ["ENGINES"],
+        "engines": ["ENGINES", "check_engine"],
         "failures": ["RecordFailure"],
         "features": ["FeatureResult", "check_encoders", "encode_shards"],
         "pipeline": ["PreprocessProgress", "PreprocessResult", "preprocess"],

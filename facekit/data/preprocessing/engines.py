@@ -41,6 +41,16 @@ class Crashed(Generic[Task]):
     task: Task
 
 
+def check_engine(engine: str, workers: int = 1) -> None:
+    """Refuse an engine that there is not, or fewer than one worker; see ``run_tasks``."""
+    if engine not in ENGINES:
+        raise ConfigurationError(f"the engine is one of {', '.join(ENGINES)}, not '{engine}'")
+    if workers < 1:
+        raise ConfigurationError(f"there is at least one worker, not {workers}")
+    if engine == "ray":
+        _require_ray()
+
+
 def run_tasks(
     function: Callable[[Task], Result],
     tasks: Iterable[Task],
@@ -65,10 +75,7 @@ def run_tasks(
         ConfigurationError: There is no such engine, or fewer than one worker.
         MissingExtraError: Ray is not installed.
     """
-    if engine not in ENGINES:
-        raise ConfigurationError(f"the engine is one of {', '.join(ENGINES)}, not '{engine}'")
-    if workers < 1:
-        raise ConfigurationError(f"there is at least one worker, not {workers}")
+    check_engine(engine, workers)
     if engine == "ray":
         return _run_on_ray(function, tasks, workers, address)
     return _run_in_processes(function, tasks, workers) if workers > 1 else map(function, tasks)
@@ -133,13 +140,18 @@ def _collect_after_crash(under_way: dict[Future[Result], Task]) -> Iterator[Resu
         yield Crashed(task) if isinstance(future.exception(), BrokenProcessPool) else future.result()
 
 
-def _run_on_ray(
-    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int, address: str | None
-) -> Iterator[Result | Crashed[Task]]:
+def _require_ray() -> Any:
     try:
         import ray
     except ImportError as error:
         raise MissingExtraError("the engine 'ray' needs Ray; pip install 'facekit-mllm[ray]'") from error
+    return ray
+
+
+def _run_on_ray(
+    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int, address: str | None
+) -> Iterator[Result | Crashed[Task]]:
+    ray = _require_ray()
     was_running = ray.is_initialized()
     if not was_running:
         options: dict[str, Any] = {} if address else {"include_dashboard": False}

@@ -9,7 +9,7 @@ from pathlib import Path
 from facekit.data.convert import describe_nothing, open_records
 from facekit.data.preprocessing.pipeline import check_output
 from facekit.data.preprocessing.settings import PreprocessSettings
-from facekit.data.preprocessing.shards import cut_units, is_noted
+from facekit.data.preprocessing.shards import cut_units, is_noted, require_webdataset
 from facekit.errors import RecordError
 from facekit.faces.landmarker import load_landmarker
 from facekit.remote.uploads import output_place
@@ -58,12 +58,13 @@ def plan_preprocessing(
         RecordError: The input is not as expected, or has no record.
         UnknownPartError: There is no such dataset or landmarker.
         InvalidSpecError: The landmarker's argument or an option cannot be used.
-        MissingExtraError: The landmarker's package is not installed.
+        MissingExtraError: A package is not installed.
         ConfigurationError: The folder holds something else.
     """
     settings = settings or PreprocessSettings()
     output = output_place(output_dir).expanduser().resolve()
     check_output(output)
+    require_webdataset()
     _ = load_landmarker(settings.landmarker)
     records, _, summary = open_records(origin, split=split, media_folder=media_folder)
     media: Counter[str] = Counter()

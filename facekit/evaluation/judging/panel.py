@@ -16,6 +16,7 @@ from facekit.endpoints.addresses import load_answerer, parse_endpoint_spec
 from facekit.endpoints.budget import Budget
 from facekit.endpoints.interruption import stop_signals
 from facekit.endpoints.outcomes import ACCEPTED, FAILED, REJECTED, Ending, ProgressListener
+from facekit.endpoints.pictures import check_image_side
 from facekit.endpoints.pipeline import Pipeline
 from facekit.endpoints.prices import load_prices, model_price
 from facekit.endpoints.requests import Answerer, Request
@@ -58,8 +59,8 @@ class JudgePanel:
         cost: Dollars of all runs in the folder.
 
     Raises:
-        ConfigurationError: There is no judge, one is named twice, one cannot see pictures, or a budget is given for
-            one without a price.
+        ConfigurationError: There is no judge, one is named twice, one cannot see pictures, a budget is given for one
+            without a price, or ``image_side`` is out of its range.
     """
 
     @renamed_arguments(folder="output_dir")
@@ -76,6 +77,7 @@ class JudgePanel:
         for spec in judges:
             if isinstance(spec, str) and parse_endpoint_spec(spec).name in SIGHTLESS:
                 raise ConfigurationError(f"'{spec}' cannot judge: it does not see pictures; give an endpoint")
+        check_image_side(image_side)
         self.folder, self.image_side, self.on_progress = Path(output_dir), image_side, on_progress
         self.settings = settings or CallSettings()
         self.ending: Ending | None = None

@@ -15,6 +15,7 @@ from facekit.evaluation.judging.explanations import (
     write_request,
 )
 from facekit.evaluation.judging.panel import MAX_TOKENS
+from facekit.evaluation.models.other_models import check_model
 from facekit.evaluation.preview import PlannedPart, Preview
 from facekit.evaluation.tasks.definitions import ALL_TASKS, Task
 from facekit.models.source import ModelSource
@@ -23,7 +24,8 @@ from facekit.models.source import ModelSource
 def preview_explanations(
     model: str | ModelSource, records: RecordSet | str | Path, tasks: Sequence[Task] = ALL_TASKS
 ) -> Preview:
-    """Say what ``ask_for_explanations`` would ask; the model is only named."""
+    """Say what ``ask_for_explanations`` would ask, of a model that ``open_model`` would find; it is not opened."""
+    check_model(model)
     name = str(model.path if isinstance(model, ModelSource) else model)
     counts: dict[str, list[str]] = {}
     for _, task, _, text in plan_explanations(RecordSet.of(records), tasks):

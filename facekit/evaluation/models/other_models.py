@@ -29,12 +29,13 @@ from facekit.hub import fetch_folder
 from facekit.models.foreign_prompts import escape_chat, tokenize_chats
 from facekit.models.identity import sample_weights
 from facekit.models.interoperability.recognition import NATIVE_SETTINGS, CheckpointFormat, recognise
+from facekit.models.load import check_placing
 from facekit.models.native.loading import open_in_own_class
 from facekit.models.native.region import REGION_FOLDER
 from facekit.models.placement import check_device_map
 from facekit.models.sessions import option_tokens, question_log_likelihoods
 from facekit.models.source import ModelSource
-from facekit.spec import PartSpec, PositiveInt, call_with_options
+from facekit.spec import PartSpec, PositiveInt, call_with_options, options_for
 
 logger = logging.getLogger(__name__)
 
@@ -245,22 +246,50 @@ def open_model(spec: str | ModelSource, *, batch_size: int | None = None) -> Mod
     sizes: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
     if kind is None:
         return FaceKitModel(*source.load(), name=spec, prompt_style=default_prompt_style(source), **sizes)
-    parsed = PartSpec.parse(spec)
+    parsed = _parse(source, kind)
+    chosen = {name: getattr(source, name) for name in source.given}
+    context = {**sizes, **chosen} if kind == "hf" else {}
+    return call_with_options(f"model '{kind}'", _OPENED[kind], parsed.argument, parsed.options, **context)
+
+
+def check_model(spec: str | ModelSource) -> None:
+    """Make sure that ``open_model``, whose errors these are, would find a model and take its options.
+
+    None is opened, and nobody is called: a key need not be there. Of ``hf:ID`` only the options are looked at.
+    """
+    source = spec if isinstance(spec, ModelSource) else ModelSource(spec)
+    kind = _kind(source)
+    if kind is None:
+        source.check()
+        return
+    parsed = _parse(source, kind)
+    if kind == "hf":
+        chosen = {name: getattr(source, name) for name in source.given}
+        options = {**options_for(f"model '{kind}'", _OPENED[kind], parsed.options, chosen), **chosen}
+        check_placing(**{name: options.get(name) for name in ("dtype", "device", "load_in", "device_map")})
+        return
+    options = {name: value for name, value in parsed.options.items() if name != "key_env"}
+    call_with_options(f"model '{kind}'", _OPENED[kind], parsed.argument, options)
+
+
+def _parse(source: ModelSource, kind: str) -> PartSpec:
+    """The spec of a model that is none of facekit's; refuses options beside it that mean nothing there."""
+    parsed = PartSpec.parse(str(source.path))
     if parsed.argument is None:
-        raise InvalidSpecError(f"the model spec '{spec}' has no name after '{kind}:'")
+        raise InvalidSpecError(f"the model spec '{source.path}' has no name after '{kind}:'")
     if kind != "hf":
         source.refuse("does not run here")
     source.refuse(
         "has no towers of Face-LLaVA", allowed=("device", "dtype", "load_in", "tokenizer", "revision", "device_map")
     )
-    called: dict[str, Callable[..., ModelUnderTest]] = {
-        "hf": HuggingFaceModel.load,
-        "openai": EndpointModel.from_spec,
-        "predictions": RecordedModel,
-    }
-    chosen = {name: getattr(source, name) for name in source.given}
-    context = {**sizes, **chosen} if kind == "hf" else {}
-    return call_with_options(f"model '{kind}'", called[kind], parsed.argument, parsed.options, **context)
+    return parsed
+
+
+_OPENED: dict[str, Callable[..., ModelUnderTest]] = {
+    "hf": HuggingFaceModel.load,
+    "openai": EndpointModel.from_spec,
+    "predictions": RecordedModel,
+}
 
 
 def open_extractor(spec: str, *, every: bool = False) -> Extractor:
@@ -273,11 +302,21 @@ def open_extractor(spec: str, *, every: bool = False) -> Extractor:
     Raises:
         InvalidSpecError: The spec names no model at an endpoint, or has an unknown option.
     """
+    _refuse_extractor(spec)
+    return Extractor(open_model(spec), every)
+
+
+def check_extractor(spec: str) -> None:
+    """Make sure that ``open_extractor``, whose errors these are, would take a spec; nobody is called."""
+    _refuse_extractor(spec)
+    check_model(spec)
+
+
+def _refuse_extractor(spec: str) -> None:
     if not spec.startswith("openai:"):
         raise InvalidSpecError(
             f"'{spec}' cannot extract labels: it takes a language model at an endpoint, openai:MODEL?base_url=URL"
         )
-    return Extractor(open_model(spec), every)
 
 
 def default_prompt_style(spec: str | ModelSource) -> str:

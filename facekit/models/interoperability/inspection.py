@@ -13,8 +13,8 @@ from typing import Any, Literal
 import torch
 from transformers import PreTrainedConfig
 
-from facekit.backbones.base import read_device, read_dtype
-from facekit.backbones.quantization import PACKED_BYTES, check_quantization
+from facekit.backbones.base import read_dtype
+from facekit.backbones.quantization import PACKED_BYTES
 from facekit.catalog import current_registry
 from facekit.connectors.base import Connector
 from facekit.counted import counted
@@ -32,7 +32,7 @@ from facekit.models.interoperability.recognition import (
     as_native,
 )
 from facekit.models.interoperability.weights import TensorHeader, fetch_headers, list_weights_files, read_headers
-from facekit.models.load import check_options, find_checkpoint
+from facekit.models.load import check_opening
 from facekit.models.memory import (
     EncoderShape,
     MemoryEstimate,
@@ -43,7 +43,7 @@ from facekit.models.memory import (
     text_shape,
 )
 from facekit.models.native.measuring import measure_native
-from facekit.models.placement import DeviceMap, check_device_map
+from facekit.models.placement import DeviceMap
 
 PART_NAMES = ("encoder", "video_encoder", "connector", "language_model")
 TRAINED_BY_DEFAULT = ("connector", "language_model")
@@ -213,13 +213,17 @@ def inspect_checkpoint(
         >>> [part.name for part in report.parts][:2]
         ['encoder', 'connector']
     """
-    read_device(device)
-    check_device_map(device_map, device)
-    if load_in is not None:
-        check_quantization(load_in)
+    recognised = check_opening(
+        path,
+        dtype=dtype,
+        device=device,
+        tower_root=tower_root,
+        tokenizer=tokenizer,
+        revision=revision,
+        load_in=load_in,
+        device_map=device_map,
+    )
     floating = None if dtype in (None, "auto") else read_dtype(dtype)
-    recognised = find_checkpoint(path, revision, weights=False)
-    check_options(recognised, tower_root, tokenizer)
     if recognised.format is CheckpointFormat.ADAPTER:
         return _as_opened(_inspect_adapter(recognised, tower_root), floating, load_in)
     return _as_opened(_inspect_whole(recognised, tower_root), floating, load_in)
