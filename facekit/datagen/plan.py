@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -212,6 +213,15 @@ def applies(aspect: Aspect, values: dict[str, Any]) -> bool:
     if not isinstance(labels, dict) or not isinstance(groups, dict):
         return True
     return all(is_known(name, labels, groups) for name in aspect.requires)
+
+
+def count_answered(path: Path, recipe: Recipe, ledger: Ledger) -> Counter[str]:
+    """How many records of a file need no call, by aspect; the ledger may know of others."""
+    counts: Counter[str] = Counter()
+    for lines in in_batches(iterate_ids(path), BATCH):
+        found = ledger.finished(ANNOTATE, recipe.prompt_versions(), [identifier for _, identifier, _ in lines])
+        counts.update(aspect for _, aspect in found)
+    return counts
 
 
 def plan_annotations(

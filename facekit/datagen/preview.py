@@ -8,11 +8,10 @@ from itertools import islice
 from pathlib import Path
 
 from facekit.catalog import current_registry
-from facekit.data.ledger import FINISHED, LEDGER_NAME, Ledger, PlacedCall
-from facekit.datagen.calls import ANNOTATE
+from facekit.data.ledger import LEDGER_NAME, Ledger, PlacedCall
 from facekit.datagen.checking import check_run
 from facekit.datagen.intake import take_in
-from facekit.datagen.plan import outdate_answers, plan_annotations, survey
+from facekit.datagen.plan import count_answered, outdate_answers, plan_annotations, survey
 from facekit.datagen.questions import stored_question
 from facekit.datagen.recipe import Recipe, load_recipe
 from facekit.datagen.settings import GenerationSettings
@@ -107,10 +106,9 @@ def dry_run(
     if (output / LEDGER_NAME).is_file():
         with Ledger(output) as ledger:
             outdate_answers(records, recipe, ledger)
-            counts = ledger.counts(ANNOTATE, recipe.prompt_versions())
+            answered = count_answered(records, recipe, ledger)
             measured = list(islice(plan_annotations(records, recipe, ledger), ESTIMATED_FROM))
-        for (aspect, state), count in counts.items():
-            calls[aspect] -= count if state in FINISHED else 0
+        calls = {aspect: max(0, count - answered[aspect]) for aspect, count in calls.items()}
     else:
         measured = list(islice(first, ESTIMATED_FROM))
     requests = [call.request for call in measured if call.request is not None]

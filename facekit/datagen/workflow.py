@@ -20,9 +20,9 @@ from facekit.datagen.checking import check_run
 from facekit.datagen.exports import Provenance, write_exports, write_provenance_card
 from facekit.datagen.intake import take_in
 from facekit.datagen.outputs import RECORDS_NAME, Written, write_outputs, write_summary
-from facekit.datagen.plan import Overview, plan_annotations, survey_once
+from facekit.datagen.plan import Overview, count_answered, plan_annotations, survey_once
 from facekit.datagen.quality.answers import review_answer
-from facekit.datagen.quality.rating import plan_ratings
+from facekit.datagen.quality.rating import count_ratings, plan_ratings
 from facekit.datagen.quality.report import ReportData, write_report
 from facekit.datagen.recipe import Recipe, load_recipe
 from facekit.datagen.selection import Selector
@@ -32,7 +32,7 @@ from facekit.endpoints.addresses import load_answerer as load_annotator
 from facekit.endpoints.budget import Budget
 from facekit.endpoints.client import EndpointClient
 from facekit.endpoints.interruption import stop_signals
-from facekit.endpoints.outcomes import ACCEPTED, FAILED, REJECTED, Ending, ProgressListener
+from facekit.endpoints.outcomes import FAILED, REJECTED, Ending, ProgressListener
 from facekit.endpoints.pipeline import Pipeline
 from facekit.endpoints.pool import ClientPool
 from facekit.endpoints.prices import Price, load_prices, model_price
@@ -183,20 +183,18 @@ class _Run:
     ) -> Ending:
         recipe, ledger, settings = self.recipe, self.ledger, self.settings
         if stage == ANNOTATE:
-            versions, total = recipe.prompt_versions(), self.overview.total
+            versions = recipe.prompt_versions()
             plan = partial(plan_annotations, self.records, recipe, ledger, by_template=annotator.model == MODEL)
         else:
             versions = recipe.rating_versions()
-            answered = ledger.counts(ANNOTATE, recipe.prompt_versions())
-            total = sum(count for (_, state), count in answered.items() if state == ACCEPTED)
             plan = partial(plan_ratings, self.records, recipe, ledger)
         if settings.retry_failed:
             ledger.reopen(stage, versions, (REJECTED, FAILED))
         counts = ledger.counts(stage, versions)
-        done = sum(count for (_, state), count in counts.items() if state in FINISHED)
+        total, done = self._count(stage, has_finished=any(state in FINISHED for _, state in counts))
         try:
             if settings.batch and isinstance(annotator, EndpointClient):
-                done -= sum(count for (_, state), count in counts.items() if state == SUBMITTED)
+                done = max(0, done - sum(count for (_, state), count in counts.items() if state == SUBMITTED))
                 runner = BatchRunner(annotator, ledger, price, budget, settings, stop, self.on_progress)
                 return await runner.run(stage, plan, self._review(stage), total=total, done=done)
             worker = annotator
@@ -210,6 +208,14 @@ class _Run:
                     await worker.close()
         finally:
             await annotator.close()
+
+    def _count(self, stage: str, *, has_finished: bool) -> tuple[int, int]:
+        """How many calls a stage has about the records of the file, and how many of them are answered."""
+        if stage == RATE:
+            return count_ratings(self.records, self.recipe, self.ledger)
+        total = self.overview.total
+        answered = count_answered(self.records, self.recipe, self.ledger).total() if has_finished else 0
+        return total, min(total, answered)
 
     def _pipeline(
         self, annotator: Annotator, price: Price, budget: Budget, stop: asyncio.Event

@@ -215,6 +215,25 @@ def test_an_answer_is_asked_for_anew_when_a_label_has_changed_that_it_was_asked_
     assert len(server.calls) == before + 6
 
 
+def test_progress_counts_no_rating_of_an_answer_that_was_replaced_and_no_record_that_is_gone(
+    serve, faces, recipe_path, tmp_path
+):
+    server, output, seen = serve(answer=rate), tmp_path / "out", []
+    specs = {"annotator": spec(server, "m"), "judge": spec(server, "judge"), "on_progress": seen.append}
+    generate(faces, output, recipe_path, **specs)
+    seen.clear()
+    relabel(faces, "face-0", expression="anger")
+    generate(faces, output, recipe_path, **specs)
+    ends = {each.stage: (each.done, each.total) for each in seen}
+    assert ends == {"annotate": (20, 20), "rate": (20, 20)}
+    assert all(each.done <= each.total for each in seen)
+    seen.clear()
+    write_records(read_records(faces)[:4], faces)
+    assert dry_run(faces, output, recipe_path, "m").calls == {"look": 0, "mood": 0}
+    generate(faces, output, recipe_path, **specs)
+    assert {each.stage: (each.done, each.total) for each in seen} == {"annotate": (8, 8), "rate": (8, 8)}
+
+
 def test_an_answer_that_was_not_asked_for_anew_is_used_again_when_its_label_is_back(
     serve, faces, recipe_path, tmp_path
 ):

@@ -6,6 +6,7 @@ The calls go through the same pipeline and ledger as the annotations.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -34,6 +35,32 @@ def plan_ratings(path: Path, recipe: Recipe, ledger: Ledger) -> Iterator[PlacedC
     Raises:
         ConfigurationError: If the recipe has no rating.
     """
+    for each in _answers(path, recipe, ledger):
+        if not each.is_rated:
+            yield _rating_call(each.record, path, recipe, each.answer, each.version, each.facts)
+
+
+def count_ratings(path: Path, recipe: Recipe, ledger: Ledger) -> tuple[int, int]:
+    """How many answers are to be rated in all, and how many are: the ledger has ratings of replaced answers, too."""
+    total = rated = 0
+    for each in _answers(path, recipe, ledger):
+        total += 1
+        rated += each.is_rated
+    return total, rated
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """An accepted answer about a record of the file."""
+
+    record: FaceRecord
+    answer: Entry
+    version: str
+    facts: Mapping[str, str]
+    is_rated: bool
+
+
+def _answers(path: Path, recipe: Recipe, ledger: Ledger) -> Iterator[_Answer]:
     if recipe.rating is None:
         raise ConfigurationError(f"the recipe '{recipe.name}' has no rating; add one to rate answers")
     versions, rating_versions = recipe.prompt_versions(), recipe.rating_versions()
@@ -52,9 +79,9 @@ def plan_ratings(path: Path, recipe: Recipe, ledger: Ledger) -> Iterator[PlacedC
                 continue  # its answers are not kept, so that they need no rating
             facts = {} if record is None else record_facts(record, recipe.words)
             for entry in entries:
-                before = rated.get((entry.record, entry.aspect))
-                if record is not None and not _is_done(before, entry, facts, recipe):
-                    yield _rating_call(record, path, recipe, entry, rating_versions[entry.aspect], facts)
+                if record is not None:
+                    is_rated = _is_done(rated.get((entry.record, entry.aspect)), entry, facts, recipe)
+                    yield _Answer(record, entry, rating_versions[entry.aspect], facts, is_rated)
 
 
 def _is_done(rating: Entry | None, answer: Entry, facts: Mapping[str, str], recipe: Recipe) -> bool:
