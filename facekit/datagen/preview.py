@@ -9,7 +9,7 @@ from pathlib import Path
 
 from facekit.catalog import current_registry
 from facekit.data.ledger import LEDGER_NAME, Ledger, PlacedCall
-from facekit.datagen.checking import check_run
+from facekit.datagen.checking import check_batches, check_run
 from facekit.datagen.intake import take_in
 from facekit.datagen.plan import count_answered, outdate_answers, plan_annotations, survey
 from facekit.datagen.questions import stored_question
@@ -95,10 +95,15 @@ def dry_run(
     settings, recipe = settings or GenerationSettings(), recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     check_run(output, recipe, judge, settings)
     records = take_in(records, output)
-    prices, model = load_prices(settings.prices), _model_name(model)
-    price = find_price(prices, model)
-    for named in (model, *([] if judge is None else [load_answerer(judge, ask_key=no_key).model])):
+    specs = [*([model] if _is_spec(model) else []), *([] if judge is None else [judge])]
+    answerers = [load_answerer(spec, ask_key=no_key) for spec in specs]
+    if _is_spec(model):
+        check_batches(settings, *answerers)
+        model = answerers[0].model
+    prices = load_prices(settings.prices)
+    for named in (model, *(each.model for each in answerers)):
         model_price(prices, named, required=settings.max_cost is not None)
+    price = find_price(prices, model)
     if price is not None and settings.batch:
         price = price.in_batch()
     overview = survey(records, recipe)
@@ -142,7 +147,6 @@ def _samples(calls: list[PlacedCall], recipe: Recipe) -> list[SamplePrompt]:
     return list(samples.values())
 
 
-def _model_name(text: str) -> str:
-    """The model of an annotator's spec string, which is checked; a model's own name may have a colon (``llava:7b``)."""
-    is_annotator = parse_endpoint_spec(text).name in current_registry().names("annotator")
-    return load_answerer(text, ask_key=no_key).model if is_annotator else text
+def _is_spec(text: str) -> bool:
+    """Whether a text is an annotator's spec string; a model's own name may have a colon, too (``llava:7b``)."""
+    return parse_endpoint_spec(text).name in current_registry().names("annotator")

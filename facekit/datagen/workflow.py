@@ -16,7 +16,7 @@ from facekit.data.ledger import Ledger as Ledger
 from facekit.datagen.annotators.template import MODEL
 from facekit.datagen.batches import BatchRunner
 from facekit.datagen.calls import ANNOTATE, RATE, Annotator
-from facekit.datagen.checking import check_run
+from facekit.datagen.checking import check_batches, check_run, has_batches
 from facekit.datagen.exports import Provenance, write_exports, write_provenance_card
 from facekit.datagen.intake import take_in
 from facekit.datagen.outputs import RECORDS_NAME, Written, write_outputs, write_summary
@@ -129,6 +129,7 @@ def _generate(
     prices = load_prices(settings.prices)
     answering = load_annotator(annotator, ask_key=ask_key)
     judging = None if judge is None else load_annotator(judge, ask_key=ask_key)
+    check_batches(settings, *(each for each in (answering, judging) if each is not None))
     stages: list[Stage] = [(ANNOTATE, answering, _price(prices, answering, settings))]
     if judging is not None:
         stages.append((RATE, judging, _price(prices, judging, settings)))
@@ -155,7 +156,7 @@ def _tell_template_answers(ledger: Ledger, annotator: Annotator, output: Path) -
 
 def _price(prices: dict[str, Price], annotator: Annotator, settings: GenerationSettings) -> Price:
     found = model_price(prices, annotator.model, required=settings.max_cost is not None)
-    return found.in_batch() if settings.batch else found
+    return found.in_batch() if settings.batch and has_batches(annotator) else found
 
 
 @dataclass

@@ -335,6 +335,8 @@ REFUSED_BY_A_DRY_RUN_TOO = [
     ((*MADE, "--annotator", "openai:gpt-4o", "--judge", "openai:mine", "--max-cost", "1"), "no model 'mine'"),
     ((*MADE, "--annotator", "openai:gpt-4o", "--requests-per-minute", "inf"), "'requests_per_minute'"),
     ((*MADE, "--format", "parket"), "not 'parket'"),
+    ((*MADE, "--batch"), "batch means nothing for 'template'"),
+    ((*MADE, "--annotator", "openai:gpt-4o", "--judge", "nobody"), "unknown annotator 'nobody'"),
     ((*ASKED[:1], FTP, *ASKED[2:]), "is no address such as"),
     ((*ASKED[:1], "predictions:nowhere.jsonl", *ASKED[2:]), "nowhere.jsonl"),
     ((*ASKED[:1], "{model}", *ASKED[2:], "--device", "gpu7"), "'gpu7' cannot be used here"),
