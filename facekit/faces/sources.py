@@ -6,6 +6,7 @@ import base64
 import binascii
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPMessage
@@ -19,6 +20,7 @@ import numpy as np
 
 from facekit._version import __version__
 from facekit.errors import FaceKitError, ImageError, first_line
+from facekit.remote.deadlines import cut_at, noting_handlers, seconds_left
 from facekit.remote.mirror import LARGEST_FILE, require_here
 
 FileSource: TypeAlias = str | Path | bytes
@@ -29,6 +31,12 @@ LARGEST_PICTURE = 1 << 28
 
 LARGEST_VIDEO = LARGEST_FILE
 """Bytes of a video's file that is fetched from an address."""
+
+FIRST_SECONDS = 30.0
+"""How long a fetch may take beside the time for its bytes."""
+
+SLOWEST_RATE = 1 << 20
+"""Bytes a second at which a file of the largest size that is allowed must come; smaller ones may come more slowly."""
 
 _WEB = ("http://", "https://")
 _DATA, _FILE = "data:", "file:"
@@ -127,7 +135,7 @@ def copy_content(
         content = source if isinstance(source, bytes) else _decode(source, name, error)
         chunks: Iterator[bytes] = iter([content])
     else:
-        chunks = _fetch(source, name, error)
+        chunks = _fetch(source, name, error, FIRST_SECONDS + largest / SLOWEST_RATE)
     size = 0
     for chunk in chunks:
         size += len(chunk)
@@ -180,11 +188,21 @@ class _WebOnly(HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _fetch(address: str, name: str, error: type[ImageError]) -> Iterator[bytes]:
+def _fetch(address: str, name: str, error: type[ImageError], seconds: float) -> Iterator[bytes]:
+    deadline = time.monotonic() + seconds
     try:
         request = Request(address, headers={"User-Agent": f"facekit/{__version__}"})
-        with build_opener(_WebOnly).open(request, timeout=_TIMEOUT_SECONDS) as response:
-            while chunk := response.read(_CHUNK):
-                yield chunk
+        with cut_at(deadline) as sockets:
+            opener = build_opener(_WebOnly, *noting_handlers(sockets))
+            with opener.open(request, timeout=min(_TIMEOUT_SECONDS, seconds)) as response:
+                while chunk := response.read1(_CHUNK):
+                    yield chunk
+                seconds_left(deadline)
+                if response.length:
+                    raise OSError(f"the connection ended {response.length:,} bytes too early")
     except (OSError, HTTPException, ValueError) as problem:
+        if time.monotonic() >= deadline:
+            raise error(
+                f"{name} did not come within {seconds:,.0f} seconds; fetch it yourself and give its path"
+            ) from problem
         raise error(f"{name} cannot be fetched ({first_line(problem)}); check the address") from problem

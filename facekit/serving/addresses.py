@@ -9,14 +9,13 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import socket
-import ssl
-import threading
 import time
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from facekit.remote.deadlines import cut_at, noting_context, seconds_left
 from facekit.serving.request_error import RequestError
 
 _SECONDS, _REDIRECTS, _CHUNK = 10.0, 3, 65536
@@ -72,53 +71,39 @@ def _get(parts: SplitResult, deadline: float, max_bytes: int) -> tuple[int, str 
     host, port = str(parts.hostname), parts.port or _PORTS[parts.scheme]
     path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     try:
-        with _connect(host, port, deadline) as channel, _closed_at(deadline, channel):
-            if parts.scheme == "https":
-                channel[0] = ssl.create_default_context().wrap_socket(channel[0], server_hostname=host)
+        with cut_at(deadline) as sockets, _connect(host, port, deadline) as channel:
+            sockets.append(channel)
             connection = http.client.HTTPConnection(host, port)
-            connection.sock = channel[0]
-            connection.request("GET", path, headers={"Accept": "image/*,video/*"})
-            reply = connection.getresponse()
-            location = reply.getheader("Location") if 300 <= reply.status < 400 else None
-            body = b"" if location or reply.status != 200 else _read(reply, max_bytes, host)
-            return reply.status, location, body
+            connection.sock = channel
+            if parts.scheme == "https":
+                connection.sock = noting_context(sockets).wrap_socket(channel, server_hostname=host)
+            with connection.sock:
+                connection.request("GET", path, headers={"Accept": "image/*,video/*"})
+                reply = connection.getresponse()
+                location = reply.getheader("Location") if 300 <= reply.status < 400 else None
+                body = b"" if location or reply.status != 200 else _read(reply, max_bytes, host)
+                seconds_left(deadline)  # a connection that was cut ends like one that is through
+                return reply.status, location, body
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise _refuse(f"{host} cannot be reached for the picture; send it as a data URL") from error
 
 
 @contextmanager
-def _connect(host: str, port: int, deadline: float) -> Iterator[list[socket.socket]]:
-    """A connection to the first public address of a host that takes one, as a list that a wrapped one can replace."""
+def _connect(host: str, port: int, deadline: float) -> Iterator[socket.socket]:
+    """A connection to the first public address of a host that takes one."""
     failure: OSError | None = None
     for address in _public_addresses(host, port, deadline):
         try:
-            channel = [socket.create_connection((address, port), timeout=_left(deadline))]
+            channel = socket.create_connection((address, port), timeout=seconds_left(deadline))
         except OSError as error:
             failure = error
             continue
         try:
             yield channel
         finally:
-            channel[0].close()
+            channel.close()
         return
     raise failure or OSError("no address")
-
-
-@contextmanager
-def _closed_at(deadline: float, channel: list[socket.socket]) -> Iterator[None]:
-    """Cut a connection at the deadline, however slowly its other end drips."""
-
-    def cut() -> None:
-        with suppress(OSError):
-            channel[0].shutdown(socket.SHUT_RDWR)
-
-    timer = threading.Timer(_left(deadline), cut)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _read(reply: http.client.HTTPResponse, max_bytes: int, host: str) -> bytes:
@@ -136,7 +121,7 @@ def _public_addresses(host: str, port: int, deadline: float) -> list[str]:
     """The addresses of a host, those of IPv4 first."""
     pool = ThreadPoolExecutor(1)  # a look-up has no time limit of its own
     try:
-        looked_up = pool.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM).result(_left(deadline))
+        looked_up = pool.submit(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM).result(seconds_left(deadline))
     finally:
         pool.shutdown(wait=False)
     found = {str(entry[4][0]) for entry in looked_up}
@@ -152,13 +137,6 @@ def is_public(address: str) -> bool:
     if inner is None and read.version == 6 and read not in _GLOBAL_UNICAST:
         return False
     return (inner or read).is_global and not read.is_multicast
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
 
 
 def _refuse(message: str) -> RequestError:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.server
+import socket
 import threading
+import time
 from io import BytesIO
 
 import numpy as np
@@ -12,7 +15,7 @@ import pytest
 from PIL import Image
 
 from facekit.errors import ImageError, VideoError
-from facekit.faces import open_image, read_clip
+from facekit.faces import open_image, read_clip, sources
 from facekit.faces.sources import copy_content, describe_source
 
 KINDS = ("path", "text", "file", "web", "data", "bytes")
@@ -53,6 +56,29 @@ def web():
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield served
         server.shutdown()
+
+
+@pytest.fixture
+def dripping():
+    """Starts a server that sends some bytes at once and then one piece after the other; without a piece it hangs up."""
+    with contextlib.ExitStack() as stack:
+
+        def start(begins, goes_on):
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+            def drip():
+                channel, _ = listener.accept()
+                with channel, contextlib.suppress(OSError):
+                    channel.recv(65536)
+                    channel.sendall(begins)
+                    while goes_on:
+                        channel.sendall(goes_on)
+                        time.sleep(0.02)
+
+            threading.Thread(target=drip, daemon=True).start()
+            return f"127.0.0.1:{listener.getsockname()[1]}"
+
+        yield start
 
 
 def as_source(kind, content, folder, web, name="picture"):
@@ -208,6 +234,33 @@ def test_an_address_that_is_not_there_or_leads_off_the_web_is_told(web, tmp_path
     web.put("there.png", transparent())
     web.redirects["/moved"] = f"{web.address}/there.png"
     assert open_image(f"{web.address}/moved").size == (4, 4)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "begins", "goes_on"),
+    [
+        ("http", b"", b"H"),
+        ("http", HEAD, b"X"),
+        ("http", HEAD + b"\r\n", b"x"),
+        ("http", HEAD + b"Content-Length: 1000000\r\n\r\n", b"x"),
+        ("https", b"\x16\x03\x03\x40\x00", b"\x00"),
+    ],
+    ids=["status", "headers", "content", "content-of-known-length", "handshake"],
+)
+def test_a_server_that_drips_is_cut_at_the_deadline(dripping, monkeypatch, scheme, begins, goes_on):
+    monkeypatch.setattr(sources, "FIRST_SECONDS", 1.0)
+    monkeypatch.setattr(sources, "SLOWEST_RATE", 1 << 40)
+    with pytest.raises(ImageError, match=r"picture\.png' did not come within 1 seconds; fetch it yourself"):
+        open_image(f"{scheme}://{dripping(begins, goes_on)}/picture.png")
+
+
+def test_a_picture_that_breaks_off_is_told_as_that(dripping):
+    address = dripping(HEAD + b"Content-Length: 1000\r\n\r\nonly this", b"")
+    with pytest.raises(ImageError, match=r"cannot be fetched \(the connection ended 991 bytes too early\)"):
+        open_image(f"http://{address}/picture.png")
 
 
 def test_what_is_fetched_ends_at_its_bound(web):

@@ -93,7 +93,16 @@ def test_a_redirect_on_the_same_host_is_followed_but_not_for_ever(web):
     assert len(asked) == 6
 
 
-def test_a_server_that_drips_is_cut_at_the_deadline(web, monkeypatch):
+@pytest.mark.parametrize(
+    ("scheme", "begins", "goes_on"),
+    [
+        ("http", b"", b"H"),
+        ("http", b"HTTP/1.1 200 OK\r\n\r\n", b"x"),
+        ("https", b"\x16\x03\x03\x40\x00", b"\x00"),  # a record of TLS of which 16,384 bytes are to come
+    ],
+    ids=["status", "content", "handshake"],
+)
+def test_a_server_that_drips_is_cut_at_the_deadline(web, monkeypatch, scheme, begins, goes_on):
     import socket
     import time
 
@@ -102,13 +111,15 @@ def test_a_server_that_drips_is_cut_at_the_deadline(web, monkeypatch):
     def drip():
         channel, _ = listener.accept()
         with contextlib.suppress(OSError):
+            channel.sendall(begins)
             while True:
-                channel.sendall(b"H")
+                channel.sendall(goes_on)
                 time.sleep(0.05)
 
     threading.Thread(target=drip, daemon=True).start()
     monkeypatch.setattr(addresses, "_SECONDS", 0.5)
-    assert "cannot be reached" in refusal(f"http://pictures.test:{listener.getsockname()[1]}/picture")
+    address = f"{scheme}://pictures.test:{listener.getsockname()[1]}/picture"
+    assert "cannot be reached" in refusal(address, max_bytes=100_000)
     listener.close()
 
 
