@@ -345,6 +345,10 @@ REFUSED_BY_A_DRY_RUN_TOO = [
     ((*ASKED, "--engine", "vlm"), "vlm"),
     (("bench", "facexbench", "{empty}", FTP), "is no address such as"),
     (("preprocess", "{records}", "OUT", "--engine", "sun"), "the engine is one of local, ray"),
+    (
+        ("train", "recipe=tiny-cpu", "{records}", "output=OUT", "model.connector=mlp", "landmark_noise=0.01"),
+        "landmark_noise changes landmarks, of which the model uses none",
+    ),
 ]
 
 

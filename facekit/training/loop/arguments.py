@@ -142,6 +142,7 @@ def check_settings(
     """
     if is_native(model):
         _check_native(model, settings)
+    check_landmarks(model, settings)
     if settings.optimizer == "muon" and shards_weights():
         raise ConfigurationError("optimizer 'muon' needs whole matrices in every process; use 'adamw', or DDP")
     if "language_model" in settings.parts and is_quantized(model):
@@ -175,6 +176,21 @@ def check_settings(
         )
     if settings.independent_turns or settings.row_tokens is not None:
         check_attention(model.config.get_text_config())
+
+
+def check_landmarks(model: FaceKitForConditionalGeneration | NativeModel, settings: TrainingSettings) -> None:
+    """Refuse settings of landmarks where the model uses none.
+
+    Raises:
+        ConfigurationError: There is one.
+    """
+    given = next((name for name in ("landmark_noise", "landmark_dropout") if getattr(settings, name) > 0.0), None)
+    uses = model.region is not None if is_native(model) else model.connector.uses_landmarks
+    if given is not None and not uses:
+        raise ConfigurationError(
+            f"{given} changes landmarks, of which the model uses none; leave it out, or choose a connector that does, "
+            "such as 'region'"
+        )
 
 
 def _check_native(model: NativeModel, settings: TrainingSettings) -> None:

@@ -33,6 +33,7 @@ from facekit.models.processing import FaceKitProcessor
 from facekit.models.source import ModelSource
 from facekit.models.starting import start_from_checkpoint
 from facekit.reports import ProgressListener
+from facekit.training.loop.arguments import check_landmarks
 from facekit.training.loop.distributed import is_main_process
 from facekit.training.loop.identity import IDENTITY_NAME, refuse_foreign_model
 from facekit.training.loop.trainer import RUN_FOLDER, TrainingResult, train
@@ -206,6 +207,7 @@ def plan_recipe(recipe: Recipe) -> list[StagePlan]:
     model, _ = _open_start(recipe, stages[0])
     plans = []
     for stage in stages:
+        check_landmarks(model, stage.settings)
         with adapters_in_place(model, stage.settings), trainable_parts(model, stage.settings.parts):
             plans.append(_plan(recipe, stage, ModelShape.of(model), list_trained_parts(model, stage.settings)))
     return plans
