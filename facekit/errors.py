@@ -7,12 +7,26 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+_rewriters: list[Callable[[str], str]] = []
+
+
+def show_messages_by(rewrite: Callable[[str], str]) -> None:
+    """Have the message of every error of facekit go through a function when it is read."""
+    _rewriters.append(rewrite)
 
 
 class FaceKitError(Exception):
     """Base of all errors that a user can act on; the command line prints it as one line and exits with status 2."""
+
+    def __str__(self) -> str:
+        """The message, with what the user gave in place of what stands for it here; see ``show_messages_by``."""
+        message = super().__str__()
+        for rewrite in _rewriters:
+            message = rewrite(message)
+        return message
 
 
 class UnknownPartError(FaceKitError, LookupError):

@@ -142,7 +142,7 @@ def _refuse_empty_words(words: Sequence[str]) -> None:
 
 def _tell(story: str) -> None:
     logger.info("the error arose here", exc_info=True)
-    typer.echo(f"facekit: error: {story}", err=True)
+    typer.echo(f"facekit: error: {output.name_addresses(story)}", err=True)
 
 
 def _tell_usage(error: Exception) -> None:

@@ -31,6 +31,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object inst
 
 def show(text: str, *, bold: bool = False) -> None:
     """Print a line of the result as it is; bold in a terminal."""
+    text = name_addresses(text)
     styled = typer.style(text, bold=True) if bold and sys.stdout.isatty() else text
     typer.echo(styled)
 
@@ -59,7 +60,7 @@ def show_json(value: Any) -> None:
 def say(text: str) -> None:
     """Print a line for people on standard error: where something is, what to do next; nothing under ``--quiet``."""
     if not _state["quiet"]:
-        typer.echo(text, err=True)
+        typer.echo(name_addresses(text), err=True)
 
 
 def keep_quiet(wanted: bool) -> None:
@@ -87,4 +88,10 @@ def _as_json(value: Any) -> Any:
         return value.value
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return str(value) if isinstance(value, Path) else value
+    return name_addresses(str(value)) if isinstance(value, Path) else value
+
+
+def name_addresses(text: str) -> str:
+    """A text in which copies of files elsewhere have their addresses; without any, nothing of it is imported."""
+    remote = sys.modules.get("facekit.remote.addresses")
+    return text if remote is None else str(remote.name_addresses(text))

@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from facekit.errors import RecordError
+from facekit.errors import RecordError, show_messages_by
 
 __all__ = [
-    "address_of", "hide_secrets", "is_mirrored", "is_remote_address", "mirror_root", "mirrored", "place_of",
-    "require_names", "share_file_system",
+    "address_of", "hide_secrets", "is_mirrored", "is_remote_address", "mirror_root", "mirrored",
+    "name_addresses", "place_of", "require_names", "share_file_system",
 ]  # fmt: skip
 
 PACKAGES: dict[str, str | None] = {
@@ -34,6 +34,7 @@ _QUERY = re.compile(r"(https?://[^\s?'\")]+)\?[^\s'\")]+")
 _LONGEST_NAME = 240  # bytes; file systems take 255, and the mirror's notes add to a name
 
 # A path makes one slash of two, so that s3:/bucket is s3://bucket as well.
+_ONE_SLASH = re.compile(rf"(?<![\w/])({'|'.join(PACKAGES)}):/(?=[^/\s])")
 _ADDRESS = re.compile(rf"({'|'.join(PACKAGES)}):/{{1,3}}([^/].*)", re.DOTALL)
 
 
@@ -81,6 +82,17 @@ def address_of(path: Path) -> str:
     """The address of the remote file of which a path in the mirror is the place."""
     protocol, _, rest = os.path.relpath(path, mirror_root()).partition("/")
     return f"{protocol}://{rest}"
+
+
+def name_addresses(text: str) -> str:
+    """A text in which addresses stand as the user gave them, for places of the mirror and for ``s3:/bucket`` alike."""
+    text = _ONE_SLASH.sub(r"\1://", text)
+    if f"{mirror_root()}/" not in text:
+        return text
+    return hide_secrets(re.sub(rf"{re.escape(mirror_root())}/({'|'.join(PACKAGES)})/", r"\1://", text))
+
+
+show_messages_by(name_addresses)
 
 
 def is_mirrored(path: str | Path) -> bool:

@@ -23,6 +23,7 @@ from facekit.remote.addresses import (
     hide_secrets,
     is_mirrored,
     is_remote_address,
+    mirror_root,
     mirrored,
     require_names,
 )
@@ -189,7 +190,9 @@ def fetch_file(place: Path, address: str, *, largest: int | None = None) -> None
         descriptor, name = tempfile.mkstemp(dir=place.parent, prefix=".fetching-")
     except OSError as error:
         raise OutputError(
-            f"{place} cannot be written", error.strerror or first_line(error), "set FACEKIT_CACHE to another folder"
+            f"the copy of {hide_secrets(address)} in {mirror_root()} cannot be written",
+            error.strerror or first_line(error),
+            "set FACEKIT_CACHE to another folder",
         ) from error
     os.close(descriptor)
     part = Path(name)

@@ -1,5 +1,6 @@
 """Everything from pictures to a trained model goes by addresses of another file system."""
 
+import errno
 import io
 import json
 import shutil
@@ -20,7 +21,7 @@ from facekit.data.records import FaceRecord, iterate_records, write_records
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.data.verification.records import check_record_lines
 from facekit.datagen.workflow import generate
-from facekit.errors import ConfigurationError, RecordError, RemoteFileError
+from facekit.errors import ConfigurationError, FaceKitError, OutputError, RecordError, RemoteFileError
 from facekit.faces import Landmarker
 from facekit.remote.addresses import mirror_root, mirrored
 from facekit.training import TrainingSettings, train
@@ -189,6 +190,46 @@ def test_what_is_not_there_at_all_is_told_by_every_verb(memory, tmp_path):
     ):
         with pytest.raises(RemoteFileError, match="there is no file or folder memory://none"):
             call()
+
+
+BROKEN = {
+    "misnamed.jsonl": b'{"id": "a", "image": "a.png", "labels": {"agge": 3}}\n',
+    "wide.jsonl": '{"id": "a"}\n'.encode("utf-16"),
+    "cut.jsonl": b'{"id": "a", "image": "a.png"',
+    "empty.jsonl": b"",
+    "face.png": b"no picture",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_messages_have_the_address_that_was_given_and_no_place_of_the_mirror(memory, run_facekit, tmp_path, name):
+    memory.pipe(f"/set/{name}", BROKEN[name])
+    address = f"memory://set/{name}"
+    for command in (
+        ("convert", address, tmp_path / "out.jsonl"),
+        ("datagen", address, "--output", tmp_path / "made"),
+        ("verify", address),
+        ("train", address, "--output", tmp_path / "run", "--preset", "facekit-tiny", "--steps", 1),
+    ):
+        status, out, error = run_facekit(*command)
+        assert (status, mirror_root() in out + error) in ((2, False), (1, False)), out + error
+        assert address in out + error
+    with pytest.raises(FaceKitError, match=address) as caught:
+        RecordSet.read(address)
+    assert mirror_root() not in str(caught.value)
+
+
+def test_a_cache_that_cannot_be_written_to_is_named_beside_the_address(memory, monkeypatch):
+    memory.pipe("/set/records.jsonl", b"")
+
+    def refuse(*arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("facekit.remote.mirror.tempfile.mkstemp", refuse)
+    with pytest.raises(OutputError) as caught:
+        RecordSet.read("memory://set/records.jsonl")
+    told = f"the copy of memory://set/records.jsonl in {mirror_root()} cannot be written (No space left on device)"
+    assert str(caught.value).startswith(told)
 
 
 def test_shards_without_a_manifest_are_streamed_too(memory, tmp_path):
