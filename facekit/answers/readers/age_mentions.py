@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from facekit.answers.languages.vocabulary import Vocabulary
 from facekit.answers.text.claims import Clauses
@@ -15,6 +15,7 @@ OLDEST = 120.0
 
 NUMBER = re.compile(r"(?<![\d.,/-])(?<![a-z])(\d{1,3})(?:[.,](\d{1,2}))?(?![\d])(?![.,]\d)(?!/\d)")
 _RANGED = re.compile(r"(?<![\d.,/])(?<![a-z])(\d{1,3})(?![\d])")
+_APART = re.compile(r"[\s,;(]*")
 _COLON, _LAST = re.compile(r"(?:\w\s?:|=)\s*$"), re.compile(r"[\s.!)]*$")
 BEFORE, BEHIND = 48, 40
 """Characters before and behind a number that say what it is."""
@@ -22,7 +23,7 @@ BEFORE, BEHIND = 48, 40
 
 @dataclass(frozen=True)
 class Age:
-    """An age in a statement: its years, and how well it is stated (the lower the better)."""
+    """An age in a statement: its years, how well it is stated (the lower the better), and of a range its width."""
 
     years: float
     kind: int
@@ -40,7 +41,9 @@ SETTLED, STATED, GUESSED, RANGE, DECADE, BOUND, BARE = range(7)
 def ages_of(clauses: Clauses, *, is_field: bool) -> Iterator[Age]:
     """Every age of a statement."""
     vocabulary = clauses.vocabulary
+    tolerances: list[tuple[int, float]] = []
     for pattern in vocabulary.compiled("ages", "tolerance"):
+        tolerances += [(match.start(), _tolerated(match)) for match in pattern.finditer(clauses.text)]
         clauses = Clauses(pattern.sub(lambda match: " " * len(match[0]), clauses.text), vocabulary)
     text = clauses.text
     taken = bytearray(len(text) + 1)
@@ -49,7 +52,18 @@ def ages_of(clauses: Clauses, *, is_field: bool) -> Iterator[Age]:
     for each in found:
         denied = each.kind != BOUND and clauses.is_denied(each.start, each.end)
         if 0.0 <= each.years <= OLDEST and not denied and not _is_other(clauses, each):
-            yield each
+            yield replace(each, width=max(each.width, _width_by(tolerances, text, each)))
+
+
+def _tolerated(match: re.Match[str]) -> float:
+    number = re.search(r"\d+", match[0])
+    return float(number[0]) if number is not None else 0.0
+
+
+def _width_by(tolerances: Sequence[tuple[int, float]], text: str, found: Age) -> float:
+    """The years from one end of a tolerance to the other, where one stands right behind an age: "35 ± 3"."""
+    behind = [years for start, years in tolerances if start >= found.end and _APART.fullmatch(text, found.end, start)]
+    return 2 * max(behind, default=0.0)
 
 
 def _is_other(clauses: Clauses, found: Age) -> bool:
@@ -103,7 +117,8 @@ def decades_of(clauses: Clauses, taken: bytearray) -> Iterator[Age]:
         if index + 1 < len(found) and _joins(vocabulary, text[each.end : found[index + 1].start]):
             skip = index + 1
             after = found[skip]
-            yield Age((each.years + after.years) / 2, RANGE, each.start, after.end)
+            width = abs(after.years - each.years)
+            yield Age((each.years + after.years) / 2, RANGE, each.start, after.end, width)
         else:
             yield each
 

@@ -17,7 +17,6 @@ from facekit.answers.readers.age_mentions import (
     BEFORE,
     BEHIND,
     BOUND,
-    DECADE,
     GUESSED,
     NUMBER,
     OLDEST,
@@ -56,7 +55,7 @@ _PICTOGRAM = re.compile("[\u2600-\u27bf\U0001f000-\U0001faff]")
 
 
 WIDEST = 50.0
-"""Years; a range that is wider commits itself to no age."""
+"""Years; a range that is wider, from 5 to 65 or 35 ± 30, commits itself to no age."""
 _FAR_APART = 10.0
 MOST_AGES = 2
 """Different ages that a statement may name without saying which of them it means."""
@@ -102,6 +101,8 @@ def _bounds(answer: Answer, vocabulary: Vocabulary) -> Outcome[float] | None:
             return None
     if len(ends) < 2 or not ends["age_low"] < ends["age_high"] <= OLDEST:
         return None
+    if ends["age_high"] - ends["age_low"] > WIDEST:
+        return Outcome(None, Rank.FIELD, Rule.CONTRADICTORY, span)
     return Outcome((ends["age_low"] + ends["age_high"]) / 2, Rank.FIELD, Rule.FIELD, span)
 
 
@@ -155,10 +156,10 @@ def _outcome(statement: Statement, vocabulary: Vocabulary, number: int) -> Outco
 
 def _is_indefinite(found: Sequence[Age], best: Age, clauses: Clauses) -> bool:
     """Whether a statement names a range of all of life, several ages alike, or stages of life one after the other."""
+    if best.width > WIDEST:
+        return True
     if best.kind == SETTLED:
         return False
-    if best.kind in (RANGE, DECADE) and best.width > WIDEST:
-        return True
     alike = {
         each.years
         for each in found
