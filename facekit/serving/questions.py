@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,11 @@ from facekit.models.modeling import FaceKitForConditionalGeneration
 from facekit.models.processing import FaceKitProcessor
 from facekit.models.sessions import MediumTensors, Sampling
 from facekit.models.sessions.prompts import tokenize_prompts
-from facekit.models.sessions.session import medium_tensors
 from facekit.reports.images import image_url
 from facekit.serving.json_format import JsonFormats, JsonGrammar
 from facekit.serving.media import clip_file, open_picture, read_bytes
 from facekit.serving.protocol import ChatRequest, ImagePart, TextFormat, TextPart, VideoPart
+from facekit.serving.recent_media import PreparedMedium, RecentMedia, content_key
 from facekit.serving.request_error import RequestError
 from facekit.serving.settings import ServerSettings
 from facekit.serving.token_scores import TokenWriter
@@ -75,6 +76,7 @@ class QuestionReader:
         listed = model.generation_config.eos_token_id
         ends = [] if listed is None else listed if isinstance(listed, list) else [listed]
         self._formats, self._writer = JsonFormats(processor.tokenizer, ends), TokenWriter(processor.tokenizer)
+        self._recent = RecentMedia(settings.cached_media)
         self._tokenizing = threading.Lock()  # padding and truncation are state of a tokenizer
 
     def read(self, request: ChatRequest) -> Question:
@@ -87,7 +89,7 @@ class QuestionReader:
         wanted = request.response_format
         grammar = None if wanted is None or isinstance(wanted, TextFormat) else self._formats.compile(wanted)
         chat, media = self._chat(request)
-        tensors = tuple(medium_tensors(self._processor.image_processor, medium) for medium in media)
+        tensors = tuple(each.tensors for each in media)
         frames = [len(each.pixel_values) for each in tensors]
         try:
             with self._tokenizing:
@@ -96,10 +98,10 @@ class QuestionReader:
         except FaceKitError as error:
             code = "context_length_exceeded" if "tokens" in str(error) else "invalid_value"
             raise RequestError(400, str(error), param="messages", code=code) from error
-        faces = tuple(_describe(medium, overlay=request.facekit.overlay) for medium in media)
+        faces = tuple(_describe(each.medium, overlay=request.facekit.overlay) for each in media)
         limit = self._limit(request, length)
         writer = self._writer if request.logprobs else None
-        key = b"".join(each.digest() for each in tensors)
+        key = b"".join(each.digest for each in media)
         return Question(prompt, tensors, key, length, limit, faces, writer, grammar)
 
     def _check_length(self, request: ChatRequest) -> None:
@@ -113,10 +115,10 @@ class QuestionReader:
             )
             raise RequestError(400, f"{story}; send less", param="messages", code="context_length_exceeded")
 
-    def _chat(self, request: ChatRequest) -> tuple[list[dict[str, Any]], list[Medium]]:
+    def _chat(self, request: ChatRequest) -> tuple[list[dict[str, Any]], list[PreparedMedium]]:
         """The chat with bare marks in place of its media, so that no template can open what a client names."""
         chat: list[dict[str, Any]] = []
-        media: list[Medium] = []
+        media: list[PreparedMedium] = []
         parts = [part for message in request.messages for part in message.parts if not isinstance(part, TextPart)]
         if len(parts) > self._settings.max_media:
             story = f"the request shows {len(parts)} pictures and clips; send at most {self._settings.max_media}"
@@ -134,7 +136,7 @@ class QuestionReader:
                     )
                 entries.append({"type": "image" if isinstance(part, ImagePart) else "video"})
                 shape, num_frames = landmarks[len(media)], request.facekit.num_frames
-                media.append(self.read_medium(part, shape, num_frames, number=len(media) + 1))
+                media.append(self._read(part, shape, num_frames, number=len(media) + 1))
             chat.append({"role": "system" if message.role == "developer" else message.role, "content": entries})
         return chat, media
 
@@ -169,15 +171,32 @@ class QuestionReader:
         Raises:
             RequestError: It cannot be used; the message says why.
         """
+        return self._read(part, landmarks, num_frames, number=number, param=param).medium
+
+    def _read(
+        self,
+        part: ImagePart | VideoPart,
+        landmarks: np.ndarray | None,
+        num_frames: int | None,
+        *,
+        number: int,
+        param: str = "messages",
+    ) -> PreparedMedium:
         processor: FaceKitImageProcessor = self._processor.image_processor
         bad_input: tuple[type[FaceKitError], ...] = (ImageError, FaceNotFoundError)
         if landmarks is not None:
             bad_input = (*bad_input, ConfigurationError)
         try:
             if isinstance(part, VideoPart):
-                return self._prepare_clip(part, number, processor.num_frames if num_frames is None else num_frames)
-            picture = self._open(part, number)
-            return processor.prepare(picture) if landmarks is None else take_as_cropped(picture, landmarks)
+                chosen = processor.num_frames if num_frames is None else num_frames
+                content, subtype = read_bytes(part.video_url.url, "video", self._settings)
+                prepare: Callable[[], Medium] = partial(self._prepare_clip, content, subtype, number, chosen)
+                key = content_key(content, "video", subtype, chosen)
+            else:
+                content, _ = read_bytes(part.image_url.url, "image", self._settings)
+                prepare = partial(self._prepare_picture, content, number, landmarks)
+                key = content_key(content, "image", landmarks=landmarks)
+            return self._recent.get(key, lambda: PreparedMedium.of(processor, prepare()))
         except bad_input as error:
             kind = "clip" if isinstance(part, VideoPart) else "picture"
             told = (
@@ -192,17 +211,23 @@ class QuestionReader:
             RequestError: It cannot be opened; the message says why.
         """
         try:
-            picture = self._open(part, 1)
+            content, _ = read_bytes(part.image_url.url, "image", self._settings)
+            picture = self._open(content, 1)
             return picture, self._processor.image_processor.find_faces(picture)
         except ImageError as error:
             raise RequestError(400, str(error), param=param, code="invalid_picture") from error
 
-    def _open(self, part: ImagePart, number: int) -> Image.Image:
-        content, _ = read_bytes(part.image_url.url, "image", self._settings)
+    def _open(self, content: bytes, number: int) -> Image.Image:
         return open_picture(content, f"picture {number}", self._settings.max_pixels)
 
-    def _prepare_clip(self, part: VideoPart, number: int, num_frames: int) -> Medium:
-        content, subtype = read_bytes(part.video_url.url, "video", self._settings)
+    def _prepare_picture(self, content: bytes, number: int, landmarks: np.ndarray | None) -> Medium:
+        picture = self._open(content, number)
+        if landmarks is not None:
+            return take_as_cropped(picture, landmarks)
+        image_processor: FaceKitImageProcessor = self._processor.image_processor
+        return image_processor.prepare(picture)
+
+    def _prepare_clip(self, content: bytes, subtype: str, number: int, num_frames: int) -> Medium:
         settings = self._settings
         with clip_file(content, subtype) as path:
             try:
