@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,8 @@ from PIL import Image
 import facekit
 from facekit.demo.settings import DemoSettings
 
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""How threads wait in every server, as the command line has it."""
 NAIVE, FACEKIT, VLLM = "naive", "facekit serve", "facekit serve, vLLM"
 VLLM_OPTIONS = '{"enforce_eager": true, "kv_cache_memory_bytes": 268435456, "max_model_len": 1024}'
 """Of vLLM's engine on a CPU where nothing else is said."""
@@ -30,7 +33,7 @@ VLLM_OPTIONS = '{"enforce_eager": true, "kv_cache_memory_bytes": 268435456, "max
 def running(name: str, clients: int, vllm_options: str = VLLM_OPTIONS) -> Iterator[str]:
     """A server in a process of its own; gives its address."""
     command = [sys.executable, "-m", __name__, name, str(clients), vllm_options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | WAITING) as process:
         try:
             assert process.stdout is not None
             url = next((line.strip() for line in process.stdout if line.startswith("http")), None)

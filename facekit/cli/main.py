@@ -125,6 +125,8 @@ def _options(
     output.keep_quiet(quiet)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # OpenMP's waiting threads spin otherwise, and on cores that others use keep those whom they wait for from running.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if not verbose:
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
