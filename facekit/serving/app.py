@@ -44,8 +44,6 @@ from facekit.serving.settings import ServerSettings
 logger = logging.getLogger(__name__)
 
 _BROKEN = "the model failed on this request; the server's log has the reason"
-_SMALL = 128 * 2**10
-"""Bytes of a body that takes less time to read than a thread to begin."""
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 Sender: TypeAlias = Callable[[Piece | Answer | BaseException], None]
 _Pieces: TypeAlias = "asyncio.Queue[tuple[int, Piece | Answer | BaseException]]"
@@ -234,7 +232,7 @@ class _Server:
         self._admission.coming += 1
         reserved = 1
         try:
-            asked = _read_body(body) if len(body) <= _SMALL else await self._admission.prepare(_read_body, body)
+            asked = await self._admission.prepare(_read_body, body)
             served = self._served(asked.model)
             count = asked.n or 1
             most = min(self._settings.max_choices, self._admission.bound)
