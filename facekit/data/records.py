@@ -24,6 +24,7 @@ from facekit.data.marks import find_sources, join_parts
 from facekit.data.moved_paths import path_mover
 from facekit.data.record_files import open_record_file
 from facekit.errors import ConfigurationError, RecordError
+from facekit.faces.array_files import read_array
 from facekit.remote.addresses import place_of
 from facekit.remote.mirror import file_is_there, require_here
 from facekit.spec import closest_match
@@ -240,8 +241,8 @@ class FaceRecord(BaseModel):
         path = place_of(folder, self.landmarks)
         try:
             require_here(path)
-            points = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            points = read_array(path)
+        except (OSError, ValueError) as error:
             raise RecordError(f"record {self.id!r}: landmarks {path} cannot be read as .npy ({error})") from error
         try:
             check_landmarks(points)
@@ -457,7 +458,7 @@ def check_landmarks(points: np.ndarray) -> None:
     if points.ndim not in (2, 3) or points.shape[-2:] != (NUM_LANDMARKS, 2) or len(points) == 0:
         shape = tuple(points.shape)
         raise ValueError(f"landmarks must be {NUM_LANDMARKS} pairs [x, y], or a list of these; the shape is {shape}")
-    is_numeric = np.issubdtype(points.dtype, np.number)
+    is_numeric = points.dtype.kind in "fiu"  # not all that NumPy calls a number: times and complex ones are, too
     seen = points[~np.isnan(points).all(axis=(1, 2))] if is_numeric and points.ndim == 3 else points
     if not is_numeric or not len(seen) or not np.isfinite(seen).all():
         raise ValueError(

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from facekit.errors import ConfigurationError, InvalidSpecError, RecordError
+from facekit.faces.array_files import read_array
 from facekit.faces.landmarker import DetectedFace, Landmarker, landmark_bounds
 from facekit.faces.layout import NUM_LANDMARKS
 
@@ -101,12 +102,9 @@ def read_landmarks(path: str | Path) -> np.ndarray:
     if not path.is_file():
         raise RecordError(f"there is no landmarks file '{path}'; check the path")
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = read_array(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
         raise RecordError(f"'{path}' is not a .npy array of numbers ({error}); write it with numpy.save") from error
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise RecordError(f"'{path}' is an archive of arrays; landmarks are one array, written with numpy.save")
     shape: tuple[int, ...] = array.shape
     if shape[-2:] != (NUM_LANDMARKS, 2) or len(shape) not in (2, 3) or array.dtype.kind not in "fiu":
         raise RecordError(

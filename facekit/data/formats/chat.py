@@ -25,6 +25,7 @@ from facekit.data.formats.json_stream import iterate_json_objects
 from facekit.data.marks import count_marks, join_parts, strip_leading_marks
 from facekit.data.records import FaceRecord, check_landmarks
 from facekit.errors import RecordError
+from facekit.faces.array_files import read_array
 
 __all__ = [
     "DATASET_INFO",
@@ -335,12 +336,14 @@ def _load_landmarks(
         frames = []
         for name in names:
             path = confinement.folder / name
-            frames.append(np.load(path, allow_pickle=False).astype(np.float64) / LANDMARK_CROP)
+            pixels = read_array(path)
+            is_numeric = pixels.dtype.kind in "fiu"
+            frames.append(pixels.astype(np.float64) / LANDMARK_CROP if is_numeric else pixels)
             check_landmarks(frames[-1])
         points = (
             frames[0] if len(frames) == 1 else np.concatenate([each.reshape(-1, *each.shape[-2:]) for each in frames])
         )
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError) as error:
         if lacking is None:
             raise RecordError(f"{where}, field 'landmarks_2d': {path} cannot be used ({error})") from error
         lacking(path)

@@ -18,7 +18,14 @@ from facekit.data.preprocessing.frames import FrameReader, is_picture_of_video
 from facekit.data.preprocessing.settings import PreprocessSettings
 from facekit.data.preprocessing.stamps import Stamps, stamp_record
 from facekit.data.records import FaceRecord
-from facekit.errors import ConfigurationError, FaceKitError, FaceNotFoundError, MissingExtraError, UnknownPartError
+from facekit.errors import (
+    ConfigurationError,
+    FaceKitError,
+    FaceNotFoundError,
+    MissingExtraError,
+    RecordError,
+    UnknownPartError,
+)
 from facekit.faces.clips import CroppedClip, prepare_clip
 from facekit.faces.crop import CroppedFace, crop_face, pad_to_square
 from facekit.faces.images import open_image
@@ -189,7 +196,7 @@ def _crop_picture(
 ) -> tuple[list[CroppedFace], int | None]:
     """The crops, and how many faces are large enough; None where the record says itself where its face is."""
     path = record.media_paths(folder)[0]
-    points = record.landmark_array(folder) if settings.given_landmarks else None
+    points = _given_points(record, folder) if settings.given_landmarks else None
     image = open_image(path, max_pixels=settings.max_pixels) if image is None else image
     if points is not None:
         return [crop_face(image, _given_face(points, image), margin=settings.margin)], None
@@ -213,6 +220,14 @@ def _find_faces(
         return ([], 0) if largest is None else ([largest.face], largest.count)
     faces = landmarker.detect(image)
     return faces, sum(face.size >= settings.min_face_size for face in faces)
+
+
+def _given_points(record: FaceRecord, folder: Path) -> np.ndarray | None:
+    """The landmarks that a picture's record has, ``(68, 2)``."""
+    points = record.landmark_array(folder)
+    if points is None or points.size == 2 * NUM_LANDMARKS:
+        return points
+    raise RecordError(f"record {record.id!r} has 1 frame but landmarks for {len(points)}")
 
 
 def _given_face(points: np.ndarray, image: Image.Image) -> DetectedFace:

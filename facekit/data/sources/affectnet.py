@@ -17,6 +17,7 @@ from facekit.data.records import NUM_LANDMARKS, FaceRecord
 from facekit.data.sources.base import Source, boolean_option, list_pictures
 from facekit.data.sources.tables import Row, read_lines, read_table
 from facekit.errors import RecordError
+from facekit.faces.array_files import read_array
 
 __all__ = ["AffectNet"]
 
@@ -141,9 +142,8 @@ def _signed(row: Row, name: str) -> float | None:
 
 def _load(path: Path) -> np.ndarray:
     try:
-        array: np.ndarray = np.load(path, allow_pickle=False)
-        return array
-    except (OSError, ValueError, EOFError) as error:
+        return read_array(path)
+    except (OSError, ValueError) as error:
         raise RecordError(f"the label file {path} cannot be read as .npy ({error}); fetch it again") from error
 
 

@@ -206,3 +206,13 @@ def test_a_video_that_cannot_be_read_fails_each_of_its_records_and_is_tried_once
     )
     result = preprocess(str(tmp_path / "in.jsonl"), tmp_path / "out", PreprocessSettings(landmarker="squares"))
     assert (result.failures, len(tried)) == ({"VideoError": 3}, 1)
+
+
+def test_landmarks_of_several_faces_are_none_of_a_picture(squares, tmp_path):
+    draw(tmp_path / "two.png", 60, 80)
+    points = np.linspace((0.1, 0.1), (0.3, 0.4), 68)
+    np.save(tmp_path / "two.npy", np.stack([points, points + 0.2]))
+    write_records(tmp_path / "in.jsonl", [FaceRecord(id="two", image="two.png", landmarks="two.npy")])
+    result = preprocess(str(tmp_path / "in.jsonl"), tmp_path / "out", PreprocessSettings(landmarker="squares", size=32))
+    assert (result.records, result.failures) == (0, {"RecordError": 1})
+    assert "has 1 frame but landmarks for 2" in (tmp_path / "out" / "failures.jsonl").read_text()
