@@ -229,7 +229,8 @@ class TrainingRun:
         tokens: KeptFeatures | None = None
         if self.settings.cache_features:
             self.model.to(self.arguments.device)
-            tokens = in_memory = encode_dataset(self.model, self.dataset)
+            autocasts = self.settings.precision == "bfloat16"
+            tokens = in_memory = encode_dataset(self.model, self.dataset, autocasts=autocasts)
             logger.info("kept the encoders' tokens of %d media, %.0f MiB", len(in_memory), in_memory.nbytes / 2**20)
         elif self.settings.feature_cache is not None:
             tokens = FeaturesOnDisk(self.model, self.dataset, self.settings)

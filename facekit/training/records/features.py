@@ -57,10 +57,12 @@ class FeaturesInMemory:
     Args:
         tokens: ``(T, P + N, C)`` of every picture and clip, on the CPU, record by record.
         counts: How many media each record has.
+        autocasts: Whether the run computes in mixed precision.
     """
 
-    def __init__(self, tokens: Sequence[Tensor], counts: Sequence[int]) -> None:
+    def __init__(self, tokens: Sequence[Tensor], counts: Sequence[int], *, autocasts: bool = False) -> None:
         self.tokens = tokens
+        self._autocasts = autocasts
         self._first = [0, *accumulate(counts)]
 
     def __len__(self) -> int:
@@ -85,9 +87,10 @@ class FeaturesInMemory:
             return model.project_tokens(chosen, landmarks[rows, :frames])
 
         lengths = [len(each) for each in media]
-        if len(set(lengths)) == 1:
-            return project(lengths[0], list(range(len(media))))
-        return pad_sequence(map_by_length(lengths, project), batch_first=True)
+        with torch.autocast(landmarks.device.type, dtype=torch.bfloat16, enabled=self._autocasts):
+            if len(set(lengths)) == 1:
+                return project(lengths[0], list(range(len(media))))
+            return pad_sequence(map_by_length(lengths, project), batch_first=True)
 
     def flush(self) -> None:
         """Nothing waits."""
@@ -98,6 +101,7 @@ def encode_dataset(
     dataset: FaceDataset,
     *,
     batch_size: int = 64,
+    autocasts: bool = False,
     on_progress: ProgressListener | None = None,
 ) -> FeaturesInMemory:
     """Encode every picture and clip of a data set.
@@ -106,6 +110,7 @@ def encode_dataset(
         model: Its encoders see images and clips.
         dataset: The records.
         batch_size: Records at a time.
+        autocasts: Whether the run that they are kept for computes in mixed precision.
         on_progress: Called with a ``Progress`` after every batch.
     """
     meter = ProgressMeter(as_listener(on_progress, "encode_dataset"), "encode", len(dataset), "records")
@@ -126,7 +131,8 @@ def encode_dataset(
             kept += map_by_length([len(pixels) for pixels in media], partial(encode, media))
             counts += [len(record) for record in opened]
             meter.report(indices.stop)
-    return FeaturesInMemory([each.clone() if each.is_inference() else each for each in kept], counts)
+    tokens = [each.clone() if each.is_inference() else each for each in kept]
+    return FeaturesInMemory(tokens, counts, autocasts=autocasts)
 
 
 class FeaturesOnDisk:

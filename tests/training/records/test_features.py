@@ -18,6 +18,7 @@ from facekit.data.dataset import RecordSet
 from facekit.data.records import write_records
 from facekit.data.synthetic import write_synthetic_dataset
 from facekit.errors import ConfigurationError
+from facekit.models.create import set_dtype
 from facekit.training import TrainingSettings, train
 
 SETTINGS = {"steps": 6, "batch_size": 4, "log_every": 1, "save_every": 2, "threads": 1, "landmark_noise": 0.01}
@@ -149,3 +150,15 @@ def test_settings_that_contradict_each_other_are_refused(values, message):
 
 if __name__ == "__main__":
     work(Path(sys.argv[1]), Path(sys.argv[2]))
+
+
+@pytest.mark.parametrize("kept", ["cache_features", "feature_cache"])
+def test_a_model_in_bfloat16_is_trained_on_kept_tokens_in_mixed_precision(records, tmp_path, kept):
+    losses = {}
+    for name, value in (("plain", None), ("kept", True if kept == "cache_features" else tmp_path / "cache")):
+        model, processor = fresh(1)
+        set_dtype(model, torch.bfloat16)
+        values = {**SETTINGS, "precision": "bfloat16", **({} if value is None else {kept: value})}
+        result = train(model, processor, records, tmp_path / name, TrainingSettings(**values))
+        losses[name] = result.history.losses
+    assert losses["kept"] == pytest.approx(losses["plain"], abs=2e-3)
