@@ -6,6 +6,7 @@ Processors use it where no encoder is loaded.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import isqrt
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +31,8 @@ FRAMINGS = ("pad", "stretch", "crop")
 RESIZERS = ("pil", "torchvision")
 LARGEST_IMAGE = 1 << 13
 """Pixels on a side: what a file of settings says of a size is bounded before memory is asked for it."""
+_LARGEST_RESULT = 1 << 27
+"""Pixels of a square or of a resized picture."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class ImageTransform:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Return ``(3, image_size, image_size)`` float32 pixels of an RGB picture."""
-        picture = image.convert("RGB")
+        picture = self._bounded(image.convert("RGB"))
         if self.framing == "pad":
             picture = pad_to_square(picture, self.fill_colour)
         width, height = self._resized(*picture.size)
@@ -102,6 +105,22 @@ class ImageTransform:
             return self.image_size, self.image_size
         edge, shorter = self.shortest_edge or self.image_size, min(width, height)
         return (edge, int(edge * height / width)) if width == shorter else (int(edge * width / height), edge)
+
+    def _bounded(self, picture: Image.Image) -> Image.Image:
+        """A picture as it is; of one of a few columns or rows, whose square would fill the memory, a smaller one.
+
+        Where the middle is cut out, that is what lies around it.
+        """
+        shorter, longer = sorted(picture.size)
+        edge = self.shortest_edge or self.image_size
+        if self.framing == "pad" and longer**2 > _LARGEST_RESULT:
+            scale = min(4 * self.image_size, isqrt(_LARGEST_RESULT)) / longer
+            width, height = (max(1, round(side * scale)) for side in picture.size)
+            return picture.resize((width, height), _RESAMPLING[self.interpolation])
+        if self.framing == "crop" and edge**2 * longer > _LARGEST_RESULT * shorter:
+            left, top = (max(0, side - 8 * shorter) // 2 for side in picture.size)
+            return picture.crop((left, top, picture.width - left, picture.height - top))
+        return picture
 
     def _cut(self, pixels: Tensor) -> Tensor:
         top, left = ((side - self.image_size) // 2 for side in pixels.shape[-2:])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import resource
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -80,3 +84,31 @@ def test_it_survives_being_written_down():
 def test_what_it_does_not_do_is_refused(changes, words):
     with pytest.raises(ConfigurationError, match=words):
         ImageTransform(**{"image_size": 32} | changes)
+
+
+@pytest.fixture
+def little_memory():
+    """As much memory as there is now and half a gigabyte more."""
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (taken + (1 << 29), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("resizer", ["pil", "torchvision"])
+@pytest.mark.parametrize("framing", ["pad", "crop"])
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1)])
+def test_a_picture_of_a_single_row_or_column_takes_no_memory_for_its_square(size, framing, resizer, little_memory):
+    transform = ImageTransform(224, **PLAIN, framing=framing, resizer=resizer)
+    pixels = transform(Image.new("RGB", size, (255, 255, 255)))
+    assert pixels.shape == (3, 224, 224)
+    assert pixels[:, 112, 112].min() > (0.0 if framing == "pad" else 0.999)
+
+
+def test_what_is_cut_out_of_a_long_picture_is_its_middle(monkeypatch):
+    transform = ImageTransform(12, **PLAIN, framing="crop")
+    whole = transform(ramp(240, 12))
+    monkeypatch.setattr("facekit.encoders.transform._LARGEST_RESULT", 12 * 100)
+    assert torch.equal(transform(ramp(240, 12)), whole)
