@@ -154,7 +154,7 @@ def draw_loss(history: LossHistory, path: str | Path) -> Path:
     sources = history.by_source()
     looks = zip(cycle(_SOURCE_COLOURS), cycle(_SOURCE_DASHES), strict=False)
     for (name, own), (colour, dashes) in zip(sources.items(), looks, strict=False):
-        loss_axes.plot(own.steps, own.smoothed(), color=colour, linestyle=dashes, linewidth=1.2, label=name)
+        loss_axes.plot(own.steps, own.smoothed(), color=colour, linestyle=dashes, linewidth=1.2, label=_as_words(name))
     loss_axes.plot(history.steps, history.smoothed(), color=line, linewidth=2.0, label="all")
     if sources:
         loss_axes.legend(frameon=False, fontsize="small")
@@ -182,3 +182,8 @@ def draw_loss(history: LossHistory, path: str | Path) -> Path:
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     return write_bytes_atomically(path, picture.getvalue())
+
+
+def _as_words(name: str) -> str:
+    """A name that Matplotlib does not take for a formula."""
+    return name.replace("$", r"\$")

@@ -59,3 +59,10 @@ def test_lines_of_many_sources_differ_from_each_other_and_from_the_mean(tmp_path
     expected = {tuple(bytes.fromhex(colour[1:])) for colour in (*_SOURCE_COLOURS, "#2f6fed")}
     assert len(expected) == 6
     assert expected <= colours
+
+
+@pytest.mark.parametrize("name", ["costs_$1_$2.jsonl", "a$x^{$.jsonl", "$$.jsonl"])
+def test_a_file_whose_name_looks_like_a_formula_is_drawn_by_its_name(tmp_path, name):
+    points = tuple(LossPoint(step, step / 10, 1.0, 1e-3, {name: 1.0, "b.jsonl": 2.0}) for step in (1, 2))
+    with Image.open(draw_loss(LossHistory(points), tmp_path / "loss.png")) as picture:
+        assert picture.width > 500
