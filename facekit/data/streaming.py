@@ -41,6 +41,8 @@ from facekit.remote.mirror import local_copy
 logger = logging.getLogger(__name__)
 
 BUFFER = 1000
+_DIGITS = 18
+"""The most that a number in a tensor has for certain."""
 
 Ends = Literal["repeat", "drop"]
 
@@ -340,7 +342,7 @@ def _name(sample: ShardSample) -> str:
 def _number(sample: ShardSample) -> int | None:
     """The index of a sample in its data set, which is its name; None for the names that others give."""
     name = Path(sample.key).name
-    return int(name) if name.isdecimal() else None
+    return int(name) if name.isdecimal() and len(name) <= _DIGITS else None
 
 
 def _open_sample(

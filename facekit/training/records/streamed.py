@@ -36,8 +36,8 @@ from facekit.training.loop.distributed import count_processes
 from facekit.training.recipes.settings import TrainingSettings
 from facekit.training.records.corrupt import SkippingDataset
 
-NUMBERS_OF_A_SOURCE = 10**9
-"""Numbers of the samples of one set; those of the next begin there."""
+NUMBERS_OF_A_SOURCE = 10**15
+"""Numbers of the samples of one set; those of the next begin there. ``facekit preprocess`` writes up to 13 digits."""
 
 
 class SampleNames(Sequence[str]):
@@ -57,7 +57,7 @@ class SampleNames(Sequence[str]):
         return f"sample {index:09d}"
 
     def __len__(self) -> int:
-        """The most samples that nine digits can number."""
+        """The most samples that there may be."""
         return NUMBERS_OF_A_SOURCE
 
 
@@ -224,7 +224,9 @@ class MixedStreams(StreamedDataset):
     def _number(self, sample: ShardSample) -> int | None:
         assert isinstance(sample, MixedSample)
         number = super()._number(sample)
-        return None if number is None else number + sample.source * NUMBERS_OF_A_SOURCE
+        if number is None or number >= NUMBERS_OF_A_SOURCE:
+            return None
+        return number + sample.source * NUMBERS_OF_A_SOURCE
 
     def _epoch_of(self, sample: ShardSample) -> int:
         assert isinstance(sample, MixedSample)

@@ -196,3 +196,14 @@ def test_a_recipe_names_sets_of_shards_and_its_page_their_shares(folders, tmp_pa
     assert result.report.counts.records == 64
     assert set(result.training.history.points[-1].sources) <= set(NAMES)
     assert isinstance(join_sources([DataSource(path) for path in folders]), ShardSources)
+
+
+def test_numbers_of_every_face_of_large_sets_stay_with_their_set(sources, tmp_path):
+    stream = stream_of(sources, tmp_path)
+    sample = next(stream._over_and_over())
+    of_set = dataclasses.replace(sample, key="1234567890001", source=1)  # face 1 of picture 123456789
+    number = stream._number(of_set)
+    assert stream.find_sources(torch.tensor([number])).tolist() == [1]
+    assert stream.record_ids[number] == f"{NAMES[1]}, sample 1234567890001"
+    too_long = dataclasses.replace(sample, key="20240101123045123456789")
+    assert stream._number(too_long) is None
