@@ -17,7 +17,7 @@ from peft import LoraConfig, LoraModel, get_peft_model_state_dict
 from torch import Tensor, nn
 
 from facekit.backbones.lora import is_linear, lora_target_modules
-from facekit.compat.peft import forget_adapters
+from facekit.compat.peft import forget_adapters, take_adapters_out
 from facekit.compat.safetensors import save_file
 from facekit.errors import ConfigurationError, first_line
 from facekit.hub import cached_source
@@ -58,14 +58,32 @@ class Adapters:
         self.language_model = model.language_model
         self._decomposed = DecomposedWeights(self.language_model, self.config)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(settings.seed)
+            torch.default_generator.manual_seed(settings.seed)
             try:
                 self._tuner: LoraModel | None = LoraModel(self.language_model, self.config, _NAME)
-            except ValueError as error:
+                self._require_lengths()
+            except (ValueError, ConfigurationError) as error:
+                self._take_back()
+                if isinstance(error, ConfigurationError):
+                    raise
                 raise ConfigurationError(f"these modules take no adapters: {first_line(error)}") from error
         self._decomposed.remember_first()
         if self._found is not None:
             self._found.write_weights(self.language_model)
+
+    def _require_lengths(self) -> None:
+        """Refuse columns of zeros, such as that of the padding token in a head, whose length DoRA would divide by."""
+        for name, weight in self.language_model.named_parameters():
+            if ".lora_magnitude_vector." in name and not bool(weight.all()):
+                target = name.partition(".lora_magnitude_vector.")[0]
+                raise ConfigurationError(f"lora dora: {target} has a column of zeros; leave it out of targets, or dora")
+
+    def _take_back(self) -> None:
+        """Leave the language model as it was found where its adapters are refused."""
+        take_adapters_out(self.language_model, merge=False)
+        self._decomposed.restore()
+        if self._found is not None:
+            self._found.put_back()
 
     def save(self, folder: Path) -> None:
         """Write ``adapter_model.safetensors`` and ``adapter_config.json``, as ``PeftModel.from_pretrained`` reads.

@@ -15,6 +15,8 @@ import torch
 from peft import LoraConfig
 from torch import Tensor, nn
 
+from facekit.errors import ConfigurationError
+
 
 class DecomposedWeights:
     """The weights of a language model that adapters are about to be taken from; nothing where they begin at zero.
@@ -23,6 +25,9 @@ class DecomposedWeights:
         language_model: Before the adapters are put in. A copy of the weights that they are taken from is kept in the
             CPU's memory.
         config: PEFT's configuration.
+
+    Raises:
+        ConfigurationError: Another module shares such a weight, as an embedding does that of the head.
     """
 
     def __init__(self, language_model: nn.Module, config: LoraConfig) -> None:
@@ -31,7 +36,18 @@ class DecomposedWeights:
         self._before: dict[str, Tensor] = {}
         for name, value in language_model.state_dict().items() if self._decomposes else ():
             if any(f".{name}".endswith(f".{target}.weight") for target in config.target_modules or ()):
+                self._require_own(name)
                 self._before[name] = value.to("cpu", copy=True)
+
+    def _require_own(self, name: str) -> None:
+        """Refuse a layer whose weight another module has, too, and would lose what the adapters take off it."""
+        module, weight = self._model.get_submodule(name.rpartition(".")[0]), self._model.get_parameter(name)
+        held = [other for other, value in self._model.named_parameters(remove_duplicate=False) if value is weight]
+        if len(held) > 1 and not isinstance(module, nn.Embedding):
+            raise ConfigurationError(
+                f"lora init='pissa' takes adapters off {name}, which is {next(each for each in held if each != name)}, "
+                "too; leave it out of targets, or init"
+            )
 
     def remember_first(self) -> None:
         """Keep the adapters' first weights."""

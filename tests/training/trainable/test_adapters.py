@@ -12,7 +12,7 @@ from small_runs import small_model
 
 import facekit
 from facekit.data.synthetic import write_synthetic_dataset
-from facekit.errors import CheckpointError
+from facekit.errors import CheckpointError, ConfigurationError
 from facekit.training import TrainingSettings, train
 from facekit.training.trainable.adapters import adapters_in_place
 
@@ -157,3 +157,32 @@ def test_adapters_on_a_shared_weight_merge_into_the_layer_that_they_are_on(targe
     with torch.no_grad():
         torch.testing.assert_close(model(ids).logits, expected, rtol=0, atol=1e-4)
     assert not model.config.text_config.tie_word_embeddings
+
+
+@pytest.mark.parametrize(
+    ("lora", "message"),
+    [
+        ({"targets": ["q_proj", "act_fn"]}, "these modules take no adapters"),
+        ({"targets": ["q_proj", "act_fn"], "init": "pissa"}, "these modules take no adapters"),
+        (
+            {"targets": ["q_proj", "lm_head"], "init": "pissa"},
+            r"takes adapters off lm_head\.weight, which is model\.embed",
+        ),
+        ({"targets": ["q_proj", "lm_head"], "dora": True}, "lm_head has a column of zeros"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_model_is_as_it_was_after_its_adapters_were_refused(lora, message):
+    model, _ = small_model()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with (
+        pytest.raises(ConfigurationError, match=message),
+        adapters_in_place(model, TrainingSettings(steps=1, parts=("llm.lora",), lora={"rank": 4, **lora})),
+    ):
+        pass
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
+    settings = TrainingSettings(steps=1, parts=("llm.lora",), lora={"rank": 4})
+    with adapters_in_place(model, settings) as adapters:
+        assert adapters is not None
