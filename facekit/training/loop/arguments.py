@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,9 @@ def trainer_arguments(
     Raises:
         ConfigurationError: The device is not here.
     """
-    examples_per_step = settings.batch_size * settings.accumulation * count_processes()
-    steps = settings.steps or max(1, round((settings.epochs or 0) * examples / examples_per_step))
+    batches = -(-examples // (settings.batch_size * count_processes()))
+    steps_of_epoch = max(1, -(-batches // settings.accumulation))
+    steps = settings.steps or ceil((settings.epochs or 0) * steps_of_epoch)
     device = read_device(settings.device)
     is_on_cpu = not torch.accelerator.is_available() if device is None else device.type == "cpu"
     arguments = kind(

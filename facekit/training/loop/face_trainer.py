@@ -160,11 +160,12 @@ class FaceTrainer(HookedTrainer):
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> Any:
-        """Make the schedule that the settings name.
+        """Make the schedule that the settings name; only here it is known how many steps there are.
 
         Raises:
             ConfigurationError: Its options do not fit.
         """
+        self.args.warmup_steps = round(self.settings.warmup * num_training_steps)
         try:
             return super().create_scheduler(num_training_steps, optimizer)
         except (TypeError, ValueError) as error:

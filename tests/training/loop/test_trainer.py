@@ -280,3 +280,18 @@ def test_a_model_that_was_not_trained_there_is_never_replaced(records, tmp_path,
         with pytest.raises(ConfigurationError, match="holds a model that was not trained there"):
             train(*small_model(), records, tmp_path, quick(), resume=resume)
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(("values", "steps"), [({}, 20), ({"group_batches": True}, 20), ({"accumulation": 2}, 10)])
+def test_the_rate_rises_over_its_share_of_the_steps_where_batches_are_not_full(records, tmp_path, values, steps):
+    settings = quick(steps=None, epochs=10, batch_size=32, warmup=0.5, schedule="linear", **values)
+    result = train(*small_model(), records.select(range(33)), tmp_path, settings)
+    rates = [point.learning_rate for point in result.history.points]
+    assert result.steps == len(rates) == steps
+    assert rates.index(max(rates)) in (steps // 2 - 1, steps // 2)
+
+
+def test_a_tenth_of_the_run_lies_between_checkpoints_where_batches_are_not_full(records, tmp_path):
+    settings = quick(steps=None, epochs=10, batch_size=32, save_every=None, keep_checkpoints=50)
+    train(*small_model(), records.select(range(33)), tmp_path, settings)
+    assert len(list((tmp_path / "training").glob("checkpoint-*"))) == 10
