@@ -182,7 +182,7 @@ def _random_state(seed: int | None) -> Iterator[None]:
         return
     with torch.random.fork_rng(devices=[]):
         try:
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # alone: torch.manual_seed would seed accelerators, too
         except (ValueError, RuntimeError, OverflowError) as error:
             raise ConfigurationError(f"seed={seed} is out of range; use one below 2**63") from error
         yield

@@ -162,3 +162,14 @@ def test_another_float_type_leaves_rotary_frequencies_exact(compose, tmp_path, b
         assert not torch.equal(before[name], before[name].to(dtype).float())
     loaded, _ = facekit.load(tmp_path, dtype=str(dtype).removeprefix("torch."))
     assert all(torch.equal(loaded.get_buffer(name), before[name]) for name in frequencies)
+
+
+def test_a_seed_is_none_of_accelerators(monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    before = torch.get_rng_state()
+    parts = {"encoder": "tiny?depth=1&width=32", "connector": "mlp", "backbone": "tiny?width=48&heads=4&depth=1"}
+    first, second = (facekit.create(**parts, seed=7)[0].state_dict() for _ in range(2))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    assert torch.equal(torch.get_rng_state(), before)
+    assert seeded == []

@@ -235,7 +235,7 @@ def open_model(choice: ModelChoice, seed: int = 0) -> Composed:
             processor.image_processor.landmarker = choice.landmarker
         return model, processor
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # alone: torch.manual_seed would seed accelerators, too
         model, processor = start_from_checkpoint(_source(choice), choice.connector, choice.landmarker)
     if choice.image_size is not None:
         _set_size(processor, choice)
