@@ -87,8 +87,8 @@ class LossValidation(TrainerCallback):
 
     @property
     def best(self) -> ValidationLoss | None:
-        """The lowest loss, of equal ones the first."""
-        return min(self.points, key=lambda point: point.loss, default=None)
+        """The lowest loss, of equal ones the first; one that is NaN counts as the highest."""
+        return min(self.points, key=lambda point: math.inf if math.isnan(point.loss) else point.loss, default=None)
 
     @property
     def is_exhausted(self) -> bool:

@@ -223,3 +223,9 @@ def test_a_stage_whose_held_out_records_have_labels_alone_has_no_validation_loss
     (result,) = run_recipe(recipe)
     assert result.report.validation_losses == ()
     assert "labels-alone.jsonl has no conversations, so there is no validation loss" in caplog.text
+
+
+def test_a_loss_that_is_nan_is_never_the_best(records, tmp_path):
+    validation = LossValidation(records, tmp_path / "losses.json")
+    validation.points = [ValidationLoss(1, float("nan")), ValidationLoss(2, 3.0), ValidationLoss(3, float("nan"))]
+    assert validation.best == ValidationLoss(2, 3.0)
