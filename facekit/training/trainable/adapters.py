@@ -57,6 +57,7 @@ class Adapters:
         self._model, self._parts = model, settings.parts
         self.language_model = model.language_model
         self._decomposed = DecomposedWeights(self.language_model, self.config)
+        self._asked = {name: value.requires_grad for name, value in self.language_model.named_parameters()}
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(settings.seed)
             try:
@@ -81,6 +82,7 @@ class Adapters:
     def _take_back(self) -> None:
         """Leave the language model as it was found where its adapters are refused."""
         take_adapters_out(self.language_model, merge=False)
+        self._leave()
         self._decomposed.restore()
         if self._found is not None:
             self._found.put_back()
@@ -140,6 +142,8 @@ class Adapters:
     def _leave(self) -> None:
         self._tuner = None
         forget_adapters(self.language_model)
+        for name, value in self.language_model.named_parameters():  # PEFT has frozen what lies below adapters
+            value.requires_grad_(self._asked.get(name, value.requires_grad))
 
 
 def _new_config(model: FaceKitForConditionalGeneration, lora: LoraSettings) -> LoraConfig:

@@ -186,3 +186,16 @@ def test_a_model_is_as_it_was_after_its_adapters_were_refused(lora, message):
     settings = TrainingSettings(steps=1, parts=("llm.lora",), lora={"rank": 4})
     with adapters_in_place(model, settings) as adapters:
         assert adapters is not None
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("is_merged", [True, False])
+def test_what_asked_for_gradients_before_asks_for_them_afterwards(is_merged):
+    model, _ = small_model()
+    model.language_model.get_input_embeddings().requires_grad_(False)
+    before = {name: value.requires_grad for name, value in model.named_parameters()}
+    with adapters_in_place(model, TrainingSettings(**SETTINGS)) as adapters:
+        assert not model.language_model.model.norm.weight.requires_grad
+        if is_merged:
+            adapters.merge()
+    assert {name: value.requires_grad for name, value in model.named_parameters()} == before
