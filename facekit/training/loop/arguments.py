@@ -90,7 +90,7 @@ def trainer_arguments(
         optim="adamw_torch_fused" if settings.optimizer in OWN else settings.optimizer,
         adam_beta1=settings.betas[0],
         adam_beta2=settings.betas[1],
-        warmup_steps=round(settings.warmup * steps),
+        warmup_steps=int(settings.warmup * steps),
         max_grad_norm=settings.gradient_clipping,
         bf16=settings.precision == "bfloat16",
         logging_steps=settings.log_every or max(1, steps // _LOG_ENTRIES_PER_RUN),

@@ -165,7 +165,7 @@ class FaceTrainer(HookedTrainer):
         Raises:
             ConfigurationError: Its options do not fit.
         """
-        self.args.warmup_steps = round(self.settings.warmup * num_training_steps)
+        self.args.warmup_steps = int(self.settings.warmup * num_training_steps)
         try:
             return super().create_scheduler(num_training_steps, optimizer)
         except (TypeError, ValueError) as error:

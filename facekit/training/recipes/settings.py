@@ -107,7 +107,7 @@ class TrainingSettings(BaseModel):
         schedule: How the rate goes on after the warm-up, by the names of transformers' ``lr_scheduler_type``; by
             default it falls on a cosine to zero.
         schedule_options: What the schedule takes beside, such as ``min_lr_rate`` of ``cosine_with_min_lr``.
-        warmup: Share of the steps in which the rate rises.
+        warmup: Share of the steps, rounded down to whole ones, in which the rate rises.
         gradient_clipping: Largest gradient norm; 0 for none.
         parts: What is trained, of ``TRAINABLE``; the rest stays as it is.
         grpo: Learn from rewards for the model's own answers instead of from the records' answers.
