@@ -32,7 +32,10 @@ def shards(records, tmp_path_factory):
 
 def fresh_model():
     return facekit.create(
-        encoder="tiny?image_size=32&width=32&depth=1", connector="mlp", backbone="tiny?width=48&depth=1&heads=2", seed=0
+        encoder="tiny?image_size=32&width=32&depth=1",
+        connector="region",
+        backbone="tiny?width=48&depth=1&heads=2",
+        seed=0,
     )
 
 

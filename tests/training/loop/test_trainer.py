@@ -73,10 +73,10 @@ def test_only_the_named_parts_learn(records, tmp_path, parts):
 
 def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(records, tmp_path):
     settings = quick(steps=12, landmark_noise=0.01, batch_size=16)
-    whole = train(*small_model(), records, tmp_path / "whole", settings)
+    whole = train(*small_model("region"), records, tmp_path / "whole", settings)
     with pytest.raises(KeyboardInterrupt):
-        train(*small_model(), records, tmp_path / "cut", settings, callbacks=[At(7, interrupt)])
-    resumed = train(*small_model(), records, tmp_path / "cut", settings, resume=True)
+        train(*small_model("region"), records, tmp_path / "cut", settings, callbacks=[At(7, interrupt)])
+    resumed = train(*small_model("region"), records, tmp_path / "cut", settings, resume=True)
     assert resumed.resumed_from == 6
     assert resumed.history.steps == list(range(1, 13))
     assert resumed.history.losses == whole.history.losses
