@@ -61,8 +61,8 @@ def draw(table, width):
 
 
 def scores():
-    table = make_table("[bold]scores[/bold] of two models", ["model", "task"], ["accuracy", "95 % interval"])
-    table.add_row("[bold]a-model-with-a-long-name[/bold]", "expression", "0.867", "0.840 to 0.893")
+    table = make_table("scores of two models", ["model", "task"], ["accuracy", "95 % interval"])
+    table.add_row("a-model-with-a-long-name", "expression", "0.867", "0.840 to 0.893")
     table.add_row("", "age", "5.8", "5.4 to 6.3")
     table.add_row("b", "age", "", "6.1 to 7.0")
     return table
