@@ -284,7 +284,7 @@ def test_an_empty_input_is_an_error_that_says_what_there_was_instead(dataset, tm
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(RecordError, match=r"empty\.jsonl has no record$"):
         preprocess(str(tmp_path / "empty.jsonl"), tmp_path / "out", SETTINGS)
-    with pytest.raises(RecordError, match="is of the split 'test'; there is train$"):
+    with pytest.raises(RecordError, match=r"is of the split 'test'; there is train$"):
         preprocess(str(dataset), tmp_path / "out", SETTINGS, split="test")
     (tmp_path / "table").mkdir()
     (tmp_path / "table" / "labels.csv").write_text("file,age\na.jpg,3\nb.jpg,4\n")
