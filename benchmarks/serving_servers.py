@@ -22,7 +22,7 @@ from PIL import Image
 import facekit
 from facekit.demo.settings import DemoSettings
 
-WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
+WAITING = {"GOMP_SPINCOUNT": "10000"}
 """How threads wait in every server, as the command line has it."""
 NAIVE, FACEKIT, VLLM = "naive", "facekit serve", "facekit serve, vLLM"
 VLLM_OPTIONS = '{"enforce_eager": true, "kv_cache_memory_bytes": 268435456, "max_model_len": 1024}'

@@ -125,8 +125,9 @@ def _options(
     output.keep_quiet(quiet)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # OpenMP's waiting threads spin otherwise, and on cores that others use keep those whom they wait for from running.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # Waiting threads of OpenMP spin much longer, and on shared cores keep those whom they wait for from running.
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     if not verbose:
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

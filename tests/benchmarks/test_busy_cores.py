@@ -14,10 +14,10 @@ def test_both_ways_train_in_processes_of_their_own(tmp_path, monkeypatch):
     busy_cores.main([str(word) for word in words])
     (row,) = json.loads(output.read_text())["results"]
     assert row["busy"] == 0
-    assert {way: len(turns) for way, turns in row["of_turns"].items()} == {"spin": 1, "sleep": 1}
+    assert {way: len(turns) for way, turns in row["of_turns"].items()} == {"long": 1, "short": 1}
     rates = row["steps_per_second"]
     assert min(rates.values()) > 0
-    assert row["faster_by"] == pytest.approx(rates["sleep"] / rates["spin"])
+    assert row["faster_by"] == pytest.approx(rates["short"] / rates["long"])
 
 
 def test_busy_processes_end_with_the_block():
