@@ -270,6 +270,13 @@ def test_the_slowest_request_of_32_clients_takes_the_stated_share_of_a_batch(tok
     assert told in read_page("docs/serving.md")
 
 
+def test_training_on_shared_and_idle_cores_has_the_stated_ratios():
+    results = read_results("busy_cores-intel-r-xeon-r-processor-2-threads")["results"]
+    idle, busy = (f"{row['faster_by']:.2f} times" for row in results)
+    page = " ".join(read_page("docs/training.md").split())
+    assert f"{busy} as fast beside a busy process and {idle} on idle cores" in page
+
+
 def test_the_roofline_of_the_page_is_that_of_the_results():
     drawn = RESULTS / "region_attention-amd-epyc-2-threads.png"
     assert (ROOT / "docs" / "images" / "region-attention-roofline-cpu.png").read_bytes() == drawn.read_bytes()
